@@ -1,0 +1,71 @@
+# Everything runs in .venv, which `make setup` builds from requirements/*.txt.
+# Needed on the machine: Python 3.11 or newer with venv, make, a package index.
+PYTHON ?= python3
+UV     := .tools/bin/uv
+BIN    := .venv/bin
+READY  := .venv/.ready
+SINK   := .bugsink/.ready
+COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-annotate --no-emit-package resentry
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench docs lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## build .venv: both distributions editable, the servers, the tools
+
+$(UV): requirements/uv.txt
+	@echo "==> getting uv"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "resentry needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ...")'
+	@$(PYTHON) -m venv .tools
+	@.tools/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(READY): $(UV) requirements/dev.txt pyproject.toml client/pyproject.toml
+	@echo "==> building .venv from requirements/dev.txt"
+	@$(UV) venv -q --allow-existing --python $(PYTHON) .venv
+	@$(UV) pip sync -q --python $(BIN)/python --require-hashes requirements/dev.txt
+	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e client -e .
+	@touch $@
+
+$(SINK): $(UV) requirements/bugsink.txt
+	@echo "==> building .bugsink, Bugsink's own environment"
+	@$(UV) venv -q --allow-existing --python $(PYTHON) .bugsink
+	@$(UV) pip sync -q --python .bugsink/bin/python --require-hashes requirements/bugsink.txt
+	@touch $@
+
+demo: $(READY) $(if $(UI),$(SINK)) ## rotate a DSN under traffic; JSON=1 one object, UI=1 with Bugsink's page
+	@$(BIN)/python -m lab.demo $(if $(JSON),--json) $(if $(UI),--ui)
+
+test: $(READY) $(SINK) ## every test, on real servers and real processes
+	@$(BIN)/pytest
+
+check: $(READY) ## ruff, ruff format, mypy strict, import-linter, deptry, hadolint
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/deptry agent
+	@cd client && ../$(BIN)/deptry resentry
+	@$(BIN)/hadolint Dockerfile
+
+format: $(READY) ## let ruff rewrite what it can
+	@$(BIN)/ruff check --quiet --fix . || true
+	@$(BIN)/ruff format .
+
+bench: $(READY) ## what the agent costs, beside `bao agent`: bench/results/agent.json
+	@$(BIN)/python -m bench.agent
+
+docs: $(READY) ## regenerate docs/settings.md from the code
+	@$(BIN)/python -m docs.generate
+
+lock: $(UV) ## resolve requirements/*.txt anew
+	@$(COMPILE) --upgrade pyproject.toml client/pyproject.toml -o requirements/agent.txt
+	@$(COMPILE) --upgrade --group dev -c requirements/agent.txt pyproject.toml client/pyproject.toml -o requirements/dev.txt
+	@$(COMPILE) --upgrade requirements/bugsink.in -o requirements/bugsink.txt
+	@$(COMPILE) --upgrade requirements/uv.in -o requirements/uv.txt
+
+clean: ## remove what the other targets made
+	@rm -rf .venv .tools .bugsink build dist

@@ -1,0 +1,16 @@
+"""The sidecar: source -> validate -> publish -> notify -> confirm.
+
+    settings.py   the agent's own settings: the only reader of the environment
+    errors.py     the error tree: each class is what the agent does next
+    pipeline.py   one pass: the five stages in order
+    daemon.py     when a pass runs: schedule, wake-ups, back-off, shutdown
+    domain/       decisions, pure: candidate, validate, rollout, outcome, redact
+    source/       where Sentry's settings are read: Vault
+    publish/      the atomic volume
+    notify/       the real-time signal
+    confirm/      reads receipts, knows which target lives
+    observe/      logs, metrics, the HTTP endpoints, what `status` prints
+    cli/          one file per command
+
+A stage never imports another stage; only the pipeline knows their order.
+"""

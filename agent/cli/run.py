@@ -1,0 +1,56 @@
+"""`run`: the daemon."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+import structlog
+
+from agent.cli import USER_AGENT, VERSION, settings_options
+from agent.confirm.receipts import Receipts
+from agent.daemon import Daemon
+from agent.notify.signal import Signals
+from agent.observe import logs
+from agent.observe.metrics import Metrics
+from agent.pipeline import Pipeline
+from agent.publish.volume import Volume
+from agent.source.vault import VaultSource
+
+if TYPE_CHECKING:
+    from agent.settings import Loaded, Settings
+
+
+@click.command("run")
+@settings_options
+def command(loaded: Loaded) -> None:
+    """Poll Vault and keep every process at the newest snapshot, until SIGTERM.
+
+    SIGHUP polls at once.
+    """
+    settings = loaded.settings
+    logs.configure(settings.log_level, settings.log_format)
+    log = structlog.get_logger()
+    for warning in loaded.warnings:
+        log.warning(warning)
+    volume = open_volume(settings)
+    daemon = Daemon(settings, assemble(settings, volume), volume, Metrics(VERSION))
+    daemon.run()
+
+
+def open_volume(settings: Settings) -> Volume:
+    """Return the volume, locked for this process."""
+    volume = Volume(settings.dir, settings.receipts_dir, settings.group)
+    volume.open()
+    return volume
+
+
+def assemble(settings: Settings, volume: Volume) -> Pipeline:
+    """Put the five stages together."""
+    return Pipeline(
+        settings,
+        VaultSource(settings, USER_AGENT),
+        volume,
+        None if settings.signal == "off" else Signals(),
+        Receipts(settings.receipts_dir, tidy=True),
+    )

@@ -1,0 +1,88 @@
+"""`status`: what is known, also when the agent is dead."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agent.cli import settings_options, warn
+from agent.confirm.receipts import Receipts
+from agent.domain.rollout import assess
+from agent.observe.status import document
+from agent.publish.volume import Volume
+
+if TYPE_CHECKING:
+    from agent.settings import Loaded, Settings
+
+
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@settings_options
+def command(loaded: Loaded, *, as_json: bool) -> None:
+    """Print what is published and which process runs it, from the volume.
+
+    Exits 0 if every process has confirmed the published snapshot, else 1.
+    """
+    warn(loaded)
+    found = gather(loaded.settings)
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    else:
+        click.echo(text(found))
+    sys.exit(0 if found["rollout"]["state"] in ("confirmed", "drained") else 1)
+
+
+def gather(settings: Settings) -> dict[str, Any]:
+    """Return the document of `/status`, with whether an agent lives, as `agent`."""
+    volume = Volume(settings.dir, settings.receipts_dir)
+    current = volume.current()
+    late = False
+    if current is not None:
+        published = datetime.fromisoformat(current.published_at).timestamp()
+        late = time.time() - published > settings.confirm_seconds
+    rollout = assess(Receipts(settings.receipts_dir).read(), current, late=late)
+    state = json.loads(volume.read_state() or b"{}")
+    lives = {
+        True: "running",
+        False: "not running",
+        None: "never ran here, or no rights",
+    }
+    return {
+        "agent": lives[volume.is_open()],
+        **document(current, rollout, state.get("source", {})),
+    }
+
+
+def text(found: dict[str, Any]) -> str:
+    """The document for people."""
+    lines = [f"agent     {found['agent']}"]
+    current = found["current"]
+    if current is None:
+        lines.append("current   nothing is published")
+    else:
+        lines.append(
+            f"current   revision {current['revision']}, sequence {current['sequence']}, "
+            f"published {current['published_at']}"
+        )
+        lines += [f"          {key}={val}" for key, val in current["settings"].items()]
+    source = found["source"]
+    if source.get("outcome"):
+        lines.append(f"source    {source['outcome']}: {source['sentence']}")
+        extra = (*source.get("notes", ()), source.get("hint"))
+        lines += [f"          {line}" for line in extra if line]
+    rollout = found["rollout"]
+    lines.append(f"rollout   {rollout['state']}: {rollout['sentence']}")
+    for target in rollout["targets"]:
+        runs = target["revision"] or "no snapshot"
+        main = ", main" if target["main"] else ""
+        error = f": {target['error']}" if target["error"] else ""
+        lines.append(
+            f"          {target['role']:8} pid {target['pid']}{main}  "
+            f"{target['state']}, runs {runs} since {target['since']}{error}"
+        )
+    return "\n".join(lines)

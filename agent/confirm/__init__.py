@@ -1,0 +1,1 @@
+"""Who has taken the current snapshot up."""

@@ -1,0 +1,262 @@
+"""When a pass runs: schedule, wake-ups, back-off, deadlines, shutdown.
+
+Signal handlers and threads only put a word into the queue; the main thread acts. It
+needs no clock but the monotonic one, so it also sees to it that the scheduler, which
+counts wall-clock time, is not put to sleep by a clock that was set back.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import random
+import signal
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import structlog
+
+from agent.errors import AgentError, SourceDown
+from agent.observe.status import GOOD, Status, document
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from agent.domain.outcome import Outcome
+    from agent.domain.rollout import Rollout
+    from agent.observe.metrics import Metrics
+    from agent.pipeline import Pipeline
+    from agent.publish.volume import Volume
+    from agent.settings import Settings
+
+Word = Literal["stop", "poll", "passed", "receipts"]
+
+FIRST_PASS_SECONDS = 1.0
+"""How long the probes wait for the first pass before they answer without it."""
+LOOK_SECONDS = 1.0
+"""Between two looks at the receipts while a rollout is not finished."""
+LEAVE_SECONDS = 0.7
+
+log = structlog.get_logger()
+
+
+class Daemon:
+    """Runs passes until it is told to stop."""
+
+    def __init__(
+        self, settings: Settings, pipeline: Pipeline, volume: Volume, metrics: Metrics
+    ) -> None:
+        self._settings = settings
+        self._pipeline = pipeline
+        self._volume = volume
+        self._metrics = metrics
+        self.status = Status(
+            settings.poll_seconds, settings.startup_seconds, settings.pass_seconds
+        )
+        self.status.has_snapshot = volume.current() is not None
+        self._words: queue.SimpleQueue[Word] = queue.SimpleQueue()
+        self._passing = threading.Lock()
+        self._again = False
+        self._pass_began: float | None = None
+        self._next_pass_by = float("inf")
+        self._published: float | None = None
+        self._rollout: Rollout | None = None
+        self._scheduler: Any = None
+        self._job: Any = None
+
+    def document(self) -> dict[str, Any]:
+        """Return what is known, as `/status` and the state file show it."""
+        return document(
+            self._volume.current(), self._pipeline.rollout(), self.status.source()
+        )
+
+    def run(self) -> None:
+        """Poll until SIGTERM or SIGINT. SIGHUP polls at once."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._saying("stop"))
+        signal.signal(signal.SIGHUP, self._saying("poll"))
+        # The first pass does not wait for what only later ones need.
+        threading.Thread(target=self._pass, name="first-pass", daemon=True).start()
+        word = self._next_word(time.monotonic() + FIRST_PASS_SECONDS)
+        if word != "stop":
+            self._start_services()
+            self._obey(word)
+            while (word := self._next_word(self._wake_at())) != "stop":
+                self._obey(word)
+        self._leave()
+
+    def _saying(self, word: Word) -> Callable[[int, FrameType | None], None]:
+        def handler(_number: int, _frame: FrameType | None) -> None:
+            self._words.put(word)
+
+        return handler
+
+    def _next_word(self, until: float) -> Word | None:
+        """Wait for a word; `None` when the time has come to look by itself."""
+        try:
+            left = until - time.monotonic()
+            return self._words.get(timeout=min(max(left, 0), 86400))
+        except queue.Empty:
+            return None
+
+    def _start_services(self) -> None:
+        from apscheduler.executors.pool import ThreadPoolExecutor  # noqa: PLC0415
+        from apscheduler.schedulers.background import BackgroundScheduler  # noqa: PLC0415
+
+        from agent.confirm.watch import watch_receipts  # noqa: PLC0415
+        from agent.observe.http import Page, serve  # noqa: PLC0415
+
+        settings = self._settings
+        serve(
+            Page(self.status, self._metrics, self.document),
+            settings.http,
+            settings.probes,
+        )
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC, executors={"default": ThreadPoolExecutor(1)}, daemon=True
+        )
+        # From 0.8 to 1.0 of the interval, so that a fleet does not poll in step.
+        self._job = self._scheduler.add_job(
+            self._pass,
+            "interval",
+            seconds=settings.poll_seconds * 0.9,
+            jitter=settings.poll_seconds * 0.1,
+            misfire_grace_time=None,
+            coalesce=True,
+            max_instances=1,
+        )
+        self._scheduler.start()
+        watching = watch_receipts(
+            settings.receipts_dir,
+            # Every word makes the main thread look: one in the queue is enough.
+            lambda: self._words.put("receipts") if self._words.empty() else None,
+        )
+        if not watching:
+            log.warning("no inotify instance left; receipts are compared each second")
+
+    def _wake_at(self) -> float:
+        """When the main thread must look even if nobody says a word."""
+        times = [self._next_pass_by]
+        if self._pass_began is not None:
+            times.append(self._pass_began + self._settings.pass_seconds)
+        if self._rollout is None or self._rollout.state != "drained":
+            times.append(time.monotonic() + LOOK_SECONDS)
+        return min(times)
+
+    def _obey(self, word: Word | None) -> None:
+        now, began = time.monotonic(), self._pass_began
+        if word == "passed":
+            self._after_pass()
+        elif word == "poll" or (began is None and now >= self._next_pass_by):
+            self._schedule(0)
+        elif began is not None and now >= began + self._settings.pass_seconds:
+            self._pipeline.abort()
+        self._look_at_receipts()
+
+    # Passes, in the scheduler's thread
+
+    def _pass(self) -> None:
+        """Run one pass, and another one if one was asked for meanwhile."""
+        self._again = True
+        while self._again and self._passing.acquire(blocking=False):
+            try:
+                self._again = False
+                self._timed_pass()
+            finally:
+                self._passing.release()
+
+    def _timed_pass(self) -> None:
+        began = self._pass_began = time.monotonic()
+        try:
+            outcome = self._pipeline.run()
+        except Exception:  # the loop outlives every mistake of ours
+            log.exception("a pass failed in an unexpected way")
+            outcome = self._pipeline.failed(
+                SourceDown("an unexpected error, see the log")
+            )
+        finally:
+            self._pass_began = None
+        seconds = time.monotonic() - began
+        news = self.status.passed(outcome)
+        self._metrics.passed(outcome, seconds, self.status.failures)
+        if outcome.kind == "published":
+            self._published = self._pipeline.began
+        self._tell(outcome, seconds, news=news)
+        self._words.put("passed")
+
+    def _tell(self, outcome: Outcome, seconds: float, *, news: bool) -> None:
+        """Log one pass: aloud when it is news, once per change and not once per try."""
+        level = "debug" if not news else "info" if outcome.kind in GOOD else "error"
+        details: dict[str, Any] = {"seconds": round(seconds, 3)}
+        if outcome.revision:
+            details |= {"revision": outcome.revision, "sequence": outcome.sequence}
+        if outcome.hint:
+            details["hint"] = outcome.hint
+        if outcome.notes:
+            details["notes"] = outcome.notes
+        getattr(log, level)(outcome.sentence, outcome=outcome.kind, **details)
+
+    # What follows, in the main thread
+
+    def _after_pass(self) -> None:
+        self._save()
+        status, poll_seconds = self.status, self._settings.poll_seconds
+        if status.outcome and status.outcome.retry_soon:
+            self._schedule(backoff_seconds(status.failures, poll_seconds))
+        else:
+            self._next_pass_by = time.monotonic() + poll_seconds + 1
+
+    def _schedule(self, seconds: float) -> None:
+        self._next_pass_by = time.monotonic() + max(seconds, 1) + 1
+        if self._job is not None:
+            self._job.modify(
+                next_run_time=datetime.now(UTC) + timedelta(seconds=seconds)
+            )
+
+    def _look_at_receipts(self) -> None:
+        rollout, before = self._pipeline.rollout(), self._rollout
+        self._rollout = rollout
+        if before is not None and before.targets == rollout.targets:
+            return
+        self._metrics.rolled_out(rollout)
+        if before is None or (before.state, before.counts) != (
+            rollout.state,
+            rollout.counts,
+        ):
+            level = "warning" if rollout.state in ("refused", "overdue") else "info"
+            getattr(log, level)(rollout.sentence, rollout=rollout.state)
+        if self._published and rollout.state in ("confirmed", "drained"):
+            self._metrics.confirmed(time.monotonic() - self._published)
+            self._published = None
+        self._save()
+
+    def _save(self) -> None:
+        try:
+            self._volume.write_state(msgspec.json.encode(self.document()))
+        except AgentError as error:
+            log.warning(error.what, hint=error.hint)
+
+    def _leave(self) -> None:
+        """End within a second, also when a pass is stuck where nothing can cut it."""
+        if self._scheduler is not None:
+            self._scheduler.shutdown(wait=False)
+        self._pipeline.abort()
+        ended = self._passing.acquire(timeout=LEAVE_SECONDS)
+        self._save()
+        self._volume.close()
+        log.info("stopped; what is published stays")
+        if not ended:
+            os._exit(0)
+
+
+def backoff_seconds(failures: int, cap: float) -> float:
+    """How long to wait after so many failures in a row: 1, 2, 4 ... up to `cap`.
+
+    A quarter is left to chance, so that a fleet does not come back in step.
+    """
+    chance = random.uniform(0.75, 1)  # noqa: S311 - no secret
+    return float(min(cap, 2.0 ** min(failures - 1, 16)) * chance)

@@ -1,0 +1,63 @@
+"""What a pass did, as one value and one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from agent.errors import CandidateRefused
+
+if TYPE_CHECKING:
+    from agent.errors import AgentError
+    from resentry.contract import Snapshot
+
+Kind = Literal["published", "unchanged", "refused", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One pass. `exit_code` is what `once` ends with."""
+
+    kind: Kind
+    sentence: str
+    revision: str | None = None
+    sequence: int = 0
+    notes: tuple[str, ...] = ()
+    hint: str = ""
+    exit_code: int = 0
+    retry_soon: bool = False
+    fingerprint: str | None = None
+    """Of the candidate, when it was refused."""
+
+    @classmethod
+    def published(cls, snapshot: Snapshot, notes: tuple[str, ...]) -> Outcome:
+        """A new snapshot is on the volume."""
+        sentence = (
+            f"published revision {snapshot.revision}, sequence {snapshot.sequence}"
+        )
+        return cls("published", sentence, snapshot.revision, snapshot.sequence, notes)
+
+    @classmethod
+    def unchanged(cls, snapshot: Snapshot, notes: tuple[str, ...]) -> Outcome:
+        """The source holds what is published."""
+        sentence = f"revision {snapshot.revision} is still what the source holds"
+        return cls("unchanged", sentence, snapshot.revision, snapshot.sequence, notes)
+
+    @classmethod
+    def kept(cls, error: AgentError, current: Snapshot | None) -> Outcome:
+        """The pass ended in an error, so the last good snapshot stays."""
+        fingerprint = error.fingerprint if isinstance(error, CandidateRefused) else None
+        stays = (
+            f"revision {current.revision} stays" if current else "nothing is published"
+        )
+        what = f"refused candidate {fingerprint}: " if fingerprint else ""
+        return cls(
+            "refused" if fingerprint else "failed",
+            f"{what}{error.what}; {stays}",
+            current.revision if current else None,
+            current.sequence if current else 0,
+            hint=error.hint,
+            exit_code=error.exit_code,
+            retry_soon=error.retry_soon,
+            fingerprint=fingerprint,
+        )

@@ -1,0 +1,214 @@
+"""From a candidate to a snapshot, or all that is wrong with it at once."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from agent.errors import CandidateRefused
+from resentry.contract import Boost, Rule, Snapshot, revision_of
+from resentry.values import KEYS, STRUCTURED, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from agent.domain.candidate import Candidate
+
+KNOWN = (*KEYS, *STRUCTURED)
+PREFIXES = ("SENTRY_", "RESENTRY_")
+ROLES = ("api", "celery")
+
+
+class Validated(NamedTuple):
+    """A snapshot that may be published (unnumbered), and what an operator may miss."""
+
+    snapshot: Snapshot
+    notes: tuple[str, ...]
+
+
+class _Findings:
+    """Collects the problems of one candidate. Values are never quoted."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def parse(self, where: str, parse: Callable[[Any], Any], raw: Any) -> Any:
+        """Return the typed value; `None` where there is a problem."""
+        try:
+            return parse(raw)
+        except ValueError as error:
+            self.problems.append(f"{where} {error}")
+            return None
+
+
+def validate(
+    candidate: Candidate, environment: str, last_good: Snapshot | None
+) -> Validated:
+    """Return the snapshot that the candidate stands for, or raise `CandidateRefused`.
+
+    `environment` judges a candidate that names none.
+    """
+    found = _Findings()
+    values = candidate.values
+    for name in values:
+        if name.startswith(PREFIXES) and name not in KNOWN:
+            near = difflib.get_close_matches(name, KNOWN, n=1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            found.problems.append(f"{name} is not a known key{meant}")
+
+    settings = _settings("", values, found)
+    roles = _roles(values, found)
+    snapshot = Snapshot(
+        settings=settings,
+        roles=roles,
+        rules=_items(values, "RESENTRY_RULES", _rule, found),
+        boosts=_items(values, "RESENTRY_BOOSTS", _boost, found),
+        provenance={k: v for k, v in candidate.provenance.items() if k in KNOWN},
+    )
+    if not found.problems:
+        default = {"SENTRY_ENVIRONMENT": environment}
+        for role, own in {"": {}, **roles}.items():
+            judged = judge({**default, **settings, **own})
+            found.problems += [
+                f"{_of(role, key)} {text}" for key, text in judged.items()
+            ]
+    vanished = sorted(last_good.settings.keys() - values.keys()) if last_good else []
+    if "SENTRY_DSN" in vanished:
+        found.problems.append(
+            "SENTRY_DSN is gone from the source; to turn reporting off outside "
+            "production, set it to an empty value"
+        )
+    if found.problems:
+        raise CandidateRefused(
+            list(dict.fromkeys(found.problems)), candidate.fingerprint
+        )
+    return Validated(
+        replace(snapshot, revision=revision_of(snapshot)),
+        _notes(values, settings, vanished),
+    )
+
+
+def _notes(
+    values: Mapping[str, Any], settings: Mapping[str, Any], vanished: list[str]
+) -> tuple[str, ...]:
+    notes = []
+    if vanished:
+        notes.append(
+            f"gone from the source, so the default counts: {', '.join(vanished)}"
+        )
+    if settings.get("SENTRY_RELEASE"):
+        notes.append(
+            "SENTRY_RELEASE stands in the source: two versions of a roll-out would "
+            "carry the same one"
+        )
+    ignored = sum(name not in KNOWN for name in values)
+    if ignored:
+        notes.append(f"other keys ignored: {ignored}")
+    return tuple(notes)
+
+
+def _of(role: str, key: str) -> str:
+    return f"{key} of role {role}" if role else key
+
+
+def _settings(role: str, values: Mapping[str, Any], found: _Findings) -> dict[str, Any]:
+    return {
+        name: found.parse(_of(role, name), key.parse, values[name])
+        for name, key in KEYS.items()
+        if name in values
+    }
+
+
+def _roles(values: Mapping[str, Any], found: _Findings) -> dict[str, dict[str, Any]]:
+    given = found.parse("RESENTRY_ROLES", _object, values.get("RESENTRY_ROLES") or {})
+    roles = {}
+    for role, own in (given or {}).items():
+        if role not in ROLES or not isinstance(own, dict):
+            found.problems.append(
+                f"RESENTRY_ROLES must hold an object for {' and '.join(ROLES)} alone"
+            )
+            continue
+        unknown = sorted(set(own) - set(KEYS))
+        if unknown:
+            found.problems.append(f"{', '.join(unknown)} of role {role} is not known")
+        roles[role] = _settings(role, own, found)
+    return roles
+
+
+def _items(
+    values: Mapping[str, Any],
+    name: str,
+    parse: Callable[[Any], Any],
+    found: _Findings,
+) -> tuple[Any, ...]:
+    given = found.parse(name, _array, values.get(name) or [])
+    parsed = [
+        found.parse(f"{name}[{at}]", parse, item) for at, item in enumerate(given or ())
+    ]
+    return tuple(item for item in parsed if item is not None)
+
+
+def _rule(item: Any) -> Rule:
+    fields = _fields(item, {"match", "traces", "role"}, required={"match", "traces"})
+    return Rule(**_checked(fields))
+
+
+def _boost(item: Any) -> Boost:
+    fields = _fields(
+        item,
+        {"id", "traces", "until", "match", "role"},
+        required={"id", "traces", "until"},
+    )
+    until = str(fields["until"])
+    try:
+        zoned = datetime.fromisoformat(until).tzinfo is not None
+    except ValueError:
+        zoned = False
+    if not zoned:
+        raise ValueError("until must be a time with its zone, as 2026-11-24T06:15:00Z")
+    return Boost(**_checked(fields))
+
+
+def _checked(fields: dict[str, Any]) -> dict[str, Any]:
+    fields["traces"] = KEYS["SENTRY_TRACES_SAMPLE_RATE"].parse(fields["traces"])
+    if fields.get("role", ROLES[0]) not in ROLES:
+        raise ValueError(f"role must be {' or '.join(ROLES)}")
+    for name in fields.keys() - {"traces"}:
+        if not isinstance(fields[name], str) or not fields[name]:
+            raise ValueError(f"{name} must be text")
+    return fields
+
+
+def _fields(item: Any, allowed: set[str], *, required: set[str]) -> dict[str, Any]:
+    if not isinstance(item, dict) or not required <= item.keys() <= allowed:
+        raise ValueError(
+            f"must be an object with {', '.join(sorted(required))} and at most "
+            f"{', '.join(sorted(allowed - required))}"
+        )
+    return dict(item)
+
+
+def _object(raw: Any) -> dict[str, Any]:
+    given = _json(raw)
+    if not isinstance(given, dict):
+        raise ValueError("must be a JSON object")
+    return given
+
+
+def _array(raw: Any) -> list[Any]:
+    given = _json(raw)
+    if not isinstance(given, list):
+        raise ValueError("must be a JSON array")
+    return given
+
+
+def _json(raw: Any) -> Any:
+    if not isinstance(raw, str):
+        return raw
+    try:
+        return json.loads(raw)
+    except ValueError:
+        raise ValueError("is not JSON") from None

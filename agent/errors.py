@@ -1,0 +1,88 @@
+"""Everything that can go wrong, by what the agent does next.
+
+AgentError              exit   what the agent does next
+├── SettingsError        78    stop at once: only an operator can mend it
+├── SourceError                keep the last good, and ...
+│   ├── SourceDown       69    ... try again soon (network, 5xx, sealed, deadline)
+│   ├── SourceDenied     77    ... try again slowly, say it loudly (401, 403)
+│   └── SourceMissing    66    ... try again slowly (404)
+├── CandidateRefused     65    keep the last good until the source changes
+└── PublishError         74    repeat the whole pass (disk full, read-only)
+    └── VolumeBusy       75    stay out: another agent has the volume
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class AgentError(Exception):
+    """What is wrong, and in `hint` what to do about it. Never quotes a secret."""
+
+    exit_code = 70
+    retry_soon = False
+    """Whether waiting a whole interval would be too long."""
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+
+class SettingsError(AgentError):
+    """The agent's own settings are wrong; `what` names all of them."""
+
+    exit_code = 78
+
+
+class SourceError(AgentError):
+    """The source gave no candidate."""
+
+
+class SourceDown(SourceError):
+    """The source cannot answer now."""
+
+    exit_code = 69
+    retry_soon = True
+
+
+class SourceDenied(SourceError):
+    """The source does not let us read."""
+
+    exit_code = 77
+
+
+class SourceMissing(SourceError):
+    """The source has no such secret."""
+
+    exit_code = 66
+
+
+class CandidateRefused(AgentError):
+    """The source holds something that must not be published."""
+
+    exit_code = 65
+
+    def __init__(self, problems: Sequence[str], fingerprint: str) -> None:
+        super().__init__(
+            "; ".join(problems),
+            "correct the values at the source; the last good snapshot stays published",
+        )
+        self.problems = tuple(problems)
+        self.fingerprint = fingerprint
+
+
+class PublishError(AgentError):
+    """The volume could not be written; what was published there still is."""
+
+    exit_code = 74
+    retry_soon = True
+
+
+class VolumeBusy(PublishError):
+    """Another agent holds the volume's lock."""
+
+    exit_code = 75

@@ -1,0 +1,1 @@
+"""Who is told to look. A notification carries no data."""

@@ -1,0 +1,1 @@
+"""What others see: logs, metrics, HTTP, status."""

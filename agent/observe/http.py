@@ -1,0 +1,118 @@
+"""Probes, metrics and status over HTTP. Nothing can be changed here."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from waitress.server import create_server
+
+from agent.errors import SettingsError
+from agent.observe.metrics import CONTENT_TYPE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from agent.observe.metrics import Metrics
+    from agent.observe.status import Status
+
+    Answer = tuple[str, str, bytes]
+
+TEXT = "text/plain; charset=utf-8"
+
+
+class Page(NamedTuple):
+    """What the endpoints answer from."""
+
+    status: Status
+    metrics: Metrics
+    document: Callable[[], dict[str, Any]]
+
+
+def serve(page: Page, http: str, probes: str) -> None:
+    """Answer on both addresses, in one daemon thread; an empty or `off` one is none.
+
+    The socket decides what is served, never the caller's address.
+    """
+    addresses = [(http, _all(page)), (probes, _public(page))]
+    sockets: dict[Any, Any] = {}
+    for address, paths in addresses:
+        if address in ("", "off"):
+            continue
+        host, port = _split(address)
+        try:
+            server = create_server(
+                _application(paths),
+                map=sockets,
+                host=host,
+                port=port,
+                threads=1,
+                ident=None,
+                asyncore_loop_timeout=3600,  # nothing to wake up for
+            )
+        except OSError as error:
+            raise SettingsError(
+                f"cannot listen on {address}: {error.strerror}",
+                "set RESENTRY_HTTP and RESENTRY_PROBES to free addresses, or off",
+            ) from None
+        first = server
+    if sockets:
+        threading.Thread(target=first.run, name="http", daemon=True).start()
+
+
+def _public(page: Page) -> dict[str, Callable[[], Answer]]:
+    return {
+        "/livez": lambda: _probe(*page.status.live()),
+        "/readyz": lambda: _probe(*page.status.ready()),
+        "/startupz": lambda: _probe(*page.status.started()),
+        "/metrics": lambda: ("200 OK", CONTENT_TYPE, page.metrics.render()),
+    }
+
+
+def _all(page: Page) -> dict[str, Callable[[], Answer]]:
+    return {**_public(page), "/status": lambda: _json(page.document())}
+
+
+def _probe(good: bool, sentence: str) -> Answer:  # noqa: FBT001 - what Status answers
+    code = "200 OK" if good else "503 Service Unavailable"
+    return code, TEXT, f"{sentence}\n".encode()
+
+
+def _json(document: dict[str, Any]) -> Answer:
+    return "200 OK", "application/json", json.dumps(document, indent=1).encode() + b"\n"
+
+
+def _application(paths: dict[str, Callable[[], Answer]]) -> Callable[..., Any]:
+    known = ("\n".join(paths) + "\n").encode()
+
+    def application(
+        environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            answer: Answer = ("405 Method Not Allowed", TEXT, b"read-only\n")
+        elif environ["PATH_INFO"] in paths:
+            answer = paths[environ["PATH_INFO"]]()
+        else:
+            answer = ("404 Not Found", TEXT, known)
+        code, content_type, body = answer
+        start_response(
+            code,
+            [
+                ("Content-Type", content_type),
+                ("Content-Length", str(len(body))),
+                ("Cache-Control", "no-store"),
+            ],
+        )
+        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
+
+    return application
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise SettingsError(
+            f"{address} is not an address", "write HOST:PORT, as 127.0.0.1:19464"
+        )
+    return host.strip("[]"), int(port)

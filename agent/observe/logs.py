@@ -1,0 +1,62 @@
+"""Logs: one JSON object a line, and nothing secret in it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agent.domain.redact import redact
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from typing import Any
+
+    from structlog.typing import WrappedLogger
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def configure(level: str, form: str) -> None:
+    """Set logging up, once per process: standard error, `json` or `text`."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _redacted,
+            structlog.processors.JSONRenderer() if form == "json" else _text,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    # It says so itself when one pass takes longer than an interval; so do we.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
+
+
+def _redacted(
+    _logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    masked: dict[str, Any] = redact(dict(event))
+    return masked
+
+
+def _text(_logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> str:
+    """One line for people: time, level, sentence, then the rest."""
+    time, level = event.pop("timestamp")[11:19], event.pop("level")
+    sentence, trace = str(event.pop("event")), str(event.pop("exception", ""))
+    rest = "  ".join(f"{key}={value}" for key, value in event.items())
+    return f"{time} {level:7} {sentence}{f'  [{rest}]' if rest else ''}{trace}"
+
+
+class _Forward(logging.Handler):
+    """What libraries log through `logging` comes out like our own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(
+            record.levelno, record.getMessage(), logger=record.name
+        )

@@ -1,0 +1,105 @@
+"""Every metric of the agent. `docs/metrics.md` is generated from this file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from agent.domain.outcome import Kind
+from agent.domain.rollout import State
+
+if TYPE_CHECKING:
+    from agent.domain.outcome import Outcome
+    from agent.domain.rollout import Rollout
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """The agent's metrics, in a registry of their own."""
+
+    def __init__(self, version: str) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        build = Info("resentry_agent", "The agent's version.", registry=self.registry)
+        build.info({"version": version})
+        self._passes = Counter(
+            "resentry_passes",
+            "Passes by outcome.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        for kind in get_args(Kind):
+            self._passes.labels(kind)
+        self._pass_seconds = Histogram(
+            "resentry_pass_seconds",
+            "How long passes took.",
+            buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 15),
+            registry=self.registry,
+        )
+        self._success = Gauge(
+            "resentry_last_success_timestamp_seconds",
+            "When a pass last found a good candidate at the source.",
+            registry=self.registry,
+        )
+        self._failing = Gauge(
+            "resentry_consecutive_failures",
+            "Passes that failed or refused since the last good one.",
+            registry=self.registry,
+        )
+        self._sequence = Gauge(
+            "resentry_current_sequence",
+            "The number of the published snapshot; 0 while there is none.",
+            registry=self.registry,
+        )
+        self._targets = Gauge(
+            "resentry_targets",
+            "Live targets by role and by state against the published snapshot.",
+            ["role", "state"],
+            registry=self.registry,
+        )
+        self._confirm_seconds = Histogram(
+            "resentry_confirm_seconds",
+            "From publishing a snapshot to the last target's receipt.",
+            buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30),
+            registry=self.registry,
+        )
+
+    def passed(self, outcome: Outcome, seconds: float, failures: int) -> None:
+        """Count one pass."""
+        self._passes.labels(outcome.kind).inc()
+        self._pass_seconds.observe(seconds)
+        self._failing.set(failures)
+        self._sequence.set(outcome.sequence)
+        if failures == 0:
+            self._success.set_to_current_time()
+
+    def rolled_out(self, rollout: Rollout) -> None:
+        """Show the targets of now."""
+        self._targets.clear()
+        for role in sorted({target.receipt.role for target, _ in rollout.targets}):
+            for state in get_args(State):
+                count = sum(
+                    target.receipt.role == role and at == state
+                    for target, at in rollout.targets
+                )
+                self._targets.labels(role, state).set(count)
+
+    def confirmed(self, seconds: float) -> None:
+        """Count one snapshot that every target runs."""
+        self._confirm_seconds.observe(seconds)
+
+    def render(self) -> bytes:
+        """Return the text exposition."""
+        return generate_latest(self.registry)

@@ -1,0 +1,161 @@
+"""What is known: the one document behind `status`, `/status` and the state file."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from resentry.values import show_dsn
+
+if TYPE_CHECKING:
+    from agent.domain.outcome import Outcome
+    from agent.domain.rollout import Rollout
+    from resentry.contract import Snapshot
+
+GOOD = ("published", "unchanged")
+
+
+@dataclass
+class Status:
+    """What the daemon has seen. Written by it, read by the HTTP thread."""
+
+    poll_seconds: float
+    startup_seconds: float
+    pass_seconds: float
+    has_snapshot: bool = False
+    outcome: Outcome | None = None
+    outcome_since: str = ""
+    last_success_at: str = ""
+    failures: int = 0
+    _started: float = field(default_factory=time.monotonic)
+    _last_pass: float = field(default_factory=time.monotonic)
+    _last_success: float | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def passed(self, outcome: Outcome) -> bool:
+        """Take one pass's outcome in; say whether it is news."""
+        with self._lock:
+            before = self.outcome
+            self.outcome = outcome
+            self._last_pass = time.monotonic()
+            good = outcome.kind in GOOD
+            self.failures = 0 if good else self.failures + 1
+            if good:
+                self._last_success = self._last_pass
+                self.last_success_at = now()
+            self.has_snapshot = outcome.revision is not None
+            news = before is None or (before.kind, before.sentence, before.notes) != (
+                outcome.kind,
+                outcome.sentence,
+                outcome.notes,
+            )
+            if before is None or (before.kind in GOOD) != good or (news and not good):
+                self.outcome_since = now()
+            return news
+
+    def live(self) -> tuple[bool, str]:
+        """Whether passes still come to an end: no clock but the monotonic one counts."""
+        silent = time.monotonic() - self._last_pass
+        limit = 3 * self.poll_seconds + 2 * self.pass_seconds
+        return (
+            silent < limit,
+            f"last pass ended {silent:.0f} s ago, limit {limit:.0f} s",
+        )
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether a snapshot is published, and the source was read not long ago."""
+        if not self.has_snapshot:
+            return False, "nothing is published yet"
+        if self._last_success is None:
+            return False, "published by an earlier agent; the source was not read yet"
+        age = time.monotonic() - self._last_success
+        limit = 3 * self.poll_seconds + 30
+        return age < limit, f"source last read {age:.0f} s ago, limit {limit:.0f} s"
+
+    def started(self) -> tuple[bool, str]:
+        """Whether applications may start: with a snapshot, or after a bounded wait."""
+        if self.has_snapshot:
+            return True, "a snapshot is published"
+        waited = time.monotonic() - self._started
+        if waited >= self.startup_seconds:
+            return (
+                True,
+                f"no snapshot after {waited:.0f} s; environment variables serve",
+            )
+        return False, f"waiting for the first snapshot, {waited:.0f} s"
+
+    def source(self) -> dict[str, Any]:
+        """The part of the document that only the daemon knows."""
+        with self._lock:
+            outcome = self.outcome
+            if outcome is None:
+                return {"outcome": None, "sentence": "no pass has ended yet"}
+            return {
+                "outcome": outcome.kind,
+                "sentence": outcome.sentence,
+                "hint": outcome.hint,
+                "notes": list(outcome.notes),
+                "fingerprint": outcome.fingerprint,
+                "since": self.outcome_since,
+                "failures": self.failures,
+                "last_success_at": self.last_success_at or None,
+            }
+
+
+def document(
+    current: Snapshot | None, rollout: Rollout, source: dict[str, Any]
+) -> dict[str, Any]:
+    """Return everything as one JSON object. The DSN is in its shown form."""
+    return {
+        "current": _current(current),
+        "source": source,
+        "rollout": {
+            "state": rollout.state,
+            "sentence": rollout.sentence,
+            "targets": [
+                {
+                    "id": target.receipt.id,
+                    "role": target.receipt.role,
+                    "pid": target.receipt.pid,
+                    "main": target.main,
+                    "state": state,
+                    "revision": target.receipt.revision,
+                    "sequence": target.receipt.sequence,
+                    "since": target.receipt.since,
+                    "swap_ms": target.receipt.swap_ms,
+                    "error": target.receipt.error,
+                }
+                for target, state in rollout.targets
+            ],
+        },
+    }
+
+
+def _current(current: Snapshot | None) -> dict[str, Any] | None:
+    if current is None:
+        return None
+    return {
+        "revision": current.revision,
+        "sequence": current.sequence,
+        "published_at": current.published_at,
+        "settings": _shown(current.settings),
+        "roles": {role: _shown(values) for role, values in current.roles.items()},
+        "rules": len(current.rules),
+        "boosts": len(current.boosts),
+        "provenance": dict(current.provenance),
+    }
+
+
+def _shown(values: Any) -> dict[str, Any]:
+    return {
+        key: show_dsn(value) if key == "SENTRY_DSN" else value
+        for key, value in values.items()
+    }
+
+
+def now() -> str:
+    """The wall clock, as every document shows it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,265 @@
+"""The shared volume: every reader sees one whole snapshot, the old or the new.
+
+The layout and the order of steps are those of kubelet's atomic writer
+(kubernetes/pkg/volume/util/atomic_writer.go), with unique names and with flushes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import secrets
+import shutil
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from agent.errors import PublishError, SettingsError, VolumeBusy
+from agent.locks import hold, is_held
+from resentry.contract import (
+    DATA_LINK,
+    ENV_FILE,
+    SETTINGS_FILE,
+    ContractError,
+    Snapshot,
+    decode_snapshot,
+    encode_snapshot,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+PRIVATE_DIR = "agent"
+LOCK_FILE = "agent/lock"
+STATE_FILE = "agent/state.json"
+FILE_MODE = 0o640
+DIR_MODE = 0o750
+RECEIPTS_MODE = 0o3770
+KEEP_SECONDS = 60
+"""How long an old directory stays, for a reader that is still in the middle of it."""
+
+
+class Volume:
+    """The published snapshot in `directory`. `open` it before publishing."""
+
+    def __init__(self, directory: str, receipts: str, group: str = "") -> None:
+        self.directory = directory
+        self._receipts = receipts
+        self._gid = _gid(group)
+        self._lock: int | None = None
+
+    def open(self) -> None:
+        """Take the volume: make its directories, lock it, sweep what a crash left."""
+        with _as_publish_error(self.directory):
+            self._make_dir(self.directory, DIR_MODE, force=False)
+            self._make_dir(self._path(PRIVATE_DIR), 0o700)
+            self._make_dir(self._receipts, RECEIPTS_MODE)
+            self._lock = os.open(self._path(LOCK_FILE), os.O_RDWR | os.O_CREAT, 0o600)
+            if not hold(self._lock):
+                os.close(self._lock)
+                self._lock = None
+                raise VolumeBusy(
+                    f"another agent publishes to {self.directory}",
+                    "give each pod a volume of its own, or end the other agent",
+                )
+            self._sweep()
+            current = self.current()
+            if current is not None:  # a crash may have come before the links
+                self._show(_files(current))
+
+    def close(self) -> None:
+        """Let another agent have the volume."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def is_open(self) -> bool | None:
+        """Whether another process has the volume open; `None` if that cannot be told."""
+        try:
+            lock = os.open(self._path(LOCK_FILE), os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            return is_held(lock)
+        finally:
+            os.close(lock)
+
+    def current(self) -> Snapshot | None:
+        """Return what is published; `None` if nothing is, or nothing readable."""
+        try:
+            with open(self._path(DATA_LINK, SETTINGS_FILE), "rb") as file:
+                return decode_snapshot(file.read())
+        except (OSError, ContractError):
+            return None
+
+    def publish(self, snapshot: Snapshot) -> Snapshot:
+        """Make `snapshot` current and return it, numbered and dated.
+
+        The steps are numbered because their order is the guarantee:
+
+        1. make a directory that no reader looks at
+        2. write every file into it, with mode and group, and flush all to disk
+        3. make a link to it, under a name that no reader knows
+        4. rename the link over `..data`: readers change from old to new here
+        5. bring the visible names in line: links through `..data`
+        6. remove what is older than a reader can be
+        """
+        current = self.current()
+        numbered = replace(
+            snapshot,
+            sequence=(current.sequence if current else 0) + 1,
+            published_at=_now(),
+        )
+        files = _files(numbered)
+        with _as_publish_error(self.directory):
+            # 1
+            name = f"..{time.strftime('%Y_%m_%d_%H_%M_%S')}.{secrets.token_hex(4)}"
+            os.mkdir(self._path(name), 0o700)
+            link = self._path(f"..data_tmp.{secrets.token_hex(4)}")
+            try:
+                # 2
+                for file, body in files.items():
+                    self._write(self._path(name, file), body)
+                self._own(self._path(name), DIR_MODE)
+                _flush(self._path(name))
+                # 3
+                os.symlink(name, link)
+                # 4
+                os.rename(link, self._path(DATA_LINK))
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(link)
+                shutil.rmtree(self._path(name), ignore_errors=True)
+                raise
+            _flush(self.directory)
+            # 5
+            self._show(files)
+            # 6
+            self._sweep()
+        return numbered
+
+    def read_state(self) -> bytes | None:
+        """Return what the last agent wrote; `None` if there is nothing to be read."""
+        try:
+            with open(self._path(STATE_FILE), "rb") as file:
+                return file.read()
+        except OSError:
+            return None
+
+    def write_state(self, body: bytes) -> None:
+        """Replace the agent's own state. It is no truth, so it is not flushed."""
+        with _as_publish_error(self.directory):
+            temporary = self._path(f"{STATE_FILE}.{secrets.token_hex(4)}")
+            try:
+                with open(temporary, "wb") as file:
+                    file.write(body)
+                os.replace(temporary, self._path(STATE_FILE))
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+                raise
+
+    def _write(self, path: str, body: bytes) -> None:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            view = memoryview(body)
+            while view:
+                view = view[os.write(file, view) :]
+            if self._gid is not None:
+                os.fchown(file, -1, self._gid)
+            os.fchmod(file, FILE_MODE)  # the umask must not decide
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+    def _show(self, files: Mapping[str, bytes]) -> None:
+        """Every file has a visible link through `..data`; no other link of ours stays."""
+        for file in files:
+            if not os.path.lexists(self._path(file)):
+                os.symlink(f"{DATA_LINK}/{file}", self._path(file))
+        for entry in os.scandir(self.directory):
+            if entry.name in files or not entry.is_symlink():
+                continue
+            if os.readlink(entry.path).startswith(f"{DATA_LINK}/"):
+                os.unlink(entry.path)
+
+    def _sweep(self) -> None:
+        """Remove directories and links that are neither current nor just replaced."""
+        try:
+            current = os.readlink(self._path(DATA_LINK))
+        except FileNotFoundError:
+            current = ""
+        oldest = time.time() - KEEP_SECONDS
+        for entry in list(os.scandir(self.directory)):
+            if not entry.name.startswith("..") or entry.name in (DATA_LINK, current):
+                continue
+            if entry.is_symlink():
+                os.unlink(entry.path)
+            elif entry.stat(follow_symlinks=False).st_mtime < oldest:
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+    def _make_dir(self, path: str, mode: int, *, force: bool = True) -> None:
+        """Make a directory; with `force` one that exists gets the mode, too."""
+        try:
+            os.makedirs(path, mode)
+        except FileExistsError:
+            if not force:
+                return
+        self._own(path, mode)
+
+    def _own(self, path: str, mode: int) -> None:
+        if self._gid is not None:
+            os.chown(path, -1, self._gid)
+        os.chmod(path, mode)
+
+    def _path(self, *names: str) -> str:
+        return "/".join((self.directory, *names))
+
+
+def _files(snapshot: Snapshot) -> dict[str, bytes]:
+    """The files of one snapshot, by name."""
+    texts = {key: _as_text(value) for key, value in snapshot.settings.items()}
+    dotenv = "".join(f"{key}={text}\n" for key, text in texts.items())
+    return {
+        SETTINGS_FILE: encode_snapshot(snapshot),
+        ENV_FILE: dotenv.encode(),
+        **{key: text.encode() for key, text in texts.items()},
+    }
+
+
+def _as_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _flush(directory: str) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _gid(group: str) -> int | None:
+    if not group:
+        return None
+    try:
+        return int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise SettingsError(f"RESENTRY_GROUP: there is no group {group}") from None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@contextlib.contextmanager
+def _as_publish_error(directory: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PublishError(
+            f"cannot write {error.filename or directory}: {error.strerror}",
+            "check the volume's space, mount and owner",
+        ) from None

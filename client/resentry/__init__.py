@@ -1,0 +1,117 @@
+"""Change a running service's Sentry configuration without losing an event.
+
+    import resentry
+
+    resentry.init(role="api")        # and role="celery" in the workers
+
+Nothing here raises into the application, configures logging, or makes a request
+wait. Without an agent the guide's environment variables are used, as ever.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+from typing import Any
+
+import sentry_sdk
+
+from resentry._version import __version__
+from resentry.contract import ContractError
+from resentry.reader import Volume
+from resentry.target import Target
+from resentry.values import resolve, show_dsn
+
+__all__ = [
+    "__version__",
+    "close",
+    "init",
+    "revision",
+    "settings",
+    "show_dsn",
+    "status",
+]
+
+_FLUSH_SECONDS = 2.0
+
+_log = logging.getLogger("resentry")
+_lock = threading.Lock()
+_target: Target | None = None
+
+
+def init(role: str = "api", **options: Any) -> None:
+    """Start Sentry in this process and keep it at the newest snapshot.
+
+    Call it where `sentry_sdk.init` stood: once per process, at import. A later call
+    takes effect as a swap. What went wrong is logged and stands in `status()`.
+
+    Args:
+        role: whose overrides of the snapshot apply, `api` or `celery`; with `celery`
+            also `SENTRY_ENABLE_FOR_CELERY` counts.
+        options: given to `sentry_sdk` with every client (`integrations`,
+            `before_send`, ...). What the snapshot decides cannot be given.
+
+    """
+    global _target  # noqa: PLW0603 - one Sentry client per process, one target
+    environ = dict(os.environ)  # noqa: TID251 - the application's edge
+    try:
+        with _lock:
+            if _target is None:
+                _target = Target(Volume.from_environ(environ), environ)
+                atexit.register(_target.stop)
+                if hasattr(os, "register_at_fork"):
+                    os.register_at_fork(
+                        before=_target.before_fork,
+                        after_in_parent=_target.after_fork_in_parent,
+                        after_in_child=_target.after_fork_in_child,
+                    )
+            _target.start(role, options, _wait_seconds(environ))
+    except Exception:  # noqa: BLE001 - the application comes first
+        _log.exception("Failed to initialize Sentry")
+
+
+def revision() -> str | None:
+    """Name the snapshot that runs here; `None` when the environment decides."""
+    current: str | None = status()["revision"]
+    return current
+
+
+def status() -> dict[str, Any]:
+    """Say what runs here and why: revision, values, their origins, the last error.
+
+    The DSN is shown as host, project and the key's last four. Before `init` the
+    role is empty.
+    """
+    target = _target or Target(Volume("", "", expected=False), {})
+    return target.status()
+
+
+def settings(role: str = "api") -> dict[str, Any]:
+    """Return the effective values, as `init` would use them, by their variables' names.
+
+    They are typed and real: the DSN is whole. Sentry is left alone.
+    """
+    environ = dict(os.environ)  # noqa: TID251 - the application's edge
+    try:
+        snapshot = Volume.from_environ(environ).read()
+    except (OSError, ContractError):
+        snapshot = None
+    return dict(resolve(snapshot, role, environ).values)
+
+
+def close() -> None:
+    """Stop following the volume, and send what is still queued."""
+    if _target is not None:
+        _target.stop()
+        sentry_sdk.flush(_FLUSH_SECONDS)
+
+
+def _wait_seconds(environ: dict[str, str]) -> float:
+    text = environ.get("RESENTRY_WAIT_SECONDS") or "0"
+    try:
+        return float(text)
+    except ValueError:
+        _log.warning("RESENTRY_WAIT_SECONDS is not a number of seconds; not waiting")
+        return 0.0

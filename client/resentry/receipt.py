@@ -1,0 +1,133 @@
+"""Tells the agent what runs in this process, and by a lock that it lives.
+
+The lock is a POSIX record lock: the kernel drops it with the process, however it
+ends, and a forked child does not inherit it. It would also be dropped if this process
+closed any descriptor of the file, so the file is opened once and never again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sys
+from typing import TYPE_CHECKING
+
+from resentry.contract import LOCK_SUFFIX, RECEIPT_SUFFIX, encode_receipt
+
+if TYPE_CHECKING:
+    from resentry.contract import Receipt
+
+_MODE = 0o640
+
+
+class Identity:
+    """One process as a target: a random id, and what tells its pid from a reused one."""
+
+    def __init__(self, parent: str | None = None) -> None:
+        self.id = secrets.token_hex(8)
+        self.parent = parent
+        self.pid = os.getpid()
+        self.pidns = _pid_namespace()
+        self.start_time = start_time(self.pid)
+
+
+class ReceiptFile:
+    """The process's receipt in `directory`, held by a lock while the process lives."""
+
+    def __init__(self, directory: str, identity: Identity) -> None:
+        self._directory = directory
+        self._id = identity.id
+        self._lock: int | None = None
+        self._written: Receipt | None = None
+
+    def give(self, receipt: Receipt) -> None:
+        """Replace the receipt. Without the directory nothing happens: call again.
+
+        The agent makes the directory; a target that is earlier waits for it.
+        """
+        if receipt == self._written:
+            return
+        try:
+            self._hold()
+            self._replace(encode_receipt(receipt))
+        except OSError:  # no directory yet, full, read-only: the next look tries again
+            return
+        self._written = receipt
+
+    def withdraw(self) -> None:
+        """Remove receipt and lock: this process is a target no more."""
+        for suffix in (RECEIPT_SUFFIX, LOCK_SUFFIX):
+            with contextlib.suppress(OSError):
+                os.unlink(self._path(suffix))
+        self.forget()
+
+    def forget(self) -> None:
+        """Close what this process holds, leaving the files: they are the parent's."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _hold(self) -> None:
+        if self._lock is not None:
+            return
+        # Locked before it has its name: else the agent could take us for dead.
+        temporary = self._temporary()
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+        lock = os.open(temporary, flags, _MODE)
+        try:
+            _lock_record(lock)
+            os.replace(temporary, self._path(LOCK_SUFFIX))
+        except OSError:
+            os.close(lock)
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        self._lock = lock
+
+    def _replace(self, body: bytes) -> None:
+        temporary = self._temporary()
+        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
+        try:
+            try:
+                os.write(file, body)
+            finally:
+                os.close(file)
+            os.replace(temporary, self._path(RECEIPT_SUFFIX))
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+    def _temporary(self) -> str:
+        return self._path(f".{secrets.token_hex(4)}.tmp")
+
+    def _path(self, suffix: str) -> str:
+        return f"{self._directory}/{self._id}{suffix}"
+
+
+def start_time(pid: int) -> int:
+    """When the process began, in clock ticks since boot: with the pid it is unique.
+
+    0 where the platform has no /proc.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The command's name may hold spaces and brackets: count behind the last.
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except OSError:
+        return 0
+
+
+def _pid_namespace() -> int:
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
+
+
+def _lock_record(descriptor: int) -> None:
+    if sys.platform != "win32":
+        import fcntl  # noqa: PLC0415 - not on Windows
+
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

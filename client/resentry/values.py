@@ -1,0 +1,220 @@
+"""The keys of a snapshot: their types, their defaults, what must hold of them.
+
+Pure functions. Each process asks `resolve` what it should run; the agent asks the
+same `judge` before it publishes, so both mean the same by a good value.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from resentry.contract import Snapshot
+
+PRODUCTION = frozenset({"production", "prod"})
+_LOOPBACK = re.compile(r"localhost\Z|127(\.\d{1,3}){3}\Z|::1\Z")
+_SAFE = re.compile(r"[A-Za-z0-9_.,:/@%+=-]*\Z")
+_NO_RELEASE = re.compile(r"[\n\r\t/\\]")
+_BOOLEANS = {
+    **dict.fromkeys(("true", "1", "yes", "on"), True),
+    **dict.fromkeys(("false", "0", "no", "off"), False),
+}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("must be text")
+    text = str(value)
+    if not _SAFE.match(text):
+        raise ValueError("has a character that would need quoting in a shell")
+    return text
+
+
+def _environment(value: object) -> str:
+    text = _text(value)
+    if not text or "/" in text or len(text) > 64 or text.lower() == "none":
+        raise ValueError("must be 1 to 64 characters without '/', and not 'None'")
+    return text
+
+
+def _release(value: object) -> str:
+    text = _text(value)
+    if len(text) > 200 or _NO_RELEASE.search(text) or text in {".", "..", " "}:
+        raise ValueError("must be at most 200 characters without '/'")
+    return text
+
+
+def _dsn(value: object) -> str:
+    text = _text(value)
+    if text:
+        split_dsn(text)
+    return text
+
+
+def _rate(value: object) -> float:
+    try:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise TypeError
+        rate = float(value)
+    except (TypeError, ValueError):
+        raise ValueError("must be a number from 0 to 1") from None
+    if not 0.0 <= rate <= 1.0:  # also refuses NaN
+        raise ValueError("must be a number from 0 to 1")
+    return rate
+
+
+def _boolean(value: object) -> bool:
+    try:
+        return _BOOLEANS[str(value).strip().lower()]
+    except KeyError:
+        raise ValueError("must be true or false (also 1/0, yes/no, on/off)") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One variable of the guide: how it is read, what stands in when it is absent."""
+
+    parse: Callable[[object], Any]
+    default: Any = None
+    fallback: str | None = None
+    """The plain environment variable that stands in before the default does."""
+
+
+KEYS: Mapping[str, Key] = {
+    "SENTRY_DSN": Key(_dsn, ""),
+    "SENTRY_ENVIRONMENT": Key(_environment, "production", "ENVIRONMENT"),
+    "SENTRY_RELEASE": Key(_release, "", "VERSION"),
+    "SENTRY_SAMPLE_RATE": Key(_rate, 1.0),
+    "SENTRY_TRACES_SAMPLE_RATE": Key(_rate, 0.0),
+    "SENTRY_PROFILES_SAMPLE_RATE": Key(_rate, 0.0),
+    "SENTRY_SEND_PII": Key(_boolean, False),
+    "SENTRY_ENABLE_FOR_CELERY": Key(_boolean, True),
+}
+
+STRUCTURED = ("RESENTRY_ROLES", "RESENTRY_RULES", "RESENTRY_BOOSTS")
+"""The keys of a source that hold JSON rather than one value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dsn:
+    """A DSN in its parts. Shown as host, project and the key's last four."""
+
+    scheme: str
+    hostname: str
+    port: int | None
+    project: str
+    key: str
+
+    def __str__(self) -> str:
+        port = f":{self.port}" if self.port else ""
+        last = f"…{self.key[-4:]}" if len(self.key) > 8 else "…"
+        return f"{self.hostname}{port}/{self.project} (key {last})"
+
+
+def split_dsn(text: str) -> Dsn:
+    """Return the parts of a DSN, or raise `ValueError` without quoting it."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError("is not a DSN") from None
+    project = parts.path.rpartition("/")[2]
+    good = parts.scheme in {"https", "http"} and parts.hostname and parts.username
+    if not good or not project.isdigit() or parts.query or parts.fragment:
+        raise ValueError("is not a DSN (https://KEY@HOST/PROJECT)")
+    return Dsn(parts.scheme, str(parts.hostname), port, project, str(parts.username))
+
+
+def show_dsn(text: str) -> str:
+    """Return the only form in which a DSN may be shown."""
+    try:
+        return str(split_dsn(text)) if text else "none"
+    except ValueError:
+        return "not a DSN"
+
+
+def judge(values: Mapping[str, Any]) -> dict[str, str]:
+    """Say what must hold and does not, by key. `values` are typed and effective.
+
+    A key that is absent is not judged: a source may hold rates alone.
+    """
+    problems: dict[str, str] = {}
+    environment = str(values.get("SENTRY_ENVIRONMENT", "production"))
+    if environment.lower() not in PRODUCTION:
+        return problems
+    dsn = values.get("SENTRY_DSN")
+    if dsn == "":
+        problems["SENTRY_DSN"] = f"is required in {environment}"
+    elif dsn is not None:
+        parts = split_dsn(dsn)
+        if parts.scheme != "https" and not _LOOPBACK.match(parts.hostname):
+            problems["SENTRY_DSN"] = f"must be https in {environment}"
+    if values.get("SENTRY_SEND_PII"):
+        problems["SENTRY_SEND_PII"] = f"must be false in {environment}"
+    return problems
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """What one process should run: each value, where it came from, what is wrong."""
+
+    values: Mapping[str, Any]
+    origins: Mapping[str, str] = field(default_factory=dict)
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    def reason(self) -> str:
+        """All problems in one line; empty when there is none."""
+        return "; ".join(f"{key} {text}" for key, text in self.problems.items())
+
+    def tamed(self) -> Effective:
+        """The same with every bad value replaced by its default: no DSN, PII off."""
+        values = dict(self.values)
+        values.update({key: KEYS[key].default for key in self.problems})
+        return Effective(values, self.origins, self.problems)
+
+
+def resolve(
+    snapshot: Snapshot | None, role: str, environ: Mapping[str, str]
+) -> Effective:
+    """Resolve per key: the snapshot's role, the snapshot, the environment, default."""
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    problems: dict[str, str] = {}
+    for name, key in KEYS.items():
+        raw, origins[name] = _find(name, key, snapshot, role, environ)
+        try:
+            values[name] = key.parse(raw)
+        except ValueError as error:
+            values[name] = key.default
+            problems[name] = f"{error} (from {origins[name]})"
+    return Effective(values, origins, {**judge(values), **problems})
+
+
+def _find(
+    name: str,
+    key: Key,
+    snapshot: Snapshot | None,
+    role: str,
+    environ: Mapping[str, str],
+) -> tuple[Any, str]:
+    if snapshot is not None:
+        own = snapshot.roles.get(role, {})
+        if name in own:
+            return own[name], "role"
+        if name in snapshot.settings:
+            return snapshot.settings[name], "snapshot"
+    for variable in (name, key.fallback):
+        # As the guide has it, an empty variable is an absent one, but for the DSN:
+        # there it means off.
+        if (
+            variable
+            and variable in environ
+            and (environ[variable] or variable == "SENTRY_DSN")
+        ):
+            return environ[variable], "environment"
+    return key.default, "default"
