@@ -1,0 +1,1 @@
+"""A small LMS backend: FastAPI in front, Celery behind, resentry in both."""

@@ -1,0 +1,165 @@
+"""What stands between the agent and a server, and spoils what passes."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from lab import messages
+from lab.server import Server, Streams
+
+if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
+    from collections.abc import Mapping
+
+_TLS_HANDSHAKE = b"\x16"
+_CHUNK_BYTES = 1 << 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Faults:
+    """What a proxy does to the answers that pass; the default is nothing.
+
+    Over TLS it sees only bytes: an answer is then what arrives in one piece, `cut`
+    and `latency` count for each, `status` does nothing, and `garbage` flips all bits.
+    """
+
+    latency: float = 0.0
+    """Seconds before an answer begins."""
+    cut: int | None = None
+    """Close the connection after so many bytes of an answer."""
+    drip: float = 0.0
+    """Seconds before each byte of an answer."""
+    garbage: bytes | None = None
+    """Stands in place of each answer's body, under its own status."""
+    status: int | None = None
+    """Answered without asking the server, with `body` and `headers`."""
+    body: bytes = b""
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    refuse: bool = False
+    """Close each connection at once."""
+    hang: bool = False
+    """Accept connections and requests, and answer none."""
+
+
+class Proxy(Server):
+    """A proxy before one server, given as URL or as host:port.
+
+    Set `faults` while it runs: the next answer is spoilt as it says.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__()
+        scheme, _, place = upstream.rpartition("://")
+        parts = urlsplit(f"//{place}")
+        self._upstream = str(parts.hostname), parts.port or 80
+        self.url = f"{scheme or 'http'}://{self.address}"
+        self.faults = Faults()
+        self.requests = 0
+        """Requests that it understood, so none over TLS."""
+
+    def clear(self) -> None:
+        """Let everything pass again; what hangs, hangs until its client gives up."""
+        self.faults = Faults()
+
+    async def converse(self, reader: StreamReader, writer: StreamWriter) -> None:
+        """Carry one connection."""
+        if self.faults.refuse:
+            return
+        first = await reader.read(1)
+        client = reader, writer
+        if first == _TLS_HANDSHAKE:
+            await self._carry_bytes(first, client)
+        elif first:
+            await self._carry_requests(first, client)
+
+    async def _carry_requests(self, first: bytes, client: Streams) -> None:
+        reader, writer = client
+        server: Streams | None = None
+        while request := await messages.read(reader, first):
+            first = b""
+            self.requests += 1
+            faults = self.faults
+            if faults.refuse:
+                return
+            if faults.hang:
+                await _read_to_end(reader)
+                return
+            if faults.status is not None:
+                answer = messages.answer(faults.status, faults.body, faults.headers)
+            else:
+                server = server or await self.connect(*self._upstream)
+                answer = await _ask(server, request, faults.garbage)
+            if not await self._deliver(writer, answer, faults):
+                return
+
+    async def _carry_bytes(self, first: bytes, client: Streams) -> None:
+        if self.faults.hang:
+            await _read_to_end(client[0])
+            return
+        server = await self.connect(*self._upstream)
+        server[1].write(first)
+        ways = [
+            asyncio.create_task(self._carry_questions(client[0], server[1])),
+            asyncio.create_task(self._carry_answers(server[0], client[1])),
+        ]
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for _, writer in (client, server):
+            writer.close()
+        await asyncio.gather(*ways, return_exceptions=True)
+
+    async def _carry_questions(
+        self, reader: StreamReader, writer: StreamWriter
+    ) -> None:
+        while data := await reader.read(_CHUNK_BYTES):
+            writer.write(data)
+            await writer.drain()
+
+    async def _carry_answers(self, reader: StreamReader, writer: StreamWriter) -> None:
+        while data := await reader.read(_CHUNK_BYTES):
+            faults = self.faults
+            if faults.hang:
+                await _read_to_end(reader)
+                return
+            if faults.garbage is not None:
+                data = bytes(byte ^ 0xFF for byte in data)
+            if faults.refuse or not await self._deliver(writer, data, faults):
+                return
+
+    async def _deliver(
+        self, writer: StreamWriter, answer: bytes, faults: Faults
+    ) -> bool:
+        """Send an answer as the faults say; tell whether the connection goes on."""
+        if faults.latency:
+            await self.pause(faults.latency)
+        step = 1 if faults.drip else len(answer)
+        whole = answer[: faults.cut]
+        for start in range(0, len(whole), step):
+            if faults.drip:
+                await self.pause(faults.drip)
+            writer.write(whole[start : start + step])
+            await writer.drain()
+        return faults.cut is None
+
+
+async def _ask(
+    server: Streams, request: messages.Message, garbage: bytes | None
+) -> bytes:
+    reader, writer = server
+    writer.write(request.head + request.body)
+    await writer.drain()
+    method = request.start[0]
+    answer = await messages.read(reader, has_body=method != "HEAD")
+    if answer is None:
+        raise EOFError("the server closed instead of answering")
+    if garbage is None:
+        return answer.head + answer.body
+    kind = {"Content-Type": answer.header("Content-Type")}
+    return messages.answer(int(answer.start[1]), garbage, kind)
+
+
+async def _read_to_end(reader: StreamReader) -> None:
+    while await reader.read(_CHUNK_BYTES):
+        pass
