@@ -6,7 +6,6 @@ The only module that reads the environment. `docs/settings.md` is generated from
 
 from __future__ import annotations
 
-import difflib
 import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -187,6 +186,8 @@ def flag(name: str) -> str:
 
 def nearest(name: str, known: Mapping[str, Any], prefix: str = "") -> str:
     """Suggest the known name that was probably meant; empty where none is near."""
+    import difflib  # noqa: PLC0415 - only a mistake needs it
+
     found = difflib.get_close_matches(name, known, n=1)
     if not found:
         return ""

@@ -13,7 +13,7 @@ import click
 from agent.cli import settings_options, warn
 from agent.confirm.receipts import Receipts
 from agent.domain.rollout import assess
-from agent.observe.status import document
+from agent.observe.status import NO_PASS, document
 from agent.publish.volume import Volume
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def gather(settings: Settings) -> dict[str, Any]:
     }
     return {
         "agent": lives[volume.is_open()],
-        **document(current, rollout, state.get("source", {})),
+        **document(current, rollout, state.get("source", NO_PASS)),
     }
 
 
@@ -71,10 +71,9 @@ def text(found: dict[str, Any]) -> str:
         )
         lines += [f"          {key}={val}" for key, val in current["settings"].items()]
     source = found["source"]
-    if source.get("outcome"):
-        lines.append(f"source    {source['outcome']}: {source['sentence']}")
-        extra = (*source.get("notes", ()), source.get("hint"))
-        lines += [f"          {line}" for line in extra if line]
+    lines.append(f"source    {source['outcome'] or 'unknown'}: {source['sentence']}")
+    extra = (*source["notes"], source["hint"])
+    lines += [f"          {line}" for line in extra if line]
     rollout = found["rollout"]
     lines.append(f"rollout   {rollout['state']}: {rollout['sentence']}")
     for target in rollout["targets"]:

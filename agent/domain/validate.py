@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import replace
 from datetime import datetime
@@ -55,6 +54,8 @@ def validate(
     values = candidate.values
     for name in values:
         if name.startswith(PREFIXES) and name not in KNOWN:
+            import difflib  # noqa: PLC0415 - only a mistake needs it
+
             near = difflib.get_close_matches(name, KNOWN, n=1)
             meant = f" (did you mean {near[0]}?)" if near else ""
             found.problems.append(f"{name} is not a known key{meant}")

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from resentry.contract import Snapshot
 
 GOOD = ("published", "unchanged")
+NO_PASS: dict[str, Any] = {
+    "outcome": None,
+    "sentence": "no pass has ended yet",
+    "hint": "",
+    "notes": [],
+    "fingerprint": None,
+    "since": None,
+    "failures": 0,
+    "last_success_at": None,
+}
 
 
 @dataclass
@@ -92,7 +102,7 @@ class Status:
         with self._lock:
             outcome = self.outcome
             if outcome is None:
-                return {"outcome": None, "sentence": "no pass has ended yet"}
+                return NO_PASS
             return {
                 "outcome": outcome.kind,
                 "sentence": outcome.sentence,

@@ -14,15 +14,17 @@ import atexit
 import logging
 import os
 import threading
-from typing import Any
-
-import sentry_sdk
+from typing import TYPE_CHECKING, Any
 
 from resentry._version import __version__
 from resentry.contract import ContractError
 from resentry.reader import Volume
-from resentry.target import Target
 from resentry.values import resolve, show_dsn
+
+# The agent imports `resentry.contract`, and with it this file: sentry-sdk, which
+# nothing needs before `init`, is imported there.
+if TYPE_CHECKING:
+    from resentry.target import Target
 
 __all__ = [
     "__version__",
@@ -57,6 +59,8 @@ def init(role: str = "api", **options: Any) -> None:
     global _target  # noqa: PLW0603 - one Sentry client per process, one target
     environ = dict(os.environ)  # noqa: TID251 - the application's edge
     try:
+        from resentry.target import Target  # noqa: PLC0415 - imports sentry-sdk
+
         with _lock:
             if _target is None:
                 _target = Target(Volume.from_environ(environ), environ)
@@ -84,6 +88,8 @@ def status() -> dict[str, Any]:
     The DSN is shown as host, project and the key's last four. Before `init` the
     role is empty.
     """
+    from resentry.target import Target  # noqa: PLC0415 - imports sentry-sdk
+
     target = _target or Target(Volume("", "", expected=False), {})
     return target.status()
 
@@ -104,6 +110,8 @@ def settings(role: str = "api") -> dict[str, Any]:
 def close() -> None:
     """Stop following the volume, and send what is still queued."""
     if _target is not None:
+        import sentry_sdk  # noqa: PLC0415 - see above
+
         _target.stop()
         sentry_sdk.flush(_FLUSH_SECONDS)
 

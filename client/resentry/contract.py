@@ -130,7 +130,7 @@ def decode_snapshot(body: bytes) -> Snapshot:
             sequence=int(document["sequence"]),
             published_at=str(document["published_at"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise ContractError(f"{SETTINGS_FILE} is not a snapshot") from None
 
 
@@ -181,6 +181,10 @@ def decode_receipt(body: bytes) -> Receipt:
     for name, kinds in _RECEIPT_TYPES.items():
         if not isinstance(known.get(name), kinds):
             raise ContractError(f"the receipt's {name} has the wrong type")
+    try:  # half a surrogate pair, or NaN: nobody could print it
+        json.dumps(known, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
+        raise ContractError("the receipt holds what is no text or number") from None
     return Receipt(**known)
 
 
@@ -225,7 +229,7 @@ def signal_number(text: str) -> int | None:
 def _object(body: bytes) -> dict[str, Any]:
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ContractError("not JSON") from None
     if not isinstance(document, dict):
         raise ContractError("not a JSON object")

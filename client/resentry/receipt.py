@@ -76,6 +76,7 @@ class ReceiptFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
         lock = os.open(temporary, flags, _MODE)
         try:
+            os.chmod(temporary, _MODE)  # the umask must not decide
             _lock_record(lock)
             os.replace(temporary, self._path(LOCK_SUFFIX))
         except OSError:
@@ -93,6 +94,7 @@ class ReceiptFile:
                 os.write(file, body)
             finally:
                 os.close(file)
+            os.chmod(temporary, _MODE)
             os.replace(temporary, self._path(RECEIPT_SUFFIX))
         except OSError:
             with contextlib.suppress(OSError):

@@ -61,7 +61,7 @@ def _rate(value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise TypeError
         rate = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("must be a number from 0 to 1") from None
     if not 0.0 <= rate <= 1.0:  # also refuses NaN
         raise ValueError("must be a number from 0 to 1")

@@ -41,9 +41,10 @@ class _Inotify:
     def __init__(self, directory: str) -> None:
         self._directory = os.fsencode(directory)
         self._libc = ctypes.CDLL(None, use_errno=True)
+        # First: it may raise, and the other descriptor would be left open.
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._inotify = int(self._libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
         self._watching = False
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.poll()
         self._poll.register(self._wake, select.POLLIN)
         if self._inotify >= 0:
