@@ -1,6 +1,7 @@
 """Everything that can go wrong, by what the agent does next.
 
-AgentError              exit   what the agent does next
+                        exit   what the agent does next
+AgentError               70    end with a traceback; as a daemon, go on
 ├── SettingsError        78    stop at once: only an operator can mend it
 ├── SourceError                keep the last good, and ...
 │   ├── SourceDown       69    ... try again soon (network, 5xx, sealed, deadline)
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 
 
 class AgentError(Exception):
-    """What is wrong, and in `hint` what to do about it. Never quotes a secret."""
+    """Something went wrong that nobody thought of.
+
+    Of every class, `what` says what is wrong and `hint` what to do about it. Neither
+    ever quotes a secret.
+    """
 
     exit_code = 70
     retry_soon = False
@@ -33,7 +38,7 @@ class AgentError(Exception):
 
 
 class SettingsError(AgentError):
-    """The agent's own settings are wrong; `what` names all of them."""
+    """The agent's own settings are wrong."""
 
     exit_code = 78
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -85,3 +86,6 @@ def main() -> None:
         if error.hint:
             click.echo(f"  {error.hint}", err=True)
         sys.exit(error.exit_code)
+    except Exception:  # noqa: BLE001 - exit code 1 means "no", and this is no answer
+        traceback.print_exc()
+        sys.exit(AgentError.exit_code)
