@@ -6,7 +6,7 @@
 ARG PYTHON=python:3.11.14-slim-bookworm
 
 FROM ${PYTHON} AS build
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
 
 # What builds, and what is shipped: the second has no pip.
@@ -24,7 +24,7 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation -w /wheels ./client 
     --no-deps --no-index /wheels/*.whl
 
 # By hash and unchecked: whatever a builder does to the files' dates, this stays valid.
-RUN python3 -m compileall -q --invalidation-mode unchecked-hash /opt/resentry/lib
+RUN python3 -m compileall -q -f --invalidation-mode unchecked-hash /opt/resentry/lib
 
 
 FROM ${PYTHON}
@@ -41,7 +41,7 @@ LABEL org.opencontainers.image.title="resentry-agent" \
 # The official images come without the standard library's .pyc files, and a user who
 # may not write there would compile it at every start: three times as slow.
 # The directory is what a new named volume takes its owner and mode from.
-RUN python3 -m compileall -q --invalidation-mode unchecked-hash \
+RUN python3 -m compileall -q -f --invalidation-mode unchecked-hash \
     -x '/(dist-packages|site-packages|idlelib|lib2to3|test|tests|turtledemo)/' \
     "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
  && install -d -o 65532 -g 65532 -m 0750 /var/run/resentry

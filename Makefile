@@ -64,6 +64,7 @@ docs: $(READY) ## regenerate docs/settings.md from the code
 lock: $(UV) ## resolve requirements/*.txt anew
 	@$(COMPILE) --upgrade pyproject.toml client/pyproject.toml -o requirements/agent.txt
 	@$(COMPILE) --upgrade --group dev -c requirements/agent.txt pyproject.toml client/pyproject.toml -o requirements/dev.txt
+	@$(COMPILE) --upgrade -c requirements/dev.txt requirements/build.in -o requirements/build.txt
 	@$(COMPILE) --upgrade requirements/bugsink.in -o requirements/bugsink.txt
 	@$(COMPILE) --upgrade requirements/uv.in -o requirements/uv.txt
 

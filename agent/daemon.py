@@ -7,6 +7,7 @@ counts wall-clock time, is not put to sleep by a clock that was set back.
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import random
@@ -16,7 +17,6 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-import msgspec
 import structlog
 
 from agent.errors import AgentError, SourceDown
@@ -48,17 +48,19 @@ class Daemon:
     """Runs passes until it is told to stop."""
 
     def __init__(
-        self, settings: Settings, pipeline: Pipeline, volume: Volume, metrics: Metrics
+        self, settings: Settings, pipeline: Pipeline, volume: Volume, version: str
     ) -> None:
         self._settings = settings
         self._pipeline = pipeline
         self._volume = volume
-        self._metrics = metrics
+        self._version = version
+        self._metrics: Metrics | None = None
         self.status = Status(
             settings.poll_seconds, settings.startup_seconds, settings.pass_seconds
         )
         self.status.has_snapshot = volume.current() is not None
         self._words: queue.SimpleQueue[Word] = queue.SimpleQueue()
+        self._passed: queue.SimpleQueue[tuple[Outcome, float]] = queue.SimpleQueue()
         self._passing = threading.Lock()
         self._again = False
         self._pass_began: float | None = None
@@ -69,10 +71,9 @@ class Daemon:
         self._job: Any = None
 
     def document(self) -> dict[str, Any]:
-        """Return what is known, as `/status` and the state file show it."""
-        return document(
-            self._volume.current(), self._pipeline.rollout(), self.status.source()
-        )
+        """Return what is known, as `/status` shows it."""
+        pipeline = self._pipeline
+        return document(pipeline.current, pipeline.rollout(), self.status.source())
 
     def run(self) -> None:
         """Poll until SIGTERM or SIGINT. SIGHUP polls at once."""
@@ -109,13 +110,12 @@ class Daemon:
 
         from agent.confirm.watch import watch_receipts  # noqa: PLC0415
         from agent.observe.http import Page, serve  # noqa: PLC0415
+        from agent.observe.metrics import Metrics  # noqa: PLC0415
 
         settings = self._settings
-        serve(
-            Page(self.status, self._metrics, self.document),
-            settings.http,
-            settings.probes,
-        )
+        self._metrics = Metrics(self._version)
+        page = Page(self.status, self._metrics, self.document)
+        serve(page, settings.http, settings.probes)
         self._scheduler = BackgroundScheduler(
             timezone=UTC, executors={"default": ThreadPoolExecutor(1)}, daemon=True
         )
@@ -182,10 +182,10 @@ class Daemon:
             self._pass_began = None
         seconds = time.monotonic() - began
         news = self.status.passed(outcome)
-        self._metrics.passed(outcome, seconds, self.status.failures)
         if outcome.kind == "published":
             self._published = self._pipeline.began
         self._tell(outcome, seconds, news=news)
+        self._passed.put((outcome, seconds))
         self._words.put("passed")
 
     def _tell(self, outcome: Outcome, seconds: float, *, news: bool) -> None:
@@ -203,9 +203,12 @@ class Daemon:
     # What follows, in the main thread
 
     def _after_pass(self) -> None:
+        outcome, seconds = self._passed.get()
+        if self._metrics is not None:
+            self._metrics.passed(outcome, seconds, self.status.failures)
         self._save()
         status, poll_seconds = self.status, self._settings.poll_seconds
-        if status.outcome and status.outcome.retry_soon:
+        if outcome.retry_soon:
             self._schedule(backoff_seconds(status.failures, poll_seconds))
         else:
             self._next_pass_by = time.monotonic() + poll_seconds + 1
@@ -222,7 +225,8 @@ class Daemon:
         self._rollout = rollout
         if before is not None and before.targets == rollout.targets:
             return
-        self._metrics.rolled_out(rollout)
+        if self._metrics is not None:
+            self._metrics.rolled_out(rollout)
         if before is None or (before.state, before.counts) != (
             rollout.state,
             rollout.counts,
@@ -230,13 +234,14 @@ class Daemon:
             level = "warning" if rollout.state in ("refused", "overdue") else "info"
             getattr(log, level)(rollout.sentence, rollout=rollout.state)
         if self._published and rollout.state in ("confirmed", "drained"):
-            self._metrics.confirmed(time.monotonic() - self._published)
+            if self._metrics is not None:
+                self._metrics.confirmed(time.monotonic() - self._published)
             self._published = None
-        self._save()
 
     def _save(self) -> None:
+        """Keep what only the daemon knows, for `status`."""
         try:
-            self._volume.write_state(msgspec.json.encode(self.document()))
+            self._volume.write_state(json.dumps(self.status.source()).encode())
         except AgentError as error:
             log.warning(error.what, hint=error.hint)
 

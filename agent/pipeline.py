@@ -39,7 +39,7 @@ class Pipeline:
         self._signals = signals
         self._receipts = receipts
         self._lock = threading.Lock()
-        self._current = volume.current()
+        self.current = volume.current()
         self.began = time.monotonic()
         """When the current snapshot was published, or taken over from the volume."""
 
@@ -52,16 +52,16 @@ class Pipeline:
 
     def failed(self, error: AgentError) -> Outcome:
         """The outcome of a pass that ended in `error`: the last good stays."""
-        return Outcome.kept(error, self._current)
+        return Outcome.kept(error, self.current)
 
     def _run(self) -> Outcome:
         candidate = self._source.read()
-        snapshot, notes = validate(candidate, self._settings.environment, self._current)
-        if self._current and self._current.revision == snapshot.revision:
-            return Outcome.unchanged(self._current, notes)
+        snapshot, notes = validate(candidate, self._settings.environment, self.current)
+        if self.current and self.current.revision == snapshot.revision:
+            return Outcome.unchanged(self.current, notes)
         published = self._volume.publish(snapshot)
         with self._lock:
-            self._current = published
+            self.current = published
             self.began = time.monotonic()
         if self._signals:
             self._signals.notify(self._receipts.read())
@@ -70,7 +70,7 @@ class Pipeline:
     def rollout(self) -> Rollout:
         """Say how far the current snapshot has got, from the receipts of now."""
         with self._lock:
-            current, began = self._current, self.began
+            current, began = self.current, self.began
         late = time.monotonic() - began > self._settings.confirm_seconds
         return assess(self._receipts.read(), current, late=late)
 

@@ -218,7 +218,7 @@ def _read_file(path: str) -> dict[str, Any]:
             document = msgspec.toml.decode(file.read())
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: {error}") from None
     return dict(document)
 

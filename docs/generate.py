@@ -91,7 +91,7 @@ def commands_page() -> str:
         "| 2 | the command line is wrong |\n"
     )
     classes = {
-        found.exit_code: found
+        vars(found)["exit_code"]: found
         for found in vars(errors).values()
         if isinstance(found, type) and "exit_code" in vars(found)
     }

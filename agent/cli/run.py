@@ -12,7 +12,6 @@ from agent.confirm.receipts import Receipts
 from agent.daemon import Daemon
 from agent.notify.signal import Signals
 from agent.observe import logs
-from agent.observe.metrics import Metrics
 from agent.pipeline import Pipeline
 from agent.publish.volume import Volume
 from agent.source.vault import VaultSource
@@ -34,7 +33,7 @@ def command(loaded: Loaded) -> None:
     for warning in loaded.warnings:
         log.warning(warning)
     volume = open_volume(settings)
-    daemon = Daemon(settings, assemble(settings, volume), volume, Metrics(VERSION))
+    daemon = Daemon(settings, assemble(settings, volume), volume, VERSION)
     daemon.run()
 
 

@@ -46,7 +46,6 @@ def gather(settings: Settings) -> dict[str, Any]:
         published = datetime.fromisoformat(current.published_at).timestamp()
         late = time.time() - published > settings.confirm_seconds
     rollout = assess(Receipts(settings.receipts_dir).read(), current, late=late)
-    state = json.loads(volume.read_state() or b"{}")
     lives = {
         True: "running",
         False: "not running",
@@ -54,8 +53,16 @@ def gather(settings: Settings) -> dict[str, Any]:
     }
     return {
         "agent": lives[volume.is_open()],
-        **document(current, rollout, state.get("source", NO_PASS)),
+        **document(current, rollout, _source(volume.read_state())),
     }
+
+
+def _source(state: bytes | None) -> dict[str, Any]:
+    """What the last agent wrote about the source, as far as it can be read."""
+    try:
+        return NO_PASS | dict(json.loads(state or b"{}"))
+    except (ValueError, TypeError):
+        return NO_PASS
 
 
 def text(found: dict[str, Any]) -> str:

@@ -106,7 +106,7 @@ def _is_held(directory: int, name: str) -> bool:
     try:
         file = os.open(name, flags, dir_fd=directory)
     except OSError as error:
-        return error.errno != errno.ENOENT
+        return error.errno not in (errno.ENOENT, errno.ELOOP)  # a link is no lock
     try:
         return is_held(file)
     except OSError:

@@ -10,11 +10,17 @@ _TOKEN = re.compile(r"\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{20,}")
 
 
 def redact(value: Any) -> Any:
-    """Return `value` with keys of DSNs and Vault tokens masked, at any depth."""
+    """Return `value` with keys of DSNs and Vault tokens masked, at any depth.
+
+    What is neither text, number nor collection comes back as its masked `repr`, which
+    is what a log would show of it.
+    """
     if isinstance(value, str):
         return _TOKEN.sub("…", _DSN.sub(r"\1…\2", value))
     if isinstance(value, dict):
         return {key: redact(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [redact(item) for item in value]
-    return value
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return redact(repr(value))

@@ -211,5 +211,5 @@ def _json(raw: Any) -> Any:
         return raw
     try:
         return json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError("is not JSON") from None

@@ -42,7 +42,7 @@ class Signals:
         except PermissionError:
             self._barred.add(receipt.id)
             return "not permitted"
-        except OSError:
+        except (OSError, OverflowError):  # a forged pid may be no pid at all
             return "gone"
 
 

@@ -58,5 +58,8 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         structlog.get_logger().log(
-            record.levelno, record.getMessage(), logger=record.name
+            min(record.levelno // 10 * 10, 50),  # structlog knows no other levels
+            record.getMessage(),
+            logger=record.name,
+            exc_info=record.exc_info,
         )

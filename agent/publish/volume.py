@@ -127,6 +127,8 @@ class Volume:
                 # 3
                 os.symlink(name, link)
                 # 4
+                with contextlib.suppress(FileNotFoundError):
+                    os.utime(self._path(DATA_LINK))  # the old set's last time begins
                 os.rename(link, self._path(DATA_LINK))
             except BaseException:
                 with contextlib.suppress(OSError):

@@ -96,7 +96,7 @@ class VaultSource:
             raise SourceDenied(
                 f"no Vault token in {file}: {reason}", "check RESENTRY_VAULT_TOKEN_FILE"
             ) from None
-        if not token.isprintable() or not token:
+        if not (token.isascii() and token.isprintable() and token):
             raise SourceDenied(f"{file} does not hold a Vault token")
         return token
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -119,7 +120,10 @@ def close() -> None:
 def _wait_seconds(environ: dict[str, str]) -> float:
     text = environ.get("RESENTRY_WAIT_SECONDS") or "0"
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
-        _log.warning("RESENTRY_WAIT_SECONDS is not a number of seconds; not waiting")
-        return 0.0
+        seconds = math.nan
+    if math.isfinite(seconds):
+        return seconds
+    _log.warning("RESENTRY_WAIT_SECONDS is not a number of seconds; not waiting")
+    return 0.0

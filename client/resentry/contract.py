@@ -157,6 +157,7 @@ class Receipt:
     refused: tuple[str, int] | None = None
     error: str | None = None
     signal: int | None = None
+    tally: Mapping[str, int] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
     sdk: str = ""
     library: str = ""
@@ -204,6 +205,7 @@ _RECEIPT_TYPES: dict[str, type | tuple[type, ...]] = {
     "refused": (tuple, type(None)),
     "error": _TEXT_OR_NONE,
     "signal": (int, type(None)),
+    "tally": dict,
     "origins": dict,
     "sdk": str,
     "library": str,

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
 
-from resentry.outlet import Outlet
+from resentry import sdk
+from resentry.outlet import Outlet, hand_over
 from resentry.sampling import Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sentry_sdk import Client
-    from sentry_sdk.envelope import Envelope
 
     from resentry.contract import Snapshot
     from resentry.values import Effective
@@ -35,6 +35,13 @@ MANAGED = frozenset(
 
 GRACE_SECONDS = 0.05
 """How long a thread may still be between fetching the old client and using it."""
+
+DRAIN_SECONDS = 5.0
+"""After this time what the old DSN has not taken goes to the new one."""
+STALL_SECONDS = 5.0
+"""What may not go there stays with an old DSN that takes something this often ..."""
+LAST_SECONDS = 60.0
+"""... but not longer than this."""
 
 # The SDK's default of 100 drops most of a burst long before a swap could lose any.
 _QUEUE_SIZE = 1000
@@ -88,58 +95,43 @@ def build(
 class Retirement:
     """An old client on its way out. Call `step` until it returns true."""
 
-    def __init__(self, client: Client, successor: Client) -> None:
-        self._client = client
+    def __init__(self, old: Client, new: Client) -> None:
+        self._outlet = old.transport if isinstance(old.transport, Outlet) else None
+        # What still is captured on the old client may go to the new DSN only if it
+        # would be true there.
+        self._same = bool(new.transport) and (
+            old.options["environment"] == new.options["environment"]
+        )
+        self._held = sdk.components(old)
+        sdk.redirect_components(old, new)
+        sdk.take_monitor(new, old)
         self._began = time.monotonic()
-        self._flushed = False
-        # Late logs, metrics and sessions go straight to the successor's batchers.
-        self._components = [
-            part
-            for part in (
-                client.log_batcher,
-                client.metrics_batcher,
-                client.span_batcher,
-            )
-            if part is not None
-        ]
-        client.log_batcher = successor.log_batcher
-        client.metrics_batcher = successor.metrics_batcher
-        client.span_batcher = successor.span_batcher or client.span_batcher
-        self._sessions = client.session_flusher
-        client.session_flusher = successor.session_flusher
-
-    @property
-    def outlet(self) -> Outlet | None:
-        """The old client's transport; `None` if it had no DSN."""
-        transport = self._client.transport
-        return transport if isinstance(transport, Outlet) else None
+        self._is_retired = False
 
     def step(self) -> bool:
-        """Do what can be done without waiting; say whether all has been sent."""
-        if not self._flushed:
-            if time.monotonic() - self._began < GRACE_SECONDS:
+        """Do what can be done without waiting; say whether the old client is done."""
+        age = time.monotonic() - self._began
+        if not self._is_retired:
+            if age < GRACE_SECONDS:
                 return False
-            self._flush()
-        if self.outlet is None:
-            return True
-        if self.outlet.pending:
-            return False
-        self.outlet.dispose()
+            self._is_retired = True
+            for part in self._held:
+                part.flush()
+            if self._outlet is not None:
+                self._outlet.retire(hand_over if self._same else None)
+        if self._outlet is not None and self._outlet.pending:
+            if not self._is_over(age, self._outlet.idle_seconds):
+                return False
+            self._outlet.give_up()
+        for part in self._held:
+            part.flush()  # of a thread that was in the middle of adding
+            part.kill()
+        if self._outlet is not None:
+            self._outlet.dispose()
         return True
 
-    def _flush(self) -> None:
-        self._flushed = True
-        for part in (self._sessions, *self._components):
-            part.flush()
-            part.kill()
-        if self._client.monitor is not None:
-            self._client.monitor.kill()
-        if self.outlet is not None:
-            self.outlet.retire(_to_current)
-
-
-def _to_current(envelope: Envelope) -> None:
-    """Hand a late envelope to the client that is current; none means off."""
-    transport = sentry_sdk.get_global_scope().client.transport
-    if isinstance(transport, Outlet):
-        transport.capture_envelope(envelope)
+    def _is_over(self, age: float, idle: float) -> bool:
+        """Whether the old DSN has had its time for what it has not taken yet."""
+        if self._same:
+            return age >= DRAIN_SECONDS
+        return age >= LAST_SECONDS or min(age, idle) >= STALL_SECONDS

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import sentry_sdk
 from sentry_sdk.integrations.logging import ignore_logger
 
+from resentry import sdk
 from resentry._version import __version__
 from resentry.contract import ContractError, Receipt, signal_number
-from resentry.outlet import Outlet
+from resentry.outlet import reset_tally, tally
 from resentry.receipt import Identity, ReceiptFile
 from resentry.swap import MANAGED, Retirement, build
 from resentry.values import Effective, resolve, show_dsn
@@ -166,14 +167,10 @@ class Target:
         )
 
     def _make_current(self, client: sentry_sdk.Client) -> None:
-        scope = sentry_sdk.get_global_scope()
-        if not client.options["release"]:
-            # set_client overwrites this attribute only by a release that is set.
-            scope.remove_attribute("sentry.release")
-        scope.set_client(client)
-        if self._client is not None:
-            self._retiring.append(Retirement(self._client, client))
-        self._client = client
+        old, self._client = self._client, client
+        sdk.set_current(client)
+        if old is not None:
+            self._retiring.append(Retirement(old, client))
 
     def _refuse(self, reason: str, snapshot: Snapshot | None) -> None:
         self._refused = (snapshot.revision, snapshot.sequence) if snapshot else None
@@ -191,14 +188,26 @@ class Target:
         self._gate.release()
 
     def after_fork_in_child(self) -> None:
-        """Become a target of its own, with nothing of the parent's queue."""
+        """Become a target of its own, with a client of its own.
+
+        What the parent's client holds is the parent's to send, its connections are the
+        parent's, and its locks may belong to a thread that does not exist here.
+        """
         self._gate = threading.RLock()
-        if self._client is not None and isinstance(self._client.transport, Outlet):
-            self._client.transport.reset_in_child()
-        for old in self._retiring:
-            if old.outlet is not None:
-                old.outlet.reset_in_child()
         self._retiring = []
+        reset_tally()
+        try:
+            if self._client is not None and self._effective is not None:
+                self._client = build(
+                    self._effective,
+                    self._role,
+                    self._options,
+                    self._snapshot,
+                    self._client,
+                )
+                sdk.set_current(self._client)
+        except Exception:  # the inherited client hands over to none: nothing is sent
+            log.exception("resentry: no Sentry client in the forked child")
         self._receipt.forget()
         self._identity = Identity(parent=self._identity.id)
         self._receipt = ReceiptFile(self._volume.receipts, self._identity)
@@ -246,6 +255,7 @@ class Target:
             refused=self._refused,
             error=self._error,
             signal=self._signal,
+            tally=tally.as_dict(),
             origins=self._effective.origins if self._effective else {},
             sdk=sentry_sdk.VERSION,
             library=__version__,

@@ -1,0 +1,1 @@
+"""What the agent costs, measured beside its peer on real servers."""

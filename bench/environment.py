@@ -1,0 +1,42 @@
+"""The agent as it is installed for production: locked, not editable, nothing else.
+
+The development environment has more in it, which changes the figures: structlog
+imports rich where there is one.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOT = Path(__file__).resolve().parent.parent
+UV = ROOT / ".tools/bin/uv"
+DISTRIBUTIONS = (ROOT / "client", ROOT)
+
+
+def build(folder: Path) -> Path:
+    """Make an environment under `folder`, byte-compiled; return its `bin`."""
+    environment, wheels = folder / "environment", folder / "wheels"
+    python = environment / "bin/python"
+    _run([UV, "venv", "--python", sys.executable, environment])
+    install: list[str | Path] = [UV, "pip", "install", "--compile-bytecode", "--python", python]
+    locked = ROOT / "requirements/agent.txt"
+    _run([*install, "--require-hashes", "-r", locked])
+    for distribution in DISTRIBUTIONS:
+        wheel = [sys.executable, "-m", "hatchling", "build", "-t", "wheel"]
+        _run([*wheel, "-d", wheels], cwd=distribution)
+    _run([*install, "--no-deps", *sorted(wheels.glob("*.whl"))])
+    return python.parent
+
+
+def _run(command: Sequence[str | Path], cwd: Path = ROOT) -> None:
+    done = subprocess.run(
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    if done.returncode:
+        raise SystemExit(done.stdout.decode(errors="replace"))

@@ -1,0 +1,202 @@
+"""The command: help for each, JSON where something is printed, two lines of error."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import errors
+from agent.cli import COMMANDS
+from agent.errors import AgentError
+from agent.publish.volume import Volume
+from resentry.contract import Snapshot
+
+TOKEN = "hvs.CAESIJplantedVaultToken0123456789abcdefghijkl"
+GOOD = {
+    "RESENTRY_VAULT_ADDR": "http://127.0.0.1:9",
+    "RESENTRY_VAULT_PATHS": "secret/data/lms",
+    "RESENTRY_VAULT_TOKEN": TOKEN,
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(command: Any, name: str) -> None:
+    """What it does and every setting's flag stand in it; the token's does not."""
+    ran = command(name, "--help")
+    assert ran.returncode == 0
+    assert f"resentry-agent {name} " in ran.stdout
+    for flag in ("--vault-addr", "--vault-token-file", "--poll-seconds", "--config"):
+        assert flag in ran.stdout
+    assert "--vault-token " not in ran.stdout
+
+
+def test_the_command_itself_lists_its_commands(command: Any) -> None:
+    """Help names each with one line; no command at all is a usage error."""
+    ran = command("--help")
+    assert ran.returncode == 0
+    for name in COMMANDS:
+        assert f"  {name} " in ran.stdout
+    assert command().returncode == 2
+
+
+def test_the_version_is_printed(command: Any) -> None:
+    """One line with name and version."""
+    assert command("--version").stdout.startswith("resentry-agent, version 0.")
+
+
+@pytest.mark.parametrize("name", ["once", "check", "status"])
+def test_whatever_prints_has_json(command: Any, name: str) -> None:
+    """One JSON object on standard output, and nothing else."""
+    ran = command(name, "--json", **GOOD)
+    assert isinstance(json.loads(ran.stdout), dict)
+    assert TOKEN not in ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "meant"),
+    [
+        (["run", "--vault-adr", "x"], "--vault-addr"),
+        (["status", "--jsno"], "--json"),
+        (["chek"], "chek"),
+    ],
+)
+def test_a_mistake_in_usage_names_the_nearest(
+    command: Any, args: list[str], meant: str
+) -> None:
+    """Exit code 2, and what was probably meant."""
+    ran = command(*args)
+    assert ran.returncode == 2
+    assert meant in ran.stderr
+
+
+@pytest.mark.parametrize("name", ["run", "once", "check"])
+def test_wrong_settings_end_with_their_code(command: Any, name: str) -> None:
+    """All of them in one line, what to do in a second one."""
+    ran = command(
+        name, **GOOD | {"RESENTRY_POLL_SECONDS": "soon", "RESENTRY_SIGNAL": "SIGHUP"}
+    )
+    assert ran.returncode == 78
+    lines = ran.stderr.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("resentry-agent: ")
+    assert "RESENTRY_POLL_SECONDS" in lines[0]
+    assert "RESENTRY_SIGNAL" in lines[0]
+    assert lines[1].startswith("  docs/settings.md")
+    assert "Traceback" not in ran.stderr
+
+
+_RAISE = """
+import sys
+import agent.cli
+from agent import errors
+
+name, kind = sys.argv.pop(), sys.argv[0]
+
+@agent.cli.group.command("fail")
+def fail():
+    error = getattr(errors, name)
+    if name == "CandidateRefused":
+        raise error(["what"], "0" * 12)
+    raise error("what", "do this")
+
+agent.cli.COMMANDS += ("fail",)
+agent.cli._Commands.get_command = lambda *_: fail
+sys.argv = ["resentry-agent", "fail"]
+agent.cli.main()
+"""
+
+CLASSES = [
+    name
+    for name, each in vars(errors).items()
+    if isinstance(each, type) and issubclass(each, AgentError)
+]
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_error_is_two_lines_and_the_code_of_its_class(
+    python: Any, name: str
+) -> None:
+    """What is wrong, what to do, and no traceback."""
+    ran = python(_RAISE, name)
+    assert getattr(errors, name).exit_code == ran.returncode
+    lines = ran.stderr.splitlines()
+    assert lines[0] == "resentry-agent: what"
+    assert len(lines) == 2
+    assert lines[1].startswith("  ")
+
+
+def test_a_vault_that_is_away_fails_one_pass(command: Any) -> None:
+    """`once` ends with the code of the error, and says what stays."""
+    ran = command("once", **GOOD)
+    assert ran.returncode == 69
+    assert "Vault does not answer at http://127.0.0.1:9" in ran.stderr
+    assert "nothing is published" in ran.stderr
+    assert TOKEN not in ran.stderr
+
+
+def test_an_unknown_variable_is_one_warning(command: Any) -> None:
+    """It is said on standard error, and JSON stays JSON."""
+    ran = command("status", "--json", RESENTRY_VAULT_ADR="x")
+    assert "did you mean RESENTRY_VAULT_ADDR?" in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+    json.loads(ran.stdout)
+
+
+def test_status_of_an_empty_machine_is_no(command: Any) -> None:
+    """Nothing published is not confirmed: exit code 1, and a sentence."""
+    ran = command("status")
+    assert ran.returncode == 1
+    assert "nothing is published" in ran.stdout
+
+
+def test_status_reads_a_volume_whose_agent_is_dead(
+    command: Any, tmp_path: Path
+) -> None:
+    """What is published and that nobody publishes is said without an agent."""
+    directory = str(tmp_path / "volume")
+    volume = Volume(directory, f"{directory}/receipts")
+    volume.open()
+    key = "c0ffee00c0ffee00c0ffee00c0ffee00"
+    settings = {"SENTRY_DSN": f"https://{key}@sentry.example.org/42"}
+    volume.publish(Snapshot(settings, revision="a" * 12))
+    volume.close()
+    ran = command("status", "--json")
+    shown = json.loads(ran.stdout)
+    assert (ran.returncode, shown["agent"]) == (1, "not running")
+    assert shown["current"]["revision"] == "a" * 12
+    assert shown["rollout"]["state"] == "waiting"
+    text = command("status").stdout
+    assert "revision aaaaaaaaaaaa, sequence 1" in text
+    assert key not in ran.stdout + text
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff"], ids=repr)
+def test_status_does_not_need_the_agent_s_own_state(
+    command: Any, tmp_path: Path, body: bytes
+) -> None:
+    """A state file that is damaged is as good as none."""
+    private = tmp_path / "volume" / "agent"
+    private.mkdir(parents=True)
+    (private / "state.json").write_bytes(body)
+    ran = command("status", "--json")
+    assert ran.returncode == 1, ran.stderr
+    assert json.loads(ran.stdout)["source"]["outcome"] is None
+
+
+def test_check_changes_nothing(command: Any, tmp_path: Path) -> None:
+    """It says step by step what is good, and makes no directory."""
+    ran = command("check", "--json", **GOOD)
+    shown = json.loads(ran.stdout)
+    assert (ran.returncode, shown["good"]) == (69, False)
+    results = {step["step"]: step["result"] for step in shown["steps"]}
+    assert results == {
+        "settings": "ok",
+        "vault": "problem",
+        "secret": "skipped",
+        "values": "skipped",
+        "volume": "ok",
+        "rights": "ok",
+    }
+    assert os.listdir(tmp_path) == []

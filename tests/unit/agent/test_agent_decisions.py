@@ -1,0 +1,201 @@
+"""Rollout, outcome and redaction: pure decisions."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.domain.outcome import Outcome
+from agent.domain.redact import redact
+from agent.domain.rollout import Target, assess
+from agent.errors import CandidateRefused, SourceDenied, SourceDown
+from resentry.contract import Receipt, Snapshot
+
+PLANTED = json.loads(
+    (Path(__file__).parents[2] / "data" / "planted-secrets.json").read_text()
+)
+CURRENT = Snapshot({}, revision="a" * 12, sequence=7)
+RUNS = {"revision": CURRENT.revision, "sequence": CURRENT.sequence}
+OLD = {"revision": "b" * 12, "sequence": 6}
+
+Make = Callable[..., Receipt]
+
+
+@pytest.mark.parametrize(
+    ("values", "late", "expected"),
+    [
+        (RUNS, False, "drained"),
+        (RUNS, True, "drained"),
+        ({**RUNS, "phase": "running"}, False, "confirmed"),
+        ({**RUNS, "phase": "running"}, True, "confirmed"),
+        (OLD, False, "waiting"),
+        (OLD, True, "overdue"),
+        ({}, False, "waiting"),
+        ({**RUNS, "sequence": 6}, False, "waiting"),
+        ({**RUNS, "revision": "b" * 12}, False, "waiting"),
+        ({**OLD, "refused": ("a" * 12, 7), "error": "x"}, False, "refused"),
+        ({**OLD, "refused": ("a" * 12, 7), "error": "x"}, True, "refused"),
+        ({**OLD, "refused": ("a" * 12, 6), "error": "x"}, False, "waiting"),
+        ({**RUNS, "refused": ("a" * 12, 7), "error": "x"}, False, "refused"),
+        ({**RUNS, "error": "x"}, False, "waiting"),
+    ],
+)
+def test_a_target_s_state_follows_from_its_receipt(
+    receipt: Make, values: dict[str, Any], *, late: bool, expected: str
+) -> None:
+    """Revision and sequence must both be the current ones, and no error beside them."""
+    rollout = assess([Target(receipt(**values), 0)], CURRENT, late=late)
+    assert expected == rollout.state
+    assert expected == rollout.targets[0][1]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        (["drained", "drained"], "drained"),
+        (["drained", "confirmed"], "confirmed"),
+        (["drained", "waiting", "confirmed"], "waiting"),
+        (["waiting", "refused", "drained"], "refused"),
+    ],
+)
+def test_the_worst_target_decides_for_all(
+    receipt: Make, kinds: list[str], expected: str
+) -> None:
+    """One process that is behind keeps the whole from being confirmed."""
+    values = {
+        "drained": RUNS,
+        "confirmed": {**RUNS, "phase": "running"},
+        "waiting": OLD,
+        "refused": {**OLD, "refused": ("a" * 12, 7), "error": "x"},
+    }
+    targets = [Target(receipt(**values[kind]), 0) for kind in kinds]
+    rollout = assess(targets, CURRENT, late=False)
+    assert expected == rollout.state
+    assert rollout.sentence.startswith(f"{len(kinds)} targets: ")
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_silence_is_no_proof(receipt: Make, *, late: bool) -> None:
+    """Without a target, or without a snapshot, nothing is ever confirmed."""
+    nobody = assess([], CURRENT, late=late)
+    assert (nobody.state, nobody.sentence) == (
+        "waiting",
+        "no target has given a receipt yet",
+    )
+    assert assess([Target(receipt(**RUNS), 0)], None, late=late).state == "waiting"
+
+
+def test_the_sentence_counts_every_state(receipt: Make) -> None:
+    """One line says how far it has got."""
+    targets = [Target(receipt(**each), 0) for each in (RUNS, OLD, RUNS)]
+    assert assess(targets, CURRENT, late=True).sentence == (
+        "3 targets: 2 drained, 1 overdue"
+    )
+    assert assess(targets[:1], CURRENT, late=True).sentence == "1 target: 1 drained"
+
+
+def test_a_published_pass_says_what() -> None:
+    """Revision and sequence stand in the sentence and in the fields."""
+    outcome = Outcome.published(CURRENT, ("a note",))
+    assert outcome.sentence == "published revision aaaaaaaaaaaa, sequence 7"
+    assert (outcome.kind, outcome.revision, outcome.sequence, outcome.exit_code) == (
+        "published",
+        CURRENT.revision,
+        7,
+        0,
+    )
+    assert outcome.notes == ("a note",)
+
+
+def test_an_unchanged_pass_is_a_good_one() -> None:
+    """Nothing new is success."""
+    outcome = Outcome.unchanged(CURRENT, ())
+    assert (outcome.kind, outcome.exit_code) == ("unchanged", 0)
+    assert outcome.sentence == "revision aaaaaaaaaaaa is still what the source holds"
+
+
+@pytest.mark.parametrize(
+    ("current", "stays"),
+    [(CURRENT, "revision aaaaaaaaaaaa stays"), (None, "nothing is published")],
+)
+@pytest.mark.parametrize(
+    ("error", "expected", "begins"),
+    [
+        (
+            SourceDown("Vault is sealed", "wait"),
+            ("failed", 69, True),
+            "Vault is sealed",
+        ),
+        (SourceDenied("no", "x"), ("failed", 77, False), "no"),
+        (
+            CandidateRefused(["SENTRY_DSN is bad"], "f" * 12),
+            ("refused", 65, False),
+            "refused candidate ffffffffffff: SENTRY_DSN is bad",
+        ),
+    ],
+)
+def test_a_failed_pass_says_what_stays(
+    error: Any,
+    expected: tuple[str, int, bool],
+    begins: str,
+    current: Snapshot | None,
+    stays: str,
+) -> None:
+    """What went wrong, what still holds, and when it is tried again."""
+    outcome = Outcome.kept(error, current)
+    assert expected == (outcome.kind, outcome.exit_code, outcome.retry_soon)
+    assert f"{begins}; {stays}" == outcome.sentence
+    assert error.hint == outcome.hint
+    assert (current.revision if current else None) == outcome.revision
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "to https://c0ffee00c0ffee00@sentry.example.org/42.",
+            "to https://…@sentry.example.org/42.",
+        ),
+        ("HTTP://c0ffee00:older@host/1", "HTTP://…@host/1"),
+        ("X-Vault-Token: hvs.CAESIJplantedVaultToken0123456789", "X-Vault-Token: …"),
+        ("hvb.AAAAAQplantedBatchToken0123456789", "…"),
+        ("s.plantedLegacyToken0123456789", "…"),
+        (
+            "https://vault:8200/v1/secret/data/lms",
+            "https://vault:8200/v1/secret/data/lms",
+        ),
+        ("resentry.domain.something_rather_long_here", None),
+        ("mail someone@example.org", None),
+        (7, None),
+        (None, None),
+        (True, None),
+    ],
+)
+def test_known_shapes_of_secrets_are_masked(text: Any, expected: Any) -> None:
+    """Keys of DSNs and Vault tokens go; host, project and plain words stay."""
+    assert (text if expected is None else expected) == redact(text)
+
+
+@pytest.mark.parametrize("id_", ["s06", "s22", "s27"])
+def test_no_planted_dsn_or_token_comes_through(id_: str) -> None:
+    """At any depth of a real-shaped event, DSN and tokens are masked."""
+    needle = next(s["needle"] for s in PLANTED["secrets"] if s["id"] == id_)
+    assert needle in json.dumps(PLANTED["event"])
+    assert needle not in json.dumps(redact(PLANTED["event"]), ensure_ascii=False)
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        ValueError("https://c0ffee00c0ffee00@host/1"),
+        b"https://c0ffee00c0ffee00@host/1",
+        {"https://c0ffee00c0ffee00@host/1"},
+        {"a": [("x", {"b": ValueError("https://c0ffee00c0ffee00@host/1")})]},
+    ],
+    ids=lambda it: type(it).__name__,
+)
+def test_what_a_renderer_would_print_is_masked(hidden: object) -> None:
+    """An exception, bytes or a set is shown by its text, so its text is masked."""
+    assert "c0ffee" not in str(redact(hidden))

@@ -1,0 +1,268 @@
+"""Who lives, and what runs there: nothing in the directory is trusted."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.confirm.receipts import Receipts
+from resentry.contract import RECEIPT_LIMIT_BYTES, Receipt, encode_receipt
+
+ID = "0123456789abcdef"
+OTHER = "fedcba9876543210"
+
+_LIVE = """
+import fcntl, sys
+files = [open(name, "w") for name in sys.argv[1:]]
+for file in files:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+Hold = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def hold(tmp_path: Path) -> Iterator[Hold]:
+    """Let another process hold the locks of these targets."""
+    started = []
+
+    def start(*ids: str) -> subprocess.Popen[bytes]:
+        names = [f"{tmp_path}/{each}.lock" for each in ids]
+        process = subprocess.Popen(
+            [sys.executable, "-c", _LIVE, *names],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        started.append(process)
+        assert process.stdout
+        assert process.stdout.readline() == b"held\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def write(tmp_path: Path, receipt: Callable[..., Receipt]) -> Callable[..., Path]:
+    """Write a target's receipt file: a good one, or these bytes."""
+
+    def write(name: str = ID, body: bytes | None = None, **values: Any) -> Path:
+        path = tmp_path / f"{name}.json"
+        good = encode_receipt(receipt(**{"id": name, **values}))
+        path.write_bytes(good if body is None else body)
+        return path
+
+    return write
+
+
+def ids(directory: Path, *, tidy: bool = False) -> list[str]:
+    found = Receipts(str(directory), tidy=tidy).read()
+    return sorted(target.receipt.id for target in found)
+
+
+def test_a_live_target_is_read(
+    tmp_path: Path, hold: Hold, write: Callable[..., Path]
+) -> None:
+    """Its receipt comes with the owner of the file."""
+    hold(ID)
+    write(role="celery", sequence=3)
+    found = Receipts(str(tmp_path)).read()
+    assert [
+        (each.receipt.id, each.receipt.role, each.receipt.sequence) for each in found
+    ] == [(ID, "celery", 3)]
+    assert (os.geteuid(), False) == (found[0].uid, found[0].main)
+
+
+def test_a_process_with_live_children_is_a_main_one(
+    tmp_path: Path, hold: Hold, write: Callable[..., Path]
+) -> None:
+    """Whoever others were forked from is marked, so that only workers count."""
+    hold(ID, OTHER)
+    write()
+    write(OTHER, parent=ID)
+    found = {each.receipt.id: each.main for each in Receipts(str(tmp_path)).read()}
+    assert found == {ID: True, OTHER: False}
+
+
+@pytest.mark.parametrize("tidy", [False, True])
+def test_a_dead_target_does_not_count(
+    tmp_path: Path, hold: Hold, write: Callable[..., Path], *, tidy: bool
+) -> None:
+    """The kernel frees its lock; the agent alone removes what it left."""
+    process = hold(ID)
+    write()
+    assert ids(tmp_path, tidy=tidy) == [ID]
+    process.kill()
+    process.communicate()
+    assert ids(tmp_path, tidy=tidy) == []
+    assert (0 if tidy else 2) == len(list(tmp_path.iterdir()))
+
+
+def test_a_receipt_without_a_lock_does_not_count(
+    tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    """Anybody can write a file; only a living process holds a lock."""
+    write()
+    assert ids(tmp_path, tidy=True) == []
+
+
+def _bad_bodies() -> dict[str, bytes]:
+    good = json.loads(
+        encode_receipt(Receipt(id=ID, role="api", pid=1, pidns=1, start_time=1))
+    )
+    return {
+        "empty": b"",
+        "half": b'{"schema": 1, "id": "0123',
+        "no object": b"[]",
+        "nested": b"[" * 60_000,
+        "huge": b" " * (RECEIPT_LIMIT_BYTES + 1),
+        "other id": json.dumps(good | {"id": OTHER}).encode(),
+        "wrong type": json.dumps(good | {"sequence": "1"}).encode(),
+        "surrogate": json.dumps(good | {"role": "\ud800"}).encode(),
+        "not text": b"\xff\xfe",
+    }
+
+
+@pytest.mark.parametrize("kind", _bad_bodies())
+def test_a_live_target_with_an_odd_receipt_is_silent(
+    tmp_path: Path, hold: Hold, write: Callable[..., Path], kind: str
+) -> None:
+    """Half, huge, forged or foreign: it is left alone, and its files stay."""
+    hold(ID, OTHER)
+    path = write(body=_bad_bodies()[kind])
+    write(OTHER)
+    assert ids(tmp_path, tidy=True) == [OTHER]
+    assert path.exists()
+
+
+@pytest.mark.parametrize("kind", ["symlink", "fifo", "directory", "missing"])
+def test_only_a_regular_file_is_a_receipt(
+    tmp_path: Path, hold: Hold, write: Callable[..., Path], kind: str
+) -> None:
+    """No link is followed, and a fifo does not keep the agent waiting."""
+    hold(ID, OTHER)
+    write(OTHER)
+    path = write()
+    path.rename(tmp_path / "elsewhere")
+    if kind == "symlink":
+        path.symlink_to(tmp_path / "elsewhere")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    assert ids(tmp_path, tidy=True) == [OTHER]
+
+
+@pytest.mark.parametrize("kind", ["symlink", "fifo", "directory", "unlocked"])
+def test_a_lock_that_is_none_makes_no_target(
+    tmp_path: Path, write: Callable[..., Path], kind: str
+) -> None:
+    """A link to a held lock, a fifo, a directory: none proves a life."""
+    lock = tmp_path / f"{ID}.lock"
+    write()
+    if kind == "symlink":
+        lock.symlink_to("/dev/null")
+    elif kind == "fifo":
+        os.mkfifo(lock)
+    elif kind == "directory":
+        lock.mkdir()
+    else:
+        lock.touch()
+    assert ids(tmp_path) == []
+
+
+def test_a_link_to_another_s_held_lock_proves_no_life(
+    tmp_path: Path, hold: Hold, write: Callable[..., Path]
+) -> None:
+    """Who links to somebody else's lock is not taken for alive twice."""
+    hold(ID)
+    write()
+    (tmp_path / f"{OTHER}.lock").symlink_to(tmp_path / f"{ID}.lock")
+    assert ids(tmp_path) == [ID]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "0123456789abcde",
+        "0123456789abcdef0",
+        "0123456789ABCDEF",
+        "..data",
+        "0123456789abcdef.1a2b3c4d",
+        "0123456789abcde\n",
+    ],
+)
+def test_a_forged_name_is_ignored(
+    tmp_path: Path, hold: Hold, write: Callable[..., Path], name: str
+) -> None:
+    """Only sixteen hexadecimal digits name a target; other names are nobody's."""
+    hold(name)
+    write(name)
+    assert ids(tmp_path, tidy=True) == []
+
+
+def test_stale_scraps_go_and_fresh_ones_stay(
+    tmp_path: Path, hold: Hold, write: Callable[..., Path]
+) -> None:
+    """A temporary file that nobody can still be writing is removed, once it is old."""
+    hold(OTHER)
+    write(OTHER)
+    old = [write("1" * 16), tmp_path / f"{'2' * 16}..1a2b3c4d.tmp"]
+    live = [tmp_path / f"{OTHER}..1a2b3c4d.tmp"]
+    foreign = [tmp_path / "notes.txt"]
+    fresh = [write("3" * 16), tmp_path / f"{'4' * 16}..1a2b3c4d.tmp"]
+    for path in (*old, *live, *foreign, *fresh):
+        path.touch()
+    hour = time.time() - 3600
+    for path in (*old, *live, *foreign):
+        os.utime(path, (hour, hour))
+    assert ids(tmp_path) == [OTHER]
+    assert all(path.exists() for path in (*old, *live, *foreign, *fresh))
+    assert ids(tmp_path, tidy=True) == [OTHER]
+    assert not any(path.exists() for path in old)
+    assert all(path.exists() for path in (*live, *foreign, *fresh))
+
+
+def test_a_link_is_removed_and_not_what_it_points_at(tmp_path: Path) -> None:
+    """Tidying up cannot be led out of the directory."""
+    receipts, outside = tmp_path / "receipts", tmp_path / "outside"
+    receipts.mkdir()
+    outside.write_text("precious")
+    link = receipts / f"{ID}.json"
+    link.symlink_to(outside)
+    (receipts / f"{ID}.lock").touch()
+    assert ids(receipts, tidy=True) == []
+    assert list(receipts.iterdir()) == []
+    assert outside.read_text() == "precious"
+
+
+@pytest.mark.parametrize("kind", ["missing", "file"])
+def test_without_a_directory_there_is_no_target(tmp_path: Path, kind: str) -> None:
+    """No receipts yet is no error."""
+    path = tmp_path / "receipts"
+    if kind == "file":
+        path.touch()
+    assert Receipts(str(path), tidy=True).read() == []
+
+
+def test_reading_a_thousand_times_leaks_no_descriptor(
+    tmp_path: Path, hold: Hold, write: Callable[..., Path]
+) -> None:
+    """The agent reads each second, for months."""
+    hold(ID, OTHER)
+    write()
+    write(OTHER, body=b"{")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(1000):
+        Receipts(str(tmp_path)).read()
+    assert before == len(os.listdir("/proc/self/fd"))

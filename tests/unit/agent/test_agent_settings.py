@@ -1,0 +1,252 @@
+"""The agent's own settings: flags over environment over a TOML file."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from agent.errors import SettingsError
+from agent.settings import Secret, Settings, flag, load, nearest
+
+TOKEN = "hvs.CAESIJplantedVaultToken0123456789abcdefghijkl"
+
+
+def file_with(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "agent.toml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("in_file", "in_environ", "in_flags", "expected"),
+    [
+        (None, None, None, 60.0),
+        ("10", None, None, 10.0),
+        ("10", "20", None, 20.0),
+        ("10", "20", "30", 30.0),
+        ("10", None, "30", 30.0),
+        (None, " 20 ", None, 20.0),
+    ],
+)
+def test_a_flag_stands_above_the_environment_above_the_file(
+    tmp_path: Path,
+    in_file: str | None,
+    in_environ: str | None,
+    in_flags: str | None,
+    expected: float,
+) -> None:
+    """The first of the three that names a setting decides; else its default does."""
+    environ = {}
+    if in_file:
+        environ["RESENTRY_CONFIG"] = file_with(tmp_path, f"poll_seconds = {in_file}")
+    if in_environ:
+        environ["RESENTRY_POLL_SECONDS"] = in_environ
+    loaded = load({"poll_seconds": in_flags}, environ)
+    assert expected == loaded.settings.poll_seconds
+    assert loaded.warnings == ()
+
+
+def test_a_flag_names_the_file_before_the_environment_does(tmp_path: Path) -> None:
+    """`--config` stands above `RESENTRY_CONFIG`, like any flag."""
+    path = file_with(tmp_path, 'environment = "qa"')
+    loaded = load({"config": path}, {"RESENTRY_CONFIG": "/nowhere"})
+    assert loaded.settings.environment == "qa"
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, "production"),
+        ({"ENVIRONMENT": ""}, "production"),
+        ({"ENVIRONMENT": "staging"}, "staging"),
+        ({"ENVIRONMENT": "staging", "RESENTRY_ENVIRONMENT": "qa"}, "qa"),
+    ],
+)
+def test_the_environment_falls_back_to_the_plain_variable(
+    environ: dict[str, str], expected: str
+) -> None:
+    """`RESENTRY_ENVIRONMENT`, else `ENVIRONMENT`, else production."""
+    assert expected == load({}, environ).settings.environment
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a", ("a",)),
+        ("a,b", ("a", "b")),
+        (" a, b ,, c ", ("a", "b", "c")),
+        ("a b", ("a", "b")),
+        ("", ()),
+    ],
+)
+def test_several_paths_stand_in_one_variable(
+    text: str, expected: tuple[str, ...]
+) -> None:
+    """Commas, spaces or both separate them."""
+    found = load({}, {"RESENTRY_VAULT_PATHS": text}).settings.vault_paths
+    assert expected == found
+
+
+def test_several_paths_stand_in_a_toml_array_or_repeated_flags(tmp_path: Path) -> None:
+    """Where a list can be written, it is."""
+    path = file_with(tmp_path, 'vault_paths = ["a", "b"]')
+    assert load({"config": path}, {}).settings.vault_paths == ("a", "b")
+    assert load({"vault_paths": ("c", "d")}, {}).settings.vault_paths == ("c", "d")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("vault_adress", " (did you mean vault_addr?)"),
+        ("poll_second", " (did you mean poll_seconds?)"),
+        ("zzzz", ""),
+    ],
+)
+def test_an_unknown_key_of_the_file_is_an_error_that_names_the_nearest(
+    tmp_path: Path, name: str, meant: str
+) -> None:
+    """A key that nobody reads is a mistake, and the error says which one."""
+    path = file_with(tmp_path, f'{name} = "1"')
+    with pytest.raises(SettingsError) as caught:
+        load({"config": path}, {})
+    assert f"{path}: unknown key {name}{meant}" == caught.value.what
+
+
+def test_unknown_variables_are_one_warning() -> None:
+    """Kubernetes injects some for a Service of that name, so they are no error."""
+    loaded = load(
+        {},
+        {
+            "RESENTRY_PORT": "tcp://10.0.0.1:80",
+            "RESENTRY_VAULT_ADRR": "x",
+            "RESENTRY_WAIT_SECONDS": "3",
+            "OTHER": "x",
+        },
+    )
+    assert len(loaded.warnings) == 1
+    assert "RESENTRY_PORT" in loaded.warnings[0]
+    assert (
+        "RESENTRY_VAULT_ADRR (did you mean RESENTRY_VAULT_ADDR?)" in loaded.warnings[0]
+    )
+    assert "WAIT" not in loaded.warnings[0]
+    assert "10.0.0.1" not in loaded.warnings[0]
+
+
+def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
+    """An operator mends everything in one go."""
+    path = file_with(tmp_path, 'colour = "blue"\nlog_level = "loud"')
+    with pytest.raises(SettingsError) as caught:
+        load(
+            {"config": path, "poll_seconds": "soon"},
+            {"RESENTRY_SIGNAL": "SIGTERM", "RESENTRY_PASS_SECONDS": "-1"},
+        )
+    for part in (
+        "unknown key colour",
+        f"log_level in {path}: ",
+        "--poll-seconds: ",
+        "RESENTRY_SIGNAL: ",
+        "RESENTRY_PASS_SECONDS: ",
+    ):
+        assert part in caught.value.what
+    assert caught.value.what.count("; ") == 4
+    assert caught.value.exit_code == 78
+
+
+@pytest.mark.parametrize(
+    "value", ["0", "-1", "nan", "inf", "86401", "soon", "", "true"]
+)
+def test_seconds_are_more_than_none_and_at_most_a_day(value: str) -> None:
+    """A poll of zero seconds would flood Vault."""
+    with pytest.raises(SettingsError):
+        load({}, {"RESENTRY_POLL_SECONDS": value})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"poll_seconds = ", b"\xff\xfe", b"[vault]\naddr = 1", b"poll_seconds = [1]"],
+    ids=repr,
+)
+def test_a_file_that_cannot_be_used_is_a_settings_error(
+    tmp_path: Path, body: bytes
+) -> None:
+    """Broken TOML, other bytes, unknown tables and wrong types name the file."""
+    path = tmp_path / "agent.toml"
+    path.write_bytes(body)
+    with pytest.raises(SettingsError, match=r"agent\.toml"):
+        load({"config": str(path)}, {})
+
+
+def test_a_missing_file_is_a_settings_error(tmp_path: Path) -> None:
+    """A file that was named and is not there is a mistake."""
+    with pytest.raises(SettingsError, match="No such file"):
+        load({"config": str(tmp_path / "none")}, {})
+
+
+@pytest.mark.parametrize("value", ["SIGTERM", "10", "SIGRTMIN+99"])
+def test_only_a_real_time_signal_can_be_set(value: str) -> None:
+    """The one rule of the signal is kept at the edge."""
+    with pytest.raises(SettingsError, match="SIGRTMIN"):
+        load({}, {"RESENTRY_SIGNAL": value})
+
+
+@pytest.mark.parametrize("holder", ["secret", "settings", "loaded"])
+def test_a_secret_is_never_shown(holder: str) -> None:
+    """Neither alone nor inside the settings does formatting show a secret."""
+    loaded = load({}, {"RESENTRY_VAULT_TOKEN": TOKEN})
+    secret = loaded.settings.vault_token
+    assert secret.reveal() == TOKEN
+    shown = {"secret": secret, "settings": loaded.settings, "loaded": loaded}[holder]
+    for text in (repr(shown), str(shown), f"{shown}", f"{[shown]}"):
+        assert TOKEN not in text
+        assert "(set)" in text
+
+
+def test_a_secret_is_in_no_json() -> None:
+    """What cannot be encoded by accident cannot leak by accident."""
+    with pytest.raises(TypeError) as caught:
+        json.dumps({"token": Secret(TOKEN)})
+    assert TOKEN not in str(caught.value)
+    with pytest.raises((TypeError, NotImplementedError)) as caught:
+        msgspec.json.encode(load({}, {"RESENTRY_VAULT_TOKEN": TOKEN}).settings)
+    assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("", False), ("x", True)], ids=["none", "set"]
+)
+def test_a_secret_says_whether_it_is_set(value: str, *, expected: bool) -> None:
+    """Presence is all that is shown."""
+    assert expected is bool(Secret(value))
+    assert ("(set)" if expected else "(none)") == repr(Secret(value))
+
+
+def test_a_token_of_the_wrong_type_is_refused_without_a_quote(tmp_path: Path) -> None:
+    """A number where a token should stand is an error that does not show it."""
+    path = file_with(tmp_path, "vault_token = 20260101777")
+    with pytest.raises(SettingsError) as caught:
+        load({"config": path}, {})
+    assert "20260101777" not in caught.value.what
+
+
+def test_receipts_are_on_the_volume_unless_set() -> None:
+    """The receipts' directory follows the volume's."""
+    assert load({"dir": "/v"}, {}).settings.receipts_dir == "/v/receipts"
+    both = {"dir": "/v", "receipts": "/r"}
+    assert load(both, {}).settings.receipts_dir == "/r"
+
+
+def test_every_setting_has_a_description_a_default_and_a_flag() -> None:
+    """Documentation and command line are made from the settings themselves."""
+    for field in msgspec.structs.fields(Settings):
+        described = [part.description for part in field.type.__metadata__]
+        assert any(described), field.name
+        assert field.default is not msgspec.NODEFAULT, field.name
+        assert flag(field.name) == "--" + field.name.replace("_", "-")
+
+
+def test_the_nearest_name_is_suggested_or_none() -> None:
+    """A suggestion is made only where one is near."""
+    known = {"vault_addr": 1}
+    assert nearest("vault_adr", known) == " (did you mean vault_addr?)"
+    assert nearest("x", known) == ""

@@ -1,0 +1,323 @@
+"""From a candidate to a snapshot, or all that is wrong with it at once."""
+
+import json
+from typing import Any
+
+import pytest
+
+from agent.domain.candidate import Candidate
+from agent.domain.validate import KNOWN, validate
+from agent.errors import CandidateRefused
+from resentry.contract import Boost, Rule, Snapshot, revision_of
+
+KEY = "c0ffee00c0ffee00c0ffee00c0ffee00"
+DSN = f"https://{KEY}@sentry.example.org/42"
+SECRET = "pw-planted-Tr0ub4dor"
+
+
+def accepted(
+    values: dict[str, Any],
+    environment: str = "production",
+    last_good: Snapshot | None = None,
+) -> tuple[Snapshot, tuple[str, ...]]:
+    return validate(Candidate(values), environment, last_good)
+
+
+def problems(
+    values: dict[str, Any],
+    environment: str = "production",
+    last_good: Snapshot | None = None,
+) -> tuple[str, ...]:
+    with pytest.raises(CandidateRefused) as caught:
+        accepted(values, environment, last_good)
+    assert Candidate(values).fingerprint == caught.value.fingerprint
+    return caught.value.problems
+
+
+def test_a_good_candidate_becomes_a_typed_snapshot() -> None:
+    """Text from Vault comes out as numbers and booleans, with its revision."""
+    snapshot, notes = accepted(
+        {
+            "SENTRY_DSN": DSN,
+            "SENTRY_TRACES_SAMPLE_RATE": "0.1",
+            "SENTRY_SEND_PII": "False",
+            "SENTRY_ENABLE_FOR_CELERY": 1,
+        }
+    )
+    assert snapshot.settings == {
+        "SENTRY_DSN": DSN,
+        "SENTRY_TRACES_SAMPLE_RATE": 0.1,
+        "SENTRY_SEND_PII": False,
+        "SENTRY_ENABLE_FOR_CELERY": True,
+    }
+    assert revision_of(snapshot) == snapshot.revision
+    assert (snapshot.sequence, notes) == (0, ())
+
+
+def test_text_and_numbers_make_one_revision() -> None:
+    """`"0.1"` and `0.1` at the source are the same content."""
+    revisions = {
+        accepted({"SENTRY_DSN": DSN, "SENTRY_SAMPLE_RATE": rate})[0].revision
+        for rate in ("0.1", 0.1, "0.10", "1e-1")
+    }
+    assert len(revisions) == 1
+
+
+def test_an_empty_source_is_fine() -> None:
+    """A source may hold rates alone, or nothing of ours at all."""
+    assert accepted({})[0].settings == {}
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"SENTRY_DSN": f"ftp://{KEY}@host/1"}, "SENTRY_DSN is not a DSN"),
+    ({"SENTRY_DSN": KEY}, "SENTRY_DSN is not a DSN"),
+    ({"SENTRY_DSN": None}, "SENTRY_DSN must be text"),
+    ({"SENTRY_DSN": [DSN]}, "SENTRY_DSN must be text"),
+    ({"SENTRY_DSN": ""}, "SENTRY_DSN is required in production"),
+    (
+        {"SENTRY_DSN": f"http://{KEY}@example.org/1"},
+        "SENTRY_DSN must be https in production",
+    ),
+    ({"SENTRY_SEND_PII": "true"}, "SENTRY_SEND_PII must be false in production"),
+    ({"SENTRY_SEND_PII": SECRET}, "SENTRY_SEND_PII must be true or false"),
+    ({"SENTRY_SAMPLE_RATE": 7}, "SENTRY_SAMPLE_RATE must be a number"),
+    ({"SENTRY_TRACES_SAMPLE_RATE": SECRET}, "SENTRY_TRACES_SAMPLE_RATE must be"),
+    ({"SENTRY_PROFILES_SAMPLE_RATE": True}, "SENTRY_PROFILES_SAMPLE_RATE must be"),
+    ({"SENTRY_ENVIRONMENT": f"a/{SECRET}"}, "SENTRY_ENVIRONMENT must be 1 to 64"),
+    ({"SENTRY_RELEASE": f"a {SECRET}"}, "SENTRY_RELEASE has a character"),
+    ({"SENTRY_DNS": DSN}, "SENTRY_DNS is not a known key (did you mean SENTRY_DSN?)"),
+    (
+        {"RESENTRY_RULE": SECRET},
+        "RESENTRY_RULE is not a known key (did you mean RESENTRY_RULES?)",
+    ),
+    ({"SENTRY_": SECRET}, "SENTRY_ is not a known key"),
+    ({"RESENTRY_ROLES": f"{{{SECRET}"}, "RESENTRY_ROLES is not JSON"),
+    ({"RESENTRY_ROLES": "[1]"}, "RESENTRY_ROLES must be a JSON object"),
+    ({"RESENTRY_ROLES": {"web": {}}}, "RESENTRY_ROLES must hold an object for api and"),
+    ({"RESENTRY_ROLES": {"api": SECRET}}, "RESENTRY_ROLES must hold an object for"),
+    ({"RESENTRY_ROLES": {"api": {"SENTRY_DNS": SECRET}}}, "SENTRY_DNS of role api is"),
+    (
+        {"RESENTRY_ROLES": {"celery": {"SENTRY_SAMPLE_RATE": SECRET}}},
+        "SENTRY_SAMPLE_RATE of role celery must be a number",
+    ),
+    (
+        {"RESENTRY_ROLES": {"celery": {"SENTRY_SEND_PII": "on"}}},
+        "SENTRY_SEND_PII of role celery must be false in production",
+    ),
+    ({"RESENTRY_RULES": f"[{SECRET}"}, "RESENTRY_RULES is not JSON"),
+    ({"RESENTRY_RULES": {"match": "x"}}, "RESENTRY_RULES must be a JSON array"),
+    ({"RESENTRY_RULES": [SECRET]}, "RESENTRY_RULES[0] must be an object with match"),
+    ({"RESENTRY_RULES": [{"match": "x"}]}, "RESENTRY_RULES[0] must be an object"),
+    (
+        {"RESENTRY_RULES": [{"match": "x", "traces": 1, "rate": SECRET}]},
+        "RESENTRY_RULES[0] must be an object",
+    ),
+    (
+        {"RESENTRY_RULES": [{"match": "x", "traces": 1}, {"match": "y", "traces": 7}]},
+        "RESENTRY_RULES[1] must be a number",
+    ),
+    (
+        {"RESENTRY_RULES": [{"match": "x", "traces": 1, "role": SECRET}]},
+        "RESENTRY_RULES[0] role must be api or celery",
+    ),
+    (
+        {"RESENTRY_RULES": [{"match": ["x"], "traces": 1}]},
+        "RESENTRY_RULES[0] match must be text",
+    ),
+    (
+        {"RESENTRY_RULES": [{"match": "", "traces": 1}]},
+        "RESENTRY_RULES[0] match must be text",
+    ),
+    (
+        {"RESENTRY_BOOSTS": [{"id": "b", "traces": 1, "until": SECRET}]},
+        "RESENTRY_BOOSTS[0] until must be a time with its zone",
+    ),
+    (
+        {"RESENTRY_BOOSTS": [{"id": "b", "traces": 1, "until": "2026-11-24T06:15:00"}]},
+        "RESENTRY_BOOSTS[0] until must be a time with its zone",
+    ),
+    (
+        {"RESENTRY_BOOSTS": [{"traces": 1, "until": "2026-11-24T06:15:00Z"}]},
+        "RESENTRY_BOOSTS[0] must be an object with id",
+    ),
+    ({"RESENTRY_RULES": "[" * 50_000}, "RESENTRY_RULES is not JSON"),
+    ({"SENTRY_SAMPLE_RATE": 10**400}, "SENTRY_SAMPLE_RATE must be a number"),
+]
+
+
+@pytest.mark.parametrize(
+    ("bad", "expected"), BAD, ids=[f"{at} {text}" for at, (_, text) in enumerate(BAD)]
+)
+def test_a_bad_value_is_refused_and_never_quoted(
+    bad: dict[str, Any], expected: str
+) -> None:
+    """Each refusal says what is wrong with which key, and shows no value."""
+    found = problems({"SENTRY_DSN": DSN, **bad})
+    assert any(expected in problem for problem in found), found
+    assert KEY not in str(found)
+    assert SECRET not in str(found)
+
+
+def test_all_problems_are_found_at_once() -> None:
+    """An operator mends the whole secret in one go."""
+    found = problems(
+        {
+            "SENTRY_DNS": DSN,
+            "SENTRY_SAMPLE_RATE": 7,
+            "SENTRY_SEND_PII": "perhaps",
+            "RESENTRY_RULES": [{}, {"match": "x", "traces": 7}],
+            "RESENTRY_ROLES": {"api": {"SENTRY_SAMPLE_RATE": 7}},
+        }
+    )
+    assert len(found) == 6
+
+
+def test_a_dsn_that_vanished_is_refused() -> None:
+    """Reporting ends by an empty value, on purpose, and never by a lost key."""
+    last_good = Snapshot({"SENTRY_DSN": DSN})
+    found = problems({}, last_good=last_good)
+    assert len(found) == 1
+    assert found[0].startswith("SENTRY_DSN is gone from the source")
+    assert KEY not in found[0]
+
+
+def test_another_key_that_vanished_is_noted() -> None:
+    """Its default counts from now on, and the outcome says so."""
+    last_good = Snapshot({"SENTRY_DSN": DSN, "SENTRY_SAMPLE_RATE": 0.5})
+    snapshot, notes = accepted({"SENTRY_DSN": DSN}, last_good=last_good)
+    assert snapshot.settings == {"SENTRY_DSN": DSN}
+    assert notes == ("gone from the source, so the default counts: SENTRY_SAMPLE_RATE",)
+
+
+def test_an_empty_dsn_turns_reporting_off_outside_production() -> None:
+    """The last good one had a DSN; the empty value is an operator's decision."""
+    last_good = Snapshot({"SENTRY_DSN": DSN})
+    assert accepted({"SENTRY_DSN": ""}, "staging", last_good)[0].settings == {
+        "SENTRY_DSN": ""
+    }
+
+
+def test_other_keys_are_counted_and_never_published() -> None:
+    """What else the secret holds is none of Sentry's business."""
+    snapshot, notes = validate(
+        Candidate(
+            {"SENTRY_DSN": DSN, "DATABASE_URL": SECRET, "sentry_dsn": SECRET},
+            {"SENTRY_DSN": {"source": "vault"}, "DATABASE_URL": {"source": "vault"}},
+        ),
+        "production",
+        None,
+    )
+    assert set(snapshot.settings) == {"SENTRY_DSN"}
+    assert set(snapshot.provenance) == {"SENTRY_DSN"}
+    assert notes == ("other keys ignored: 2",)
+    assert SECRET not in str(snapshot)
+
+
+def test_a_release_at_the_source_is_taken_with_a_warning() -> None:
+    """Two versions of a roll-out would carry the same one."""
+    snapshot, notes = accepted({"SENTRY_RELEASE": "lms@1"})
+    assert snapshot.settings == {"SENTRY_RELEASE": "lms@1"}
+    assert len(notes) == 1
+    assert "SENTRY_RELEASE stands in the source" in notes[0]
+
+
+STRUCTURED: dict[str, Any] = {
+    "RESENTRY_ROLES": {"celery": {"SENTRY_TRACES_SAMPLE_RATE": "0.01"}},
+    "RESENTRY_RULES": [
+        {"match": "GET /health", "traces": 0},
+        {"match": "app.tasks.*", "role": "celery", "traces": "1.0"},
+    ],
+    "RESENTRY_BOOSTS": [
+        {
+            "id": "b1",
+            "traces": 1.0,
+            "match": "POST /checkout",
+            "role": "api",
+            "until": "2026-11-24T06:15:00+01:00",
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize("encode", [json.dumps, lambda it: it], ids=["text", "JSON"])
+def test_roles_rules_and_boosts_are_read_as_text_or_structured(encode: Any) -> None:
+    """Vault holds either; both make the same snapshot."""
+    snapshot, _ = accepted({key: encode(value) for key, value in STRUCTURED.items()})
+    assert snapshot.roles == {"celery": {"SENTRY_TRACES_SAMPLE_RATE": 0.01}}
+    assert snapshot.rules == (
+        Rule("GET /health", 0.0),
+        Rule("app.tasks.*", 1.0, "celery"),
+    )
+    until = "2026-11-24T06:15:00+01:00"
+    assert snapshot.boosts == (Boost("b1", 1.0, until, "POST /checkout", "api"),)
+    assert accepted(STRUCTURED)[0].revision == snapshot.revision
+
+
+@pytest.mark.parametrize(
+    "name", ["RESENTRY_ROLES", "RESENTRY_RULES", "RESENTRY_BOOSTS"]
+)
+@pytest.mark.parametrize("nothing", ["", None, [], {}], ids=repr)
+def test_an_empty_structure_is_none(name: str, nothing: object) -> None:
+    """An operator empties a key without deleting it."""
+    snapshot, _ = accepted({name: nothing})
+    assert (snapshot.roles, snapshot.rules, snapshot.boosts) == ({}, (), ())
+
+
+@pytest.mark.parametrize(
+    ("named", "agent_s", "refused"),
+    [
+        (None, "production", True),
+        (None, "staging", False),
+        ("production", "staging", True),
+        ("staging", "production", False),
+        ("Prod", "staging", True),
+    ],
+)
+def test_a_candidate_is_judged_by_the_environment_that_it_names(
+    named: str | None, agent_s: str, *, refused: bool
+) -> None:
+    """Else by the agent's own."""
+    values: dict[str, Any] = {"SENTRY_SEND_PII": True}
+    if named:
+        values["SENTRY_ENVIRONMENT"] = named
+    if refused:
+        assert problems(values, agent_s)[0].startswith("SENTRY_SEND_PII must be false")
+    else:
+        assert accepted(values, agent_s)[0].settings["SENTRY_SEND_PII"] is True
+
+
+def test_a_role_is_judged_by_its_own_environment() -> None:
+    """A role that runs in production cannot have what only staging may."""
+    values = {
+        "SENTRY_ENVIRONMENT": "staging",
+        "SENTRY_SEND_PII": True,
+        "RESENTRY_ROLES": {"celery": {"SENTRY_ENVIRONMENT": "production"}},
+    }
+    assert problems(values) == (
+        "SENTRY_SEND_PII of role celery must be false in production",
+    )
+
+
+def test_every_known_key_passes_with_a_good_value() -> None:
+    """No key of the guide is forgotten."""
+    values = {
+        "SENTRY_DSN": DSN,
+        "SENTRY_ENVIRONMENT": "production",
+        "SENTRY_RELEASE": "lms@1",
+        "SENTRY_SAMPLE_RATE": 1,
+        "SENTRY_TRACES_SAMPLE_RATE": 0.1,
+        "SENTRY_PROFILES_SAMPLE_RATE": 0.1,
+        "SENTRY_SEND_PII": "no",
+        "SENTRY_ENABLE_FOR_CELERY": "yes",
+        **STRUCTURED,
+    }
+    assert set(KNOWN) == set(values)
+    assert len(accepted(values)[0].settings) == 8
+
+
+def test_the_fingerprint_tells_candidates_apart_without_showing_them() -> None:
+    """Equal content has an equal name, whatever its order; the name is a hash."""
+    one, two = Candidate({"a": 1, "b": DSN}), Candidate({"b": DSN, "a": 1})
+    assert one.fingerprint == two.fingerprint
+    assert one.fingerprint != Candidate({"a": 2, "b": DSN}).fingerprint
+    assert len(one.fingerprint) == 12

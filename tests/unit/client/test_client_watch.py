@@ -1,0 +1,157 @@
+"""What wakes a target's thread."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resentry.watch import Watch, _Clock, watch
+
+LONG = 30.0
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+
+
+class Sleeper:
+    """A thread in `wait`: it wakes within a second, or it does not."""
+
+    def __init__(self, watching: Watch) -> None:
+        self._thread = threading.Thread(target=watching.wait, args=[LONG], daemon=True)
+        self._thread.start()
+
+    def woke(self, within: float = 5.0) -> bool:
+        self._thread.join(within)
+        return not self._thread.is_alive()
+
+
+def test_the_first_wait_returns_at_once(tmp_path: Path) -> None:
+    """What changed before the watch was there must be looked at."""
+    watching = watch(str(tmp_path))
+    began = time.monotonic()
+    watching.wait(LONG)
+    assert time.monotonic() - began < 1
+    watching.close()
+
+
+def test_a_rename_into_the_directory_wakes(tmp_path: Path) -> None:
+    """The agent's switch from old to new is a rename."""
+    (tmp_path / "tmp").symlink_to("a")
+    watching = watch(str(tmp_path))
+    watching.wait(LONG)
+    sleeper = Sleeper(watching)
+    (tmp_path / "tmp").rename(tmp_path / "..data")
+    assert sleeper.woke()
+    watching.close()
+
+
+def test_a_file_written_in_place_wakes(tmp_path: Path) -> None:
+    """A volume that is kept by hand works, too."""
+    watching = watch(str(tmp_path))
+    watching.wait(LONG)
+    sleeper = Sleeper(watching)
+    (tmp_path / "settings.json").write_text("{}")
+    assert sleeper.woke()
+    watching.close()
+
+
+@pytest.mark.parametrize("kind", [watch, lambda _directory: _Clock()])
+def test_a_call_of_wake_wakes(tmp_path: Path, kind: Callable[[str], Watch]) -> None:
+    """A signal handler ends the wait, also before it has begun."""
+    watching = kind(str(tmp_path / "nowhere"))
+    sleeper = Sleeper(watching)
+    watching.wake()
+    assert sleeper.woke()
+    watching.wake()
+    assert Sleeper(watching).woke()
+    watching.close()
+
+
+@pytest.mark.parametrize("kind", [watch, lambda _directory: _Clock()])
+def test_without_a_reason_the_time_goes_by(
+    tmp_path: Path, kind: Callable[[str], Watch]
+) -> None:
+    """A wait that nothing ends takes as long as was asked, and each wake counts once."""
+    watching = kind(str(tmp_path))
+    watching.wait(0.01)
+    watching.wake()
+    watching.wait(LONG)
+    began = time.monotonic()
+    watching.wait(0.05)
+    assert 0.045 <= time.monotonic() - began < 5
+    watching.close()
+
+
+def test_a_directory_that_appears_later_is_watched(tmp_path: Path) -> None:
+    """Each wait tries again to watch a directory that is not there yet."""
+    directory = tmp_path / "later"
+    watching = watch(str(directory))
+    watching.wait(0.01)
+    directory.mkdir()
+    watching.wait(LONG)
+    sleeper = Sleeper(watching)
+    (directory / "settings.json").write_text("{}")
+    assert sleeper.woke()
+    watching.close()
+
+
+def test_a_directory_that_is_made_anew_is_watched_again(tmp_path: Path) -> None:
+    """The end of the directory wakes, and its successor is watched."""
+    directory = tmp_path / "volume"
+    directory.mkdir()
+    watching = watch(str(directory))
+    watching.wait(LONG)
+    sleeper = Sleeper(watching)
+    directory.rmdir()
+    assert sleeper.woke()
+    directory.mkdir()
+    watching.wait(LONG)
+    sleeper = Sleeper(watching)
+    (directory / "settings.json").write_text("{}")
+    assert sleeper.woke()
+    watching.close()
+
+
+def test_a_closed_watch_gives_its_descriptors_back(tmp_path: Path) -> None:
+    """Twenty watches, one after the other, cost none for good."""
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        watching = watch(str(tmp_path))
+        watching.wait(0)
+        watching.close()
+    assert before == len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_without_descriptors_time_serves(
+    run: Callable[..., Any], tmp_path: Path, left: int
+) -> None:
+    """Where no inotify instance or eventfd can be had, time and `wake` do the work."""
+    ran = run(
+        """
+        import resource, time
+        from resentry.watch import watch
+
+        free = os.dup(0)
+        os.close(free)
+        limit = free + int(os.environ["LEFT"])
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        watching = watch(os.environ["DIRECTORY"])
+        watching.wake()
+        began = time.monotonic()
+        watching.wait(30)
+        watching.wait(0.01)
+        watching.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        after = os.dup(0)
+        say(seconds=time.monotonic() - began, leaked=after - free)
+        """,
+        DIRECTORY=str(tmp_path),
+        LEFT=str(left),
+    )
+    assert ran.said["seconds"] < 5
+    assert ran.said["leaked"] == 0

@@ -1,0 +1,77 @@
+"""The library's wheel: one dependency, nothing but the library, and it works alone."""
+
+import subprocess
+import sys
+import zipfile
+from email import message_from_bytes
+from pathlib import Path
+
+import pytest
+import sentry_sdk
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the client's wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder]
+    subprocess.run(build, cwd=ROOT / "client", capture_output=True, check=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_the_library_depends_on_sentry_sdk_alone(wheel: Path) -> None:
+    """It lives in other people's processes, so it brings nothing else."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (n for n in archive.namelist() if n.endswith("/METADATA"))
+        metadata = message_from_bytes(archive.read(name))
+    assert metadata.get_all("Requires-Dist") == ["sentry-sdk<3,>=2.75"]
+    assert metadata["Name"] == "resentry"
+
+
+def test_the_wheel_holds_the_library_alone(wheel: Path) -> None:
+    """No agent, no lab, no tests: every module of `client/resentry`, and no more."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = {n for n in archive.namelist() if ".dist-info/" not in n}
+    source = (ROOT / "client" / "resentry").glob("*.py")
+    assert {f"resentry/{path.name}" for path in source} <= names
+    assert all(name.startswith("resentry/") for name in names)
+
+
+def test_the_library_works_where_there_is_no_agent(wheel: Path, tmp_path: Path) -> None:
+    """With the SDK and what that needs, `import resentry` works and `agent` is unknown."""
+    uv, venv = ROOT / ".tools" / "bin" / "uv", tmp_path / "venv"
+    made = [uv, "venv", "-q", "--offline", "--python", sys.executable, venv]
+    subprocess.run(made, capture_output=True, check=True)
+    python = venv / "bin" / "python"
+    added = [uv, "pip", "install", "-q", "--offline", "--no-deps", "--python", python]
+    subprocess.run([*added, wheel], capture_output=True, check=True)
+    # What pip would bring: links instead of a download.
+    site = Path(sentry_sdk.__file__).parents[1]
+    needed = tmp_path / "needed"
+    needed.mkdir()
+    for name in ("sentry_sdk", "urllib3", "certifi"):
+        (needed / name).symlink_to(site / name)
+    script = """
+import resentry
+resentry.init(role="api")
+print(resentry.__version__, resentry.status()["error"])
+try:
+    import agent
+except ImportError as error:
+    print(error)
+"""
+    ran = subprocess.run(
+        [python, "-W", "error", "-c", script],
+        env={"PYTHONPATH": str(needed), "ENVIRONMENT": "staging", "VERSION": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    version, said = ran.stdout.splitlines()
+    assert version.endswith(" None")
+    assert said == "No module named 'agent'"
