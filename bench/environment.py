@@ -24,7 +24,14 @@ def build(folder: Path) -> Path:
     environment, wheels = folder / "environment", folder / "wheels"
     python = environment / "bin/python"
     _run([UV, "venv", "--python", sys.executable, environment])
-    install: list[str | Path] = [UV, "pip", "install", "--compile-bytecode", "--python", python]
+    install: list[str | Path] = [
+        UV,
+        "pip",
+        "install",
+        "--compile-bytecode",
+        "--python",
+        python,
+    ]
     locked = ROOT / "requirements/agent.txt"
     _run([*install, "--require-hashes", "-r", locked])
     for distribution in DISTRIBUTIONS:
