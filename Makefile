@@ -9,10 +9,10 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-package resentry
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench docs lock clean
+.PHONY: help setup demo test check format bench bench-sampling docs lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## build .venv: both distributions editable, the servers, the tools
 
@@ -57,6 +57,9 @@ format: $(READY) ## let ruff rewrite what it can
 
 bench: $(READY) ## what the agent costs, beside `bao agent`: bench/results/agent.json
 	@$(BIN)/python -m bench.agent
+
+bench-sampling: $(READY) ## what 50 sampling rules cost a transaction
+	@$(BIN)/python -m bench.sampling
 
 docs: $(READY) ## regenerate docs/settings.md from the code
 	@$(BIN)/python -m docs.generate

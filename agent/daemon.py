@@ -19,8 +19,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
+from agent import control
 from agent.errors import AgentError, SourceDown
 from agent.observe.status import GOOD, Status, document
+from agent.operator import Operator
+from agent.publish.memory import STATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +43,8 @@ FIRST_PASS_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 """Between two looks at the receipts while a rollout is not finished."""
 LEAVE_SECONDS = 0.7
+SETTLED = ("drained", "refused")
+"""States of a rollout that only a receipt can change."""
 
 log = structlog.get_logger()
 
@@ -62,11 +67,15 @@ class Daemon:
         self._words: queue.SimpleQueue[Word] = queue.SimpleQueue()
         self._passed: queue.SimpleQueue[tuple[Outcome, float]] = queue.SimpleQueue()
         self._passing = threading.Lock()
+        self._begun = 0  # passes, counted
+        self._ended = threading.Condition()
+        self._last: tuple[int, Outcome] | None = None
         self._again = False
-        self._pass_began: float | None = None
+        self._abort_at: float | None = None  # set while a pass runs
         self._next_pass_by = float("inf")
         self._published: float | None = None
         self._rollout: Rollout | None = None
+        self._watching = False
         self._scheduler: Any = None
         self._job: Any = None
 
@@ -74,6 +83,19 @@ class Daemon:
         """Return what is known, as `/status` shows it."""
         pipeline = self._pipeline
         return document(pipeline.current, pipeline.rollout(), self.status.source())
+
+    def refresh(self) -> Outcome:
+        """Run a pass now, from another thread; return its outcome."""
+        before = self._begun
+        self._words.put("poll")
+        with self._ended:
+            self._ended.wait_for(
+                lambda: self._last is not None and self._last[0] > before,
+                self._settings.pass_seconds + 5,
+            )
+        if self._last is None or self._last[0] <= before:
+            return self._pipeline.failed(SourceDown("the pass has not ended in time"))
+        return self._last[1]
 
     def run(self) -> None:
         """Poll until SIGTERM or SIGINT. SIGHUP polls at once."""
@@ -85,9 +107,9 @@ class Daemon:
         word = self._next_word(time.monotonic() + FIRST_PASS_SECONDS)
         if word != "stop":
             self._start_services()
-            self._obey(word)
+            self._obey_safely(word)
             while (word := self._next_word(self._wake_at())) != "stop":
-                self._obey(word)
+                self._obey_safely(word)
         self._leave()
 
     def _saying(self, word: Word) -> Callable[[int, FrameType | None], None]:
@@ -116,6 +138,8 @@ class Daemon:
         self._metrics = Metrics(self._version)
         page = Page(self.status, self._metrics, self.document)
         serve(page, settings.http, settings.probes)
+        operator = Operator(settings, self._pipeline, self.refresh)
+        control.serve(settings.control_path, operator.handle)
         self._scheduler = BackgroundScheduler(
             timezone=UTC, executors={"default": ThreadPoolExecutor(1)}, daemon=True
         )
@@ -130,32 +154,41 @@ class Daemon:
             max_instances=1,
         )
         self._scheduler.start()
-        watching = watch_receipts(
+        self._watching = watch_receipts(
             settings.receipts_dir,
             # Every word makes the main thread look: one in the queue is enough.
             lambda: self._words.put("receipts") if self._words.empty() else None,
         )
-        if not watching:
+        if not self._watching:
             log.warning("no inotify instance left; receipts are compared each second")
 
     def _wake_at(self) -> float:
         """When the main thread must look even if nobody says a word."""
         times = [self._next_pass_by]
-        if self._pass_began is not None:
-            times.append(self._pass_began + self._settings.pass_seconds)
-        if self._rollout is None or self._rollout.state != "drained":
+        if self._abort_at is not None:
+            times.append(self._abort_at)
+        rollout = self._rollout
+        unfinished = rollout and rollout.targets and rollout.state not in SETTLED
+        if unfinished or not self._watching:
             times.append(time.monotonic() + LOOK_SECONDS)
         return min(times)
 
     def _obey(self, word: Word | None) -> None:
-        now, began = time.monotonic(), self._pass_began
+        now, abort_at = time.monotonic(), self._abort_at
         if word == "passed":
             self._after_pass()
-        elif word == "poll" or (began is None and now >= self._next_pass_by):
-            self._schedule(0)
-        elif began is not None and now >= began + self._settings.pass_seconds:
+        elif word == "poll" or (abort_at is None and now >= self._next_pass_by):
+            self._poll()
+        elif abort_at is not None and now >= abort_at:
             self._pipeline.abort()
+            self._abort_at = now + LOOK_SECONDS if self._passing.locked() else None
         self._look_at_receipts()
+
+    def _obey_safely(self, word: Word | None) -> None:
+        try:
+            self._obey(word)
+        except Exception:  # the loop outlives every mistake of ours
+            log.exception("the daemon met an unexpected error, and goes on")
 
     # Passes, in the scheduler's thread
 
@@ -170,7 +203,9 @@ class Daemon:
                 self._passing.release()
 
     def _timed_pass(self) -> None:
-        began = self._pass_began = time.monotonic()
+        began = time.monotonic()
+        self._begun += 1
+        self._abort_at = began + self._settings.pass_seconds
         try:
             outcome = self._pipeline.run()
         except Exception:  # the loop outlives every mistake of ours
@@ -179,7 +214,7 @@ class Daemon:
                 SourceDown("an unexpected error, see the log")
             )
         finally:
-            self._pass_began = None
+            self._abort_at = None
         seconds = time.monotonic() - began
         news = self.status.passed(outcome)
         if outcome.kind == "published":
@@ -187,6 +222,9 @@ class Daemon:
         self._tell(outcome, seconds, news=news)
         self._passed.put((outcome, seconds))
         self._words.put("passed")
+        with self._ended:
+            self._last = (self._begun, outcome)
+            self._ended.notify_all()
 
     def _tell(self, outcome: Outcome, seconds: float, *, news: bool) -> None:
         """Log one pass: aloud when it is news, once per change and not once per try."""
@@ -212,6 +250,15 @@ class Daemon:
             self._schedule(backoff_seconds(status.failures, poll_seconds))
         else:
             self._next_pass_by = time.monotonic() + poll_seconds + 1
+        ends = self._pipeline.next_end()
+        if ends is not None:  # a boost: what is published then is an ordinary revision
+            self._next_pass_by = min(self._next_pass_by, time.monotonic() + ends + 0.1)
+
+    def _poll(self) -> None:
+        if self._abort_at is not None:
+            self._again = True  # the scheduler would not start a second one
+        else:
+            self._schedule(0)
 
     def _schedule(self, seconds: float) -> None:
         self._next_pass_by = time.monotonic() + max(seconds, 1) + 1
@@ -241,7 +288,8 @@ class Daemon:
     def _save(self) -> None:
         """Keep what only the daemon knows, for `status`."""
         try:
-            self._volume.write_state(json.dumps(self.status.source()).encode())
+            state = json.dumps(self.status.source()).encode()
+            self._volume.keep(STATE, state, flush=False)
         except AgentError as error:
             log.warning(error.what, hint=error.hint)
 

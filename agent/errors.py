@@ -8,8 +8,10 @@ AgentError               70    end with a traceback; as a daemon, go on
 │   ├── SourceDenied     77    ... try again slowly, say it loudly (401, 403)
 │   └── SourceMissing    66    ... try again slowly (404)
 ├── CandidateRefused     65    keep the last good until the source changes
-└── PublishError         74    repeat the whole pass (disk full, read-only)
-    └── VolumeBusy       75    stay out: another agent has the volume
+├── PublishError         74    repeat the whole pass (disk full, read-only)
+│   └── VolumeBusy       75    stay out: another agent has the volume
+├── WishRefused           1    tell the operator why not; change nothing
+└── AgentAway            76    tell the operator that no daemon answers
 """
 
 from __future__ import annotations
@@ -91,3 +93,15 @@ class VolumeBusy(PublishError):
     """Another agent holds the volume's lock."""
 
     exit_code = 75
+
+
+class WishRefused(AgentError):
+    """What an operator asked for cannot be done; the answer is no."""
+
+    exit_code = 1
+
+
+class AgentAway(AgentError):
+    """No daemon answers at the control socket."""
+
+    exit_code = 76

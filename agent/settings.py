@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
+from agent.domain.policy import Policy, parse_allowed, parse_counts, parse_rates
 from agent.errors import SettingsError
 from resentry.contract import DEFAULT_DIR, RECEIPTS_DIR, signal_number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 PREFIX = "RESENTRY_"
 CONFIG = "RESENTRY_CONFIG"
@@ -58,7 +59,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         says(
             "The secrets to read, separated by commas: `secret/data/lms` holds all keys, "
-            "`secret/data/lms/SENTRY_DSN` holds that one."
+            "`secret/data/lms/SENTRY_DSN` holds that one. Of two that hold the same key the "
+            "later counts."
         ),
     ] = ()
     vault_token_file: Annotated[
@@ -85,6 +87,30 @@ class Settings(Struct, frozen=True, kw_only=True):
             "else `ENVIRONMENT`."
         ),
     ] = "production"
+    allowed_dsns: Annotated[
+        tuple[str, ...],
+        says(
+            "The DSNs that may be published, as `ENVIRONMENT=HOST[/PROJECT]`, `*` for "
+            "any; an environment that none names is free."
+        ),
+    ] = ()
+    rate_caps: Annotated[
+        tuple[str, ...],
+        says(
+            "The highest rate of traces and of profiles, as `ENVIRONMENT=RATE`, `*` for "
+            "any environment."
+        ),
+    ] = ()
+    boost_cap: Annotated[
+        float, Meta(ge=0, le=1), says("The highest rate of a boost.")
+    ] = 1.0
+    min_targets: Annotated[
+        tuple[str, ...],
+        says(
+            "How many workers must confirm before a rollout is, as `ROLE=NUMBER`; main "
+            "processes do not count."
+        ),
+    ] = ()
     dir: Annotated[str, says("The volume that applications read.")] = DEFAULT_DIR
     receipts: Annotated[
         str,
@@ -110,6 +136,13 @@ class Settings(Struct, frozen=True, kw_only=True):
             "`off`."
         ),
     ] = ""
+    control: Annotated[
+        str,
+        says(
+            "The socket through which commands steer the daemon, in a directory of the "
+            "agent's alone; else `agent/control.sock` on the volume."
+        ),
+    ] = ""
     http: Annotated[
         str,
         says("The address of probes, metrics and status; `off` for none."),
@@ -130,6 +163,26 @@ class Settings(Struct, frozen=True, kw_only=True):
         Literal["json", "text"],
         says("`json` for machines, `text` for people."),
     ] = "json"
+
+    @property
+    def policy(self) -> Policy:
+        """The guard rails; `load` has made sure that they can be read."""
+        return Policy(
+            self.environment,
+            parse_allowed(self.allowed_dsns),
+            parse_rates(self.rate_caps),
+            self.boost_cap,
+        )
+
+    @property
+    def minimum(self) -> dict[str, int]:
+        """How many workers of each role must confirm."""
+        return parse_counts(self.min_targets)
+
+    @property
+    def control_path(self) -> str:
+        """The control socket."""
+        return self.control or f"{self.dir}/agent/control.sock"
 
     @property
     def receipts_dir(self) -> str:
@@ -162,6 +215,8 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> 
         else:
             problems.append(f"{config}: unknown key {name}{nearest(name, known)}")
     found, unknown = _read_environ(environ, known)
+    if environ.get("ENVIRONMENT"):
+        values.setdefault("environment", ("ENVIRONMENT", environ["ENVIRONMENT"]))
     values |= found
     values |= {name: (flag(name), value) for name, value in given.items()}
 
@@ -201,8 +256,6 @@ def _read_environ(
     """Return the values by setting, and the variables that are no setting."""
     values: dict[str, tuple[str, Any]] = {}
     unknown: list[str] = []
-    if environ.get("ENVIRONMENT"):
-        values["environment"] = ("ENVIRONMENT", environ["ENVIRONMENT"])
     for variable in sorted(name for name in environ if name.startswith(PREFIX)):
         name = variable.removeprefix(PREFIX).lower()
         if name in known:
@@ -228,9 +281,18 @@ def _convert(value: Any, field: msgspec.structs.FieldInfo) -> Any:
         value = value.strip()
         if isinstance(field.default, tuple):
             value = value.replace(",", " ").split()
-    if field.name == "signal":
-        signal_number(value)
-    return msgspec.convert(value, field.type, strict=False, dec_hook=_secret)
+    typed = msgspec.convert(value, field.type, strict=False, dec_hook=_secret)
+    if field.name in _READERS:
+        _READERS[field.name](typed)  # raises ValueError
+    return typed
+
+
+_READERS: dict[str, Callable[[Any], object]] = {
+    "signal": signal_number,
+    "allowed_dsns": parse_allowed,
+    "rate_caps": parse_rates,
+    "min_targets": parse_counts,
+}
 
 
 def _secret(kind: type, value: Any) -> Any:

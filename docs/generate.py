@@ -90,12 +90,12 @@ def commands_page() -> str:
         "| 0 | done; the answer is yes |\n| 1 | the answer is no |\n"
         "| 2 | the command line is wrong |\n"
     )
-    classes = {
-        vars(found)["exit_code"]: found
+    classes = [
+        (vars(found)["exit_code"], found)
         for found in vars(errors).values()
         if isinstance(found, type) and "exit_code" in vars(found)
-    }
-    for code, found in sorted(classes.items()):
+    ]
+    for code, found in sorted(classes, key=lambda pair: pair[0]):
         meaning = (found.__doc__ or "").splitlines()[0]
         parts.append(f"| {code} | `{found.__name__}`: {meaning} |\n")
     return "".join(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import signal
 import statistics
 import sys
 import time
@@ -175,15 +176,18 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one object, as last line")
     parser.add_argument("--ui", action="store_true", help="Bugsink, and keep running")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end it, clean up too
     if given.ui:
         show_ui(Show(quiet=False))
         return 0
     show = Show(quiet=given.json)
     try:
         figures = demo(show)
-    except TimeoutError as error:
+    except (TimeoutError, RuntimeError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     good = not (figures["lost"] or figures["duplicated"] or figures["failed_requests"])
     if given.json:
         print(json.dumps(figures))

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 
     from agent.settings import Loaded
 
-COMMANDS = ("run", "once", "check", "status")
+COMMANDS = (
+    "run",
+    "once",
+    "check",
+    "status",
+    "wait",
+    "refresh",
+    "history",
+    "rollback",
+    "boost",
+)
 VERSION = version("resentry-agent")
 USER_AGENT = f"resentry-agent/{VERSION}"
 

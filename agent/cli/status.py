@@ -14,6 +14,7 @@ from agent.cli import settings_options, warn
 from agent.confirm.receipts import Receipts
 from agent.domain.rollout import assess
 from agent.observe.status import NO_PASS, document
+from agent.publish.memory import STATE
 from agent.publish.volume import Volume
 
 if TYPE_CHECKING:
@@ -45,7 +46,12 @@ def gather(settings: Settings) -> dict[str, Any]:
     if current is not None:
         published = datetime.fromisoformat(current.published_at).timestamp()
         late = time.time() - published > settings.confirm_seconds
-    rollout = assess(Receipts(settings.receipts_dir).read(), current, late=late)
+    rollout = assess(
+        Receipts(settings.receipts_dir).read(),
+        current,
+        late=late,
+        minimum=settings.minimum,
+    )
     lives = {
         True: "running",
         False: "not running",
@@ -53,7 +59,7 @@ def gather(settings: Settings) -> dict[str, Any]:
     }
     return {
         "agent": lives[volume.is_open()],
-        **document(current, rollout, _source(volume.read_state())),
+        **document(current, rollout, _source(volume.memory.read(STATE))),
     }
 
 

@@ -39,8 +39,8 @@ class Outcome:
 
     @classmethod
     def unchanged(cls, snapshot: Snapshot, notes: tuple[str, ...]) -> Outcome:
-        """The source holds what is published."""
-        sentence = f"revision {snapshot.revision} is still what the source holds"
+        """What is to be published already is."""
+        sentence = f"nothing new: revision {snapshot.revision} stays"
         return cls("unchanged", sentence, snapshot.revision, snapshot.sequence, notes)
 
     @classmethod

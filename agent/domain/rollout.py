@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from resentry.contract import Receipt, Snapshot
 
@@ -42,6 +42,8 @@ class Rollout:
 
     state: State
     targets: tuple[tuple[Target, State], ...]
+    missing: Mapping[str, int] = field(default_factory=dict)
+    """How many workers of a role have not given a receipt at all."""
 
     @property
     def counts(self) -> Counter[State]:
@@ -55,22 +57,36 @@ class Rollout:
         if not total:
             return "no target has given a receipt yet"
         counted = ", ".join(f"{n} {state}" for state, n in sorted(self.counts.items()))
-        return f"{total} target{'s' * (total != 1)}: {counted}"
+        lacking = "".join(f", {n} {role} missing" for role, n in self.missing.items())
+        return f"{total} target{'s' * (total != 1)}: {counted}{lacking}"
 
 
 def assess(
-    targets: Sequence[Target], snapshot: Snapshot | None, *, late: bool
+    targets: Sequence[Target],
+    snapshot: Snapshot | None,
+    *,
+    late: bool,
+    minimum: Mapping[str, int] | None = None,
 ) -> Rollout:
     """Judge every target; `late` says that the deadline is over.
 
     Without targets, or without a snapshot, the state is waiting: silence is no proof.
+    So it is with fewer workers of a role than `minimum` asks for.
     """
     judged = tuple((target, _state(target, snapshot, late=late)) for target in targets)
     states = {state for _, state in judged}
+    workers = Counter(target.receipt.role for target in targets if not target.main)
+    missing = {
+        role: number - workers[role]
+        for role, number in (minimum or {}).items()
+        if workers[role] < number
+    }
+    if missing:
+        states.add("overdue" if late else "waiting")
     order: tuple[State, ...] = ("refused", "overdue", "waiting", "confirmed", "drained")
     for state in order:
         if state in states:
-            return Rollout(state, judged)
+            return Rollout(state, judged, missing)
     return Rollout("waiting", judged)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from agent.domain.candidate import Candidate
+    from agent.domain.policy import Policy
 
 KNOWN = (*KEYS, *STRUCTURED)
 PREFIXES = ("SENTRY_", "RESENTRY_")
@@ -44,11 +45,11 @@ class _Findings:
 
 
 def validate(
-    candidate: Candidate, environment: str, last_good: Snapshot | None
+    candidate: Candidate, policy: Policy, last_good: Snapshot | None
 ) -> Validated:
     """Return the snapshot that the candidate stands for, or raise `CandidateRefused`.
 
-    `environment` judges a candidate that names none.
+    The policy's environment judges a candidate that names none.
     """
     found = _Findings()
     values = candidate.values
@@ -70,12 +71,18 @@ def validate(
         provenance={k: v for k, v in candidate.provenance.items() if k in KNOWN},
     )
     if not found.problems:
-        default = {"SENTRY_ENVIRONMENT": environment}
+        default = {"SENTRY_ENVIRONMENT": policy.environment}
         for role, own in {"": {}, **roles}.items():
-            judged = judge({**default, **settings, **own})
+            effective = {**default, **settings, **own}
+            judged = {**policy.problems(effective), **judge(effective)}
             found.problems += [
                 f"{_of(role, key)} {text}" for key, text in judged.items()
             ]
+        found.problems += [
+            f"boost {boost.id} is above the cap of {policy.boost_cap:g}"
+            for boost in snapshot.boosts
+            if boost.traces > policy.boost_cap
+        ]
     vanished = sorted(last_good.settings.keys() - values.keys()) if last_good else []
     if "SENTRY_DSN" in vanished:
         found.problems.append(

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from resentry.values import show_dsn
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agent.domain.outcome import Outcome
     from agent.domain.rollout import Rollout
     from resentry.contract import Snapshot
@@ -151,15 +153,16 @@ def _current(current: Snapshot | None) -> dict[str, Any] | None:
         "revision": current.revision,
         "sequence": current.sequence,
         "published_at": current.published_at,
-        "settings": _shown(current.settings),
-        "roles": {role: _shown(values) for role, values in current.roles.items()},
+        "settings": shown(current.settings),
+        "roles": {role: shown(values) for role, values in current.roles.items()},
         "rules": len(current.rules),
         "boosts": len(current.boosts),
         "provenance": dict(current.provenance),
     }
 
 
-def _shown(values: Any) -> dict[str, Any]:
+def shown(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as they may be shown: the DSN masked."""
     return {
         key: show_dsn(value) if key == "SENTRY_DSN" else value
         for key, value in values.items()

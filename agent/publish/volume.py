@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.errors import PublishError, SettingsError, VolumeBusy
 from agent.locks import hold, is_held
+from agent.publish.memory import Memory
 from resentry.contract import (
     DATA_LINK,
     ENV_FILE,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 PRIVATE_DIR = "agent"
 LOCK_FILE = "agent/lock"
-STATE_FILE = "agent/state.json"
 FILE_MODE = 0o640
 DIR_MODE = 0o750
 RECEIPTS_MODE = 0o3770
@@ -49,6 +49,8 @@ class Volume:
         self._receipts = receipts
         self._gid = _gid(group)
         self._lock: int | None = None
+        self._is_unfinished = False
+        self.memory = Memory(self._path(PRIVATE_DIR))
 
     def open(self) -> None:
         """Take the volume: make its directories, lock it, sweep what a crash left."""
@@ -109,7 +111,7 @@ class Volume:
         current = self.current()
         numbered = replace(
             snapshot,
-            sequence=(current.sequence if current else 0) + 1,
+            sequence=1 + (current.sequence if current else self.memory.last_sequence()),
             published_at=_now(),
         )
         files = _files(numbered)
@@ -135,33 +137,28 @@ class Volume:
                     os.unlink(link)
                 shutil.rmtree(self._path(name), ignore_errors=True)
                 raise
+            self._is_unfinished = True
             _flush(self.directory)
-            # 5
-            self._show(files)
-            # 6
-            self._sweep()
+            # 5 and 6
+            self._finish(files)
+            self.memory.remember(numbered)
         return numbered
 
-    def read_state(self) -> bytes | None:
-        """Return what the last agent wrote; `None` if there is nothing to be read."""
-        try:
-            with open(self._path(STATE_FILE), "rb") as file:
-                return file.read()
-        except OSError:
-            return None
+    def finish(self, current: Snapshot) -> None:
+        """Bring what is around the current snapshot in line, if publishing could not."""
+        if self._is_unfinished:
+            with _as_publish_error(self.directory):
+                self._finish(_files(current))
 
-    def write_state(self, body: bytes) -> None:
-        """Replace the agent's own state. It is no truth, so it is not flushed."""
+    def _finish(self, files: Mapping[str, bytes]) -> None:
+        self._show(files)
+        self._sweep()
+        self._is_unfinished = False
+
+    def keep(self, name: str, body: bytes, *, flush: bool = True) -> None:
+        """Replace one of the agent's own files, or raise `PublishError`."""
         with _as_publish_error(self.directory):
-            temporary = self._path(f"{STATE_FILE}.{secrets.token_hex(4)}")
-            try:
-                with open(temporary, "wb") as file:
-                    file.write(body)
-                os.replace(temporary, self._path(STATE_FILE))
-            except OSError:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
-                raise
+            self.memory.write(name, body, flush=flush)
 
     def _write(self, path: str, body: bytes) -> None:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

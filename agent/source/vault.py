@@ -173,6 +173,8 @@ class VaultSource:
             raise SourceMissing(*_missing(path, error)) from None
         except vault_errors.VaultDown:
             raise SourceDown("Vault is sealed or in maintenance") from None
+        except RecursionError:
+            raise SourceDown(f"the answer for {path} is nested too deeply") from None
         except vault_errors.VaultError as error:
             raise SourceDown(
                 f"Vault answered {path} with {type(error).__name__}"

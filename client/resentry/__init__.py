@@ -11,14 +11,13 @@ wait. Without an agent the guide's environment variables are used, as ever.
 from __future__ import annotations
 
 import atexit
-import logging
-import math
 import os
 import threading
 from typing import TYPE_CHECKING, Any
 
 from resentry._version import __version__
 from resentry.contract import ContractError
+from resentry.harmless import harmless
 from resentry.reader import Volume
 from resentry.values import resolve, show_dsn
 
@@ -39,11 +38,11 @@ __all__ = [
 
 _FLUSH_SECONDS = 2.0
 
-_log = logging.getLogger("resentry")
 _lock = threading.Lock()
 _target: Target | None = None
 
 
+@harmless("init", lambda: None)
 def init(role: str = "api", **options: Any) -> None:
     """Start Sentry in this process and keep it at the newest snapshot.
 
@@ -58,31 +57,32 @@ def init(role: str = "api", **options: Any) -> None:
 
     """
     global _target  # noqa: PLW0603 - one Sentry client per process, one target
-    environ = dict(os.environ)  # noqa: TID251 - the application's edge
-    try:
-        from resentry.target import Target  # noqa: PLC0415 - imports sentry-sdk
+    from resentry.target import Target  # noqa: PLC0415 - imports sentry-sdk
 
-        with _lock:
-            if _target is None:
-                _target = Target(Volume.from_environ(environ), environ)
-                atexit.register(_target.stop)
-                if hasattr(os, "register_at_fork"):
-                    os.register_at_fork(
-                        before=_target.before_fork,
-                        after_in_parent=_target.after_fork_in_parent,
-                        after_in_child=_target.after_fork_in_child,
-                    )
-            _target.start(role, options, _wait_seconds(environ))
-    except Exception:  # noqa: BLE001 - the application comes first
-        _log.exception("Failed to initialize Sentry")
+    with _lock:
+        if _target is None:
+            _target = Target()
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(
+                    before=_target.before_fork,
+                    after_in_parent=_target.after_fork_in_parent,
+                    after_in_child=_target.after_fork_in_child,
+                )
+        environ = dict(os.environ)  # noqa: TID251 - the application's edge
+        try:
+            _target.start(role, options, environ)
+        finally:  # after the SDK's own, so that ours runs before it closes the client
+            atexit.unregister(_target.stop)
+            atexit.register(_target.stop)
 
 
+@harmless("revision", lambda: None)
 def revision() -> str | None:
     """Name the snapshot that runs here; `None` when the environment decides."""
-    current: str | None = status()["revision"]
-    return current
+    return None if _target is None else _target.revision
 
 
+@harmless("status", dict)
 def status() -> dict[str, Any]:
     """Say what runs here and why: revision, values, their origins, the last error.
 
@@ -91,10 +91,10 @@ def status() -> dict[str, Any]:
     """
     from resentry.target import Target  # noqa: PLC0415 - imports sentry-sdk
 
-    target = _target or Target(Volume("", "", expected=False), {})
-    return target.status()
+    return (_target or Target()).status()
 
 
+@harmless("settings", dict)
 def settings(role: str = "api") -> dict[str, Any]:
     """Return the effective values, as `init` would use them, by their variables' names.
 
@@ -108,6 +108,7 @@ def settings(role: str = "api") -> dict[str, Any]:
     return dict(resolve(snapshot, role, environ).values)
 
 
+@harmless("close", lambda: None)
 def close() -> None:
     """Stop following the volume, and send what is still queued."""
     if _target is not None:
@@ -115,15 +116,3 @@ def close() -> None:
 
         _target.stop()
         sentry_sdk.flush(_FLUSH_SECONDS)
-
-
-def _wait_seconds(environ: dict[str, str]) -> float:
-    text = environ.get("RESENTRY_WAIT_SECONDS") or "0"
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if math.isfinite(seconds):
-        return seconds
-    _log.warning("RESENTRY_WAIT_SECONDS is not a number of seconds; not waiting")
-    return 0.0

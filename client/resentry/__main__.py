@@ -6,6 +6,7 @@ import argparse
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
 
 import resentry
 
@@ -23,7 +24,7 @@ def main() -> None:
     if not Path(given.script).is_file():
         parser.error(f"there is no file {given.script}")
     resentry.init(role=given.role)
-    found = resentry.status()
+    found: dict[str, Any] = resentry.status()
     if found["error"]:
         print(f"Failed to initialize Sentry: {found['error']}", file=sys.stderr)  # noqa: T201
         raise SystemExit(1)

@@ -157,6 +157,7 @@ class Receipt:
     refused: tuple[str, int] | None = None
     error: str | None = None
     signal: int | None = None
+    watch: str = "stat"
     tally: Mapping[str, int] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
     sdk: str = ""
@@ -205,6 +206,7 @@ _RECEIPT_TYPES: dict[str, type | tuple[type, ...]] = {
     "refused": (tuple, type(None)),
     "error": _TEXT_OR_NONE,
     "signal": (int, type(None)),
+    "watch": str,
     "tally": dict,
     "origins": dict,
     "sdk": str,

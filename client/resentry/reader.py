@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from resentry.contract import (
@@ -17,6 +20,8 @@ from resentry.contract import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+log = logging.getLogger("resentry")
 
 Mark = tuple[int, int, int]
 """What changes when the file does: inode, modification time, size."""
@@ -38,6 +43,12 @@ class Volume(NamedTuple):
         receipts = environ.get("RESENTRY_RECEIPTS") or f"{directory}/{RECEIPTS_DIR}"
         return cls(directory, receipts, bool(named) or os.path.isdir(directory))
 
+    def await_first(self, environ: Mapping[str, str]) -> None:
+        """Wait for the first snapshot, at most `RESENTRY_WAIT_SECONDS`."""
+        deadline = time.monotonic() + _seconds(environ.get("RESENTRY_WAIT_SECONDS"))
+        while self.expected and self.mark() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+
     def mark(self) -> Mark | None:
         """Return the snapshot file's mark, or `None` while there is no file."""
         try:
@@ -56,3 +67,14 @@ class Volume(NamedTuple):
         if len(body) > SETTINGS_LIMIT_BYTES:
             raise ContractError(f"{SETTINGS_FILE} is larger than a snapshot can be")
         return decode_snapshot(body)
+
+
+def _seconds(text: str | None) -> float:
+    try:
+        seconds = float(text or 0)
+    except ValueError:
+        seconds = math.nan
+    if math.isfinite(seconds):
+        return seconds
+    log.warning("RESENTRY_WAIT_SECONDS is not a number of seconds; not waiting")
+    return 0.0

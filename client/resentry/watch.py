@@ -20,6 +20,10 @@ _EVENT = struct.Struct("iIII")
 class Watch(Protocol):
     """Something that wakes a target's thread early."""
 
+    @property
+    def kind(self) -> str:
+        """What shows a change: `inotify`, or `stat` each second."""
+
     def wait(self, seconds: float) -> None:
         """Return after `seconds`, or at once when there is reason to look."""
 
@@ -49,6 +53,10 @@ class _Inotify:
         self._poll.register(self._wake, select.POLLIN)
         if self._inotify >= 0:
             self._poll.register(self._inotify, select.POLLIN)
+
+    @property
+    def kind(self) -> str:
+        return "inotify" if self._watching else "stat"
 
     def wait(self, seconds: float) -> None:
         if self._inotify >= 0 and not self._watching:
@@ -83,6 +91,8 @@ class _Inotify:
 
 class _Clock:
     """Where there is no inotify: time alone, and `wake`."""
+
+    kind = "stat"
 
     def __init__(self) -> None:
         self._event = threading.Event()

@@ -113,7 +113,7 @@ def test_an_unchanged_pass_is_a_good_one() -> None:
     """Nothing new is success."""
     outcome = Outcome.unchanged(CURRENT, ())
     assert (outcome.kind, outcome.exit_code) == ("unchanged", 0)
-    assert outcome.sentence == "revision aaaaaaaaaaaa is still what the source holds"
+    assert outcome.sentence == "nothing new: revision aaaaaaaaaaaa stays"
 
 
 @pytest.mark.parametrize(

@@ -378,8 +378,8 @@ def test_a_volume_that_is_gone_is_a_publish_error(
     with pytest.raises(PublishError, match="No such file or directory"):
         volume.publish(FIRST)
     with pytest.raises(PublishError):
-        volume.write_state(b"{}")
-    assert volume.read_state() is None
+        volume.keep("state.json", b"{}")
+    assert volume.memory.read("state.json") is None
     directory.with_name("away").rename(directory)
     assert volume.publish(FIRST).sequence == 1
 
@@ -424,10 +424,10 @@ def test_the_agent_s_own_state_is_replaced_as_a_whole(
     volume: Volume, directory: Path
 ) -> None:
     """What was written last is read, and no temporary file stays."""
-    assert volume.read_state() is None
+    assert volume.memory.read("state.json") is None
     for number in range(3):
-        volume.write_state(json.dumps(number).encode())
-    assert volume.read_state() == b"2"
+        volume.keep("state.json", json.dumps(number).encode())
+    assert volume.memory.read("state.json") == b"2"
     assert {"lock", "state.json"} == set(os.listdir(directory / "agent"))
 
 

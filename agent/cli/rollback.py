@@ -1,0 +1,33 @@
+"""`rollback`: back to an earlier revision, and hold it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from agent.cli import settings_options, warn
+from agent.cli.refresh import ask, show
+
+if TYPE_CHECKING:
+    from agent.settings import Loaded
+
+
+@click.command("rollback")
+@click.argument("revision", required=False)
+@click.option("--resume", is_flag=True, help="End it: publish what the source holds.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@settings_options
+def command(
+    loaded: Loaded, *, revision: str | None, resume: bool, as_json: bool
+) -> None:
+    """Publish an earlier revision (the one before, unless named) and hold it.
+
+    It is held across restarts, until --resume, or until the source no longer holds any
+    value that was rolled back from.
+    """
+    warn(loaded)
+    if resume and revision:
+        raise click.UsageError("--resume takes no revision")
+    request = {"command": "resume" if resume else "rollback", "revision": revision}
+    show(ask(loaded.settings, request), as_json=as_json)

@@ -1,0 +1,154 @@
+"""What an operator may ask of the daemon: refresh, rollback, boost. Pure of transport."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from agent.domain.wishes import epoch, running, values_of
+from agent.errors import WishRefused
+from resentry.contract import Boost, Snapshot
+from resentry.values import KEYS, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.domain.outcome import Outcome
+    from agent.pipeline import Pipeline
+    from agent.settings import Settings
+
+MAX_BOOST_SECONDS = 24 * 3600
+ROLES = ("api", "celery")
+
+
+class Operator:
+    """Carries requests out. `refresh` runs a pass now and returns its outcome."""
+
+    def __init__(
+        self, settings: Settings, pipeline: Pipeline, refresh: Callable[[], Outcome]
+    ) -> None:
+        self._settings = settings
+        self._pipeline = pipeline
+        self._refresh = refresh
+
+    def handle(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer one request of the control socket."""
+        commands: dict[str, Callable[[dict[str, Any]], None]] = {
+            "refresh": lambda _: None,
+            "rollback": self._roll_back,
+            "resume": self._resume,
+            "boost": self._boost,
+            "end": self._end,
+        }
+        commands[request["command"]](request)
+        outcome = self._refresh()
+        return {
+            "outcome": outcome.kind,
+            "sentence": outcome.sentence,
+            "hint": outcome.hint,
+            "notes": list(outcome.notes),
+            "revision": outcome.revision,
+            "sequence": outcome.sequence,
+            "code": outcome.exit_code,
+            "boosts": self.boosts(),
+        }
+
+    def boosts(self) -> list[dict[str, Any]]:
+        """The running boosts of operator and source, with the seconds that are left."""
+        current, now = self._pipeline.current, time.time()
+        found = running(current.boosts, now) if current else ()
+        return [
+            {
+                "id": boost.id,
+                "traces": boost.traces,
+                "role": boost.role,
+                "match": boost.match,
+                "until": boost.until,
+                "left_seconds": round(epoch(boost.until) - now),
+            }
+            for boost in found
+        ]
+
+    def _roll_back(self, request: dict[str, Any]) -> None:
+        pipeline, revision = self._pipeline, request.get("revision")
+        current = pipeline.current
+        if current is None:
+            raise WishRefused("nothing is published, so nothing can be rolled back")
+        earlier = [
+            one for one in pipeline.history() if one.revision != current.revision
+        ]
+        if revision is not None:
+            earlier = [one for one in earlier if one.revision == revision]
+        if not earlier:
+            raise WishRefused(
+                f"revision {revision} is not among the last ten"
+                if revision
+                else "there is no earlier revision",
+                "resentry-agent history lists them",
+            )
+        chosen = earlier[0]
+        self._must_be_good(chosen)
+        now, then = values_of(current), values_of(chosen)
+        against = {
+            name: value for name, value in now.items() if then.get(name) != value
+        }
+        pipeline.hold(chosen, against)
+
+    def _must_be_good(self, snapshot: Snapshot) -> None:
+        """Hold an earlier snapshot to the policy of now, and to what targets said."""
+        if snapshot.revision in self._pipeline.wishes.rejected:
+            raise WishRefused(f"a process could not apply revision {snapshot.revision}")
+        policy = self._settings.policy
+        default = {"SENTRY_ENVIRONMENT": policy.environment}
+        for own in ({}, *snapshot.roles.values()):
+            effective = {**default, **snapshot.settings, **own}
+            problems = {**policy.problems(effective), **judge(effective)}
+            if problems:
+                told = "; ".join(f"{key} {text}" for key, text in problems.items())
+                raise WishRefused(f"revision {snapshot.revision}: {told}")
+
+    def _resume(self, _request: dict[str, Any]) -> None:
+        if self._pipeline.wishes.held is None:
+            raise WishRefused("no rollback is held")
+        self._pipeline.wish(lambda wishes: replace(wishes, held=None))
+
+    def _boost(self, request: dict[str, Any]) -> None:
+        seconds = float(request["seconds"])
+        if not 0 < seconds <= MAX_BOOST_SECONDS:
+            raise WishRefused("a boost lasts more than nothing and at most a day")
+        try:
+            traces = KEYS["SENTRY_TRACES_SAMPLE_RATE"].parse(request["traces"])
+        except ValueError as error:
+            raise WishRefused(f"--traces {error}") from None
+        if traces > self._settings.boost_cap:
+            raise WishRefused(
+                f"the cap of boosts is {self._settings.boost_cap:g}",
+                "RESENTRY_BOOST_CAP sets it",
+            )
+        role = request.get("role")
+        if role not in (None, *ROLES):
+            raise WishRefused(f"--role must be {' or '.join(ROLES)}")
+        until = datetime.now(UTC) + timedelta(seconds=seconds)
+        boost = Boost(
+            id=secrets.token_hex(3),
+            traces=traces,
+            until=until.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            match=request.get("match") or None,
+            role=role,
+        )
+        self._pipeline.wish(
+            lambda wishes: replace(wishes, boosts=(*wishes.boosts, boost))
+        )
+
+    def _end(self, request: dict[str, Any]) -> None:
+        named = request["id"]
+        kept = tuple(b for b in self._pipeline.wishes.boosts if b.id != named)
+        if len(kept) == len(self._pipeline.wishes.boosts):
+            raise WishRefused(
+                f"no boost {named} was asked for here",
+                "one of RESENTRY_BOOSTS ends in Vault, or by itself",
+            )
+        self._pipeline.wish(lambda wishes: replace(wishes, boosts=kept))

@@ -1,0 +1,89 @@
+"""What the agent keeps for itself across restarts, in a directory that is its alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+
+from resentry.contract import (
+    ContractError,
+    Snapshot,
+    decode_snapshot,
+    encode_snapshot,
+)
+
+HISTORY_DIR = "history"
+HISTORY_LENGTH = 10
+STATE = "state.json"
+"""What `status` shows of a dead agent. No truth: it may be lost."""
+BASE = "base.json"
+"""The last good snapshot of the source, before what an operator asked for."""
+WISHES = "wishes.json"
+"""What an operator asked for."""
+HELD = "held.json"
+"""The snapshot that a rollback holds."""
+
+
+class Memory:
+    """Named files and the published snapshots of late, in `directory`."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+
+    def read(self, name: str) -> bytes | None:
+        """Return one file; `None` if there is nothing to be read."""
+        try:
+            with open(f"{self._directory}/{name}", "rb") as file:
+                return file.read()
+        except OSError:
+            return None
+
+    def write(self, name: str, body: bytes, *, flush: bool = True) -> None:
+        """Replace one file. Raises `OSError`; then the old one is still there."""
+        path = f"{self._directory}/{name}"
+        temporary = f"{path}.{secrets.token_hex(4)}.tmp"
+        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with open(file, "wb") as opened:
+                opened.write(body)
+                opened.flush()
+                if flush:
+                    os.fsync(opened.fileno())
+            os.replace(temporary, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+    def read_snapshot(self, name: str) -> Snapshot | None:
+        """Return the snapshot in one file, if it can be read."""
+        try:
+            return decode_snapshot(self.read(name) or b"")
+        except ContractError:
+            return None
+
+    def remember(self, snapshot: Snapshot) -> None:
+        """Add a published snapshot to the history, which holds the newest ten."""
+        os.makedirs(f"{self._directory}/{HISTORY_DIR}", 0o700, exist_ok=True)
+        name = f"{snapshot.sequence:08}-{snapshot.revision}.json"
+        self.write(f"{HISTORY_DIR}/{name}", encode_snapshot(snapshot))
+        for old in self._names()[HISTORY_LENGTH:]:
+            os.unlink(f"{self._directory}/{HISTORY_DIR}/{old}")
+
+    def last_sequence(self) -> int:
+        """The number of the newest snapshot, also where it cannot be read; else 0."""
+        numbers = [name.partition("-")[0] for name in self._names()]
+        return max((int(number) for number in numbers if number.isdigit()), default=0)
+
+    def history(self) -> list[Snapshot]:
+        """Return the published snapshots of late, newest first."""
+        found = [self.read_snapshot(f"{HISTORY_DIR}/{name}") for name in self._names()]
+        return [snapshot for snapshot in found if snapshot is not None]
+
+    def _names(self) -> list[str]:
+        try:
+            names = os.listdir(f"{self._directory}/{HISTORY_DIR}")
+        except OSError:
+            return []
+        return sorted((name for name in names if name.endswith(".json")), reverse=True)
