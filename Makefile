@@ -9,7 +9,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-package resentry
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-sampling docs lock clean
+.PHONY: help setup demo test check format bench bench-sampling bench-swap docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ bench: $(READY) ## what the agent costs, beside `bao agent`: bench/results/agent
 
 bench-sampling: $(READY) ## what 50 sampling rules cost a transaction
 	@$(BIN)/python -m bench.sampling
+
+bench-swap: $(READY) ## what a swap costs and loses, beside naive ways: bench/results/swap.json
+	@$(BIN)/python -m bench.swap
 
 docs: $(READY) ## regenerate docs/settings.md from the code
 	@$(BIN)/python -m docs.generate

@@ -1,49 +1,41 @@
 """A program under load whose Sentry configuration changes: the heart of swap tests.
 
-Run as `python -m lab.load OPTIONS`, with RESENTRY_DIR in the environment, so that it is a
-process of its own; the caller holds the receiver and compares. It prints one JSON object:
-what was captured, and what it cost.
+Run as `python -m lab.load DSN ...`, with RESENTRY_DIR in the environment, so that it is a
+process of its own; the caller holds the receiver and compares. The DSNs take turns; the
+n-th, from 0, comes with environment `env-n` and release `release-n`. It prints one JSON
+object: what was captured, and what it cost.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import ctypes
 import gc
 import json
 import os
 import threading
 import time
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
+from sentry_sdk.client import Client
+from sentry_sdk.integrations.modules import ModulesIntegration
+from sentry_sdk.transport import HttpTransport
 
 import resentry
-from resentry.contract import Snapshot, encode_snapshot, revision_of
+from lab.process import eventually
+from lab.swaps import METHODS, Swaps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BUSY = 500
 """So many envelopes may wait; with more, the load holds back."""
-
-
-def publish(directory: Path, sequence: int, settings: dict[str, Any]) -> Snapshot:
-    """Replace `settings.json` as an agent would, for programs that need no agent."""
-    snapshot = Snapshot(settings=settings, sequence=sequence, published_at="now")
-    snapshot = dataclasses.replace(snapshot, revision=revision_of(snapshot))
-    temporary = directory / ".next"
-    temporary.write_bytes(encode_snapshot(snapshot))
-    temporary.replace(directory / "settings.json")
-    return snapshot
-
-
-def settings_for(number: int, dsn: str) -> dict[str, Any]:
-    """A snapshot whose events say, by environment and release, where they belong."""
-    return {
-        "SENTRY_DSN": dsn,
-        "SENTRY_ENVIRONMENT": f"env-{number}",
-        "SENTRY_RELEASE": f"release-{number}",
-        "SENTRY_TRACES_SAMPLE_RATE": 1.0,
-    }
+OPEN = 5
+"""Transactions that are open across each swap."""
+SETTLE_SECONDS = 15.0
 
 
 class Load:
@@ -51,16 +43,12 @@ class Load:
 
     def __init__(self, threads: int, pause: float) -> None:
         self.ids: list[str | None] = []
-        self.transactions = 0
-        self.logs = 0
-        self.sessions = 0
-        self.pauses: list[float] = []
+        self.counts: Counter[str] = Counter()
+        self.took_ms: list[float] = []
         self._pause = pause
-        self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._threads = [
-            threading.Thread(target=self._run, args=(n,)) for n in range(threads)
-        ]
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
 
     def start(self) -> None:
         for thread in self._threads:
@@ -71,119 +59,154 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def _run(self, number: int) -> None:
-        ids: list[str | None] = []
-        took: list[float] = []
-        turn = transactions = logs = sessions = 0
-        while not self._stop.is_set():
-            transport: Any = sentry_sdk.get_client().transport
-            if transport is not None and transport.pending > BUSY:
-                time.sleep(self._pause)  # no more than can be sent
-                continue
-            began = time.perf_counter()
-            event = sentry_sdk.capture_message(f"event {number}-{turn}")
-            took.append(time.perf_counter() - began)
-            ids.append(event)
-            if turn % 10 == 0:
-                with sentry_sdk.start_transaction(name=f"work {number}", op="load"):
-                    time.sleep(self._pause)
-                transactions += 1
-                sentry_sdk.logger.info(f"log {number}-{turn}")
-                logs += 1
-                with sentry_sdk.isolation_scope() as scope:
-                    scope.start_session()
-                    scope.end_session()
-                sessions += 1
-            else:
-                time.sleep(self._pause)
-            turn += 1
-            self.turns = turn
+    def await_total(self, events: float) -> None:
+        """Return once so many events have been captured in all."""
+        if self._threads:
+            eventually(lambda: len(self.ids) >= events, 600, f"{events} events")
+
+    def _run(self) -> None:
+        turn = 0
+        while not self._stop.wait(self._pause):
+            if waiting() < BUSY:
+                self.capture()
+                turn += 1
+                if turn % 10 == 0:
+                    self.capture_others()
+
+    def capture(self) -> None:
+        """Capture one event."""
+        began = time.perf_counter()
+        event = sentry_sdk.capture_message("under load")
+        self.took_ms.append((time.perf_counter() - began) * 1000)
+        self.ids.append(event)
+
+    def capture_others(self) -> None:
+        """Capture one transaction, log, metric and session."""
+        with sentry_sdk.start_transaction(name="work", op="load"):
+            time.sleep(self._pause)
+        sentry_sdk.logger.info("a line")
+        sentry_sdk.metrics.count("lines", 1)
+        with sentry_sdk.isolation_scope() as scope:
+            scope.start_session()
+            scope.end_session()
+        self.count("transaction", "log", "trace_metric", "session")
+
+    def count(self, *kinds: str) -> None:
         with self._lock:
-            self.ids += ids
-            self.pauses += took
-            self.transactions += transactions
-            self.logs += logs
-            self.sessions += sessions
+            self.counts.update(kinds)
+
+
+def waiting() -> int:
+    """Return how many envelopes the current client has yet to send."""
+    transport: Any = sentry_sdk.get_client().transport
+    if isinstance(transport, HttpTransport):
+        queue: Any = vars(transport._worker)["_queue"]  # noqa: SLF001
+        return int(queue.qsize())
+    return transport.pending if transport else 0
 
 
 def resources() -> dict[str, int]:
-    """What a leak would show in: threads, descriptors, clients, memory."""
+    """What a leak would show in. Stalls every thread while it looks."""
     gc.collect()
-    clients = sum(isinstance(found, sentry_sdk.Client) for found in gc.get_objects())
-    status = Path("/proc/self/status").read_text()
-    rss = next(line for line in status.splitlines() if line.startswith("RssAnon"))
     return {
-        "threads": len(list(Path("/proc/self/task").iterdir())),
+        "threads": len(os.listdir("/proc/self/task")),
         "descriptors": len(os.listdir("/proc/self/fd")),
-        "clients": clients,
-        "anon_kb": int(rss.split()[1]),
+        "clients": sum(type(found) is Client for found in gc.get_objects()),
     }
 
 
-def await_swapped(revision: str) -> None:
-    """Return once the process runs the revision, and the old client is drained."""
-    while True:
-        status = resentry.status()
-        if status["revision"] == revision and status["phase"] == "drained":
-            return
-        time.sleep(0.002)
+def settled(expected: dict[str, int]) -> dict[str, int]:
+    """Return what is in use once that is as expected, or after some time."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while (found := resources()) != expected and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
 
 
-def slow(event: Any, _hint: Any) -> Any:
-    """A `before_send` that takes its time, where a naive swap loses most."""
-    time.sleep(0.03)
-    return event
+def anonymous_kb() -> int:
+    """Return the memory that no other process shares, without what is free in it."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
+
+
+def slow(seconds: float) -> Callable[[Any, Any], Any]:
+    """Return a `before_send` that takes its time, where a naive swap loses most."""
+
+    def before_send(event: Any, _hint: Any) -> Any:
+        time.sleep(seconds)
+        return event
+
+    return before_send
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m lab.load")
+    parser.add_argument("dsn", nargs="+")
+    parser.add_argument("--method", choices=METHODS, default="resentry")
+    parser.add_argument("--swaps", type=int, default=20)
+    parser.add_argument("--events", type=int, default=2000, help="in all, at least")
+    parser.add_argument("--threads", type=int, default=8, help="0: once per swap")
+    parser.add_argument("--pause", type=float, default=0.002)
+    parser.add_argument("--before-send", type=float, default=0.0, help="seconds")
+    parser.add_argument("--resources", action="store_true", help="after each swap")
+    parser.add_argument("--memory", action="store_true", help="every 100 swaps")
+    return parser.parse_args()
 
 
 def main() -> None:
     """Capture while the configuration changes `--swaps` times among the DSNs."""
-    parser = argparse.ArgumentParser(prog="python -m lab.load")
-    parser.add_argument("dsn", nargs="+")
-    parser.add_argument("--swaps", type=int, default=20)
-    parser.add_argument("--events", type=int, default=1000, help="per swap, at least")
-    parser.add_argument("--threads", type=int, default=8)
-    parser.add_argument("--pause", type=float, default=0.002)
-    parser.add_argument("--slow", action="store_true", help="a 30 ms before_send")
-    given = parser.parse_args()
-    directory = Path(os.environ["RESENTRY_DIR"])
-
+    given = arguments()
     options: dict[str, Any] = {
         "enable_logs": True,
         "transport_queue_size": 10_000,
+        "before_send": slow(given.before_send) if given.before_send else None,
+        # Both are most of an event's cost, and no part of a swap.
+        "disabled_integrations": [ModulesIntegration()],
         "_experiments": {"transport_compression_level": 0},
     }
-    if given.slow:
-        options["before_send"] = slow
-    first = publish(directory, 1, settings_for(0, given.dsn[0]))
-    resentry.init(role="api", **options)
-    await_swapped(first.revision)
-
+    swaps = Swaps(given.method, options)
+    swaps.to(0, given.dsn[0])
     load = Load(given.threads, given.pause)
     load.start()
-    time.sleep(0.5)
-    swap_seconds = []
-    resources_after = []
+    share = given.events / (given.swaps + 1)
+    load.capture_others()
+    load.await_total(min(share, 200))
+    baseline = resources()
+    after_swap, memory = [], []
     for swap in range(1, given.swaps + 1):
+        load.await_total(swap * share)
         at = swap % len(given.dsn)
-        began = time.perf_counter()
-        snapshot = publish(directory, swap + 1, settings_for(at, given.dsn[at]))
-        await_swapped(snapshot.revision)
-        swap_seconds.append(time.perf_counter() - began)
-        resources_after.append(resources())
-        time.sleep(max(0.0, given.events / 1000 - swap_seconds[-1]))
+        still_open = [sentry_sdk.start_transaction(name="open") for _ in range(OPEN)]
+        swaps.to(at, given.dsn[at])
+        for transaction in still_open:
+            transaction.finish()
+            load.count("transaction")
+        if not given.threads:
+            load.capture()
+            load.capture_others()
+        if given.resources:
+            after_swap.append(settled(baseline))
+        if given.memory and swap % 100 == 0:
+            memory.append(anonymous_kb())
+    load.await_total(given.events)
     load.stop()
     sentry_sdk.flush(60)
     print(
         json.dumps(
             {
                 "ids": load.ids,
-                "transactions": load.transactions,
-                "logs": load.logs,
-                "sessions": load.sessions,
-                "pauses": sorted(load.pauses),
-                "swap_seconds": swap_seconds,
-                "resources": resources_after,
-                "tally": resentry.status().get("tally"),
+                "counts": load.counts,
+                "took_ms": load.took_ms,
+                "build_ms": swaps.build_ms[1:],
+                "swap_ms": swaps.swap_ms[1:],
+                "done_ms": swaps.done_ms[1:],
+                "baseline": baseline,
+                "resources": after_swap,
+                "left": resources(),
+                "memory_kb": memory,
+                "tally": resentry.status()["tally"],
             }
         )
     )

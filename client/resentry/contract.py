@@ -36,6 +36,7 @@ SIGNAL_OFFSET = 6
 
 _SIGNAL = re.compile(r"SIGRTMIN(?:\+(\d+))?\Z")
 
+ROLE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 TARGET_ID = re.compile(r"[0-9a-f]{16}\Z")
 
 
@@ -187,6 +188,12 @@ def decode_receipt(body: bytes) -> Receipt:
         json.dumps(known, ensure_ascii=False, allow_nan=False).encode()
     except ValueError:
         raise ContractError("the receipt holds what is no text or number") from None
+    if not ROLE.match(known["role"]):
+        raise ContractError("the receipt's role is not a role")
+    if known.get("error"):  # it is shown to people: no escape sequences, no novels
+        known["error"] = "".join(
+            c if c.isprintable() else "?" for c in known["error"][:1000]
+        )
     return Receipt(**known)
 
 

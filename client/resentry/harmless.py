@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ def fault(where: str) -> None:
 
 
 def harmless(
-    where: str, otherwise: Callable[[], T]
+    where: str, otherwise: Callable[[], Any]
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Let a function answer `otherwise()` where it would raise."""
 
@@ -63,7 +63,8 @@ def harmless(
                 return function(*args, **kwargs)
             except Exception:  # noqa: BLE001 - the application comes first
                 fault(where)
-                return otherwise()
+                answer: T = otherwise()
+                return answer
 
         return safe
 

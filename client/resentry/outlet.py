@@ -8,58 +8,31 @@ a sending thread of its own, because the SDK's queue does not give back what it 
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import os
 import threading
 import time
 from collections import deque
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sentry_sdk
 from sentry_sdk.transport import Transport
 
-from resentry.sdk import Fate, Wire
+from resentry.harmless import fault, tally
+from resentry.sdk import Fate, Wire, is_report, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sentry_sdk.envelope import Envelope
 
-    Successor = Callable[[Envelope], None]
-
-log = logging.getLogger("resentry")
-
 PARKED_ENVELOPES = 1000
 PARKED_BYTES = 10 * 1024 * 1024
 PARKED_SECONDS = 15 * 60
 
 _own_keys: set[str] = set()
-
-
-@dataclass
-class Tally:
-    """What became of envelopes that did not go the plain way, in this process."""
-
-    parked: int = 0
-    rerouted: int = 0
-    dropped: int = 0
-    unknown: int = 0
-    faults: int = 0
-    """Exceptions inside the library that were kept from the application."""
-
-    def as_dict(self) -> dict[str, int]:
-        """The figures by name."""
-        return asdict(self)
-
-
-tally = Tally()
-
-
-def reset_tally() -> None:
-    """Begin at zero, in a forked child."""
-    for name in tally.as_dict():
-        setattr(tally, name, 0)
+_leaving: list[Outlet] = []
+"""Outlets that are not current any more, until disposed of."""
 
 
 class _Parked(NamedTuple):
@@ -69,22 +42,27 @@ class _Parked(NamedTuple):
 
 
 class Outlet(Transport):
-    """Sends to one DSN until retired; what still comes then goes to a successor."""
+    """Sends to one DSN; once retired, what still comes goes to the current outlet.
+
+    But only where it would be true: if the environment is the same. Otherwise it goes
+    to this DSN after all.
+    """
 
     def __init__(self, options: dict[str, Any]) -> None:
         super().__init__(options)
         self._pid = os.getpid()
         self._key = str(self.parsed_dsn.public_key) if self.parsed_dsn else ""
         _own_keys.add(self._key)
+        self._environment = options["environment"]
         self._wire = Wire(options, keep=self._keeps)
         self._limit = int(options["transport_queue_size"])
         self._queue: deque[Envelope] = deque()
         self._parked: deque[_Parked] = deque()
+        self._parked_bytes = 0
         self._sending = False
         self._last_done = time.monotonic()
         self._ended = False
         self._retired = False
-        self._successor: Successor | None = None
         self._thread: threading.Thread | None = None
         # Reentrant: the garbage collector may log, and so capture, at any bytecode.
         self._changed = threading.Condition(threading.RLock())
@@ -94,31 +72,28 @@ class Outlet(Transport):
     def capture_envelope(self, envelope: Envelope) -> None:
         """Queue the envelope, or hand it over once retired. Never raises."""
         try:
-            if self._pid != os.getpid():  # a forked child: what is here is the parent's
-                hand_over(envelope, besides=self)
-                return
-            with self._changed:  # nothing enters the queue once `retire` returns
-                successor = self._successor
-                if successor is None:
-                    self._enqueue(envelope)
-                    return
-            successor(envelope)
-        except Exception:
-            tally.faults += 1
-            log.debug("resentry: an envelope could not be taken", exc_info=True)
+            # In a forked child what is here, locks included, is the parent's.
+            if self._pid != os.getpid() or not self._takes(envelope):
+                self._reroute(envelope)
+        except Exception:  # noqa: BLE001 - a request must not fail for its event
+            fault("capturing")
+
+    def _takes(self, envelope: Envelope) -> bool:
+        with self._changed:  # so nothing for an heir enters after `retire`
+            if self._retired and self.heir is not None:
+                return False
+            self._enqueue(envelope)
+            return True
 
     def _enqueue(self, envelope: Envelope) -> None:
         if len(self._queue) >= self._limit:
             for item in envelope.items:
-                self._wire.record_lost_event("queue_overflow", item=item)
+                self.record_lost_event("queue_overflow", item=item)
             return
         self._stamp(envelope)
         self._queue.append(envelope)
         if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._run, name="resentry.outlet", daemon=True
-            )
-            self._thread.start()
+            self._thread = start_thread("resentry.outlet", self._run)
         self._changed.notify_all()
 
     def _stamp(self, envelope: Envelope) -> None:
@@ -135,6 +110,8 @@ class Outlet(Transport):
                 while not self._queue:
                     if self._ended:
                         self._thread = None
+                        self._wire.close()
+                        self._forget()
                         return
                     self._changed.wait()
                 envelope = self._queue.popleft()
@@ -151,11 +128,10 @@ class Outlet(Transport):
         fate = self._wire.send(envelope)
         if fate is Fate.UNKNOWN and self._retired:
             tally.unknown += 1
+            if self.heir is not None:  # else the next one may be in doubt as well
+                self.give_up()
         elif self._keeps(fate):
-            if self._retired:
-                self._reroute(envelope)
-            else:
-                self._park(envelope)
+            self._keep(envelope)
         report = self._wire.report()
         if report is not None:
             self._wire.send(report)
@@ -164,23 +140,42 @@ class Outlet(Transport):
         """Whether an envelope of that fate is kept, and so is no loss to report."""
         return fate is Fate.REFUSED or (fate is Fate.UNSENT and self._retired)
 
-    def _park(self, envelope: Envelope) -> None:
-        """Keep what a revoked DSN refused, for the DSN that comes after it."""
+    def _keep(self, envelope: Envelope) -> None:
+        """Park what a revoked DSN refused, for the DSN that comes after it."""
+        if is_report(envelope):
+            return
         size = len(envelope.serialize())
-        now = time.monotonic()
         with self._changed:
-            parked = self._parked
-            parked.append(_Parked(envelope, size, now + PARKED_SECONDS))
-            tally.parked += 1
-            while parked and (
-                len(parked) > PARKED_ENVELOPES
-                or sum(one.size for one in parked) > PARKED_BYTES
-                or parked[0].until < now
-            ):
-                parked.popleft()
-                tally.dropped += 1
+            if not self._retired:
+                self._park(_Parked(envelope, size, time.monotonic() + PARKED_SECONDS))
+                return
+        self._reroute(envelope)
+
+    def _park(self, newest: _Parked) -> None:
+        parked, now = self._parked, time.monotonic()
+        parked.append(newest)
+        self._parked_bytes += newest.size
+        tally.parked += 1
+        while parked and (
+            len(parked) > PARKED_ENVELOPES
+            or self._parked_bytes > PARKED_BYTES
+            or parked[0].until < now
+        ):
+            self._parked_bytes -= parked.popleft().size
+            tally.dropped += 1
 
     # The swap's side
+
+    @property
+    def heir(self) -> Outlet | None:
+        """The outlet to which what is left here may go: the current one, if it fits."""
+        current = sentry_sdk.get_global_scope().client.transport
+        fits = (
+            isinstance(current, Outlet)
+            and current is not self
+            and current._environment == self._environment  # noqa: SLF001
+        )
+        return current if fits else None
 
     @property
     def pending(self) -> int:
@@ -193,20 +188,22 @@ class Outlet(Transport):
         """How long ago the last envelope was done with."""
         return time.monotonic() - self._last_done
 
-    def retire(self, successor: Successor | None) -> None:
-        """Hand everything later, and what is parked, to `successor`.
+    def leave(self) -> None:
+        """Know that another outlet is current now; it waits for this one in `flush`."""
+        _leaving.append(self)
 
-        Without one, what still comes is sent to the old DSN after all, and what is
+    def retire(self) -> None:
+        """Hand over what comes from now on, and what is parked.
+
+        Where there is no heir, what comes is sent to this DSN after all, and what is
         parked is dropped.
         """
         report = self._wire.report(force=True)
         with self._changed:
             if report is not None:
-                self._queue.append(report)
+                self._enqueue(report)
             self._retired = True
-            self._successor = successor
             parked, self._parked = self._parked, deque()
-            self._changed.notify_all()
         now = time.monotonic()
         for one in parked:
             if one.until < now:
@@ -215,7 +212,7 @@ class Outlet(Transport):
                 self._reroute(one.envelope)
 
     def give_up(self) -> None:
-        """Take back what was not started, and hand it over: the old DSN hangs."""
+        """Take back what was not started, and hand it over: the DSN hangs."""
         with self._changed:
             left, self._queue = self._queue, deque()
             self._changed.notify_all()
@@ -223,11 +220,14 @@ class Outlet(Transport):
             self._reroute(envelope)
 
     def _reroute(self, envelope: Envelope) -> None:
-        if self._successor is None:
+        heir = self.heir
+        if is_report(envelope):  # of what its own project lost
+            return
+        if heir is None:
             tally.dropped += 1
         else:
             tally.rerouted += 1
-            self._successor(envelope)
+            heir.capture_envelope(envelope)
 
     def dispose(self) -> None:
         """End the sending thread once the queue is empty, and close connections."""
@@ -236,6 +236,12 @@ class Outlet(Transport):
         if thread is not None and not self.pending:
             thread.join(1.0)
         self._wire.close()
+        if not self._queue:  # what hangs now is not waited for
+            self._forget()
+
+    def _forget(self) -> None:
+        with contextlib.suppress(ValueError):
+            _leaving.remove(self)
 
     # What the SDK asks of a transport
 
@@ -244,22 +250,26 @@ class Outlet(Transport):
         timeout: float,
         callback: Callable[[int, float], None] | None = None,
     ) -> None:
-        """Wait until what is queued is sent, at most `timeout` seconds."""
+        """Wait until all is sent, here and where outlets are leaving.
+
+        At most `timeout` seconds; `callback` is told when it takes longer than 0.1.
+        """
         if self._pid != os.getpid() or timeout <= 0:
             return
+        deadline = time.monotonic() + timeout
         report = self._wire.report(force=True)
-        with self._changed:
-            if report is not None:
+        if report is not None:
+            with self._changed:
                 self._enqueue(report)
-            first = min(0.1, timeout)
-            if self._wait_idle(first):
-                return
-            if callback is not None:
-                callback(self.pending, timeout)
-            self._wait_idle(timeout - first)
+        if not self._wait_idle(min(0.1, timeout)) and callback is not None:
+            callback(self.pending, timeout)
+        for outlet in (self, *_leaving, self):  # at last what the others handed over
+            if outlet._pid == self._pid:  # noqa: SLF001
+                outlet._wait_idle(deadline - time.monotonic())  # noqa: SLF001
 
     def _wait_idle(self, seconds: float) -> bool:
-        return self._changed.wait_for(lambda: not self.pending, seconds)
+        with self._changed:
+            return self._changed.wait_for(lambda: not self.pending, seconds)
 
     def kill(self) -> None:
         """Let the sending thread end once its queue is empty."""
@@ -274,12 +284,3 @@ class Outlet(Transport):
     def is_healthy(self) -> bool:
         """Say whether the SDK should keep its sampling rates."""
         return len(self._queue) < self._limit and self._wire.is_healthy()
-
-
-def hand_over(envelope: Envelope, besides: Transport | None = None) -> None:
-    """Give an envelope to the client that is current now; off means it is dropped."""
-    transport = sentry_sdk.get_global_scope().client.transport
-    if isinstance(transport, Outlet) and transport is not besides:
-        transport.capture_envelope(envelope)
-    else:
-        tally.dropped += 1

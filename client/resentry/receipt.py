@@ -46,7 +46,7 @@ class ReceiptFile:
 
         The agent makes the directory; a target that is earlier waits for it.
         """
-        if receipt == self._written:
+        if receipt == self._written and self._stands():
             return
         try:
             self._hold()
@@ -68,9 +68,20 @@ class ReceiptFile:
             os.close(self._lock)
             self._lock = None
 
+    def _stands(self) -> bool:
+        """Whether the lock still has its name: the directory may be a new one."""
+        try:
+            named = os.stat(self._path(LOCK_SUFFIX))
+            return self._lock is not None and os.path.samestat(
+                named, os.fstat(self._lock)
+            )
+        except OSError:
+            return False
+
     def _hold(self) -> None:
-        if self._lock is not None:
+        if self._stands():
             return
+        self.forget()
         # Locked before it has its name: else the agent could take us for dead.
         temporary = self._temporary()
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL

@@ -6,13 +6,26 @@ newest supported version.
 
 from __future__ import annotations
 
+# urllib3 would import it in the sending thread: a child that is forked meanwhile
+# inherits the import lock, and never sends anything.
+import encodings.idna  # noqa: F401
+import contextvars
 import enum
 import io
+import re
+import threading
 from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
+from sentry_sdk.consts import DEFAULT_OPTIONS
 from sentry_sdk.envelope import Envelope
-from sentry_sdk.profiler.transaction_profiler import teardown_profiler
+from sentry_sdk.profiler import continuous_profiler
+from sentry_sdk.profiler.transaction_profiler import (
+    has_profiling_enabled,
+    setup_profiler,
+    teardown_profiler,
+)
+from sentry_sdk.scrubber import EventScrubber
 from sentry_sdk.transport import HttpTransport
 from sentry_sdk.utils import capture_internal_exceptions
 
@@ -72,7 +85,9 @@ class Wire(HttpTransport):
         self._fate, self._body = Fate.DONE, None
         with capture_internal_exceptions():
             self._send_envelope(envelope)
-        return self._fate
+        # Losses that the application's threads report meanwhile are real ones.
+        fate, self._fate = self._fate, Fate.DONE
+        return fate
 
     def report(self, *, force: bool = False) -> Envelope | None:
         """Return a client report as an envelope, if one is due."""
@@ -121,6 +136,11 @@ class _Body(io.BytesIO):
         return part
 
 
+def is_report(envelope: Envelope) -> bool:
+    """Whether it tells one project what was lost on the way there, and nothing else."""
+    return all(item.type == "client_report" for item in envelope.items)
+
+
 def components(client: sentry_sdk.Client) -> list[Any]:
     """The parts of a client that hold items back."""
     found = (getattr(client, name, None) for name in COMPONENTS)
@@ -135,12 +155,23 @@ def redirect_components(old: sentry_sdk.Client, new: sentry_sdk.Client) -> None:
             setattr(old, name, part)
 
 
+def flush_components(parts: list[Any]) -> None:
+    """Send what the parts hold back. Never raises."""
+    for part in parts:
+        with capture_internal_exceptions():
+            part.flush()
+
+
 def take_monitor(new: sentry_sdk.Client, old: sentry_sdk.Client) -> None:
     """Give `new` the back-pressure monitor of `old`, with its thread.
 
     The thread of one that is told to end sleeps for up to 10 s more.
     """
-    if old.monitor is not None and new.monitor is not None and new.transport:
+    if old.monitor is None:
+        return
+    if new.monitor is None or new.transport is None:
+        old.monitor.kill()
+    else:
         old.monitor.transport = new.transport
         new.monitor, old.monitor = old.monitor, None
 
@@ -152,5 +183,85 @@ def set_current(client: sentry_sdk.Client) -> None:
         # set_client overwrites this attribute only by a release that is set.
         scope.remove_attribute("sentry.release")
     scope.set_client(client)
-    if not client.options["profiles_sample_rate"]:
+    if not has_profiling_enabled(client.options):
         teardown_profiler()  # the SDK never ends its thread
+
+
+def new_client(arguments: Mapping[str, Any], *, pii: bool) -> sentry_sdk.Client:
+    """Build a client; a continuous profile that runs by hand goes on in it.
+
+    The construction of a client ends a running continuous profiler.
+    """
+    running = bool(getattr(continuous_profiler._scheduler, "running", False))  # noqa: SLF001
+    now, later = _without_deprecated(arguments, pii=pii)
+    client = sentry_sdk.Client(**now)
+    client.options.update(later)
+    if later.get("profiles_sample_rate"):
+        setup_profiler(client.options)
+    if running:
+        continuous_profiler.start_profiler()
+    return client
+
+
+def hook_places(options: Mapping[str, Any]) -> dict[str, bool]:
+    """Name the hooks that see something last; whether each is an option, or one of
+    `_experiments` (as is `before_send_metric` in the oldest versions).
+    """
+    names = ["before_send", "before_send_transaction", "before_send_log"]
+    names.append("before_send_metric")
+    experiments = options.get("_experiments") or {}
+    if "stream" in (options.get("trace_lifecycle"), experiments.get("trace_lifecycle")):
+        names.append("before_send_span")  # without streaming, its presence is warned of
+    return {name: name in DEFAULT_OPTIONS for name in names}
+
+
+_DEPRECATING = (2, 72)
+"""Since then a client that is built with `send_default_pii`, even False, or with a
+`profiles_sample_rate` warns of deprecation. `data_collection`, which stands in for the
+former, is an option since 2.70; with it, an `event_scrubber` is warned of and dropped.
+"""
+
+
+def _version() -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", sentry_sdk.VERSION)[:2]))
+
+
+def _without_deprecated(
+    arguments: Mapping[str, Any], *, pii: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what to build the client with, and what to set in it then.
+
+    An application's own `data_collection` says what is collected: `pii` adds nothing.
+    """
+    now, later = dict(arguments), dict[str, Any]()
+    experiments = now.get("_experiments") or {}
+    if (now.get("data_collection"), experiments.get("data_collection")) != (None, None):
+        pii = False
+    if _version() < _DEPRECATING:
+        if pii:
+            now["send_default_pii"] = True
+        return now, later
+    later["profiles_sample_rate"] = now.pop("profiles_sample_rate", None)
+    if pii:
+        # What is left out is collected.
+        now["data_collection"] = {
+            "stack_frame_variables": now.get("include_local_variables") is not False,
+            "frame_context_lines": now.get("include_source_context") is not False,
+        }
+        own = now.pop("event_scrubber", None)
+        later["event_scrubber"] = own or EventScrubber(send_default_pii=True)
+        later["send_default_pii"] = True  # for integrations that ask for it alone
+    return now, later
+
+
+def start_thread(
+    name: str, target: Callable[..., None], *args: Any
+) -> threading.Thread:
+    """Start a daemon thread in an empty context.
+
+    Else the SDK gives it the scopes of whoever happens to start it, and what we send
+    becomes spans and breadcrumbs of that request.
+    """
+    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+    contextvars.Context().run(thread.start)
+    return thread

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import sentry_sdk
-
 from resentry import sdk
-from resentry.outlet import Outlet, hand_over
+from resentry.outlet import Outlet
 from resentry.sampling import Sampler
+from resentry.scrub import hooks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,8 +71,8 @@ def build(
         "profiles_sample_rate": values["SENTRY_PROFILES_SAMPLE_RATE"],
         "transport": Outlet,
     }
-    if values["SENTRY_SEND_PII"]:  # even False makes the SDK warn of deprecation
-        arguments["send_default_pii"] = True
+    if not values["SENTRY_SEND_PII"]:
+        arguments |= hooks(options, sdk.hook_places(options))
     if snapshot is not None and (snapshot.rules or snapshot.boosts):
         arguments["traces_sampler"] = Sampler(
             snapshot,
@@ -89,7 +88,7 @@ def build(
         }
         if arguments["release"] is None:  # else the SDK asks git, at every swap
             arguments["release"] = previous.options["release"]
-    return sentry_sdk.Client(**arguments)
+    return sdk.new_client(arguments, pii=values["SENTRY_SEND_PII"])
 
 
 class Retirement:
@@ -97,13 +96,11 @@ class Retirement:
 
     def __init__(self, old: Client, new: Client) -> None:
         self._outlet = old.transport if isinstance(old.transport, Outlet) else None
-        # What still is captured on the old client may go to the new DSN only if it
-        # would be true there.
-        self._same = bool(new.transport) and (
-            old.options["environment"] == new.options["environment"]
-        )
+        if self._outlet is not None:
+            self._outlet.leave()
         self._held = sdk.components(old)
-        sdk.redirect_components(old, new)
+        if new.transport is not None:
+            sdk.redirect_components(old, new)
         sdk.take_monitor(new, old)
         self._began = time.monotonic()
         self._is_retired = False
@@ -111,27 +108,40 @@ class Retirement:
     def step(self) -> bool:
         """Do what can be done without waiting; say whether the old client is done."""
         age = time.monotonic() - self._began
-        if not self._is_retired:
-            if age < GRACE_SECONDS:
+        sdk.flush_components(self._held)
+        if age < GRACE_SECONDS:
+            return False
+        self._retire()
+        outlet = self._outlet
+        if outlet is not None and outlet.pending:
+            if not self._is_over(outlet, age):
                 return False
-            self._is_retired = True
-            for part in self._held:
-                part.flush()
-            if self._outlet is not None:
-                self._outlet.retire(hand_over if self._same else None)
-        if self._outlet is not None and self._outlet.pending:
-            if not self._is_over(age, self._outlet.idle_seconds):
-                return False
+            outlet.give_up()
+        self._end()
+        return True
+
+    def finish(self) -> None:
+        """Leave nothing that another client could send: the process ends."""
+        self._retire()
+        if self._outlet is not None and self._outlet.heir is not None:
             self._outlet.give_up()
+        self._end()
+
+    def _retire(self) -> None:
+        if not self._is_retired:
+            self._is_retired = True
+            if self._outlet is not None:
+                self._outlet.retire()
+
+    def _end(self) -> None:
+        sdk.flush_components(self._held)  # of a thread in the middle of adding
         for part in self._held:
-            part.flush()  # of a thread that was in the middle of adding
             part.kill()
         if self._outlet is not None:
             self._outlet.dispose()
-        return True
 
-    def _is_over(self, age: float, idle: float) -> bool:
+    def _is_over(self, outlet: Outlet, age: float) -> bool:
         """Whether the old DSN has had its time for what it has not taken yet."""
-        if self._same:
+        if outlet.heir is not None:
             return age >= DRAIN_SECONDS
-        return age >= LAST_SECONDS or min(age, idle) >= STALL_SECONDS
+        return age >= LAST_SECONDS or min(age, outlet.idle_seconds) >= STALL_SECONDS

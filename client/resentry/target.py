@@ -6,12 +6,11 @@ only one that swaps after `start`; the application's threads never wait for it.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import signal
+import re
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
@@ -19,8 +18,10 @@ from sentry_sdk.integrations.logging import ignore_logger
 
 from resentry import sdk
 from resentry._version import __version__
-from resentry.contract import ContractError, Receipt, signal_number
-from resentry.outlet import reset_tally, tally
+from resentry.contract import ContractError, Receipt
+from resentry.harmless import fault, tally
+from resentry.listen import listen
+from resentry.reader import Volume
 from resentry.receipt import Identity, ReceiptFile
 from resentry.swap import MANAGED, Retirement, build
 from resentry.values import Effective, resolve, show_dsn
@@ -28,10 +29,9 @@ from resentry.watch import Watch, watch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import FrameType
 
     from resentry.contract import Snapshot
-    from resentry.reader import Mark, Volume
+    from resentry.reader import Mark
 
 log = logging.getLogger("resentry")
 ignore_logger("resentry")  # our errors are not the application's events
@@ -39,14 +39,15 @@ ignore_logger("resentry")  # our errors are not the application's events
 LOOK_SECONDS = 1.0
 _DRAIN_LOOK_SECONDS = 0.02
 _EXIT_DRAIN_SECONDS = 2.0
+FOREIGN = "the application called sentry_sdk.init itself; its client is in place"
 
 
 class Target:
-    """The process's Sentry client, kept at the newest snapshot of `volume`."""
+    """The process's Sentry client, kept at the newest snapshot of a volume."""
 
-    def __init__(self, volume: Volume, environ: Mapping[str, str]) -> None:
-        self._volume = volume
-        self._environ = environ
+    def __init__(self) -> None:
+        self._volume = Volume("", "", expected=False)
+        self._environ: Mapping[str, str] = {}
         self._role = ""
         self._options: Mapping[str, Any] = {}
         self._snapshot: Snapshot | None = None
@@ -56,47 +57,41 @@ class Target:
         self._retiring: list[Retirement] = []
         self._refused: tuple[str, int] | None = None
         self._error: str | None = None
+        self._unread: str | None = None
         self._since = ""
         self._swap_ms = 0.0
         self._gate = threading.RLock()  # held while a client is built and set
         self._identity = Identity()
-        self._receipt = ReceiptFile(volume.receipts, self._identity)
+        self._receipt = ReceiptFile(self._volume.receipts, self._identity)
         self._signal: int | None = None
         self._watch: Watch | None = None
         self._thread: threading.Thread | None = None
 
-    def start(self, role: str, options: Mapping[str, Any], wait_seconds: float) -> None:
+    def start(
+        self, role: str, options: Mapping[str, Any], environ: Mapping[str, str]
+    ) -> None:
         """Run the newest snapshot, then keep up with it. Again: new role, options."""
         for name in sorted(MANAGED & options.keys()):
             log.warning("resentry decides the Sentry option %r; yours is ignored", name)
-        self._halt()
-        self._role = role
+        self.stop()
+        self._role = re.sub(r"[^A-Za-z0-9_.-]", "_", role)[:64]
         self._options = {k: v for k, v in options.items() if k not in MANAGED}
+        self._environ = environ
+        self._volume = Volume.from_environ(environ)
+        self._receipt = ReceiptFile(self._volume.receipts, self._identity)
         self._mark = None
-        self._await_first(wait_seconds)
-        self._look()
-        if self._snapshot is None:
+        self._volume.await_first(environ)
+        if not self._look() or self._client is None:
             self._swap(None)
         if self._volume.expected:
-            self._listen()
+            self._signal = self._signal or listen(environ, self._wake)
             self._arm()
-
-    def _await_first(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while self._volume.expected and self._volume.mark() is None:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return
-            time.sleep(min(0.05, left))
 
     # The thread
 
     def _arm(self) -> None:
         self._watch = watch(self._volume.directory)
-        self._thread = threading.Thread(
-            target=self._run, args=(self._watch,), name="resentry", daemon=True
-        )
-        self._thread.start()
+        self._thread = sdk.start_thread("resentry", self._run, self._watch)
 
     def _run(self, own: Watch) -> None:
         while self._watch is own:
@@ -105,10 +100,9 @@ class Target:
                 self._retiring = [old for old in self._retiring if not old.step()]
                 self._receipt.give(self._receipt_now())
                 own.wait(_DRAIN_LOOK_SECONDS if self._retiring else LOOK_SECONDS)
-            except Exception:  # nothing of ours may end the thread, or the process
-                log.exception("resentry: looking at %s failed", self._volume.directory)
+            except Exception:  # noqa: BLE001 - the thread outlives every mistake of ours
+                fault("looking at the volume")
                 own.wait(LOOK_SECONDS)
-        own.close()
 
     def _halt(self) -> None:
         """End the thread, at once."""
@@ -118,21 +112,35 @@ class Target:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        if own is not None:
+            own.close()  # last: a descriptor that is closed may be somebody else's
 
-    def _look(self) -> None:
-        """Take the snapshot up if its file has changed since the last look."""
+    def _wake(self) -> None:
+        own = self._watch
+        if own is not None:
+            own.wake()
+
+    def _look(self) -> bool:
+        """Take the snapshot up if its file has changed; say whether there is one."""
         mark = self._volume.mark()
         if mark is None or mark == self._mark:
-            return
+            return mark is not None
+        unread = self._unread
         try:
-            self._swap(self._volume.read())
+            snapshot = self._volume.read()
         except FileNotFoundError:
-            return  # replaced this moment; the next look has it
-        except (OSError, ContractError) as error:
-            self._refuse(str(error), None)
-        finally:
-            # Last: a child forked in the middle of a swap must look again.
-            self._mark = mark
+            return False  # replaced this moment; the next look has it
+        except (ContractError, OSError) as error:
+            # Looked at again each second: rights may change without the file.
+            self._unread = str(error)
+            if self._unread != unread:
+                log.error("Failed to initialize Sentry: %s", self._unread)  # noqa: TRY400
+            return True
+        self._unread = None
+        self._swap(snapshot)
+        # Last: a child forked in the middle of a swap must look again.
+        self._mark = mark
+        return True
 
     def _swap(self, snapshot: Snapshot | None) -> None:
         effective = resolve(snapshot, self._role, self._environ)
@@ -141,6 +149,9 @@ class Target:
                 self._refuse(effective.reason(), snapshot)
                 return
             effective = effective.tamed()
+        if self._is_foreign():
+            self._refuse(FOREIGN, snapshot)
+            return
         began = time.perf_counter()
         try:
             with self._gate:
@@ -165,6 +176,11 @@ class Target:
             self._role,
             show_dsn(effective.values["SENTRY_DSN"]),
         )
+
+    def _is_foreign(self) -> bool:
+        """Whether the application has called `sentry_sdk.init` itself, after us."""
+        current = sentry_sdk.get_global_scope().client
+        return self._client is not None and current is not self._client
 
     def _make_current(self, client: sentry_sdk.Client) -> None:
         old, self._client = self._client, client
@@ -195,7 +211,7 @@ class Target:
         """
         self._gate = threading.RLock()
         self._retiring = []
-        reset_tally()
+        tally.reset()
         try:
             if self._client is not None and self._effective is not None:
                 self._client = build(
@@ -206,8 +222,8 @@ class Target:
                     self._client,
                 )
                 sdk.set_current(self._client)
-        except Exception:  # the inherited client hands over to none: nothing is sent
-            log.exception("resentry: no Sentry client in the forked child")
+        except Exception:  # noqa: BLE001 - then the inherited client sends nothing here
+            fault("making a client for the forked child")
         self._receipt.forget()
         self._identity = Identity(parent=self._identity.id)
         self._receipt = ReceiptFile(self._volume.receipts, self._identity)
@@ -216,30 +232,11 @@ class Target:
             inherited.close()
             self._arm()
 
-    # The signal
-
-    def _listen(self) -> None:
-        """Register for the real-time signal, unless somebody else has it."""
-        try:
-            number = signal_number(self._environ.get("RESENTRY_SIGNAL", ""))
-            if number is None or signal.getsignal(number) is not signal.SIG_DFL:
-                return
-            signal.signal(number, self._on_signal)
-            signal.siginterrupt(number, False)  # no EINTR for the application
-            self._signal = number
-        except ValueError as error:  # not in the main thread; not a real-time signal
-            log.info("resentry: no signal handler (%s); watching serves", error)
-
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        own = self._watch
-        if own is not None:
-            with contextlib.suppress(OSError):  # closed this moment
-                own.wake()
-
     # What others see
 
     def _receipt_now(self) -> Receipt:
         me, snapshot = self._identity, self._snapshot
+        error = FOREIGN if self._is_foreign() else self._unread or self._error
         return Receipt(
             id=me.id,
             role=self._role,
@@ -253,13 +250,19 @@ class Target:
             since=self._since,
             swap_ms=self._swap_ms,
             refused=self._refused,
-            error=self._error,
+            error=error,
             signal=self._signal,
+            watch=self._watch.kind if self._watch else "none",
             tally=tally.as_dict(),
             origins=self._effective.origins if self._effective else {},
             sdk=sentry_sdk.VERSION,
             library=__version__,
         )
+
+    @property
+    def revision(self) -> str | None:
+        """The snapshot that runs here; `None` when the environment decides."""
+        return self._snapshot.revision if self._snapshot else None
 
     def status(self) -> dict[str, Any]:
         """Return what runs here, with the DSN in its shown form."""
@@ -273,6 +276,7 @@ class Target:
             "phase": receipt.phase,
             "since": receipt.since,
             "error": receipt.error,
+            "tally": dict(receipt.tally),
             "values": values,
             "origins": dict(receipt.origins),
         }
@@ -288,8 +292,15 @@ class Target:
         """Stop following the volume; the current Sentry client stays."""
         self._halt()
         self.drain(_EXIT_DRAIN_SECONDS)
+        for old in self._retiring:
+            old.finish()
+        self._retiring = []
         self._receipt.withdraw()
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.now(timezone.utc)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )

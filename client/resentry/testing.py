@@ -45,7 +45,7 @@ class Volume:
         if settings:
             self.publish(**settings)
 
-    def __enter__(self) -> Volume:
+    def __enter__(self) -> Volume:  # noqa: PYI034 - Self is not in Python 3.10
         self._before = os.environ.get("RESENTRY_DIR")  # noqa: TID251 - a test's edge
         os.environ["RESENTRY_DIR"] = self.directory  # noqa: TID251
         return self
@@ -95,7 +95,7 @@ class Volume:
         snapshot = self.publish(**settings)
         deadline = time.monotonic() + within
         while True:
-            status = resentry.status()
+            status: dict[str, Any] = resentry.status()
             ran = (status["revision"], status["sequence"], status["phase"])
             if ran == (snapshot.revision, snapshot.sequence, "drained"):
                 return snapshot

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from lab.process import eventually
 from lab.sink import Sink, key_of
 
 Run = Callable[..., Any]
@@ -97,6 +96,23 @@ def test_a_forked_child_sends_nothing_of_its_parent_s_queue(
     assert expected == set(messages(sink, 1))
     assert sink.duplicates() == 0
     assert len(expected) == len(messages(sink, 1))
+
+
+def test_the_sending_thread_imports_nothing(run: Run, sink: Sink) -> None:
+    """A child that is forked during an import inherits its lock, and hangs for ever."""
+    ran = run(
+        """
+        import sys
+        resentry.init(**QUICK)
+        before = set(sys.modules)
+        sentry_sdk.capture_message("first")
+        sentry_sdk.flush(5)
+        say(imported=sorted(set(sys.modules) - before))
+        """,
+        SENTRY_DSN=sink.dsn(1),
+    )
+    assert ran.said == {"imported": []}
+    assert messages(sink, 1) == ["first"]
 
 
 def test_a_forked_child_is_a_target_of_its_own(
@@ -578,15 +594,19 @@ def test_the_end_of_the_process_withdraws_its_receipt(
     """An application that ends by itself leaves no receipt and no event behind."""
     run(
         """
+        from sentry_sdk.integrations.atexit import AtexitIntegration
+
         publish({"SENTRY_DSN": os.environ["A"]})
-        resentry.init(**QUICK)
+        flushing = AtexitIntegration(callback=lambda pending, timeout: None)
+        resentry.init(integrations=[flushing], **QUICK)
+        take_up({"SENTRY_DSN": os.environ["B"]})
         eventually(receipts)
         sentry_sdk.capture_message("last words")
         say()
         """,
         **environ,
     )
-    assert eventually(lambda: messages(sink, 1)) == ["last words"]
+    assert messages(sink, 2) == ["last words"]
     assert os.listdir(f"{volume}/receipts") == []
 
 

@@ -1,0 +1,134 @@
+"""Take secrets and personal data out of what is about to be sent, while PII is off.
+
+It stands on top of the SDK's own EventScrubber, and behind the application's hooks:
+what they add is scrubbed too. `docs/pii.md` says what is taken out, and what is not.
+
+Every `scrub_*` returns a copy as far as it differs, and leaves its argument alone: a
+hook may have put one of the application's own objects into the event. None raises. A
+part that cannot be scrubbed is left out: an event without it is worth more than none,
+and a leak is worse than both. Standard library only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from resentry.harmless import tally
+from resentry.scrub.parts import PARTS, SDKS_OWN, Item, Parts
+from resentry.scrub.text import scrub_text
+from resentry.scrub.walk import SIZE_LIMIT
+
+Hook = Callable[[Any, Any], Any]
+Part = Callable[[Parts, str, Any], Any]
+
+log = logging.getLogger("resentry")
+
+_TELEMETRY = (("body", Parts.named), ("attributes", Parts.attributes))
+_SPAN = (("name", Parts.named), ("attributes", Parts.attributes))
+
+_told: set[str] = set()
+
+
+def scrub_event(event: Any) -> Item | None:
+    """Return an event or a transaction without secrets; `None` if it is neither."""
+    if not isinstance(event, dict):
+        return None
+    parts = ((key, PARTS.get(key, Parts.named)) for key in event if key not in SDKS_OWN)
+    return _scrub(event, parts)
+
+
+def scrub_telemetry(item: Any) -> Item | None:
+    """Return a log or a metric without secrets; `None` if it is neither."""
+    if not isinstance(item, dict):
+        return None
+    return _scrub(item, [part for part in _TELEMETRY if part[0] in item])
+
+
+def scrub_span(span: Any) -> Item | None:
+    """Return a streamed span without secrets in its name and its attributes."""
+    if not isinstance(span, dict):
+        return None
+    return _scrub(span, [part for part in _SPAN if part[0] in span])
+
+
+def behind(own: Hook | None, scrub: Callable[[Any], Any]) -> Hook:
+    """Return a hook that asks the application's own first, then scrubs what it gave.
+
+    Where that returns `None` or raises, the SDK drops the item, as without us.
+    """
+
+    def hook(item: Any, hint: Any) -> Any:
+        given = item if own is None else own(item, hint)
+        return None if given is None else scrub(given)
+
+    return hook
+
+
+def behind_span(own: Hook | None, scrub: Callable[[Any], Any]) -> Hook:
+    """As `behind`; where the own hook fails, the SDK keeps the span as it was."""
+
+    def hook(span: Any, hint: Any) -> Any:
+        try:
+            given = own(dict(span), hint) if own else span
+        except Exception as error:  # noqa: BLE001 - the application's
+            _tell("before_send_span", error)
+            given = span
+        usable = isinstance(given, dict) and "name" in given
+        return scrub(given if usable else span)
+
+    return hook
+
+
+_HOOKS: Mapping[str, Callable[[Any], Any]] = {
+    "before_send": scrub_event,
+    "before_send_transaction": scrub_event,
+    "before_send_log": scrub_telemetry,
+    "before_send_metric": scrub_telemetry,
+    "before_send_span": scrub_span,
+}
+HOOKS = tuple(_HOOKS)
+"""The SDK's hooks that see something last. What a `before_breadcrumb` returns is seen
+again by `before_send`: it stays the application's own, and breadcrumbs stay cheap."""
+
+
+def hooks(options: Mapping[str, Any], places: Mapping[str, bool]) -> dict[str, Any]:
+    """Return the options that put the scrubber behind the application's own hooks.
+
+    Args:
+        options: the application's own.
+        places: the hooks that this SDK calls; whether each is an option of its own, or
+            one of `_experiments`.
+
+    """
+    experiments = dict(options.get("_experiments") or {})
+    found: dict[str, Any] = {}
+    for name, is_option in places.items():
+        own = options.get(name) or experiments.get(name)
+        wrap = behind_span if name == "before_send_span" else behind
+        (found if is_option else experiments)[name] = wrap(own, _HOOKS[name])
+    if experiments:
+        found["_experiments"] = experiments
+    return found
+
+
+def _scrub(item: Item, parts: Iterable[tuple[str, Part]]) -> Item:
+    out, walk = dict(item), Parts()
+    for key, scrub in parts:
+        walk.left = SIZE_LIMIT
+        try:
+            out[key] = scrub(walk, key, item[key])
+        except Exception as error:  # noqa: BLE001 - the application's value
+            del out[key]
+            _tell(scrub_text(key) if type(key) is str else "a part", error)
+    return out
+
+
+def _tell(where: str, error: Exception) -> None:
+    """Count it, and log it once: neither the part nor the message, which may quote it."""
+    tally.faults += 1
+    if where not in _told and len(_told) < 100:
+        _told.add(where)
+        name = type(error).__name__
+        log.warning("resentry: %s while scrubbing %s: it was left out", name, where)

@@ -1,0 +1,173 @@
+"""What is a secret by the name it stands under: a key, or `key=value` within a text.
+
+`rule` judges a key, `scrub_text` and `scrub_source` take the secrets out of a text.
+All are pure and linear in time. Standard library only.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+
+from resentry.scrub.values import FILTERED, TEXT_LIMIT, is_card, scrub_values
+
+# Anywhere in a key that is written small and without separators.
+_PARTS = re.compile(
+    "passw|passphrase|passcode|pwd|secret|token|credential|authori[sz]|oauth|bearer"
+    "|cookie|session|csrf|xsrf|jwt|saml|signature|apikey|accesskey|privatekey|authkey"
+    "|signingkey|encryptionkey|masterkey|sshkey|accountkey|sentrykey"
+    "|(?:re[sz]et|auth|verification|recovery|invite|backup|onetime)code"
+    "|email|phone|username|firstname|lastname|fullname|surname|birth|passport|snils"
+    "|(?:credit|debit|bank)card|card(?:no|num)|taxid|socialsecurity"
+    "|(?:street|home|postal|billing|shipping|mailing)addr"
+    "|forwarded|(?:remote|real|client|connecting)ip|(?:ip|remote|client)addr|remoteuser"
+)
+# Whole words of a key: too short to be looked for inside others (pin: shipping).
+_WORDS = {
+    *("auth", "pass", "pw", "creds", "otp", "totp", "mfa", "pin", "cvv", "cvc", "sid"),
+    *("ssn", "sso", "sig", "salt", "dsn", "dob", "iban"),
+}
+_WORD = re.compile("[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_NEITHER = re.compile("[^a-z0-9]+")
+
+_known: dict[str, bool] = {}
+_KNOWN_LIMIT = 4096
+
+known = _known.get
+"""Whether a key is sensitive, if that was asked before and it may be shown as it is."""
+
+
+def rule(key: str) -> tuple[bool, str]:
+    """Say whether the value under `key` is sensitive, and how the key may be shown."""
+    joined = _NEITHER.sub("", key.lower())
+    answer = bool(_PARTS.search(joined)) or not _WORDS.isdisjoint(
+        word.lower() for word in _WORD.findall(key)
+    )
+    name = scrub_text(key)
+    if name is key and len(key) < 100 and len(_known) < _KNOWN_LIMIT:
+        _known[key] = answer
+    return answer, name
+
+
+def is_sensitive(key: str) -> bool:
+    """Whether the value under `key` is sensitive."""
+    found = known(key)
+    return rule(key)[0] if found is None else found
+
+
+def is_plain(key: str, value: object) -> bool:
+    """Whether a value has nothing to hide under a sensitive key: absent, or a count."""
+    if isinstance(value, str):
+        if value in _ABSENT:
+            return True
+        is_number = value.isdigit()
+    elif value is None or isinstance(value, bool):
+        return True
+    else:
+        is_number = isinstance(value, int | float)
+    return is_number and "tokens" in key.lower()
+
+
+_ABSENT = {"", "None", "True", "False", "null", "true", "false", "''", '""'}
+# Of SQL, logging and str.format, where they stand without quotes.
+_PLACEHOLDER = re.compile(
+    r"(?:%s|%\(\w+\)s|\?|\$\d+|:[A-Za-z]\w*|\{\w*\}|\*+)\Z", re.ASCII
+)
+
+_TUPLE = re.compile(
+    r"""(\(b?(["'])([\w.-]+)\2, ?b?(["']))(?:[^'"\\]|\\.)*(?=\4\))""", re.ASCII
+)
+
+# A pair is looked for in the reversed text, from its separator to its key: the other
+# way round, every word would have to be tried as a key (five times the time).
+_PAIR = re.compile(
+    r"""(?:>=|==?:?|:|D3%|A3%|d3%|a3%)\s{0,4}(?:["'\]]\\{0,3}|[Dd]5%)?([\w.-]{2,100})""",
+    re.ASCII,
+)
+# Nothing follows the repetitions, so that they never backtrack.
+_VALUE = re.compile(
+    r"""\s{0,4}(?:
+        [bruf]?"(?P<double>(?:[^"\\]+|\\.)*)
+      | [bruf]?'(?P<single>(?:[^'\\]+|\\.|'')*)
+      | (?P<quote>\\+["'])(?P<escaped>.*?)(?=(?P=quote)|\Z)
+      | (?P<group>[\[({][^\])}]*[\])}]?)
+      | (?P<bare>(?:(?i:bearer|basic|digest|token|apikey|negotiate)[ ]+)?
+          (?:\[Filtered\]|[^\s&;,%"'>)\]}\\]+|%(?!26)|\\(?![nrt"'])
+          |,(?![\s"']|[\w.-]+[=:]|\Z))+)
+    )""",
+    re.VERBOSE | re.ASCII | re.DOTALL,
+)
+_HEADER = re.compile(r"\s{0,4}(?P<bare>(?:[^\r\n\"'}\\]|\\(?![nrt\"']))+)")
+_WHOLE_LINE = re.compile("authori[sz]ation|cookie")
+
+
+def scrub_text(text: str) -> str:
+    """Return the text with `FILTERED` in place of every secret; itself if it has none."""
+    if len(text) > 12:
+        if text.isdigit():
+            return FILTERED if is_card(text) else text
+        text = scrub_values(text)
+    elif len(text) < 5:
+        return text
+    elif "@" in text or "%" in text:  # nothing else is so short
+        text = scrub_values(text)
+    if "=" in text or ":" in text or "%3" in text:
+        text = _scrub_pairs(text)
+    if "(b'" in text or "('" in text:
+        text = _TUPLE.sub(_filtered_pair, text)
+    return text
+
+
+def scrub_source(text: str) -> str:
+    """Return source code without its secrets: of pairs, only with a literal as value."""
+    text = scrub_values(text)
+    return _scrub_pairs(text, literals=True)
+
+
+def names_secret(text: str) -> bool:
+    """Whether a template (`password=%s`) says that what it is given is a secret."""
+    return any(map(_is_sensitive_reversed, _PAIR.findall(text[:TEXT_LIMIT][::-1])))
+
+
+def _filtered_pair(found: re.Match[str]) -> str:
+    return found[1] + FILTERED if is_sensitive(found[3]) else found[0]
+
+
+@functools.lru_cache(4096)
+def _is_sensitive_reversed(key: str) -> bool:
+    return is_sensitive(key[::-1])
+
+
+def _scrub_pairs(text: str, *, literals: bool = False) -> str:
+    """Filter the values of sensitive keys: `key=value`, JSON, headers, queries, SQL."""
+    # Where the value starts, and its key, from the last pair to the first.
+    pairs = [
+        (len(text) - found.start(), found[1])
+        for found in _PAIR.finditer(text[::-1])
+        if _is_sensitive_reversed(found[1])
+    ]
+    if not pairs:
+        return text
+    parts: list[str] = []
+    done = 0
+    for start, reversed_key in reversed(pairs):
+        if start < done:  # within the value of another
+            continue
+        key = reversed_key[::-1]
+        is_header = text[start - 1] == ":" and _WHOLE_LINE.search(key.lower())
+        found = (_HEADER if is_header else _VALUE).match(text, start)
+        if found is None or (literals and found.lastgroup not in _LITERALS):
+            continue
+        begin, end = found.span(found.lastgroup or 0)
+        secret = text[begin:end]
+        if is_plain(key, secret) or secret == FILTERED:
+            continue
+        if found.lastgroup in _LOOSE and _PLACEHOLDER.match(secret):
+            continue
+        parts += text[done:begin], FILTERED
+        done = end
+    return "".join((*parts, text[done:])) if parts else text
+
+
+_LITERALS = ("double", "single")
+_LOOSE = ("bare", "group")

@@ -1,0 +1,143 @@
+"""One outlet on its own, against a receiver that refuses: what it keeps, what it counts."""
+
+from collections.abc import Iterator
+
+import pytest
+import sentry_sdk
+
+from lab.sink import Sink
+from resentry import outlet
+from resentry.harmless import tally
+from resentry.outlet import Outlet
+
+
+def make(dsn: str) -> sentry_sdk.Client:
+    return sentry_sdk.Client(
+        dsn=dsn,
+        environment="here",
+        transport=Outlet,
+        default_integrations=False,
+        auto_enabling_integrations=False,
+    )
+
+
+@pytest.fixture
+def client(sink: Sink) -> Iterator[sentry_sdk.Client]:
+    """A client that is not current; its DSN answers 403."""
+    sink.answer(1, 403)
+    tally.reset()
+    client = make(sink.dsn(1))
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def current(sink: Sink) -> Iterator[sentry_sdk.Client]:
+    """The client after it, of the same environment, and current."""
+    scope = sentry_sdk.get_global_scope()
+    before = scope.client
+    after = make(sink.dsn(2))
+    scope.set_client(after)
+    yield after
+    scope.set_client(before)
+    after.close()
+
+
+def capture(client: sentry_sdk.Client, *messages: str) -> None:
+    for message in messages:
+        client.capture_event({"message": message})
+    client.flush(5)
+
+
+def retire(client: sentry_sdk.Client, current: sentry_sdk.Client) -> None:
+    assert isinstance(client.transport, Outlet)
+    client.transport.retire()
+    current.flush(5)
+
+
+def messages(sink: Sink) -> list[str]:
+    return [event.message for event in sink.events(2)]
+
+
+def test_parked_envelopes_are_limited_by_their_bytes(
+    client: sentry_sdk.Client,
+    current: sentry_sdk.Client,
+    sink: Sink,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The oldest make room (the limit is lowered: 10 MiB take long to fill)."""
+    monkeypatch.setattr(outlet, "PARKED_BYTES", 30_000)
+    large = [f"{number} {'x' * 9000}" for number in range(5)]
+    capture(client, *large)
+
+    retire(client, current)
+
+    assert large[-3:] == messages(sink)
+    assert (tally.parked, tally.dropped, tally.rerouted) == (5, 2, 3)
+
+
+def test_one_envelope_that_is_larger_than_all_that_may_be_parked_is_dropped(
+    client: sentry_sdk.Client,
+    current: sentry_sdk.Client,
+    sink: Sink,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is parked beyond the limit, and later ones are parked as before."""
+    monkeypatch.setattr(outlet, "PARKED_BYTES", 5_000)
+    capture(client, "small", "x" * 9000, "last")
+
+    retire(client, current)
+
+    assert messages(sink) == ["last"]
+    assert (tally.parked, tally.dropped, tally.rerouted) == (3, 2, 1)
+
+
+@pytest.mark.parametrize("young", [[], ["young"]])
+def test_parked_envelopes_are_limited_by_their_age(
+    client: sentry_sdk.Client,
+    current: sentry_sdk.Client,
+    sink: Sink,
+    monkeypatch: pytest.MonkeyPatch,
+    young: list[str],
+) -> None:
+    """What is too old is dropped when the next is parked, or at the swap."""
+    monkeypatch.setattr(outlet, "PARKED_SECONDS", -1)
+    capture(client, "old")
+    monkeypatch.setattr(outlet, "PARKED_SECONDS", 60)
+    capture(client, *young)
+
+    retire(client, current)
+
+    assert young == messages(sink)
+    assert tally.dropped == 1
+
+
+def test_losses_of_the_application_count_while_a_dsn_refuses(
+    client: sentry_sdk.Client, current: sentry_sdk.Client, sink: Sink
+) -> None:
+    """What is parked is no loss to report; what the application drops is one."""
+    capture(client, "refused")
+    assert client.transport is not None
+    client.transport.record_lost_event("before_send", data_category="error")
+    sink.answer(1, "ok")
+    client.flush(5)
+
+    retire(client, current)
+
+    assert sink.client_reports() == {("before_send", "error"): 1}
+
+
+def test_a_client_report_is_neither_parked_nor_sent_to_another_project(
+    client: sentry_sdk.Client, current: sentry_sdk.Client, sink: Sink
+) -> None:
+    """It tells one project what was lost on the way there."""
+    assert client.transport is not None
+    client.transport.record_lost_event("before_send", data_category="error")
+    client.flush(5)
+    client.transport.record_lost_event("before_send", data_category="error")
+
+    retire(client, current)
+    client.flush(5)
+
+    assert sink.count("client_report") == 0
+    assert (tally.parked, tally.rerouted, tally.dropped) == (0, 0, 0)
