@@ -9,7 +9,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-package resentry
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-sampling bench-swap docs lock clean
+.PHONY: help setup demo test check format bench bench-converge bench-sampling bench-swap docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ format: $(READY) ## let ruff rewrite what it can
 
 bench: $(READY) ## what the agent costs, beside `bao agent`: bench/results/agent.json
 	@$(BIN)/python -m bench.agent
+
+bench-converge: $(READY) ## from publishing to the last of eight receipts: bench/results/converge.json
+	@$(BIN)/python -m bench.converge
 
 bench-sampling: $(READY) ## what 50 sampling rules cost a transaction
 	@$(BIN)/python -m bench.sampling
