@@ -60,8 +60,7 @@ def behind(own: Hook | None, scrub: Callable[[Any], Any]) -> Hook:
     """
 
     def hook(item: Any, hint: Any) -> Any:
-        given = item if own is None else own(item, hint)
-        return None if given is None else scrub(given)
+        return scrub(item if own is None else own(item, hint))
 
     return hook
 

@@ -1,0 +1,147 @@
+"""What scrubbing costs, beside what the SDK itself does: `make bench-scrub`.
+
+Each event goes through the SDK as an application sends it, in one process: without
+ours and with ours, turn by turn, to a transport that drops. Prints a table, writes
+bench/results/scrub.json, and exits 1 when a ratio is above what the issue allows.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import sentry_sdk
+from sentry_sdk.transport import Transport
+from sentry_sdk.utils import event_from_exception
+
+from resentry import sdk
+from resentry.scrub import hooks
+
+if TYPE_CHECKING:
+    from sentry_sdk.envelope import Envelope
+    from sentry_sdk.types import Event
+
+# The project's issue sets both: what ours adds, to what the SDK takes alone.
+GATES = {"planted": 0.5, "error": 1.0}
+ROWS = {"planted": "the planted event", "error": "an error of 30 frames with locals"}
+TURNS = {"planted": 2000, "error": 200}
+FRAMES = 30
+
+RESULT = Path(__file__).parent / "results/scrub.json"
+PLANTED = Path(__file__).parents[1] / "tests/data/planted-secrets.json"
+
+Figures = dict[str, dict[str, float]]
+
+
+class Drop(Transport):
+    """A transport that drops what it is given."""
+
+    def capture_envelope(self, envelope: Envelope) -> None:
+        pass
+
+
+def main() -> None:
+    """Measure, print, write; exit 1 if a gate does not hold."""
+    alone = client()
+    ours = client(**hooks({}, sdk.hook_places({})))
+    events = {
+        "planted": json.loads(PLANTED.read_bytes())["event"],
+        "error": error(alone),
+    }
+    figures = {name: measure(events[name], TURNS[name], alone, ours) for name in ROWS}
+    result = {
+        "measured": {
+            "python": platform.python_version(),
+            "sentry_sdk": sentry_sdk.VERSION,
+            "turns": TURNS,
+        },
+        "figures": figures,
+        "gates": GATES,
+    }
+    print(table(figures))
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    if broken := broken_gates(figures):
+        sys.exit(f"Scrubbing is too slow: {'; '.join(broken)}.")
+
+
+def client(**options: Any) -> sentry_sdk.Client:
+    """Return a client as an application has it, less what waits for frameworks."""
+    return sentry_sdk.Client(
+        dsn="http://key@127.0.0.1/1",
+        transport=Drop,
+        auto_enabling_integrations=False,
+        **options,
+    )
+
+
+def measure(
+    event: Event, turns: int, alone: sentry_sdk.Client, ours: sentry_sdk.Client
+) -> dict[str, float]:
+    """Return medians in microseconds, and what ours adds to what the SDK takes."""
+    took: tuple[list[float], list[float]] = ([], [])
+    scope = sentry_sdk.get_global_scope()
+    for _ in range(turns):
+        for one, times in zip((alone, ours), took, strict=True):
+            scope.set_client(one)
+            given = copy.deepcopy(event)
+            began = time.perf_counter()
+            sentry_sdk.capture_event(given)
+            times.append((time.perf_counter() - began) * 1e6)
+    without, with_ours = map(median, took)
+    return {
+        "sdk_us": round(without, 1),
+        "with_ours_us": round(with_ours, 1),
+        "ratio": round(with_ours / without - 1, 3),
+    }
+
+
+def error(one: sentry_sdk.Client) -> Event:
+    """Return the event of a real error, raised FRAMES deep, before it is captured."""
+    try:
+        enrol(FRAMES - 2)
+    except ValueError as raised:
+        return event_from_exception(raised, client_options=one.options)[0]
+    raise AssertionError
+
+
+def enrol(depth: int) -> None:
+    """Raise, with what a frame usually holds."""
+    course, page, rows = f"CS-{depth}", depth, [{"id": n, "ok": True} for n in range(9)]
+    url = f"https://lms.example.edu/api/enrol?course={course}&page={page}"
+    settings = {"db_password": "planted", "hosts": ["a.internal", "b.internal"]}
+    note, handler, missing = "enrolled by the registrar's office", object(), None
+    if depth:
+        enrol(depth - 1)
+    raise ValueError(url, rows, settings, note, handler, missing)
+
+
+def broken_gates(figures: Figures) -> list[str]:
+    """Say which ratio is above what is allowed."""
+    return [
+        f"{ROWS[name]} takes {figures[name]['ratio']:.2f} of the SDK's time, "
+        f"allowed is {allowed}"
+        for name, allowed in GATES.items()
+        if figures[name]["ratio"] > allowed
+    ]
+
+
+def table(figures: Figures) -> str:
+    """Return the figures for people."""
+    lines = [f"{'microseconds, medians':36}{'SDK':>9}{'with ours':>11}{'added':>8}"]
+    lines += [
+        f"{ROWS[name]:36}{row['sdk_us']:9.0f}{row['with_ours_us']:11.0f}"
+        f"{row['ratio']:8.0%}  (allowed: {GATES[name]:.0%})"
+        for name, row in figures.items()
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
