@@ -9,7 +9,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-package resentry
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-converge bench-sampling bench-swap docs lock clean
+.PHONY: help setup demo test test-versions crash hammer check format bench bench-converge bench-sampling bench-scrub bench-swap docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,15 @@ demo: $(READY) $(if $(UI),$(SINK)) ## rotate a DSN under traffic; JSON=1 one obj
 test: $(READY) $(SINK) ## every test, on real servers and real processes
 	@$(BIN)/pytest
 
+test-versions: $(READY) ## the client's tests on every Python and sentry-sdk it supports
+	@$(BIN)/python -m lab.versions
+
+crash: $(READY) ## kill the agent's writer at every call that changes the volume
+	@$(BIN)/pytest -q tests/faults/test_crash.py
+
+hammer: $(READY) ## 100,000 reads by several processes under continuous publishing
+	@$(BIN)/pytest -q tests/faults/test_hammer.py
+
 check: $(READY) ## ruff, ruff format, mypy strict, import-linter, deptry, hadolint
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
@@ -67,6 +76,9 @@ bench-sampling: $(READY) ## what 50 sampling rules cost a transaction
 bench-swap: $(READY) ## what a swap costs and loses, beside naive ways: bench/results/swap.json
 	@$(BIN)/python -m bench.swap
 
+bench-scrub: $(READY) ## what scrubbing costs beside the SDK: bench/results/scrub.json
+	@$(BIN)/python -m bench.scrub
+
 docs: $(READY) ## regenerate docs/settings.md from the code
 	@$(BIN)/python -m docs.generate
 
@@ -74,8 +86,9 @@ lock: $(UV) ## resolve requirements/*.txt anew
 	@$(COMPILE) --upgrade pyproject.toml client/pyproject.toml -o requirements/agent.txt
 	@$(COMPILE) --upgrade --group dev -c requirements/agent.txt pyproject.toml client/pyproject.toml -o requirements/dev.txt
 	@$(COMPILE) --upgrade -c requirements/dev.txt requirements/build.in -o requirements/build.txt
+	@$(subst 3.11,3.10,$(COMPILE)) --upgrade -c requirements/dev.txt requirements/versions.in -o requirements/versions.txt
 	@$(COMPILE) --upgrade requirements/bugsink.in -o requirements/bugsink.txt
 	@$(COMPILE) --upgrade requirements/uv.in -o requirements/uv.txt
 
 clean: ## remove what the other targets made
-	@rm -rf .venv .tools .bugsink build dist
+	@rm -rf .venv .tools .bugsink .versions build dist

@@ -7,7 +7,8 @@
     domain/       decisions, pure: candidate, validate, rollout, outcome, redact
     source/       where Sentry's settings are read: Vault
     publish/      the atomic volume
-    notify/       the real-time signal
+    notify/       the real-time signal; a POST
+    probe/        asks a new DSN's server whether it takes the key
     confirm/      reads receipts, knows which target lives
     observe/      logs, metrics, the HTTP endpoints, what `status` prints
     cli/          one file per command

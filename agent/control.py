@@ -13,6 +13,7 @@ import socket
 import stat
 import struct
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -44,10 +45,7 @@ def serve(path: str, handle: Handler) -> None:
             )
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)  # of an agent that was killed: the volume's lock is ours
-        server = socket.socket(socket.AF_UNIX)
-        server.bind(path)
-        os.chmod(path, 0o600)
-        server.listen(8)
+        server = _listen(path)
     except OSError as error:
         raise SettingsError(
             f"cannot listen at {path}: {error.strerror or error}",
@@ -58,9 +56,26 @@ def serve(path: str, handle: Handler) -> None:
     ).start()
 
 
+def _listen(path: str) -> socket.socket:
+    server = socket.socket(socket.AF_UNIX)
+    try:
+        server.bind(path)
+        os.chmod(path, 0o600)
+        server.listen(8)
+    except OSError:
+        server.close()
+        raise
+    return server
+
+
 def _answer_all(server: socket.socket, handle: Handler) -> None:
     while True:
-        connection, _ = server.accept()
+        try:
+            connection, _ = server.accept()
+        except OSError as error:  # no descriptor is left; one may be given back
+            log.warning("no control request can be taken", reason=str(error))
+            time.sleep(1)
+            continue
         with connection:
             connection.settimeout(REQUEST_SECONDS)
             try:
@@ -83,7 +98,7 @@ def _answer(connection: socket.socket, handle: Handler) -> dict[str, Any]:
         return handle(request)
     except AgentError as error:
         return {"error": error.what, "hint": error.hint, "exit_code": error.exit_code}
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, TimeoutError):
         return {"error": "not a request that this agent knows", "exit_code": 70}
     except Exception:  # the daemon outlives every mistake of ours
         log.exception("a control request failed in an unexpected way")
@@ -106,7 +121,8 @@ def call(path: str, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(seconds)
             connection.connect(path)
-            connection.sendall(json.dumps(request).encode() + b"\n")
+            with contextlib.suppress(BrokenPipeError):  # it refused us before reading
+                connection.sendall(json.dumps(request).encode() + b"\n")
             with connection.makefile("rb") as answer:
                 found: dict[str, Any] = json.loads(answer.readline())
     except (OSError, ValueError) as error:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import random
 import signal
 import threading
 import time
@@ -20,7 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import structlog
 
 from agent import control
+from agent.domain.backoff import backoff_seconds
 from agent.errors import AgentError, SourceDown
+from agent.notify.signal import Reminders
+from agent.observe.changes import Changes, notify_part, probe_part
 from agent.observe.status import GOOD, Status, document
 from agent.operator import Operator
 from agent.publish.memory import STATE
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from agent.publish.volume import Volume
     from agent.settings import Settings
 
-Word = Literal["stop", "poll", "passed", "receipts"]
+Word = Literal["stop", "poll", "passed", "receipts", "probed or told"]
 
 FIRST_PASS_SECONDS = 1.0
 """How long the probes wait for the first pass before they answer without it."""
@@ -75,6 +77,8 @@ class Daemon:
         self._next_pass_by = float("inf")
         self._published: float | None = None
         self._rollout: Rollout | None = None
+        self._reminders = Reminders()
+        self._changes = Changes()
         self._watching = False
         self._scheduler: Any = None
         self._job: Any = None
@@ -82,7 +86,15 @@ class Daemon:
     def document(self) -> dict[str, Any]:
         """Return what is known, as `/status` shows it."""
         pipeline = self._pipeline
-        return document(pipeline.current, pipeline.rollout(), self.status.source())
+        return document(pipeline.current, pipeline.rollout(), self._state())
+
+    def _state(self) -> dict[str, Any]:
+        """What only the daemon knows."""
+        return {
+            **self.status.source(),
+            "probe": probe_part(self._pipeline.probes()),
+            "notify": notify_part(self._pipeline.deliveries()),
+        }
 
     def refresh(self) -> Outcome:
         """Run a pass now, from another thread; return its outcome."""
@@ -138,6 +150,7 @@ class Daemon:
         self._metrics = Metrics(self._version)
         page = Page(self.status, self._metrics, self.document)
         serve(page, settings.http, settings.probes)
+        self._pipeline.listen(lambda: self._words.put("probed or told"))
         operator = Operator(settings, self._pipeline, self.refresh)
         control.serve(settings.control_path, operator.handle)
         self._scheduler = BackgroundScheduler(
@@ -168,7 +181,8 @@ class Daemon:
         if self._abort_at is not None:
             times.append(self._abort_at)
         rollout = self._rollout
-        unfinished = rollout and rollout.targets and rollout.state not in SETTLED
+        states = {state for _, state in rollout.targets} if rollout else set()
+        unfinished = rollout and states and {rollout.state, *states} - {*SETTLED}
         if unfinished or not self._watching:
             times.append(time.monotonic() + LOOK_SECONDS)
         return min(times)
@@ -177,12 +191,16 @@ class Daemon:
         now, abort_at = time.monotonic(), self._abort_at
         if word == "passed":
             self._after_pass()
+        elif word == "probed or told" and self.status.is_probing:
+            self._poll()  # it may be published now, or be refused
         elif word == "poll" or (abort_at is None and now >= self._next_pass_by):
             self._poll()
         elif abort_at is not None and now >= abort_at:
             self._pipeline.abort()
             self._abort_at = now + LOOK_SECONDS if self._passing.locked() else None
         self._look_at_receipts()
+        self._remind()
+        self._look_at_reports()
 
     def _obey_safely(self, word: Word | None) -> None:
         try:
@@ -244,6 +262,7 @@ class Daemon:
         outcome, seconds = self._passed.get()
         if self._metrics is not None:
             self._metrics.passed(outcome, seconds, self.status.failures)
+        self._pipeline.tell_receivers()  # also of what an earlier agent published
         self._save()
         status, poll_seconds = self.status, self._settings.poll_seconds
         if outcome.retry_soon:
@@ -285,10 +304,24 @@ class Daemon:
                 self._metrics.confirmed(time.monotonic() - self._published)
             self._published = None
 
+    def _remind(self) -> None:
+        """Signal targets that still wait once more, with growing pauses."""
+        current, rollout = self._pipeline.current, self._rollout
+        if current is None or rollout is None:
+            return
+        late = [t for t, state in rollout.targets if state in ("waiting", "overdue")]
+        if late and self._reminders.is_due((current.revision, current.sequence)):
+            self._pipeline.remind(late)
+
+    def _look_at_reports(self) -> None:
+        probes, deliveries = self._pipeline.probes(), self._pipeline.deliveries()
+        if self._changes.look(probes, deliveries, self._metrics):
+            self._save()
+
     def _save(self) -> None:
         """Keep what only the daemon knows, for `status`."""
         try:
-            state = json.dumps(self.status.source()).encode()
+            state = json.dumps(self._state()).encode()
             self._volume.keep(STATE, state, flush=False)
         except AgentError as error:
             log.warning(error.what, hint=error.hint)
@@ -304,12 +337,3 @@ class Daemon:
         log.info("stopped; what is published stays")
         if not ended:
             os._exit(0)
-
-
-def backoff_seconds(failures: int, cap: float) -> float:
-    """How long to wait after so many failures in a row: 1, 2, 4 ... up to `cap`.
-
-    A quarter is left to chance, so that a fleet does not come back in step.
-    """
-    chance = random.uniform(0.75, 1)  # noqa: S311 - no secret
-    return float(min(cap, 2.0 ** min(failures - 1, 16)) * chance)

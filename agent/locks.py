@@ -1,12 +1,12 @@
-"""POSIX record locks: who holds one is asked of the kernel, never guessed."""
+"""POSIX record locks: taken here, asked about as the library does."""
 
 from __future__ import annotations
 
 import fcntl
-import os
-import struct
 
-_FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux
+from resentry.locks import is_held
+
+__all__ = ["hold", "is_held"]
 
 
 def hold(descriptor: int) -> bool:
@@ -16,10 +16,3 @@ def hold(descriptor: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def is_held(descriptor: int) -> bool:
-    """Whether another process holds the lock. Asking never takes it."""
-    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, asked)
-    return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)

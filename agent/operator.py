@@ -8,10 +8,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from agent.domain.wishes import epoch, running, values_of
+from agent.domain.probe import dsns_of, fingerprint_of
+from agent.domain.wishes import left, name_of, values_of
 from agent.errors import WishRefused
 from resentry.contract import Boost, Snapshot
-from resentry.values import KEYS, judge
+from resentry.values import KEYS, judge, show_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,49 +59,46 @@ class Operator:
 
     def boosts(self) -> list[dict[str, Any]]:
         """The running boosts of operator and source, with the seconds that are left."""
-        current, now = self._pipeline.current, time.time()
-        found = running(current.boosts, now) if current else ()
-        return [
-            {
-                "id": boost.id,
-                "traces": boost.traces,
-                "role": boost.role,
-                "match": boost.match,
-                "until": boost.until,
-                "left_seconds": round(epoch(boost.until) - now),
-            }
-            for boost in found
-        ]
+        current = self._pipeline.current
+        return left(current.boosts, time.time()) if current else []
 
     def _roll_back(self, request: dict[str, Any]) -> None:
         pipeline, revision = self._pipeline, request.get("revision")
         current = pipeline.current
         if current is None:
             raise WishRefused("nothing is published, so nothing can be rolled back")
+        published, held = values_of(current), pipeline.wishes.held
         earlier = [
-            one for one in pipeline.history() if one.revision != current.revision
+            one
+            for one in pipeline.history()
+            if values_of(one) != published
+            and (
+                one.revision == revision if revision else not (held and held.bars(one))
+            )
         ]
-        if revision is not None:
-            earlier = [one for one in earlier if one.revision == revision]
+        if current.revision == revision:
+            raise WishRefused(f"revision {revision} is published now")
         if not earlier:
             raise WishRefused(
-                f"revision {revision} is not among the last ten"
+                f"revision {revision} is not among the last ten, or differs in no setting"
                 if revision
                 else "there is no earlier revision",
                 "resentry-agent history lists them",
             )
-        chosen = earlier[0]
-        self._must_be_good(chosen)
-        now, then = values_of(current), values_of(chosen)
-        against = {
-            name: value for name, value in now.items() if then.get(name) != value
-        }
-        pipeline.hold(chosen, against)
+        self._must_be_good(earlier[0])
+        pipeline.hold(earlier[0])
 
     def _must_be_good(self, snapshot: Snapshot) -> None:
         """Hold an earlier snapshot to the policy of now, and to what targets said."""
-        if snapshot.revision in self._pipeline.wishes.rejected:
+        if name_of(snapshot) in self._pipeline.wishes.rejected:
             raise WishRefused(f"a process could not apply revision {snapshot.revision}")
+        bad = sorted(filter(self._is_rejected, dsns_of(snapshot)))
+        if bad:
+            raise WishRefused(
+                f"the DSN of revision {snapshot.revision} is rejected: "
+                f"{', '.join(map(show_dsn, bad))}",
+                "once its key is enabled again, publish it from the source",
+            )
         policy = self._settings.policy
         default = {"SENTRY_ENVIRONMENT": policy.environment}
         for own in ({}, *snapshot.roles.values()):
@@ -109,6 +107,10 @@ class Operator:
             if problems:
                 told = "; ".join(f"{key} {text}" for key, text in problems.items())
                 raise WishRefused(f"revision {snapshot.revision}: {told}")
+
+    def _is_rejected(self, dsn: str) -> bool:
+        rejected = self._pipeline.wishes.rejected
+        return self._settings.probe != "off" and fingerprint_of(dsn) in rejected
 
     def _resume(self, _request: dict[str, Any]) -> None:
         if self._pipeline.wishes.held is None:
@@ -131,12 +133,15 @@ class Operator:
         role = request.get("role")
         if role not in (None, *ROLES):
             raise WishRefused(f"--role must be {' or '.join(ROLES)}")
+        match = request.get("match") or None
+        if not isinstance(match, str | None):
+            raise WishRefused("--match must be text")
         until = datetime.now(UTC) + timedelta(seconds=seconds)
         boost = Boost(
             id=secrets.token_hex(3),
             traces=traces,
             until=until.isoformat(timespec="seconds").replace("+00:00", "Z"),
-            match=request.get("match") or None,
+            match=match,
             role=role,
         )
         self._pipeline.wish(

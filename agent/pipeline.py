@@ -14,20 +14,33 @@ from agent.domain.validate import validate
 from agent.domain.wishes import (
     Held,
     Wishes,
+    against,
     decode_wishes,
     encode_wishes,
     epoch,
+    name_of,
     overlay,
 )
-from agent.errors import AgentError, CandidateRefused, PublishError, SourceError
-from agent.publish.memory import BASE, HELD, WISHES
+from agent.errors import (
+    AgentError,
+    CandidateRefused,
+    CandidateWaits,
+    PublishError,
+    SourceError,
+)
+from agent.publish.memory import BASE, WISHES
 from resentry.contract import encode_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Sequence
 
     from agent.confirm.receipts import Receipts
+    from agent.domain.probe import Found
+    from agent.domain.receiver import Delivery
+    from agent.domain.rollout import Target
+    from agent.notify.http import Receivers
     from agent.notify.signal import Signals
+    from agent.probe.gate import Gate
     from agent.publish.volume import Volume
     from agent.settings import Settings
     from agent.source import Source
@@ -40,26 +53,30 @@ class Pipeline:
     `run` belongs to one thread at a time; the rest may be asked from another one.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that it puts in order
         self,
         settings: Settings,
         source: Source,
         volume: Volume,
         signals: Signals | None,
         receipts: Receipts,
+        *,
+        receivers: Receivers | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._settings = settings
         self._source = source
         self._volume = volume
         self._signals = signals
         self._receipts = receipts
+        self._receivers = receivers
+        self._gate = gate
         self._lock = threading.Lock()
         self.current = volume.current()
         self.began = time.monotonic()
         """When the current snapshot was published, or taken over from the volume."""
         self._base = volume.memory.read_snapshot(BASE) or self.current
         self._wishes = decode_wishes(volume.memory.read(WISHES))
-        self._held = volume.memory.read_snapshot(HELD)
 
     def run(self) -> Outcome:
         """Do one pass. What goes wrong is in the outcome; the last good stays."""
@@ -67,6 +84,9 @@ class Pipeline:
             return self._run()
         except AgentError as error:
             return self.failed(error)
+        finally:
+            if self._gate:
+                self._gate.retain(self.current)
 
     def failed(self, error: AgentError) -> Outcome:
         """The outcome of a pass that ended in `error`: the last good stays."""
@@ -80,17 +100,20 @@ class Pipeline:
         notes: tuple[str, ...] = ()
         try:
             notes = self._read()
-        except (SourceError, CandidateRefused) as problem:
-            # What an operator asks for does not wait for the source.
+        except (SourceError, CandidateRefused, CandidateWaits) as problem:
+            # What an operator asks for does not wait for the source, nor for a probe.
             error = problem
         wanted, wishes_notes = self._wanted()
         if wanted is not None and not self._is_current(wanted):
+            if self._gate:
+                notes += self._gate.glance(wanted, self.current)
             published = self._volume.publish(wanted)
             with self._lock:
                 self.current = published
                 self.began = time.monotonic()
             if self._signals:
                 self._signals.notify(self._receipts.read())
+            self.tell_receivers()
             if error is None:
                 return Outcome.published(published, notes + wishes_notes)
         if error is not None or self.current is None:
@@ -103,7 +126,10 @@ class Pipeline:
 
     def _read(self) -> tuple[str, ...]:
         """Take in what the source holds, if it is good; return what to note."""
-        base, notes = validate(self._source.read(), self._settings.policy, self._base)
+        candidate = self._source.read()
+        base, notes = validate(candidate, self._settings.policy, self._base)
+        if self._gate:
+            self._gate.admit(base, candidate.fingerprint, self._base, self.current)
         if self._base is None or self._base.content() != base.content():
             self._volume.keep(BASE, encode_snapshot(base))
         self._base = base
@@ -117,12 +143,11 @@ class Pipeline:
         with self._lock:
             self._wish(lambda wishes: wishes.pruned(self._base, now))
             wishes = self._wishes
-        held = None
         notes: tuple[str, ...] = ()
         if wishes.held is not None:
-            held = self._held
-            notes = (f"an operator's rollback holds revision {wishes.held.revision}",)
-        return overlay(self._base, held, wishes, now), notes
+            revision = wishes.held.snapshot.revision
+            notes = (f"an operator's rollback holds revision {revision}",)
+        return overlay(self._base, wishes, now), notes
 
     # What an operator asks for
 
@@ -142,11 +167,10 @@ class Pipeline:
             self._volume.keep(WISHES, encode_wishes(changed))
             self._wishes = changed
 
-    def hold(self, snapshot: Snapshot, against: Mapping[str, str]) -> None:
-        """Publish that snapshot from now on, until the source holds none of `against`."""
-        self._volume.keep(HELD, encode_snapshot(snapshot))
-        self._held = snapshot
-        held = Held(snapshot.revision, against)
+    def hold(self, snapshot: Snapshot) -> None:
+        """Publish it until the source holds nothing that was rolled back from."""
+        present = [one for one in (self.current, self._base) if one is not None]
+        held = Held(snapshot, against(snapshot, *present))
         self.wish(lambda wishes: replace(wishes, held=held))
 
     def history(self) -> list[Snapshot]:
@@ -158,6 +182,41 @@ class Pipeline:
         boosts = self.current.boosts if self.current else ()
         ends = [epoch(boost.until) - time.time() for boost in boosts]
         return max(0.0, min(ends)) if ends else None
+
+    # Probe and notify, between passes
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Have `changed` called, from any thread, when a report has changed."""
+        if self._gate:
+            self._gate.prober.changed = changed
+        if self._receivers:
+            self._receivers.changed = changed
+
+    def probes(self) -> Sequence[Found]:
+        """Say what is known of the DSNs that were probed; remember rejected ones."""
+        found = self._gate.report() if self._gate else ()
+        with contextlib.suppress(PublishError):  # the next look tries again
+            self.wish(lambda wishes: _judging(wishes, found))
+        return found
+
+    def deliveries(self) -> Sequence[Delivery]:
+        """Say how far each HTTP receiver has got."""
+        return self._receivers.report() if self._receivers else ()
+
+    def tell_receivers(self) -> None:
+        """Have the HTTP receivers told of the current snapshot, once for each."""
+        if self._receivers and self.current:
+            self._receivers.notify(self.current)
+
+    def await_receivers(self, seconds: float) -> None:
+        """Give each receiver that has to be told the time of one try."""
+        if self._receivers:
+            self._receivers.wait(seconds)
+
+    def remind(self, waiting: Sequence[Target]) -> None:
+        """Signal targets once more."""
+        if self._signals:
+            self._signals.notify(waiting)
 
     # Confirm
 
@@ -171,12 +230,22 @@ class Pipeline:
         )
         if found.state == "refused" and current is not None:
             with contextlib.suppress(PublishError):  # the next look tries again
-                self.wish(lambda wishes: _rejecting(wishes, current.revision))
+                self.wish(lambda wishes: _rejecting(wishes, name_of(current)))
         return found
 
     def abort(self) -> None:
         """Make a running pass end soon: its deadline is over, or the agent's time."""
         self._source.abort()
+
+
+def _judging(wishes: Wishes, found: Sequence[Found]) -> Wishes:
+    for one in found:
+        if one.verdict == "rejected":
+            wishes = _rejecting(wishes, one.fingerprint)
+        elif one.verdict == "accepted":
+            kept = tuple(name for name in wishes.rejected if name != one.fingerprint)
+            wishes = replace(wishes, rejected=kept)
+    return wishes
 
 
 def _rejecting(wishes: Wishes, revision: str) -> Wishes:

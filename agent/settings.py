@@ -1,7 +1,7 @@
 """The agent's own settings: flags over environment over a TOML file.
 
 The only module that reads the environment. `docs/settings.md` is generated from the
-`Settings` below.
+`Settings` below. It is long because it says of each setting what it does.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from agent.domain.policy import Policy, parse_allowed, parse_counts, parse_rates
+from agent.domain.receiver import parse_headers, parse_status, parse_urls
 from agent.errors import SettingsError
 from resentry.contract import DEFAULT_DIR, RECEIPTS_DIR, signal_number
 
@@ -136,6 +137,43 @@ class Settings(Struct, frozen=True, kw_only=True):
             "`off`."
         ),
     ] = ""
+    notify_urls: Annotated[
+        tuple[str, ...],
+        says("Where to POST that a new snapshot is published, until it succeeds."),
+    ] = ()
+    notify_headers: Annotated[
+        Secret,
+        says("Headers of that POST, one `Name: value` a line."),
+    ] = Secret("")
+    notify_status: Annotated[
+        str,
+        says("The status that it must be answered with; `2xx` for any success."),
+    ] = "2xx"
+    notify_seconds: Annotated[
+        Seconds, says("The time in which it must be answered.")
+    ] = 5.0
+    probe: Annotated[
+        Literal["off", "warn", "enforce"],
+        says(
+            "Whether a new DSN's server is asked before it is published, which counts "
+            "nothing there: `warn` asks once and then publishes, `enforce` publishes "
+            "once it is accepted."
+        ),
+    ] = "warn"
+    probe_seconds: Annotated[
+        Seconds,
+        says(
+            "How long a verdict may take; `enforce` then refuses. Accepted is a DSN after "
+            "three answers over a fifth of it, rejected over two fifths."
+        ),
+    ] = 300.0
+    probe_backend: Annotated[
+        Literal["sentry", "glitchtip"],
+        says(
+            "`glitchtip` blocks a project after one wrong key: a DSN is then not asked "
+            "for a project in use, nor asked again after a rejection."
+        ),
+    ] = "sentry"
     control: Annotated[
         str,
         says(
@@ -178,6 +216,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     def minimum(self) -> dict[str, int]:
         """How many workers of each role must confirm."""
         return parse_counts(self.min_targets)
+
+    @property
+    def sent_headers(self) -> dict[str, str]:
+        """What an operator adds to each POST; it may be secret."""
+        return parse_headers(self.notify_headers.reveal())
 
     @property
     def control_path(self) -> str:
@@ -289,6 +332,9 @@ def _convert(value: Any, field: msgspec.structs.FieldInfo) -> Any:
 
 _READERS: dict[str, Callable[[Any], object]] = {
     "signal": signal_number,
+    "notify_urls": parse_urls,
+    "notify_headers": lambda secret: parse_headers(secret.reveal()),
+    "notify_status": parse_status,
     "allowed_dsns": parse_allowed,
     "rate_caps": parse_rates,
     "min_targets": parse_counts,

@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import requests
 
@@ -86,7 +86,7 @@ class Bugsink:
         """Make a project of that name; return its DSN."""
         team = self._ask("POST", "teams/", {"name": f"team of {name}"})
         made = self._ask("POST", "projects/", {"name": name, "team": team["id"]})
-        return self._ask("GET", f"projects/{made['id']}/")["dsn"]
+        return str(self._ask("GET", f"projects/{made['id']}/")["dsn"])
 
     def events(self, name: str) -> list[dict[str, str]]:
         """Return `event_id`, `environment`, `release`, `message` of a project's events.
@@ -106,9 +106,15 @@ class Bugsink:
             ).fetchall()
         return [dict(row) for row in rows]
 
+    def issues(self, name: str) -> list[dict[str, Any]]:
+        """Return the issues of a project, as the API lists them."""
+        projects = self._ask("GET", "projects/")["results"]
+        (found,) = (one["id"] for one in projects if one["name"] == name)
+        return list(self._ask("GET", f"issues/?project={found}")["results"])
+
     def _ask(
         self, method: str, path: str, body: dict[str, str] | None = None
-    ) -> dict[str, str]:
+    ) -> dict[str, Any]:
         response = self._session.request(
             method,
             f"{self.url}/api/canonical/0/{path}",

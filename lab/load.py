@@ -9,22 +9,18 @@ object: what was captured, and what it cost.
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import json
-import os
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
-from sentry_sdk.client import Client
 from sentry_sdk.integrations.modules import ModulesIntegration
 from sentry_sdk.transport import HttpTransport
 
 import resentry
+from lab.leaks import anonymous_kb, resources, settled
 from lab.process import eventually
 from lab.swaps import METHODS, Swaps
 
@@ -35,7 +31,6 @@ BUSY = 500
 """So many envelopes may wait; with more, the load holds back."""
 OPEN = 5
 """Transactions that are open across each swap."""
-SETTLE_SECONDS = 15.0
 
 
 class Load:
@@ -103,32 +98,6 @@ def waiting() -> int:
         queue: Any = vars(transport._worker)["_queue"]  # noqa: SLF001
         return int(queue.qsize())
     return transport.pending if transport else 0
-
-
-def resources() -> dict[str, int]:
-    """What a leak would show in. Stalls every thread while it looks."""
-    gc.collect()
-    return {
-        "threads": len(os.listdir("/proc/self/task")),
-        "descriptors": len(os.listdir("/proc/self/fd")),
-        "clients": sum(type(found) is Client for found in gc.get_objects()),
-    }
-
-
-def settled(expected: dict[str, int]) -> dict[str, int]:
-    """Return what is in use once that is as expected, or after some time."""
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while (found := resources()) != expected and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return found
-
-
-def anonymous_kb() -> int:
-    """Return the memory that no other process shares, without what is free in it."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
 
 
 def slow(seconds: float) -> Callable[[Any, Any], Any]:

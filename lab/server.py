@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from lab.process import free_port
 
@@ -16,6 +16,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
+    from typing import Self
 
 HEAD_BYTES = 1 << 18
 
@@ -71,10 +72,9 @@ class Server:
 
     async def pause(self, seconds: float | None) -> None:
         """Wait that long, for ever when None; less when the server stops."""
-        try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
-            return
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait({stopping}, timeout=seconds)
+        stopping.cancel()
 
     async def connect(self, host: str, port: int) -> Streams:
         """Open a connection that ends with the conversation that asked for it."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
+from sentry_sdk.client import Client
 
 import resentry
 from resentry.contract import Snapshot, encode_snapshot, revision_of
@@ -63,8 +64,8 @@ class Swaps:
         # The library and `sentry_sdk.init` both do these two things.
         scope: Any = sentry_sdk.Scope
         scope.set_client = timed(scope.set_client, self.swap_ms)
-        sdk: Any = sentry_sdk
-        sdk.Client = timed(sentry_sdk.Client, self.build_ms)
+        client: Any = Client
+        client.__init__ = timed(client.__init__, self.build_ms)
 
     def to(self, number: int, dsn: str) -> None:
         """Return once this is in place, and the old client is done."""

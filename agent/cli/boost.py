@@ -10,6 +10,7 @@ import click
 
 from agent.cli import settings_options, warn
 from agent.cli.refresh import ask, show
+from agent.cli.status import boost_text, gather
 
 if TYPE_CHECKING:
     from agent.settings import Loaded
@@ -61,17 +62,13 @@ def command(  # noqa: PLR0913 - one argument per option
 
 
 def _list(loaded: Loaded, *, as_json: bool) -> None:
-    boosts = ask(loaded.settings, {"command": "refresh"})["boosts"]
+    current = gather(loaded.settings)["current"]
+    boosts = current["boosts"] if current else []
     if as_json:
         click.echo(json.dumps({"boosts": boosts}))
         return
     for boost in boosts:
-        what = boost["match"] or "everything"
-        where = boost["role"] or "every role"
-        click.echo(
-            f"{boost['id']}  traces {boost['traces']:g} for {what} in {where}, "
-            f"{boost['left_seconds']} s left"
-        )
+        click.echo(boost_text(boost))
     if not boosts:
         click.echo("no boost is running")
 

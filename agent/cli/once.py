@@ -5,30 +5,40 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import click
 
 from agent.cli import settings_options, warn
 from agent.cli.run import assemble, open_volume
+from agent.cli.status import notify_lines
+from agent.observe.changes import notify_part
 
 if TYPE_CHECKING:
+    from agent.domain.outcome import Outcome
+    from agent.pipeline import Pipeline
     from agent.settings import Loaded
+
+LOOK_SECONDS = 0.2
 
 
 @click.command("once")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @settings_options
 def command(loaded: Loaded, *, as_json: bool) -> None:
-    """Do one pass and exit: 0 if what the source holds is now published."""
+    """Do one pass and exit: 0 if what the source holds is now published.
+
+    With --probe enforce a new DSN is waited for until the probe has a verdict.
+    """
     warn(loaded)
     settings = loaded.settings
     pipeline = assemble(settings, open_volume(settings))
-    deadline = threading.Timer(settings.pass_seconds, pipeline.abort)
-    deadline.daemon = True
-    deadline.start()
-    outcome = pipeline.run()
-    deadline.cancel()
+    outcome = _pass(pipeline, settings.pass_seconds)
+    while outcome.kind == "probing":
+        _await_answer(pipeline)
+        outcome = _pass(pipeline, settings.pass_seconds)
+    pipeline.await_receivers(settings.notify_seconds)
     rollout = pipeline.rollout()
     if as_json:
         document = {
@@ -39,6 +49,7 @@ def command(loaded: Loaded, *, as_json: bool) -> None:
             "sequence": outcome.sequence,
             "notes": list(outcome.notes),
             "rollout": {"state": rollout.state, "sentence": rollout.sentence},
+            "notify": notify_part(pipeline.deliveries()),
         }
         click.echo(json.dumps(document))
     else:
@@ -48,4 +59,23 @@ def command(loaded: Loaded, *, as_json: bool) -> None:
                 click.echo(f"  {line}", err=outcome.exit_code != 0)
         if outcome.exit_code == 0:
             click.echo(rollout.sentence)
+        if outcome.kind == "published":
+            for line in notify_lines(notify_part(pipeline.deliveries())):
+                click.echo(f"notify: {line}")
     sys.exit(outcome.exit_code)
+
+
+def _pass(pipeline: Pipeline, seconds: float) -> Outcome:
+    deadline = threading.Timer(seconds, pipeline.abort)
+    deadline.daemon = True
+    deadline.start()
+    outcome = pipeline.run()
+    deadline.cancel()
+    return outcome
+
+
+def _await_answer(pipeline: Pipeline) -> None:
+    """Wait until a probe has been answered once more, or has no patience left."""
+    before = pipeline.probes()
+    while pipeline.probes() == before:
+        time.sleep(LOOK_SECONDS)

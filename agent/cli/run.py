@@ -10,9 +10,15 @@ import structlog
 from agent.cli import USER_AGENT, VERSION, settings_options
 from agent.confirm.receipts import Receipts
 from agent.daemon import Daemon
+from agent.domain.probe import Times
+from agent.notify.http import Receivers
+from agent.notify.http import sender as notify_sender
 from agent.notify.signal import Signals
 from agent.observe import logs
 from agent.pipeline import Pipeline
+from agent.probe.gate import Gate
+from agent.probe.prober import Prober
+from agent.probe.send import sender as probe_sender
 from agent.publish.volume import Volume
 from agent.source.vault import VaultSource
 
@@ -52,4 +58,24 @@ def assemble(settings: Settings, volume: Volume) -> Pipeline:
         volume,
         None if settings.signal == "off" else Signals(),
         Receipts(settings.receipts_dir, tidy=True),
+        receivers=_receivers(settings),
+        gate=_gate(settings),
     )
+
+
+def _receivers(settings: Settings) -> Receivers | None:
+    if not settings.notify_urls:
+        return None
+    send = notify_sender(settings.sent_headers, USER_AGENT, settings.notify_seconds)
+    return Receivers(settings.notify_urls, send, settings.notify_status)
+
+
+def _gate(settings: Settings) -> Gate | None:
+    if settings.probe == "off":
+        return None
+    prober = Prober(
+        Times(settings.probe_seconds),
+        probe_sender(USER_AGENT),
+        is_glitchtip=settings.probe_backend == "glitchtip",
+    )
+    return Gate(prober, enforce=settings.probe == "enforce")

@@ -71,6 +71,25 @@ def _source(state: bytes | None) -> dict[str, Any]:
         return NO_PASS
 
 
+def boost_text(boost: dict[str, Any]) -> str:
+    """One boost for people."""
+    what, where = boost["match"] or "everything", boost["role"] or "every role"
+    return (
+        f"{boost['id']}  traces {boost['traces']:g} for {what} in {where}, "
+        f"{boost['left_seconds']} s left"
+    )
+
+
+def notify_lines(receivers: list[dict[str, Any]]) -> list[str]:
+    """Each receiver for people."""
+    return [
+        f"{one['receiver']} "
+        + (f"failed {one['failures']} times: {one['error']}; " if one["error"] else "")
+        + (f"was told of {one['revision']}" if one["revision"] else "not told yet")
+        for one in receivers
+    ]
+
+
 def text(found: dict[str, Any]) -> str:
     """The document for people."""
     lines = [f"agent     {found['agent']}"]
@@ -83,10 +102,16 @@ def text(found: dict[str, Any]) -> str:
             f"published {current['published_at']}"
         )
         lines += [f"          {key}={val}" for key, val in current["settings"].items()]
+        lines += [f"boost     {boost_text(boost)}" for boost in current["boosts"]]
     source = found["source"]
     lines.append(f"source    {source['outcome'] or 'unknown'}: {source['sentence']}")
     extra = (*source["notes"], source["hint"])
     lines += [f"          {line}" for line in extra if line]
+    lines += [
+        f"probe     {probe['dsn']}: {probe['verdict']} since {probe['since']}"
+        for probe in found["probe"]
+    ]
+    lines += [f"notify    {line}" for line in notify_lines(found["notify"])]
     rollout = found["rollout"]
     lines.append(f"rollout   {rollout['state']}: {rollout['sentence']}")
     for target in rollout["targets"]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from agent.errors import CandidateRefused
+from agent.errors import CandidateRefused, CandidateWaits
 
 if TYPE_CHECKING:
     from agent.errors import AgentError
     from resentry.contract import Snapshot
 
-Kind = Literal["published", "unchanged", "refused", "failed"]
+Kind = Literal["published", "unchanged", "probing", "refused", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Outcome:
     exit_code: int = 0
     retry_soon: bool = False
     fingerprint: str | None = None
-    """Of the candidate, when it was refused."""
+    """Of the candidate, when it was refused or waits."""
 
     @classmethod
     def published(cls, snapshot: Snapshot, notes: tuple[str, ...]) -> Outcome:
@@ -46,13 +46,17 @@ class Outcome:
     @classmethod
     def kept(cls, error: AgentError, current: Snapshot | None) -> Outcome:
         """The pass ended in an error, so the last good snapshot stays."""
-        fingerprint = error.fingerprint if isinstance(error, CandidateRefused) else None
+        waits = isinstance(error, CandidateWaits)
+        fingerprint = None
+        if isinstance(error, CandidateRefused | CandidateWaits):
+            fingerprint = error.fingerprint
         stays = (
             f"revision {current.revision} stays" if current else "nothing is published"
         )
-        what = f"refused candidate {fingerprint}: " if fingerprint else ""
+        told = "candidate {} waits: " if waits else "refused candidate {}: "
+        what = told.format(fingerprint) if fingerprint else ""
         return cls(
-            "refused" if fingerprint else "failed",
+            "probing" if waits else "refused" if fingerprint else "failed",
             f"{what}{error.what}; {stays}",
             current.revision if current else None,
             current.sequence if current else 0,

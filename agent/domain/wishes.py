@@ -7,24 +7,39 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from resentry.contract import Boost, Snapshot, revision_of
+from resentry.contract import (
+    Boost,
+    Snapshot,
+    decode_snapshot,
+    encode_snapshot,
+    revision_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    Values = Mapping[str, str]
+    Against = Mapping[str, Sequence[str | None]]
 
 OPERATOR = {"source": "operator"}
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A rollback: `revision` is published instead of what the source holds.
+    """A rollback: `snapshot` is published instead of what the source holds.
 
     `against` are the values that were rolled back from, by name. Once the source holds
-    none of them any more, the rollback has served its purpose.
+    none of them any more, the rollback has served its purpose. Boosts are an affair of
+    their own.
     """
 
-    revision: str
-    against: Mapping[str, str]
+    snapshot: Snapshot
+    against: Against
+
+    def bars(self, snapshot: Snapshot) -> bool:
+        """Whether the snapshot holds a value that was rolled back from."""
+        found = values_of(snapshot)
+        return any(found.get(name) in values for name, values in self.against.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +53,8 @@ class Wishes:
     def pruned(self, base: Snapshot | None, now: float) -> Wishes:
         """Without boosts that have ended, and without a rollback that is over."""
         held = self.held
-        if held is not None and base is not None:
-            facts = values_of(base)
-            if not any(
-                facts.get(name) == value for name, value in held.against.items()
-            ):
-                held = None
+        if held is not None and base is not None and not held.bars(base):
+            held = None
         return replace(self, boosts=running(self.boosts, now), held=held)
 
 
@@ -57,10 +68,17 @@ def epoch(until: str) -> float:
     return datetime.fromisoformat(until).timestamp()
 
 
-def overlay(
-    base: Snapshot, held: Snapshot | None, wishes: Wishes, now: float
-) -> Snapshot:
+def left(boosts: tuple[Boost, ...], now: float) -> list[dict[str, Any]]:
+    """The boosts whose end has not come, with the seconds that are left."""
+    return [
+        {**asdict(boost), "left_seconds": round(epoch(boost.until) - now)}
+        for boost in running(boosts, now)
+    ]
+
+
+def overlay(base: Snapshot, wishes: Wishes, now: float) -> Snapshot:
     """Return what is to be published: the base, or the held one, and running boosts."""
+    held = wishes.held.snapshot if wishes.held else None
     chosen = base if held is None else held
     provenance = dict(chosen.provenance)
     if held is not None:
@@ -72,7 +90,7 @@ def overlay(
         provenance["RESENTRY_BOOSTS"] = dict(OPERATOR)
     laid = replace(
         chosen,
-        boosts=running(chosen.boosts, now) + wishes.boosts,
+        boosts=running(base.boosts + wishes.boosts, now),
         provenance=provenance,
     )
     return replace(laid, revision=revision_of(laid))
@@ -89,6 +107,26 @@ def values_of(snapshot: Snapshot) -> dict[str, str]:
     return found
 
 
+def against(then: Snapshot, *turned_from: Snapshot) -> Against:
+    """What a rollback to `then` rolls back from: values; lacking keys if nothing else."""
+    after = values_of(then)
+    found: dict[str, list[str | None]] = {}
+    for before in map(values_of, turned_from):
+        for name in before | after:
+            if before.get(name) != after.get(name):
+                found.setdefault(name, []).append(before.get(name))
+    values = {
+        name: [value for value in old if value is not None]
+        for name, old in found.items()
+    }
+    return {name: old for name, old in values.items() if old} or found
+
+
+def name_of(snapshot: Snapshot) -> str:
+    """The revision that the snapshot would have without boosts."""
+    return revision_of(replace(snapshot, boosts=()))
+
+
 def difference(new: Snapshot, old: Snapshot | None) -> list[str]:
     """Name what differs between two snapshots."""
     before = values_of(old) if old else {}
@@ -101,17 +139,29 @@ def difference(new: Snapshot, old: Snapshot | None) -> list[str]:
 
 def encode_wishes(wishes: Wishes) -> bytes:
     """Return the file that keeps them."""
-    return json.dumps(asdict(wishes)).encode()
+    held = wishes.held
+    document = {
+        "boosts": [asdict(boost) for boost in wishes.boosts],
+        "held": held
+        and {
+            "snapshot": encode_snapshot(held.snapshot).decode(),
+            "against": dict(held.against),
+        },
+        "rejected": wishes.rejected,
+    }
+    return json.dumps(document).encode()
 
 
 def decode_wishes(body: bytes | None) -> Wishes:
     """Read that file; nothing, or nothing readable, is no wish."""
     try:
         found: dict[str, Any] = json.loads(body or b"{}")
+        held = found.get("held")
         return Wishes(
             tuple(Boost(**boost) for boost in found.get("boosts", ())),
-            Held(**found["held"]) if found.get("held") else None,
+            held
+            and Held(decode_snapshot(held["snapshot"].encode()), dict(held["against"])),
             tuple(found.get("rejected", ())),
         )
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return Wishes()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import TYPE_CHECKING, Literal
 
+from agent.domain.backoff import backoff_seconds
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
     from agent.domain.rollout import Target
 
@@ -44,6 +47,32 @@ class Signals:
             return "not permitted"
         except (OSError, OverflowError):  # a forged pid may be no pid at all
             return "gone"
+
+
+class Reminders:
+    """When targets that still wait are signalled once more.
+
+    1, 2, 4 ... 60 s after the last time, and from the start with every new snapshot.
+    """
+
+    CAP_SECONDS = 60.0
+
+    def __init__(self, pause: Callable[[int, float], float] = backoff_seconds) -> None:
+        self._pause = pause
+        self._snapshot: Hashable = None
+        self._sent = 0
+        self._next_at = 0.0
+
+    def is_due(self, snapshot: Hashable, now: float | None = None) -> bool:
+        """Say whether it is time, and count on its being done then."""
+        now = time.monotonic() if now is None else now
+        is_new = snapshot != self._snapshot
+        if not is_new and now < self._next_at:
+            return False
+        self._snapshot = snapshot
+        self._sent = 1 if is_new else self._sent + 1
+        self._next_at = now + self._pause(self._sent, self.CAP_SECONDS)
+        return not is_new
 
 
 def _send(target: Target, number: int) -> bool:

@@ -16,10 +16,15 @@ from prometheus_client import (
 )
 
 from agent.domain.outcome import Kind
+from agent.domain.probe import Verdict
 from agent.domain.rollout import State
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agent.domain.outcome import Outcome
+    from agent.domain.probe import Found
+    from agent.domain.receiver import Delivery
     from agent.domain.rollout import Rollout
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -76,6 +81,26 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._probe_verdict = Gauge(
+            "resentry_probe_verdict",
+            "DSNs that were probed, by verdict.",
+            ["verdict"],
+            registry=self.registry,
+        )
+        self.probed([])
+        self._notify_failures = Gauge(
+            "resentry_notify_failures",
+            "POSTs that failed since a receiver was last told of a snapshot.",
+            ["receiver"],
+            registry=self.registry,
+        )
+        self._notify_sequence = Gauge(
+            "resentry_notify_sequence",
+            "The number of the snapshot that a receiver was last told of.",
+            ["receiver"],
+            registry=self.registry,
+        )
+
     def passed(self, outcome: Outcome, seconds: float, failures: int) -> None:
         """Count one pass."""
         self._passes.labels(outcome.kind).inc()
@@ -99,6 +124,18 @@ class Metrics:
     def confirmed(self, seconds: float) -> None:
         """Count one snapshot that every target runs."""
         self._confirm_seconds.observe(seconds)
+
+    def probed(self, probes: Sequence[Found]) -> None:
+        """Show what is known of the DSNs that were probed."""
+        for verdict in get_args(Verdict):
+            count = sum(found.verdict == verdict for found in probes)
+            self._probe_verdict.labels(verdict).set(count)
+
+    def notified(self, deliveries: Sequence[Delivery]) -> None:
+        """Show how far each receiver has got."""
+        for delivery in deliveries:
+            self._notify_failures.labels(delivery.receiver).set(delivery.failures)
+            self._notify_sequence.labels(delivery.receiver).set(delivery.sequence)
 
     def render(self) -> bytes:
         """Return the text exposition."""

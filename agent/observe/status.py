@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from agent.domain.wishes import left
 from resentry.values import show_dsn
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from agent.domain.rollout import Rollout
     from resentry.contract import Snapshot
 
-GOOD = ("published", "unchanged")
+GOOD = ("published", "unchanged", "probing")
 NO_PASS: dict[str, Any] = {
     "outcome": None,
     "sentence": "no pass has ended yet",
@@ -67,6 +68,11 @@ class Status:
             if before is None or (before.kind in GOOD) != good or (news and not good):
                 self.outcome_since = now()
             return news
+
+    @property
+    def is_probing(self) -> bool:
+        """Whether a candidate waits for the probe of its DSN."""
+        return self.outcome is not None and self.outcome.kind == "probing"
 
     def live(self) -> tuple[bool, str]:
         """Whether passes still come to an end: no clock but the monotonic one counts."""
@@ -118,12 +124,18 @@ class Status:
 
 
 def document(
-    current: Snapshot | None, rollout: Rollout, source: dict[str, Any]
+    current: Snapshot | None, rollout: Rollout, state: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return everything as one JSON object. The DSN is in its shown form."""
+    """Return everything as one JSON object. The DSN is in its shown form.
+
+    `state` is what only the daemon knows: the source, its `probe` and its `notify`.
+    """
+    source = {key: value for key, value in state.items() if key in NO_PASS}
     return {
         "current": _current(current),
         "source": source,
+        "probe": state.get("probe", []),
+        "notify": state.get("notify", []),
         "rollout": {
             "state": rollout.state,
             "sentence": rollout.sentence,
@@ -156,7 +168,7 @@ def _current(current: Snapshot | None) -> dict[str, Any] | None:
         "settings": shown(current.settings),
         "roles": {role: shown(values) for role, values in current.roles.items()},
         "rules": len(current.rules),
-        "boosts": len(current.boosts),
+        "boosts": left(current.boosts, time.time()),
         "provenance": dict(current.provenance),
     }
 
@@ -171,4 +183,12 @@ def shown(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def now() -> str:
     """The wall clock, as every document shows it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return str(at(time.time()))
+
+
+def at(moment: float | None) -> str | None:
+    """A time in seconds since the epoch, as every document shows it."""
+    if moment is None:
+        return None
+    found = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
+    return found.replace("+00:00", "Z")

@@ -21,8 +21,7 @@ BASE = "base.json"
 """The last good snapshot of the source, before what an operator asked for."""
 WISHES = "wishes.json"
 """What an operator asked for."""
-HELD = "held.json"
-"""The snapshot that a rollback holds."""
+_TEMPORARY = ".tmp"
 
 
 class Memory:
@@ -42,7 +41,7 @@ class Memory:
     def write(self, name: str, body: bytes, *, flush: bool = True) -> None:
         """Replace one file. Raises `OSError`; then the old one is still there."""
         path = f"{self._directory}/{name}"
-        temporary = f"{path}.{secrets.token_hex(4)}.tmp"
+        temporary = f"{path}.{secrets.token_hex(4)}{_TEMPORARY}"
         file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with open(file, "wb") as opened:
@@ -55,6 +54,14 @@ class Memory:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
+
+    def sweep(self) -> None:
+        """Remove what a crash left of `write`."""
+        for folder in (self._directory, f"{self._directory}/{HISTORY_DIR}"):
+            with contextlib.suppress(FileNotFoundError):
+                for name in os.listdir(folder):
+                    if name.endswith(_TEMPORARY):
+                        os.unlink(f"{folder}/{name}")
 
     def read_snapshot(self, name: str) -> Snapshot | None:
         """Return the snapshot in one file, if it can be read."""

@@ -66,10 +66,11 @@ class Volume:
                     f"another agent publishes to {self.directory}",
                     "give each pod a volume of its own, or end the other agent",
                 )
+            self.memory.sweep()
             self._sweep()
             current = self.current()
-            if current is not None:  # a crash may have come before the links
-                self._show(_files(current))
+            if current is not None:  # a crash may have come right after the switch
+                self._finish(current)
 
     def close(self) -> None:
         """Let another agent have the volume."""
@@ -116,6 +117,7 @@ class Volume:
         )
         files = _files(numbered)
         with _as_publish_error(self.directory):
+            self._missing(files)  # raises if something is in the way
             # 1
             name = f"..{time.strftime('%Y_%m_%d_%H_%M_%S')}.{secrets.token_hex(4)}"
             os.mkdir(self._path(name), 0o700)
@@ -140,19 +142,20 @@ class Volume:
             self._is_unfinished = True
             _flush(self.directory)
             # 5 and 6
-            self._finish(files)
-            self.memory.remember(numbered)
+            self._finish(numbered)
         return numbered
 
     def finish(self, current: Snapshot) -> None:
         """Bring what is around the current snapshot in line, if publishing could not."""
         if self._is_unfinished:
             with _as_publish_error(self.directory):
-                self._finish(_files(current))
+                self._finish(current)
 
-    def _finish(self, files: Mapping[str, bytes]) -> None:
-        self._show(files)
+    def _finish(self, current: Snapshot) -> None:
+        self._show(_files(current))
         self._sweep()
+        if self.memory.last_sequence() < current.sequence:
+            self.memory.remember(current)
         self._is_unfinished = False
 
     def keep(self, name: str, body: bytes, *, flush: bool = True) -> None:
@@ -175,14 +178,24 @@ class Volume:
 
     def _show(self, files: Mapping[str, bytes]) -> None:
         """Every file has a visible link through `..data`; no other link of ours stays."""
-        for file in files:
-            if not os.path.lexists(self._path(file)):
-                os.symlink(f"{DATA_LINK}/{file}", self._path(file))
-        for entry in os.scandir(self.directory):
+        for file in self._missing(files):
+            os.symlink(f"{DATA_LINK}/{file}", self._path(file))
+        for entry in list(os.scandir(self.directory)):
             if entry.name in files or not entry.is_symlink():
                 continue
             if os.readlink(entry.path).startswith(f"{DATA_LINK}/"):
                 os.unlink(entry.path)
+
+    def _missing(self, files: Mapping[str, bytes]) -> list[str]:
+        """The files without a visible link. What is no link of ours is in the way."""
+        missing = []
+        for file in files:
+            path = self._path(file)
+            if not os.path.lexists(path):
+                missing.append(file)
+            elif not os.path.islink(path) or os.readlink(path) != f"{DATA_LINK}/{file}":
+                raise PublishError(f"{path} is not the agent's", "remove what is there")
+        return missing
 
     def _sweep(self) -> None:
         """Remove directories and links that are neither current nor just replaced."""
@@ -218,7 +231,10 @@ class Volume:
 
 
 def _files(snapshot: Snapshot) -> dict[str, bytes]:
-    """The files of one snapshot, by name."""
+    """The files of one snapshot, by name. A name that could be a path is none."""
+    odd = [key for key in snapshot.settings if not key.isidentifier()]
+    if odd:
+        raise PublishError(f"a snapshot's key cannot be the name of a file: {odd[0]!r}")
     texts = {key: _as_text(value) for key, value in snapshot.settings.items()}
     dotenv = "".join(f"{key}={text}\n" for key, text in texts.items())
     return {

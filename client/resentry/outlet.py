@@ -23,6 +23,7 @@ from resentry.sdk import Fate, Wire, is_report, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeGuard
 
     from sentry_sdk.envelope import Envelope
 
@@ -92,9 +93,14 @@ class Outlet(Transport):
             return
         self._stamp(envelope)
         self._queue.append(envelope)
+        if self._retired and self not in _leaving:  # `flush` waits for it again
+            _leaving.append(self)
+        self._start()
+        self._changed.notify_all()
+
+    def _start(self) -> None:
         if self._thread is None:
             self._thread = start_thread("resentry.outlet", self._run)
-        self._changed.notify_all()
 
     def _stamp(self, envelope: Envelope) -> None:
         """Name this DSN's key in a trace that began under another one of ours."""
@@ -170,12 +176,14 @@ class Outlet(Transport):
     def heir(self) -> Outlet | None:
         """The outlet to which what is left here may go: the current one, if it fits."""
         current = sentry_sdk.get_global_scope().client.transport
-        fits = (
-            isinstance(current, Outlet)
-            and current is not self
-            and current._environment == self._environment  # noqa: SLF001
+        return current if self._is_heir(current) else None
+
+    def _is_heir(self, other: object) -> TypeGuard[Outlet]:
+        return (
+            isinstance(other, Outlet)
+            and other is not self
+            and other._environment == self._environment  # noqa: SLF001
         )
-        return current if fits else None
 
     @property
     def pending(self) -> int:
@@ -188,9 +196,13 @@ class Outlet(Transport):
         """How long ago the last envelope was done with."""
         return time.monotonic() - self._last_done
 
-    def leave(self) -> None:
-        """Know that another outlet is current now; it waits for this one in `flush`."""
+    def leave(self, successor: Transport | None) -> None:
+        """Know that another will be current: it waits for this one in `flush`."""
         _leaving.append(self)
+        if self._is_heir(successor):
+            # From Python 3.12 on no thread starts any more when the process ends.
+            with successor._changed, contextlib.suppress(RuntimeError):  # noqa: SLF001
+                successor._start()  # noqa: SLF001
 
     def retire(self) -> None:
         """Hand over what comes from now on, and what is parked.

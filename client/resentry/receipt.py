@@ -11,14 +11,23 @@ import contextlib
 import os
 import secrets
 import sys
+import time
 from typing import TYPE_CHECKING
 
-from resentry.contract import LOCK_SUFFIX, RECEIPT_SUFFIX, encode_receipt
+from resentry.contract import (
+    LOCK_SUFFIX,
+    RECEIPT_SUFFIX,
+    TARGET_ID,
+    encode_receipt,
+)
+from resentry.locks import is_held
 
 if TYPE_CHECKING:
     from resentry.contract import Receipt
 
 _MODE = 0o640
+_SCRAP_SECONDS = 60
+"""After this time a file without its lock is nobody's any more."""
 
 
 class Identity:
@@ -40,6 +49,7 @@ class ReceiptFile:
         self._id = identity.id
         self._lock: int | None = None
         self._written: Receipt | None = None
+        self._is_new = True
 
     def give(self, receipt: Receipt) -> None:
         """Replace the receipt. Without the directory nothing happens: call again.
@@ -49,6 +59,9 @@ class ReceiptFile:
         if receipt == self._written and self._stands():
             return
         try:
+            if self._is_new:  # before there is a lock of ours that could be dropped
+                _bury(self._directory)
+                self._is_new = False
             self._hold()
             self._replace(encode_receipt(receipt))
         except OSError:  # no directory yet, full, read-only: the next look tries again
@@ -101,10 +114,8 @@ class ReceiptFile:
         temporary = self._temporary()
         file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
         try:
-            try:
-                os.write(file, body)
-            finally:
-                os.close(file)
+            with open(file, "wb") as opened:
+                opened.write(body)  # all of it, or OSError
             os.chmod(temporary, _MODE)
             os.replace(temporary, self._path(RECEIPT_SUFFIX))
         except OSError:
@@ -117,6 +128,38 @@ class ReceiptFile:
 
     def _path(self, suffix: str) -> str:
         return f"{self._directory}/{self._id}{suffix}"
+
+
+def _bury(directory: str) -> None:
+    """Remove what dead processes of our own user have left.
+
+    A pool that replaces its children has as many newcomers as dead ones, so that the
+    directory does not grow, also without an agent. Where the kernel cannot be asked
+    nobody is known to be dead.
+    """
+    if sys.platform != "linux":
+        return
+    dead: dict[str, bool] = {}
+    for name in sorted(os.listdir(directory)):
+        target, path = name.partition(".")[0], f"{directory}/{name}"
+        if not TARGET_ID.match(target):
+            continue
+        with contextlib.suppress(OSError):
+            if target not in dead:
+                dead[target] = _is_dead(f"{directory}/{target}{LOCK_SUFFIX}", path)
+            if dead[target] and os.lstat(path).st_uid == os.geteuid():
+                os.unlink(path)
+
+
+def _is_dead(lock: str, scrap: str) -> bool:
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return os.lstat(scrap).st_mtime < time.time() - _SCRAP_SECONDS
+    try:
+        return not is_held(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def start_time(pid: int) -> int:

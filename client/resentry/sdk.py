@@ -6,54 +6,81 @@ newest supported version.
 
 from __future__ import annotations
 
+import contextvars
+
 # urllib3 would import it in the sending thread: a child that is forked meanwhile
 # inherits the import lock, and never sends anything.
 import encodings.idna  # noqa: F401
-import contextvars
 import enum
 import io
 import re
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
 from sentry_sdk.consts import DEFAULT_OPTIONS
 from sentry_sdk.envelope import Envelope
-from sentry_sdk.profiler import continuous_profiler
-from sentry_sdk.profiler.transaction_profiler import (
-    has_profiling_enabled,
-    setup_profiler,
-    teardown_profiler,
-)
 from sentry_sdk.scrubber import EventScrubber
 from sentry_sdk.transport import HttpTransport
 from sentry_sdk.utils import capture_internal_exceptions
 
+from resentry.sockets import note_connections
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-PRIVATE = {
-    HttpTransport: (
-        "_fetch_pending_client_report",
-        "_request",
-        "_send_envelope",
+try:
+    from sentry_sdk.profiler import continuous_profiler, transaction_profiler
+except ImportError:  # `missing` says so, and nobody uses them
+    continuous_profiler = transaction_profiler = None  # type: ignore[assignment]
+
+OLDEST, BEYOND = (2, 43), (3,)
+"""The versions that we know, as `client/pyproject.toml` has them."""
+
+PRIVATE: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "HttpTransport": (
+        HttpTransport,
+        ("_fetch_pending_client_report", "_make_pool", "_request", "_send_envelope"),
     ),
-    sentry_sdk.Scope: ("remove_attribute",),
+    "continuous_profiler": (continuous_profiler, ("_scheduler", "start_profiler")),
+    "transaction_profiler": (
+        transaction_profiler,
+        ("has_profiling_enabled", "setup_profiler", "teardown_profiler"),
+    ),
 }
-"""What must exist for a swap to lose nothing, by class."""
+"""What must exist for a swap to lose nothing."""
 
 COMPONENTS = ("log_batcher", "metrics_batcher", "span_batcher", "session_flusher")
 """Attributes of a client that hold items back, and send them through its transport."""
 
 
+def _version() -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", sentry_sdk.VERSION)[:2]))
+
+
 def missing() -> list[str]:
     """Name what this version of sentry-sdk lacks of it; empty when all is there."""
-    return [
-        f"{owner.__name__}.{name}"
-        for owner, names in PRIVATE.items()
+    names = [
+        f"{owner}.{name}"
+        for owner, (where, names) in PRIVATE.items()
         for name in names
-        if not hasattr(owner, name)
+        if not hasattr(where, name)
     ]
+    if not OLDEST <= _version() < BEYOND:
+        names.append("a version that is known")
+    return names
+
+
+LACKS = missing()
+"""Not empty: `resentry.fallback` serves."""
+
+
+def described() -> str:
+    """Return the version of sentry-sdk, and what it lacks."""
+    if not LACKS:
+        return str(sentry_sdk.VERSION)
+    return f"{sentry_sdk.VERSION}, safe fallback: it lacks {', '.join(LACKS)}"
 
 
 class Fate(enum.Enum):
@@ -79,6 +106,7 @@ class Wire(HttpTransport):
         self._fate = Fate.DONE
         self._body: _Body | None = None
         super().__init__(options)
+        note_connections(self._pool)
 
     def send(self, envelope: Envelope) -> Fate:
         """Send one envelope. Never raises."""
@@ -179,12 +207,37 @@ def take_monitor(new: sentry_sdk.Client, old: sentry_sdk.Client) -> None:
 def set_current(client: sentry_sdk.Client) -> None:
     """Make the client current, in one attribute store."""
     scope = sentry_sdk.get_global_scope()
-    if not client.options["release"]:
-        # set_client overwrites this attribute only by a release that is set.
+    if LACKS:
+        scope.set_client(client)
+        return
+    if not client.options["release"] and hasattr(scope, "remove_attribute"):
+        # set_client overwrites this attribute only by a release that is set. The oldest
+        # versions have no attributes.
         scope.remove_attribute("sentry.release")
     scope.set_client(client)
-    if not has_profiling_enabled(client.options):
-        teardown_profiler()  # the SDK never ends its thread
+    if not transaction_profiler.has_profiling_enabled(client.options):
+        transaction_profiler.teardown_profiler()  # the SDK never ends its thread
+
+
+class _Counting(sentry_sdk.Client):
+    """A client that knows how many captures are under way in it."""
+
+    def __init__(self, **options: Any) -> None:
+        self.under_way: deque[None] = deque()  # safe without a lock
+        super().__init__(**options)
+
+    def capture_event(self, *args: Any, **kwargs: Any) -> str | None:
+        """Capture as ever; the first event of a process takes 0.1 s and more."""
+        self.under_way.append(None)
+        try:
+            return super().capture_event(*args, **kwargs)
+        finally:
+            self.under_way.pop()
+
+
+def is_capturing(client: sentry_sdk.Client) -> bool:
+    """Whether some thread is in the middle of capturing an event in the client."""
+    return bool(getattr(client, "under_way", ()))
 
 
 def new_client(arguments: Mapping[str, Any], *, pii: bool) -> sentry_sdk.Client:
@@ -194,18 +247,19 @@ def new_client(arguments: Mapping[str, Any], *, pii: bool) -> sentry_sdk.Client:
     """
     running = bool(getattr(continuous_profiler._scheduler, "running", False))  # noqa: SLF001
     now, later = _without_deprecated(arguments, pii=pii)
-    client = sentry_sdk.Client(**now)
+    client = _Counting(**now)
     client.options.update(later)
     if later.get("profiles_sample_rate"):
-        setup_profiler(client.options)
+        transaction_profiler.setup_profiler(client.options)
     if running:
         continuous_profiler.start_profiler()
     return client
 
 
 def hook_places(options: Mapping[str, Any]) -> dict[str, bool]:
-    """Name the hooks that see something last; whether each is an option, or one of
-    `_experiments` (as is `before_send_metric` in the oldest versions).
+    """Name the hooks that see something last; false for one that is no option yet.
+
+    In the oldest versions `before_send_metric` stands in `_experiments`.
     """
     names = ["before_send", "before_send_transaction", "before_send_log"]
     names.append("before_send_metric")
@@ -220,10 +274,6 @@ _DEPRECATING = (2, 72)
 `profiles_sample_rate` warns of deprecation. `data_collection`, which stands in for the
 former, is an option since 2.70; with it, an `event_scrubber` is warned of and dropped.
 """
-
-
-def _version() -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", sentry_sdk.VERSION)[:2]))
 
 
 def _without_deprecated(

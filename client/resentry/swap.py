@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from resentry import sdk
+from resentry import fallback, sdk
 from resentry.outlet import Outlet
 from resentry.sampling import Sampler
 from resentry.scrub import hooks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import TypeAlias
 
     from sentry_sdk import Client
 
@@ -88,7 +89,21 @@ def build(
         }
         if arguments["release"] is None:  # else the SDK asks git, at every swap
             arguments["release"] = previous.options["release"]
-    return sdk.new_client(arguments, pii=values["SENTRY_SEND_PII"])
+    make = fallback.new_client if sdk.LACKS else sdk.new_client
+    return make(arguments, pii=values["SENTRY_SEND_PII"])
+
+
+def announce(old: Client, new: Client) -> None:
+    """Have `flush` wait for what the old client holds, also once the new one serves."""
+    if isinstance(old.transport, Outlet):
+        old.transport.leave(new.transport)
+
+
+def retire(old: Client, new: Client) -> Retiring:
+    """Begin the end of the old client, which is not current any more."""
+    if sdk.LACKS:
+        return fallback.Retirement(old, GRACE_SECONDS, DRAIN_SECONDS)
+    return Retirement(old, new)
 
 
 class Retirement:
@@ -96,8 +111,7 @@ class Retirement:
 
     def __init__(self, old: Client, new: Client) -> None:
         self._outlet = old.transport if isinstance(old.transport, Outlet) else None
-        if self._outlet is not None:
-            self._outlet.leave()
+        self._old = old
         self._held = sdk.components(old)
         if new.transport is not None:
             sdk.redirect_components(old, new)
@@ -109,7 +123,7 @@ class Retirement:
         """Do what can be done without waiting; say whether the old client is done."""
         age = time.monotonic() - self._began
         sdk.flush_components(self._held)
-        if age < GRACE_SECONDS:
+        if age < GRACE_SECONDS or (sdk.is_capturing(self._old) and age < LAST_SECONDS):
             return False
         self._retire()
         outlet = self._outlet
@@ -145,3 +159,6 @@ class Retirement:
         if outlet.heir is not None:
             return age >= DRAIN_SECONDS
         return age >= LAST_SECONDS or min(age, outlet.idle_seconds) >= STALL_SECONDS
+
+
+Retiring: TypeAlias = Retirement | fallback.Retirement

@@ -23,7 +23,7 @@ from resentry.harmless import fault, tally
 from resentry.listen import listen
 from resentry.reader import Volume
 from resentry.receipt import Identity, ReceiptFile
-from resentry.swap import MANAGED, Retirement, build
+from resentry.swap import MANAGED, Retiring, announce, build, retire
 from resentry.values import Effective, resolve, show_dsn
 from resentry.watch import Watch, watch
 
@@ -37,6 +37,8 @@ log = logging.getLogger("resentry")
 ignore_logger("resentry")  # our errors are not the application's events
 
 LOOK_SECONDS = 1.0
+_FORK_SECONDS = 0.05
+"""So long a forked child gives no receipt: it may be about to exec."""
 _DRAIN_LOOK_SECONDS = 0.02
 _EXIT_DRAIN_SECONDS = 2.0
 FOREIGN = "the application called sentry_sdk.init itself; its client is in place"
@@ -54,7 +56,7 @@ class Target:
         self._mark: Mark | None = None
         self._effective: Effective | None = None
         self._client: sentry_sdk.Client | None = None
-        self._retiring: list[Retirement] = []
+        self._retiring: list[Retiring] = []
         self._refused: tuple[str, int] | None = None
         self._error: str | None = None
         self._unread: str | None = None
@@ -63,6 +65,7 @@ class Target:
         self._gate = threading.RLock()  # held while a client is built and set
         self._identity = Identity()
         self._receipt = ReceiptFile(self._volume.receipts, self._identity)
+        self._silent_until = 0.0
         self._signal: int | None = None
         self._watch: Watch | None = None
         self._thread: threading.Thread | None = None
@@ -73,6 +76,8 @@ class Target:
         """Run the newest snapshot, then keep up with it. Again: new role, options."""
         for name in sorted(MANAGED & options.keys()):
             log.warning("resentry decides the Sentry option %r; yours is ignored", name)
+        if sdk.LACKS and self._client is None:
+            log.warning("resentry: sentry-sdk is %s", sdk.described())
         self.stop()
         self._role = re.sub(r"[^A-Za-z0-9_.-]", "_", role)[:64]
         self._options = {k: v for k, v in options.items() if k not in MANAGED}
@@ -98,6 +103,10 @@ class Target:
             try:
                 self._look()
                 self._retiring = [old for old in self._retiring if not old.step()]
+                silent = self._silent_until - time.monotonic()
+                if silent > 0:
+                    own.wait(silent)
+                    continue
                 self._receipt.give(self._receipt_now())
                 own.wait(_DRAIN_LOOK_SECONDS if self._retiring else LOOK_SECONDS)
             except Exception:  # noqa: BLE001 - the thread outlives every mistake of ours
@@ -184,9 +193,11 @@ class Target:
 
     def _make_current(self, client: sentry_sdk.Client) -> None:
         old, self._client = self._client, client
+        if old is not None:
+            announce(old, client)
         sdk.set_current(client)
         if old is not None:
-            self._retiring.append(Retirement(old, client))
+            self._retiring.append(retire(old, client))
 
     def _refuse(self, reason: str, snapshot: Snapshot | None) -> None:
         self._refused = (snapshot.revision, snapshot.sequence) if snapshot else None
@@ -213,7 +224,7 @@ class Target:
         self._retiring = []
         tally.reset()
         try:
-            if self._client is not None and self._effective is not None:
+            if self._effective is not None and not self._is_foreign():
                 self._client = build(
                     self._effective,
                     self._role,
@@ -222,11 +233,14 @@ class Target:
                     self._client,
                 )
                 sdk.set_current(self._client)
+            if self._watch is not None:
+                self._look()  # the parent may be about to
         except Exception:  # noqa: BLE001 - then the inherited client sends nothing here
             fault("making a client for the forked child")
         self._receipt.forget()
         self._identity = Identity(parent=self._identity.id)
         self._receipt = ReceiptFile(self._volume.receipts, self._identity)
+        self._silent_until = time.monotonic() + _FORK_SECONDS
         inherited, self._watch = self._watch, None
         if inherited is not None:
             inherited.close()
@@ -255,7 +269,7 @@ class Target:
             watch=self._watch.kind if self._watch else "none",
             tally=tally.as_dict(),
             origins=self._effective.origins if self._effective else {},
-            sdk=sentry_sdk.VERSION,
+            sdk=sdk.described(),
             library=__version__,
         )
 
@@ -276,6 +290,7 @@ class Target:
             "phase": receipt.phase,
             "since": receipt.since,
             "error": receipt.error,
+            "sdk": receipt.sdk,
             "tally": dict(receipt.tally),
             "values": values,
             "origins": dict(receipt.origins),

@@ -124,6 +124,26 @@ def test_a_target_whose_lock_is_free_is_dead(receipts: Path, app: Any) -> None:
     assert list(receipts.iterdir()) == []
 
 
+def test_a_newcomer_removes_what_the_dead_left(
+    receipts: Path, app: Any, directory: Path
+) -> None:
+    """Of its own user, so that the directory does not grow without an agent."""
+    app.kill()
+    app.wait()
+    dead = set(os.listdir(receipts))
+    environ = {"PATH": os.environ["PATH"], "RESENTRY_DIR": str(directory)}
+    with subprocess.Popen(
+        [sys.executable, "-c", _APP],
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as newcomer:
+        eventually(
+            lambda: len(found := set(os.listdir(receipts))) == 2 and not found & dead
+        )
+        newcomer.kill()
+
+
 def test_no_receipt_at_all_is_waiting(published: Snapshot) -> None:
     """Silence is never taken for a confirmation, however late it is."""
     for late in (False, True):
@@ -204,6 +224,7 @@ def test_the_signal_is_sent_to_nobody_else(
         ("SourceMissing", 66),
         ("SourceDown", 69),
         ("AgentError", 70),
+        ("CandidateWaits", 73),
         ("PublishError", 74),
         ("VolumeBusy", 75),
         ("SourceDenied", 77),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.errors import PublishError
 from agent.publish.volume import KEEP_SECONDS, Volume
 from resentry.contract import DEFAULT_DIR, Snapshot, revision_of
 
@@ -164,3 +165,18 @@ def test_the_sequence_grows_by_one_with_every_snapshot(
     volume.open()
     numbers.append(volume.publish(snapshot).sequence)
     assert numbers == [2, 3]
+
+
+def test_what_is_not_the_agent_s_is_never_replaced(
+    volume: Volume, directory: Path, snapshot: Snapshot
+) -> None:
+    """Publishing fails, and works again once it is gone."""
+    before = volume.current()
+    (directory / "sentry.env").unlink()
+    (directory / "sentry.env").write_text("mine")
+    with pytest.raises(PublishError, match="is not the agent's"):
+        volume.publish(snapshot)
+    assert (directory / "sentry.env").read_text() == "mine"
+    assert before == volume.current()
+    (directory / "sentry.env").unlink()
+    assert volume.publish(snapshot) == volume.current()

@@ -16,7 +16,7 @@ from lab.system import EXAMPLE
 from lab.valkey import Valkey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from lab.process import Process
     from lab.sink import Sink
@@ -128,8 +128,13 @@ def test_an_api_loses_nothing(
     """Every answered request's event arrives once, in the project of its time."""
     _, work = start_api(model, case)
     rotate_under(model, case, work)
-    record_property("process model", str(account_for(model, case, work)))
+    account = account_for(model, case, work)
+    record_property("process model", str(account))
     assert work.failed == []
+    eventually(
+        lambda: model.sink.count("transaction") == account.sent,
+        what="a transaction for each request",
+    )
 
 
 @pytest.mark.parametrize("case", WORKERS, ids=lambda case: case.name)

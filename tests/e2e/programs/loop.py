@@ -22,13 +22,13 @@ async def work(name: int, ids: TextIO, stopped: asyncio.Event) -> None:
         await asyncio.sleep(PAUSE)
 
 
-async def main() -> None:
+async def main(ids: TextIO) -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     resentry.init(role="api")
-    with open(sys.argv[1], "a", buffering=1) as ids:
-        await asyncio.gather(*(work(name, ids, stopped) for name in range(3)))
+    await asyncio.gather(*(work(name, ids, stopped) for name in range(3)))
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with open(sys.argv[1], "a", buffering=1) as file:
+        asyncio.run(main(file))

@@ -22,8 +22,7 @@ def main() -> None:
                 celery.send_task("app.worker.grade", [number])
                 for number in range(AT_ONCE)
             ]
-            for task in tasks:
-                ids.write(f"{task.get(timeout=60)}\n")
+            ids.writelines(f"{task.get(timeout=60)}\n" for task in tasks)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,16 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.confirm.receipts import Receipts
+from agent.domain.candidate import Candidate
+from agent.pipeline import Pipeline
+from agent.publish.volume import Volume
 from agent.settings import Settings, load
 from resentry.contract import Receipt
 
@@ -87,5 +91,50 @@ def receipt() -> Callable[..., Receipt]:
             **values,
         }
         return Receipt(**given)
+
+    return make
+
+
+class Shelf:
+    """A source that holds what a test puts there, or raises what it is told to."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.error: Exception | None = None
+
+    def read(self) -> Candidate:
+        if self.error is not None:
+            raise self.error
+        return Candidate(dict(self.values))
+
+    def abort(self) -> None:
+        """Nothing waits here."""
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    return Shelf()
+
+
+@pytest.fixture
+def volume(settings: Callable[..., Settings]) -> Iterator[Volume]:
+    """The volume of `settings`, open."""
+    made = settings()
+    opened = Volume(made.dir, made.receipts_dir)
+    opened.open()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def pipeline(
+    settings: Callable[..., Settings], volume: Volume, shelf: Shelf
+) -> Callable[..., Pipeline]:
+    """Make a pipeline on that volume; a second one is the agent after a restart."""
+
+    def make(**values: Any) -> Pipeline:
+        made = settings(**values)
+        receipts = Receipts(made.receipts_dir)
+        return Pipeline(made, shelf, volume, None, receipts)
 
     return make

@@ -96,6 +96,39 @@ def test_the_sentence_counts_every_state(receipt: Make) -> None:
     assert assess(targets[:1], CURRENT, late=True).sentence == "1 target: 1 drained"
 
 
+@pytest.mark.parametrize(
+    ("minimum", "late", "expected", "missing"),
+    [
+        ({}, False, "drained", {}),
+        ({"api": 2}, False, "drained", {}),
+        ({"api": 3}, False, "waiting", {"api": 1}),
+        ({"api": 3}, True, "overdue", {"api": 1}),
+        ({"api": 2, "celery": 2}, False, "waiting", {"celery": 2}),
+    ],
+)
+def test_a_minimum_counts_workers_and_not_mains(
+    receipt: Make,
+    minimum: dict[str, int],
+    expected: str,
+    missing: dict[str, int],
+    *,
+    late: bool,
+) -> None:
+    """A role with too few of them keeps all from being confirmed, and is named."""
+    targets = [Target(receipt(**RUNS), 0), Target(receipt(**RUNS), 0)]
+    targets.append(Target(receipt(**RUNS, role="celery"), 0, main=True))
+    rollout = assess(targets, CURRENT, late=late, minimum=minimum)
+    assert (rollout.state, rollout.missing) == (expected, missing)
+    lacking = [f", {number} {role} missing" for role, number in missing.items()]
+    assert rollout.sentence == "3 targets: 3 drained" + "".join(lacking)
+
+
+def test_a_minimum_does_not_hide_that_nobody_is_there() -> None:
+    """Zero receipts is waiting, with and without it; late, it is overdue."""
+    assert assess([], CURRENT, late=False, minimum={"api": 1}).state == "waiting"
+    assert assess([], CURRENT, late=True, minimum={"api": 1}).state == "overdue"
+
+
 def test_a_published_pass_says_what() -> None:
     """Revision and sequence stand in the sentence and in the fields."""
     outcome = Outcome.published(CURRENT, ("a note",))

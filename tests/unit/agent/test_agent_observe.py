@@ -6,6 +6,8 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ from agent.observe.http import Page, serve
 from agent.observe.metrics import CONTENT_TYPE, Metrics
 from agent.observe.status import Status, document
 from lab.process import free_port
-from resentry.contract import Receipt, Snapshot
+from resentry.contract import Boost, Receipt, Snapshot
 
 KEY = "c0ffee00c0ffee00c0ffee00c0ffee00"
 DSN = f"https://{KEY}@sentry.example.org/42"
@@ -160,6 +162,17 @@ def test_the_document_shows_no_key(receipt: Callable[..., Receipt]) -> None:
         "published",
     )
     assert shown["rollout"]["targets"][0]["main"] is True
+
+
+def test_the_document_shows_boosts_with_what_is_left() -> None:
+    """The running ones, each with its seconds."""
+    ends = datetime.now(UTC) + timedelta(seconds=90)
+    boosts = (Boost("b1", 1.0, ends.isoformat()), Boost("b2", 1.0, "2026-01-01T00:00Z"))
+    current = replace(CURRENT, boosts=boosts)
+    shown = document(current, assess([], current, late=False), status().source())
+    (row,) = shown["current"]["boosts"]
+    assert row["id"] == "b1"
+    assert 80 < row["left_seconds"] <= 90
 
 
 def test_the_document_without_anything_is_whole() -> None:

@@ -266,3 +266,21 @@ def test_reading_a_thousand_times_leaks_no_descriptor(
     for _ in range(1000):
         Receipts(str(tmp_path)).read()
     assert before == len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("step", [-86400, 86400])
+def test_a_clock_that_is_set_changes_nothing(
+    tmp_path: Path,
+    hold: Hold,
+    write: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+) -> None:
+    """Locks say who lives, and they know no time."""
+    hold(ID, OTHER)
+    write()
+    write(OTHER)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + step)
+    assert ids(tmp_path, tidy=True) == [ID, OTHER]
+    assert len(list(tmp_path.iterdir())) == 4

@@ -37,11 +37,15 @@ def sink() -> Iterator[Sink]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Ran]:
-    """Run a script with exactly that environment, every warning an error."""
+    """Run a script with exactly that environment, every warning an error.
 
-    def run(script: str, **environ: str) -> Ran:
+    What is `first` runs before the library is imported.
+    """
+
+    def run(script: str, first: str = "", **environ: str) -> Ran:
+        text = textwrap.dedent(first) + _PREAMBLE + textwrap.dedent(script)
         ran = subprocess.run(
-            [sys.executable, "-W", "error", "-c", _PREAMBLE + textwrap.dedent(script)],
+            [sys.executable, "-W", "error", "-c", text],
             env={
                 "PATH": os.environ["PATH"],
                 "PYTHONPATH": str(Path(__file__).parent),

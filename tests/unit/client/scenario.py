@@ -1,21 +1,27 @@
-"""What the scripts of these tests share: each runs in a process of its own."""
+"""What the scripts of these tests share: each runs in a process of its own.
 
+Nothing here is of the agent: these tests also run where it cannot.
+"""
+
+import itertools
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import resentry
-from agent.publish.volume import Volume
 from lab.process import eventually
-from resentry.contract import Rule, Snapshot, revision_of
+from resentry.contract import Rule, Snapshot, encode_snapshot, revision_of
 
 QUICK: dict[str, Any] = {
     "default_integrations": False,
     "auto_enabling_integrations": False,
 }
 """Without them, `init` would import every framework that is installed."""
+
+_sequences = itertools.count(1)
 
 
 def publish(
@@ -24,12 +30,18 @@ def publish(
     rules: tuple[Rule, ...] = (),
 ) -> Snapshot:
     """Publish as the agent does, but unvalidated."""
-    directory = os.environ["RESENTRY_DIR"]
-    receipts = f"{directory}/receipts"
-    Path(receipts).mkdir(parents=True, exist_ok=True)
-    snapshot = Snapshot(settings, roles or {}, rules)
-    named = Snapshot(settings, roles or {}, rules, revision=revision_of(snapshot))
-    return Volume(directory, receipts).publish(named)
+    directory = Path(os.environ["RESENTRY_DIR"])
+    (directory / "receipts").mkdir(parents=True, exist_ok=True)
+    snapshot = Snapshot(settings, roles or {}, rules, sequence=next(_sequences))
+    snapshot = replace(snapshot, revision=revision_of(snapshot), published_at="now")
+    content = directory / f"..{snapshot.sequence}"
+    content.mkdir()
+    (content / "settings.json").write_bytes(encode_snapshot(snapshot))
+    (directory / "..next").symlink_to(content.name)
+    (directory / "..next").rename(directory / "..data")
+    if snapshot.sequence == 1:
+        (directory / "settings.json").symlink_to("..data/settings.json")
+    return snapshot
 
 
 def take_up(settings: Mapping[str, Any], **content: Any) -> Snapshot:

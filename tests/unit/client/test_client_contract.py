@@ -57,7 +57,8 @@ def test_a_snapshot_comes_back_as_it_was(snapshot: Snapshot) -> None:
 
 
 @pytest.mark.parametrize(
-    "receipt", [RECEIPT, Receipt(id="a" * 16, role="other", pid=1, pidns=0, start_time=0)]
+    "receipt",
+    [RECEIPT, Receipt(id="a" * 16, role="other", pid=1, pidns=0, start_time=0)],
 )
 def test_a_receipt_comes_back_as_it_was(receipt: Receipt) -> None:
     """Decoding undoes encoding, with every field and with few."""

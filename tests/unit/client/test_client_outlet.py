@@ -1,10 +1,12 @@
 """One outlet on its own, against a receiver that refuses: what it keeps, what it counts."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
 import sentry_sdk
 
+from lab.process import eventually
 from lab.sink import Sink
 from resentry import outlet
 from resentry.harmless import tally
@@ -92,24 +94,37 @@ def test_one_envelope_that_is_larger_than_all_that_may_be_parked_is_dropped(
     assert (tally.parked, tally.dropped, tally.rerouted) == (3, 2, 1)
 
 
-@pytest.mark.parametrize("young", [[], ["young"]])
-def test_parked_envelopes_are_limited_by_their_age(
-    client: sentry_sdk.Client,
-    current: sentry_sdk.Client,
-    sink: Sink,
-    monkeypatch: pytest.MonkeyPatch,
-    young: list[str],
-) -> None:
-    """What is too old is dropped when the next is parked, or at the swap."""
-    monkeypatch.setattr(outlet, "PARKED_SECONDS", -1)
+@pytest.fixture
+def expired(client: sentry_sdk.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An envelope has been parked too long (the limit is lowered: 15 minutes)."""
+    monkeypatch.setattr(outlet, "PARKED_SECONDS", 0.1)
     capture(client, "old")
+    then = time.monotonic() + 0.1
+    eventually(lambda: time.monotonic() > then)
     monkeypatch.setattr(outlet, "PARKED_SECONDS", 60)
-    capture(client, *young)
 
+
+@pytest.mark.usefixtures("expired")
+def test_what_was_parked_too_long_is_dropped_when_more_is_parked(
+    client: sentry_sdk.Client,
+) -> None:
+    """It does not occupy memory for longer."""
+    capture(client, "young")
+
+    assert isinstance(client.transport, Outlet)
+    assert len(client.transport._parked) == 1
+    assert (tally.parked, tally.dropped) == (2, 1)
+
+
+@pytest.mark.usefixtures("expired")
+def test_what_was_parked_too_long_is_dropped_at_the_swap(
+    client: sentry_sdk.Client, current: sentry_sdk.Client, sink: Sink
+) -> None:
+    """An event of long ago would surprise the new project."""
     retire(client, current)
 
-    assert young == messages(sink)
-    assert tally.dropped == 1
+    assert messages(sink) == []
+    assert (tally.rerouted, tally.dropped) == (0, 1)
 
 
 def test_losses_of_the_application_count_while_a_dsn_refuses(
@@ -141,3 +156,22 @@ def test_a_client_report_is_neither_parked_nor_sent_to_another_project(
 
     assert sink.count("client_report") == 0
     assert (tally.parked, tally.rerouted, tally.dropped) == (0, 0, 0)
+
+
+def test_a_client_report_that_a_hung_dsn_holds_goes_nowhere(
+    client: sentry_sdk.Client, current: sentry_sdk.Client, sink: Sink
+) -> None:
+    """Not to the new project either, and it is no event that is dropped."""
+    sink.answer(1, "hang")
+    assert isinstance(client.transport, Outlet)
+    client.capture_event({"message": "in flight"})
+    eventually(lambda: sink.connections)
+    client.transport.record_lost_event("before_send", data_category="error")
+
+    retire(client, current)
+    client.transport.give_up()
+    current.flush(5)
+
+    assert sink.count("client_report") == 0
+    assert (tally.rerouted, tally.dropped) == (0, 0)
+    sink.drop_connections()

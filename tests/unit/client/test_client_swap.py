@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sentry_sdk.consts import DEFAULT_OPTIONS
 
 from lab.sink import Sink
 
@@ -80,6 +81,32 @@ def test_an_old_client_of_another_environment_sends_to_the_old_project(
     assert messages(sink, 1) == ["0", "late"]
     assert messages(sink, 2) == ["0"]
     assert ran.said["tally"]["rerouted"] == 0
+
+
+def test_what_an_old_client_logs_later_is_held_by_the_current_one(
+    go: Run, sink: Sink
+) -> None:
+    """Logs, metrics and sessions find a part that still sends them."""
+    go(
+        """
+        QUICK["enable_logs"] = True
+        old = start(SENTRY_DSN=A)
+        take_up({"SENTRY_DSN": B})
+        with sentry_sdk.new_scope() as scope:
+            scope.client = old
+            sentry_sdk.logger.info("late")
+            sentry_sdk.metrics.count("late", 1)
+            scope.start_session()
+            scope.end_session()
+        sentry_sdk.flush(5)
+        say()
+        """
+    )
+    kinds = ["log", "session"]
+    if "enable_metrics" in DEFAULT_OPTIONS:  # not in the oldest sentry-sdk
+        kinds.append("trace_metric")
+    for kind in kinds:
+        assert (sink.count(kind, 1), sink.count(kind, 2)) == (0, 1), kind
 
 
 def test_what_is_rerouted_never_reaches_another_environment(

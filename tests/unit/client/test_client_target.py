@@ -115,6 +115,31 @@ def test_the_sending_thread_imports_nothing(run: Run, sink: Sink) -> None:
     assert messages(sink, 1) == ["first"]
 
 
+def test_a_forked_child_keeps_the_application_s_own_client(
+    run: Run, sink: Sink, environ: dict[str, str]
+) -> None:
+    """Where the application has called `sentry_sdk.init` itself, a fork changes nothing."""
+    run(
+        """
+        import warnings
+        warnings.simplefilter("default")
+        publish({"SENTRY_DSN": os.environ["A"]})
+        resentry.init(**QUICK)
+        sentry_sdk.init(dsn=os.environ["B"], **QUICK)
+        child = os.fork()
+        if child == 0:
+            sentry_sdk.capture_message("child")
+            sentry_sdk.flush(5)
+            os._exit(0)
+        os.waitpid(child, 0)
+        say()
+        """,
+        **environ,
+    )
+    assert messages(sink, 1) == []
+    assert messages(sink, 2) == ["child"]
+
+
 def test_a_forked_child_is_a_target_of_its_own(
     run: Run, environ: dict[str, str]
 ) -> None:

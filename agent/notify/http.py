@@ -1,0 +1,153 @@
+"""A POST to each receiver, repeated until one succeeds. Nobody waits for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from agent.domain.backoff import backoff_seconds
+from agent.domain.receiver import Delivery, is_expected, shown
+from agent.web import post
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from resentry.contract import Snapshot
+
+CAP_SECONDS = 60.0
+
+
+class Receivers:
+    """Tells every URL of the newest snapshot; each has a thread of its own.
+
+    `send` posts to a URL with headers and returns the status; it may take its time.
+    `changed` is called from those threads when a report has changed.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        send: Callable[[str, Mapping[str, str]], int],
+        expected: str = "2xx",
+        pause: Callable[[int, float], float] = backoff_seconds,
+    ) -> None:
+        self.changed: Callable[[], None] = lambda: None
+        self._receivers = [
+            _Receiver(url, name, send, expected, pause, self._tell)
+            for url, name in zip(urls, shown(urls), strict=True)
+        ]
+
+    def notify(self, snapshot: Snapshot) -> None:
+        """Have each receiver told of this snapshot, and of no older one any more."""
+        for receiver in self._receivers:
+            receiver.notify(snapshot)
+
+    def report(self) -> tuple[Delivery, ...]:
+        """Return how far each receiver has got."""
+        return tuple(receiver.delivery for receiver in self._receivers)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until each receiver has been tried once, for a process that ends soon."""
+        deadline = time.monotonic() + seconds
+        for receiver in self._receivers:
+            receiver.wait(deadline - time.monotonic())
+
+    def _tell(self) -> None:
+        self.changed()
+
+
+class _Receiver:
+    """One URL: a slot in which a newer snapshot replaces an older, and a thread."""
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        send: Callable[[str, Mapping[str, str]], int],
+        expected: str,
+        pause: Callable[[int, float], float],
+        changed: Callable[[], None],
+    ) -> None:
+        self._url = url
+        self._send = send
+        self._expected = expected
+        self._pause = pause
+        self._changed = changed
+        self._turn = threading.Condition()
+        self._newest: tuple[str, int] | None = None
+        self._tried: tuple[str, int] | None = None
+        self._thread: threading.Thread | None = None
+        self.delivery = Delivery(name)
+
+    def notify(self, snapshot: Snapshot) -> None:
+        with self._turn:
+            self._newest = snapshot.revision, snapshot.sequence
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._work, name="notify", daemon=True
+                )
+                self._thread.start()
+            self._turn.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        with self._turn:
+            self._turn.wait_for(lambda: self._tried == self._newest, max(0.0, seconds))
+
+    def _work(self) -> None:
+        while True:
+            with self._turn:
+                self._turn.wait_for(
+                    lambda: (
+                        self._newest != (self.delivery.revision, self.delivery.sequence)
+                    )
+                )
+                newest = self._newest
+            if newest is None:
+                continue
+            error = self._try(*newest)
+            with self._turn:
+                self.delivery = self._after(newest, error)
+                self._tried = newest
+                self._turn.notify_all()
+            self._changed()
+            if error is not None:
+                self._await_newer(newest)
+
+    def _await_newer(self, failed: tuple[str, int]) -> None:
+        """Pause before the next try; something newer is tried at once."""
+        seconds = self._pause(self.delivery.failures, CAP_SECONDS)
+        with self._turn:
+            self._turn.wait_for(lambda: self._newest != failed, seconds)
+
+    def _try(self, revision: str, sequence: int) -> str | None:
+        """Tell the receiver once; return what went wrong."""
+        headers = {"Resentry-Revision": revision, "Resentry-Sequence": str(sequence)}
+        try:
+            status = self._send(self._url, headers)
+        except OSError as error:
+            return str(error)
+        except Exception as error:  # noqa: BLE001 - the thread outlives our mistakes
+            return f"an unexpected {type(error).__name__}"
+        good = is_expected(status, self._expected)
+        return None if good else f"answered {status}, not {self._expected}"
+
+    def _after(self, newest: tuple[str, int], error: str | None) -> Delivery:
+        before = self.delivery
+        if error is None:
+            return Delivery(before.receiver, *newest, since=time.time())
+        since = before.since if before.failures else time.time()
+        return replace(before, failures=before.failures + 1, error=error, since=since)
+
+
+def sender(
+    headers: Mapping[str, str], user_agent: str, seconds: float
+) -> Callable[[str, Mapping[str, str]], int]:
+    """Return the real `send`: a POST without a body, with an operator's headers."""
+
+    def send(url: str, own: Mapping[str, str]) -> int:
+        sent = {"User-Agent": user_agent, **headers, **own}
+        return post(url, sent, b"", seconds)[0]
+
+    return send

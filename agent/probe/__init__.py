@@ -1,0 +1,1 @@
+"""Whether a new DSN's server takes its key, asked before the DSN is published."""

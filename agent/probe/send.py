@@ -1,0 +1,46 @@
+"""One probe: a client report without entries. No event, no issue, no quota."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from agent.domain.probe import Answer, answer_of
+from agent.web import post
+from resentry.values import split_dsn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def sender(user_agent: str) -> Callable[[str, float], Answer]:
+    """Return the real `send`: one envelope to the DSN's own address."""
+
+    def send(dsn: str, seconds: float) -> Answer:
+        parts, key = urlsplit(dsn), split_dsn(dsn).key
+        prefix, _, project = parts.path.rpartition("/")
+        place = parts.netloc.rpartition("@")[2]
+        headers = {
+            "User-Agent": user_agent,
+            "Content-Type": "application/x-sentry-envelope",
+            "X-Sentry-Auth": f"Sentry sentry_version=7, sentry_client={user_agent}, "
+            f"sentry_key={key}",
+        }
+        url = f"{parts.scheme}://{place}{prefix}/api/{project}/envelope/"
+        try:
+            return answer_of(*post(url, headers, _envelope(), seconds))
+        except OSError:
+            return "none"
+
+    return send
+
+
+def _envelope() -> bytes:
+    # No DSN in the header: a server would take it instead of the one in the request.
+    sent_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    report = json.dumps({"timestamp": sent_at, "discarded_events": []})
+    item = {"type": "client_report", "length": len(report)}
+    lines = (json.dumps({"sent_at": sent_at}), json.dumps(item), report)
+    return "\n".join((*lines, "")).encode()

@@ -1,0 +1,62 @@
+"""One bounded POST. The caller gets the status, and only the beginning of the body."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BODY_BYTES = 2048
+
+
+def post(
+    url: str, headers: Mapping[str, str], body: bytes, seconds: float
+) -> tuple[int, bytes]:
+    """POST on a new connection; certificates are checked, redirects not followed.
+
+    Whatever goes wrong, a late answer too, is an `OSError` that quotes nothing.
+    """
+    began = time.monotonic()
+    parts = urlsplit(url)
+    is_https = parts.scheme == "https"
+    kind = http.client.HTTPSConnection if is_https else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=seconds)
+    deadline: threading.Timer | None = None
+    try:
+        connection.connect()
+        # The time-out bounds each read: an answer may come a byte at a time.
+        left = max(0.0, began + seconds - time.monotonic())
+        deadline = threading.Timer(left, _cut, [connection.sock])
+        deadline.daemon = True
+        deadline.start()
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection.request("POST", target, body, {**headers, "Connection": "close"})
+        answer = connection.getresponse()
+        return answer.status, answer.read(BODY_BYTES)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        if time.monotonic() - began >= seconds:
+            raise TimeoutError(f"no answer within {seconds:g} s") from None
+        raise OSError(_reason(error)) from None
+    finally:
+        if deadline is not None:
+            deadline.cancel()
+        connection.close()
+
+
+def _cut(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def _reason(error: Exception) -> str:
+    """What the system says; other errors may quote what was sent or received."""
+    if isinstance(error, http.client.HTTPException) or not isinstance(error, OSError):
+        return f"no HTTP answer ({type(error).__name__})"
+    return error.strerror or str(error)

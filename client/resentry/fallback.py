@@ -1,0 +1,63 @@
+"""Where sentry-sdk is not one that we know: swaps that use its public names alone.
+
+Captures on an old client are still sent, to the old DSN. What that refuses, or never
+takes, is lost, as it is without us.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import sentry_sdk
+from sentry_sdk.consts import DEFAULT_OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+log = logging.getLogger("resentry")
+
+
+class _Kept(sentry_sdk.Client):
+    """A client whose `close` leaves the transport in place, so that a late capture goes."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "transport" or value is not None or name not in self.__dict__:
+            super().__setattr__(name, value)
+
+
+def new_client(arguments: Mapping[str, Any], *, pii: bool) -> sentry_sdk.Client:
+    """Build a client with the SDK's own transport; what is no option here is left."""
+    given = {name: arguments[name] for name in arguments if name in DEFAULT_OPTIONS}
+    if arguments.keys() - given.keys():
+        log.warning(
+            "resentry: options that this sentry-sdk does not know: %s",
+            ", ".join(sorted(arguments.keys() - given.keys())),
+        )
+    del given["transport"]
+    if not given.get("profiles_sample_rate"):  # its presence is warned of
+        given.pop("profiles_sample_rate", None)
+    if pii:
+        given["send_default_pii"] = True
+    return _Kept(**given)
+
+
+class Retirement:
+    """An old client on its way out: closed, once nobody can be about to use it."""
+
+    def __init__(self, old: sentry_sdk.Client, grace: float, drain: float) -> None:
+        self._old = old
+        self._at = time.monotonic() + grace
+        self._drain = drain
+
+    def step(self) -> bool:
+        """Say whether the old client is done; waits while it sends."""
+        if time.monotonic() < self._at:
+            return False
+        self.finish()
+        return True
+
+    def finish(self) -> None:
+        """Send what it holds, and end its threads."""
+        self._old.close(timeout=self._drain)

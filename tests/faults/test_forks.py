@@ -1,0 +1,93 @@
+"""A process forks while it captures and swaps: children and parent both go on."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lab.models import Model
+from lab.process import eventually
+from lab.sink import Sink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PROGRAMS = Path(__file__).parent / "programs"
+PROJECTS = (1, 2, 3)
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    with Sink() as sink:
+        yield sink
+
+
+@pytest.fixture
+def forks(sink: Sink) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Run the program; return what it said once all of its events have arrived."""
+    with Model(sink) as model:
+
+        def run(*options: str) -> dict[str, Any]:
+            dsns = [sink.dsn(project) for project in PROJECTS]
+            process = model.spawn(
+                *(sys.executable, "-W", "ignore", "forks.py", *dsns, *options),
+                cwd=PROGRAMS,
+            )
+            eventually(lambda: not process.alive, 110, "the end of the forks")
+            lines = process.log_text().splitlines()
+            said: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+            assert process.returncode == 0, "\n".join(lines[-30:])
+            return said
+
+        yield run
+
+
+def check(sink: Sink, said: dict[str, Any], forks: int) -> None:
+    """No child hung or failed, all that was captured arrived once, in its place."""
+    children = said["children"]
+    assert (said["stuck"], said["failed"], len(children)) == (0, 0, forks)
+    assert all(child["flushed"] for child in children)
+
+    captured = [*said["ids"], *(child["id"] for child in children if child["id"])]
+    eventually(lambda: set(captured) <= set(sink.event_ids()), what="every event")
+    assert len(captured) == len(sink.event_ids())
+    assert sink.duplicates() == 0
+    assert [
+        event
+        for event in sink.events()
+        if (event.environment, event.release)
+        != (f"env-{event.project}", f"release-{event.project}")
+    ] == []
+
+    assert [child for child in children if child["late"]] == []
+    assert [child for child in children if child["inherited"]] == []
+
+
+@pytest.mark.timeout(150)
+def test_a_thousand_forks(sink: Sink, forks: Callable[..., dict[str, Any]]) -> None:
+    """No deadlock, nothing sent twice, no inherited socket, the newest snapshot."""
+    said = forks("--forks", "1000")
+
+    check(sink, said, 1000)
+    assert said["swaps"] > 50
+
+
+def test_multiprocessing_forks(
+    sink: Sink, forks: Callable[..., dict[str, Any]]
+) -> None:
+    """`multiprocessing` with its fork start method is a fork like any other."""
+    check(sink, forks("--forks", "100", "--multiprocessing"), 100)
+
+
+def test_a_fork_in_the_middle_of_a_swap(
+    sink: Sink, forks: Callable[..., dict[str, Any]]
+) -> None:
+    """It waits until the client is built: no child is born with half of one."""
+    said = forks("--forks", "100", "--slow", "0.02")
+
+    check(sink, said, 100)
+    assert [child for child in said["children"] if child["half_built"]] == []

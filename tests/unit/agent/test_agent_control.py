@@ -1,0 +1,302 @@
+"""The control socket: who may ask, and what a bad request does to it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent import control
+from agent.control import REQUEST_BYTES, call, serve
+from agent.errors import AgentAway, AgentError, SettingsError, WishRefused
+from lab.process import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return f"{tmp_path}/agent/control.sock"
+
+
+@pytest.fixture
+def served(path: str) -> str:
+    """A socket whose daemon answers what it was asked."""
+
+    def handle(request: dict[str, Any]) -> dict[str, Any]:
+        if request.get("command") == "refuse":
+            raise WishRefused("no", "because")
+        if request.get("command") == "break":
+            raise RuntimeError("a mistake of ours")
+        return {"asked": request["command"]}
+
+    serve(path, handle)
+    return path
+
+
+@pytest.fixture
+def raw(served: str) -> Iterator[socket.socket]:
+    """A connection on which anything can be sent."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect(served)
+        yield connection
+
+
+def answer(connection: socket.socket) -> dict[str, Any]:
+    with connection.makefile("rb") as file:
+        found: dict[str, Any] = json.loads(file.readline())
+    return found
+
+
+def works(path: str) -> bool:
+    return call(path, {"command": "x"}, 10) == {"asked": "x"}
+
+
+def test_a_request_is_answered(served: str) -> None:
+    """One JSON object there, one back."""
+    assert call(served, {"command": "refresh"}, 10) == {"asked": "refresh"}
+
+
+def test_directory_and_socket_are_the_agent_s_alone(served: str) -> None:
+    """0700 and 0600, whatever the umask."""
+    assert stat.S_IMODE(os.stat(os.path.dirname(served)).st_mode) == 0o700
+    assert stat.S_IMODE(os.stat(served).st_mode) == 0o600
+
+
+@pytest.mark.parametrize("mode", [0o701, 0o710, 0o750, 0o777])
+def test_a_directory_that_is_open_to_others_is_refused(path: str, mode: int) -> None:
+    """The agent does not start with it, and makes no socket there."""
+    folder = os.path.dirname(path)
+    os.mkdir(folder)
+    os.chmod(folder, mode)
+    with pytest.raises(SettingsError, match="is open to others"):
+        serve(path, dict)
+    assert os.listdir(folder) == []
+
+
+@as_root
+def test_a_directory_of_another_user_is_refused(path: str) -> None:
+    """Its owner could put a socket of his own in the place."""
+    folder = os.path.dirname(path)
+    os.mkdir(folder, 0o700)
+    os.chown(folder, 65534, -1)
+    with pytest.raises(SettingsError, match="is open to others"):
+        serve(path, dict)
+
+
+_AS_NOBODY = """
+import os, sys
+from agent.control import call
+from agent.errors import AgentError
+folder = os.open(os.path.dirname(sys.argv[1]), os.O_RDONLY)
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+try:
+    os.fchdir(folder)  # the folders above are closed to this user anyway
+    call("control.sock", {"command": "refresh"}, 10)
+except OSError as error:
+    print("cannot go there:", error.strerror)
+except AgentError as error:
+    print(error.exit_code, error.what)
+"""
+
+
+def ask_as_nobody(path: str) -> str:
+    ran = subprocess.run(
+        [sys.executable, "-c", _AS_NOBODY, path],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return ran.stdout.strip()
+
+
+@as_root
+def test_another_user_cannot_even_connect(served: str) -> None:
+    """Neither through the directory nor, if that were open, to the socket."""
+    assert ask_as_nobody(served) == "cannot go there: Permission denied"
+    os.chmod(os.path.dirname(served), 0o755)
+    said = ask_as_nobody(served)
+    assert said.startswith("76 no agent answers")
+    assert "Permission denied" in said
+
+
+@as_root
+def test_the_kernel_says_who_asks(served: str) -> None:
+    """Where modes were opened by mistake another user still is answered no."""
+    os.chmod(os.path.dirname(served), 0o755)
+    os.chmod(served, 0o666)
+    assert ask_as_nobody(served) == "77 user 65534 may not steer this agent"
+    assert works(served)
+
+
+_AS_NOBODY_AGENT = """
+import os, sys
+from agent.control import serve
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+serve(sys.argv[1], lambda request: {"asked": request["command"]})
+print("serves", flush=True)
+sys.stdin.read()
+"""
+
+
+@as_root
+def test_root_may_steer_an_agent_of_another_user(tmp_path: Path, path: str) -> None:
+    """As with `kubectl exec` into the agent's container."""
+    for folder in (tmp_path, *tmp_path.parents):
+        if str(folder).startswith("/tmp/"):
+            folder.chmod(0o755)
+    os.chown(tmp_path, 65534, -1)
+    with subprocess.Popen(
+        [sys.executable, "-c", _AS_NOBODY_AGENT, path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"serves\n"
+        assert works(path)
+        process.kill()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\n",
+        b"{\n",
+        b"[]\n",
+        b"7\n",
+        b"{}\n",
+        b"\xff\xfe\n",
+        b'{"order": 1}\n',
+        b"[" * 30_000 + b"\n",
+    ],
+)
+def test_what_is_no_request_is_answered_so(
+    served: str, raw: socket.socket, body: bytes
+) -> None:
+    """And the next one is answered as ever."""
+    raw.sendall(body)
+    assert answer(raw)["exit_code"] == 70
+    assert works(served)
+
+
+def test_half_a_request_is_answered_when_its_end_does_not_come(
+    served: str, raw: socket.socket
+) -> None:
+    """The other side closed its half."""
+    raw.sendall(b'{"command": "ref')
+    raw.shutdown(socket.SHUT_WR)
+    assert "not a request" in answer(raw)["error"]
+    assert works(served)
+
+
+def test_a_silent_client_keeps_others_waiting_for_a_bounded_time(
+    served: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever connects and says nothing is answered after the deadline."""
+    monkeypatch.setattr(control, "REQUEST_SECONDS", 0.1)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.settimeout(10)
+        silent.connect(served)
+        assert "not a request" in answer(silent)["error"]
+    assert works(served)
+
+
+def test_a_huge_request_is_not_read_to_its_end(served: str, raw: socket.socket) -> None:
+    """No more than the limit is kept in memory."""
+    with pytest.raises((BrokenPipeError, ConnectionResetError)):
+        raw.sendall(b" " * 100 * REQUEST_BYTES)
+    assert works(served)
+
+
+def test_a_client_that_is_gone_does_no_harm(served: str, raw: socket.socket) -> None:
+    """Its answer has no reader."""
+    raw.sendall(b'{"command": "x"}\n')
+    raw.close()
+    assert works(served)
+
+
+def test_an_error_comes_back_as_it_was_raised(served: str) -> None:
+    """With its hint and exit code; one that nobody thought of is 70."""
+    with pytest.raises(AgentError, match="no") as caught:
+        call(served, {"command": "refuse"}, 10)
+    assert (caught.value.exit_code, caught.value.hint) == (1, "because")
+    with pytest.raises(AgentError, match="see the agent's log") as caught:
+        call(served, {"command": "break"}, 10)
+    assert caught.value.exit_code == 70
+    assert works(served)
+
+
+def test_the_socket_of_a_killed_agent_is_replaced(path: str) -> None:
+    """Its file is still there; nobody answers at it, then the new agent does."""
+    os.mkdir(os.path.dirname(path), 0o700)
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(path)
+    with pytest.raises(AgentAway, match="no agent answers"):
+        call(path, {"command": "x"}, 10)
+    serve(path, lambda request: {"asked": request["command"]})
+    assert works(path)
+
+
+def test_without_an_agent_the_caller_is_told(path: str) -> None:
+    """Exit code 76, with the path."""
+    with pytest.raises(AgentAway, match="no agent answers") as caught:
+        call(path, {"command": "x"}, 10)
+    assert caught.value.exit_code == 76
+    assert path in caught.value.what
+
+
+@pytest.mark.parametrize("kind", ["too long", "a directory", "no rights"])
+def test_a_path_that_cannot_be_listened_at_is_a_settings_error(
+    tmp_path: Path, path: str, kind: str
+) -> None:
+    """It names the setting."""
+    if kind == "too long":
+        path = f"{tmp_path}/{'x' * 100}/control.sock"
+    elif kind == "a directory":
+        os.makedirs(path, 0o700)
+        os.chmod(os.path.dirname(path), 0o700)
+    else:
+        path = "/proc/self/control/control.sock"
+    with pytest.raises(SettingsError, match="cannot listen at") as caught:
+        serve(path, dict)
+    assert "RESENTRY_CONTROL" in caught.value.hint
+
+
+def test_without_a_descriptor_left_it_goes_on_later(
+    served: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread outlives an `accept` that fails.
+
+    `accept` is replaced because this process needs its descriptors.
+    """
+    failed = threading.Event()
+    real = socket.socket.accept
+
+    def accept(server: socket.socket) -> Any:
+        if not failed.is_set():
+            failed.set()
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(server)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket.socket, "accept", accept)
+        assert works(served)  # the call that waited in the real one
+        eventually(failed.is_set)
+        assert works(served)

@@ -1,0 +1,457 @@
+"""Refresh, rollback and boost, carried out on a real volume; only Vault is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent.domain.wishes import name_of
+from agent.errors import SourceDown, WishRefused
+from agent.operator import Operator
+from resentry.contract import Receipt, encode_receipt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from agent.pipeline import Pipeline
+    from agent.publish.volume import Volume
+    from agent.settings import Settings
+
+KEY = "c0ffee00c0ffee00c0ffee00c0ffee00"
+
+
+def dsn(project: int) -> str:
+    return f"https://{KEY}@sentry.example.org/{project}"
+
+
+class Agent:
+    """A pipeline and an operator, without daemon and socket."""
+
+    def __init__(self, pipeline: Pipeline, settings: Settings, shelf: Any) -> None:
+        self.pipeline = pipeline
+        self.shelf = shelf
+        self.operator = Operator(settings, pipeline, pipeline.run)
+
+    def ask(self, command: str, **values: Any) -> dict[str, Any]:
+        return self.operator.handle({"command": command, **values})
+
+    def source(self, project: int, **more: Any) -> dict[str, Any]:
+        """Let the source hold that DSN, and run a pass."""
+        self.shelf.values = {"SENTRY_DSN": dsn(project), **more}
+        return self.ask("refresh")
+
+    @property
+    def project(self) -> int:
+        """The project of the published DSN."""
+        assert self.pipeline.current is not None
+        return int(self.pipeline.current.settings["SENTRY_DSN"].rpartition("/")[2])
+
+
+@pytest.fixture
+def agent(
+    pipeline: Callable[..., Pipeline],
+    settings: Callable[..., Settings],
+    shelf: Any,
+) -> Callable[..., Agent]:
+    """Make an agent; a second one is the same after a restart."""
+
+    def make(**values: Any) -> Agent:
+        return Agent(pipeline(**values), settings(**values), shelf)
+
+    return make
+
+
+# Refresh
+
+
+def test_refresh_answers_what_the_pass_did(agent: Callable[..., Agent]) -> None:
+    """Outcome, sentence and exit code are those of `once`."""
+    one = agent()
+    answer = one.source(1)
+    assert (answer["outcome"], answer["sequence"], answer["code"]) == (
+        "published",
+        1,
+        0,
+    )
+    assert one.ask("refresh")["outcome"] == "unchanged"
+    one.shelf.error = SourceDown("Vault is away")
+    answer = one.ask("refresh")
+    assert (answer["outcome"], answer["code"]) == ("failed", 69)
+    assert "Vault is away" in answer["sentence"]
+
+
+def test_nothing_is_written_when_nothing_has_changed(
+    agent: Callable[..., Agent], volume: Volume
+) -> None:
+    """A pass that finds the old values leaves every file and link as it was."""
+    one = agent()
+    one.source(1)
+
+    def look() -> dict[str, tuple[int, int, int]]:
+        found = {}
+        for folder, names, files in os.walk(volume.directory):
+            for name in (*names, *files):
+                at = os.lstat(f"{folder}/{name}")
+                found[f"{folder}/{name}"] = (at.st_ino, at.st_mtime_ns, at.st_ctime_ns)
+        return found
+
+    before = look()
+    assert one.ask("refresh")["outcome"] == "unchanged"
+    assert before == look()
+
+
+# Rollback
+
+
+def test_a_rollback_goes_to_the_revision_before_and_holds_it(
+    agent: Callable[..., Agent],
+) -> None:
+    """It is a new sequence of the old revision, and passes do not undo it."""
+    one = agent()
+    first = one.source(1)["revision"]
+    one.source(2)
+    answer = one.ask("rollback")
+    assert (answer["revision"], answer["sequence"], one.project) == (first, 3, 1)
+    again = one.ask("refresh")
+    assert (again["outcome"], again["revision"]) == ("unchanged", first)
+    assert f"an operator's rollback holds revision {first}" in again["notes"]
+
+
+def test_a_rollback_holds_after_a_restart_and_without_the_source(
+    agent: Callable[..., Agent],
+) -> None:
+    """What was asked for stands on the volume."""
+    one = agent()
+    one.source(1)
+    one.source(2)
+    one.ask("rollback")
+    two = agent()
+    assert two.ask("refresh")["outcome"] == "unchanged"
+    two.shelf.error = SourceDown("Vault is away")
+    assert (two.ask("refresh")["outcome"], two.project) == ("failed", 1)
+
+
+def test_a_rollback_does_not_wait_for_the_source(agent: Callable[..., Agent]) -> None:
+    """Vault may be what is wrong."""
+    one = agent()
+    one.source(1)
+    one.source(2)
+    one.shelf.error = SourceDown("Vault is away")
+    one.ask("rollback")
+    assert one.project == 1
+
+
+@pytest.mark.parametrize(("now", "project"), [(2, 1), (3, 3), (1, 1)])
+def test_a_rollback_ends_when_the_source_drops_the_value(
+    agent: Callable[..., Agent], now: int, project: int
+) -> None:
+    """A new value, or the old one, ends it; anything else changes nothing."""
+    one = agent()
+    one.source(1)
+    one.source(2)
+    one.ask("rollback")
+    one.source(now, SENTRY_ENVIRONMENT="production")
+    assert project == one.project
+    assert (one.pipeline.wishes.held is None) == (now != 2)
+
+
+def test_once_ended_a_rollback_does_not_come_back(agent: Callable[..., Agent]) -> None:
+    """The value that was rolled back from may be published later."""
+    one = agent()
+    for project in (1, 2):
+        one.source(project)
+    one.ask("rollback")
+    one.source(3)
+    assert one.source(2)["outcome"] == "published"
+    assert one.project == 2
+
+
+def test_resume_publishes_what_the_source_holds(agent: Callable[..., Agent]) -> None:
+    """And without a rollback there is nothing to resume."""
+    one = agent()
+    one.source(1)
+    one.source(2)
+    one.ask("rollback")
+    assert one.ask("resume")["outcome"] == "published"
+    assert one.project == 2
+    with pytest.raises(WishRefused, match="no rollback is held"):
+        one.ask("resume")
+
+
+def test_a_second_rollback_goes_further_back(agent: Callable[..., Agent]) -> None:
+    """Not to and fro: what was rolled back from is not gone back to unless named."""
+    one = agent()
+    for project in (1, 2, 3):
+        one.source(project)
+    one.ask("rollback")
+    assert one.project == 2
+    one.ask("rollback")
+    assert one.project == 1
+    assert one.ask("refresh")["outcome"] == "unchanged"
+    with pytest.raises(WishRefused, match="no earlier revision"):
+        one.ask("rollback")
+    assert one.project == 1
+
+
+def test_a_named_revision_is_gone_back_to(agent: Callable[..., Agent]) -> None:
+    """Any of the last ten; then the one that is published is refused."""
+    one = agent()
+    first = one.source(1)["revision"]
+    for project in (2, 3):
+        one.source(project)
+    one.ask("rollback", revision=first)
+    assert one.project == 1
+    with pytest.raises(WishRefused, match="is published now"):
+        one.ask("rollback", revision=first)
+    with pytest.raises(WishRefused, match="not among the last ten"):
+        one.ask("rollback", revision="0" * 12)
+
+
+def test_without_anything_earlier_a_rollback_is_refused(
+    agent: Callable[..., Agent],
+) -> None:
+    """On an empty volume, and on one that knows one revision."""
+    one = agent()
+    with pytest.raises(WishRefused, match="nothing is published"):
+        one.ask("rollback")
+    one.source(1)
+    with pytest.raises(WishRefused, match="no earlier revision"):
+        one.ask("rollback")
+
+
+def test_a_rollback_sees_through_boosts(agent: Callable[..., Agent]) -> None:
+    """A boost makes revisions of the same settings: they are not `the one before`."""
+    one = agent()
+    one.source(1)
+    one.source(2)
+    one.ask("boost", traces=1.0, seconds=900)
+    answer = one.ask("rollback")
+    assert one.project == 1
+    assert len(answer["boosts"]) == 1
+    one.ask("end", id=answer["boosts"][0]["id"])
+    assert one.project == 1
+    assert one.operator.boosts() == []
+
+
+def test_a_key_that_vanished_comes_back_with_a_rollback(
+    agent: Callable[..., Agent],
+) -> None:
+    """Its absence is what was rolled back from."""
+    one = agent()
+    one.source(1, SENTRY_RELEASE="1")
+    one.source(1)
+    one.ask("rollback")
+    assert one.ask("refresh")["outcome"] == "unchanged"
+    assert one.pipeline.current is not None
+    assert one.pipeline.current.settings["SENTRY_RELEASE"] == "1"
+
+
+def test_what_the_policy_of_now_forbids_is_not_gone_back_to(
+    agent: Callable[..., Agent],
+) -> None:
+    """A host that has left the allow-list stays out."""
+    one = agent()
+    one.source(1)
+    one.source(2)
+    two = agent(allowed_dsns=("production=sentry.example.org/2",))
+    two.ask("refresh")
+    with pytest.raises(WishRefused, match="not an allowed host and project"):
+        two.ask("rollback")
+    assert two.project == 2
+
+
+_LIVING = """
+import fcntl, sys
+file = open(sys.argv[1], "w")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def living(receipts: Path, receipt: Receipt) -> Iterator[None]:
+    """A live target that gives this receipt."""
+    lock = receipts / f"{receipt.id}.lock"
+    with subprocess.Popen(
+        [sys.executable, "-c", _LIVING, lock],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"held\n"
+        (receipts / f"{receipt.id}.json").write_bytes(encode_receipt(receipt))
+        yield
+        process.kill()
+
+
+@pytest.mark.parametrize("boosted", [False, True])
+def test_what_a_target_refused_is_not_gone_back_to(
+    agent: Callable[..., Agent],
+    volume: Volume,
+    receipt: Callable[..., Receipt],
+    *,
+    boosted: bool,
+) -> None:
+    """Also when it was refused together with a boost, and after a restart."""
+    one = agent()
+    one.source(1)
+    refused = one.source(2)["revision"]
+    if boosted:
+        one.ask("boost", traces=1.0, seconds=900)
+    current = one.pipeline.current
+    assert current is not None
+    said = receipt(refused=(current.revision, current.sequence), error="why")
+    with living(Path(volume.directory, "receipts"), said):
+        assert one.pipeline.rollout().state == "refused"
+    one.source(3)
+
+    two = agent()
+    two.ask("refresh")
+    for request in ({}, {"revision": refused}):
+        with pytest.raises(WishRefused, match="a process could not apply"):
+            two.ask("rollback", **request)
+    assert two.project == 3
+    assert two.pipeline.wishes.rejected == (refused,)
+    assert name_of(current) == refused
+
+
+@pytest.mark.parametrize("step", [-86400, 86400])
+def test_a_clock_that_is_set_makes_nobody_overdue(
+    agent: Callable[..., Agent],
+    volume: Volume,
+    receipt: Callable[..., Receipt],
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+) -> None:
+    """The deadline of a rollout is counted in monotonic time."""
+    one = agent()
+    one.source(1)
+    at = time.time() + step
+    monkeypatch.setattr(time, "time", lambda: at)
+    with living(Path(volume.directory, "receipts"), receipt()):
+        assert one.pipeline.rollout().state == "waiting"
+        since = time.monotonic() + 31
+        monkeypatch.setattr(time, "monotonic", lambda: since)
+        assert one.pipeline.rollout().state == "overdue"
+
+
+# Boosts
+
+
+def test_a_boost_is_published_and_listed_with_what_is_left(
+    agent: Callable[..., Agent],
+) -> None:
+    """For a role and a match, until its end."""
+    one = agent()
+    one.source(1)
+    answer = one.ask(
+        "boost", traces=1.0, seconds=900, role="api", match="POST /checkout"
+    )
+    assert answer["outcome"] == "published"
+    (row,) = answer["boosts"]
+    assert (row["traces"], row["role"], row["match"]) == (1.0, "api", "POST /checkout")
+    assert 890 <= row["left_seconds"] <= 900
+    assert one.pipeline.current is not None
+    (boost,) = one.pipeline.current.boosts
+    assert (boost.id, boost.role) == (row["id"], "api")
+    assert 890 <= (one.pipeline.next_end() or 0) <= 900
+
+
+def test_a_boost_survives_a_restart(agent: Callable[..., Agent]) -> None:
+    """Its successor finds it, and publishes nothing anew."""
+    one = agent()
+    one.source(1)
+    one.ask("boost", traces=1.0, seconds=900)
+    two = agent()
+    assert two.ask("refresh")["outcome"] == "unchanged"
+    assert len(two.operator.boosts()) == 1
+
+
+def test_a_boost_that_has_ended_is_dropped_by_the_next_pass(
+    agent: Callable[..., Agent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ordinary new revision: the one before the boost, also without Vault."""
+    one = agent()
+    before = one.source(1)["revision"]
+    one.ask("boost", traces=1.0, seconds=60)
+    at = time.time() + 61
+    monkeypatch.setattr(time, "time", lambda: at)
+    assert one.operator.boosts() == []
+    assert one.pipeline.next_end() == 0
+    one.shelf.error = SourceDown("Vault is away")
+    answer = one.ask("refresh")
+    assert (answer["revision"], answer["sequence"]) == (before, 3)
+    assert one.pipeline.wishes.boosts == ()
+    assert one.pipeline.next_end() is None
+
+
+@pytest.mark.parametrize("past", [True, False])
+def test_a_boost_of_the_source_ends_as_well(
+    agent: Callable[..., Agent], *, past: bool
+) -> None:
+    """One that is past already is ignored, not refused."""
+    one = agent()
+    ends = datetime.now(UTC) + timedelta(seconds=-1 if past else 900)
+    boost = {"id": "b1", "traces": 1.0, "until": ends.isoformat()}
+    answer = one.source(1, RESENTRY_BOOSTS=[boost])
+    assert answer["outcome"] == "published"
+    assert len(answer["boosts"]) == (0 if past else 1)
+
+
+def test_a_boost_can_be_ended(agent: Callable[..., Agent]) -> None:
+    """By its id; one of the source, or nobody's, cannot."""
+    one = agent()
+    before = one.source(1)["revision"]
+    (row,) = one.ask("boost", traces=1.0, seconds=900)["boosts"]
+    assert one.ask("end", id=row["id"])["revision"] == before
+    with pytest.raises(WishRefused, match="was asked for here"):
+        one.ask("end", id=row["id"])
+
+
+@pytest.mark.parametrize(
+    ("request_", "why"),
+    [
+        ({"traces": 0.6, "seconds": 60}, "cap of boosts is 0.5"),
+        ({"traces": 7, "seconds": 60}, "--traces"),
+        ({"traces": float("nan"), "seconds": 60}, "--traces"),
+        ({"traces": 0.5, "seconds": 0}, "more than nothing"),
+        ({"traces": 0.5, "seconds": -1}, "more than nothing"),
+        ({"traces": 0.5, "seconds": float("nan")}, "more than nothing"),
+        ({"traces": 0.5, "seconds": 86401}, "at most a day"),
+        ({"traces": 0.5, "seconds": 60, "role": "worker"}, "--role"),
+        ({"traces": 0.5, "seconds": 60, "match": 5}, "--match"),
+    ],
+)
+def test_a_boost_out_of_bounds_is_refused(
+    agent: Callable[..., Agent], request_: dict[str, Any], why: str
+) -> None:
+    """Nothing changes, not even the wishes."""
+    one = agent(boost_cap=0.5)
+    one.source(1)
+    with pytest.raises(WishRefused, match=why):
+        one.ask("boost", **request_)
+    assert one.pipeline.wishes.boosts == ()
+    assert one.ask("refresh")["outcome"] == "unchanged"
+
+
+@pytest.mark.parametrize(
+    "request_", [{}, {"command": "drop"}, {"command": ["boost"]}, {"command": "boost"}]
+)
+def test_a_request_that_is_none_changes_nothing(
+    agent: Callable[..., Agent], request_: dict[str, Any]
+) -> None:
+    """The socket answers it; the pipeline never hears of it."""
+    one = agent()
+    one.source(1)
+    with pytest.raises((KeyError, TypeError)):
+        one.operator.handle(request_)
+    assert one.ask("refresh")["outcome"] == "unchanged"

@@ -1,0 +1,138 @@
+"""One POST: bounded whatever the server does, and nothing quoted."""
+
+import time
+
+import pytest
+
+from agent.domain.probe import answer_of
+from agent.probe.send import sender
+from agent.web import BODY_BYTES, post
+from lab.process import free_port
+from lab.proxy import Faults, Proxy
+from lab.receiver import Receiver
+from lab.sink import Sink, key_of
+from lab.vault import ProductionVault
+
+SECRET = {"Authorization": "Bearer planted-secret"}
+
+
+def test_status_and_the_beginning_of_the_body_come_back() -> None:
+    """Headers are sent as given, on a connection of its own."""
+    with Receiver(202, body=b"x" * 10_000) as receiver:
+        for _ in range(2):
+            assert post(receiver.url, SECRET, b"data", 5) == (202, b"x" * BODY_BYTES)
+    (first, second) = receiver.requests
+    assert first.start[:2] == ["POST", "/hook"]
+    assert first.header("Authorization") == "Bearer planted-secret"
+    assert (first.body, second.body) == (b"data", b"data")
+    assert receiver.connections == 2
+
+
+def test_a_redirect_is_not_followed() -> None:
+    """It is an answer like any other."""
+    with Receiver() as other, Receiver(307, {"Location": other.url}) as first:
+        assert post(first.url, {}, b"", 5)[0] == 307
+        assert other.requests == []
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [Faults(hang=True), Faults(drip=0.05), Faults(latency=5)],
+    ids=["hang", "drip", "late"],
+)
+def test_a_server_that_takes_its_time_is_left(faults: Faults) -> None:
+    """Time-outs bound each read; the deadline bounds them all."""
+    with Receiver() as receiver, Proxy(receiver.address) as proxy:
+        proxy.faults = faults
+        began = time.monotonic()
+        with pytest.raises(TimeoutError, match=r"no answer within 0\.5 s"):
+            post(f"{proxy.url}/hook", SECRET, b"", 0.5)
+        assert time.monotonic() - began < 1.5
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [Faults(refuse=True), Faults(cut=5), Faults(cut=0)],
+    ids=["closed", "cut", "empty"],
+)
+def test_a_broken_answer_is_an_os_error(faults: Faults) -> None:
+    """Nothing that was sent or received stands in it."""
+    with Receiver() as receiver, Proxy(receiver.address) as proxy:
+        proxy.faults = faults
+        with pytest.raises(OSError) as caught:  # noqa: PT011 - the text is compared
+            post(f"{proxy.url}/planted-secret", SECRET, b"", 5)
+    assert "planted" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://127.0.0.1:{free_port()}/",
+        "http://no-such-host.invalid/",
+        "http://a..b/planted-secret",
+        "http://127.0.0.1:9/planted secret",
+    ],
+)
+def test_a_server_that_is_not_there_is_an_os_error(url: str) -> None:
+    """Refused, unknown, or no name at all."""
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - the text is compared
+        post(url, {}, b"", 5)
+    assert "planted" not in str(caught.value)
+
+
+def test_certificates_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server whose authority nobody knows gets no request."""
+    with ProductionVault() as vault:
+        url = f"{vault.address}/v1/sys/health"
+        with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+            post(url, SECRET, b"", 5)
+        monkeypatch.setenv("SSL_CERT_FILE", str(vault.ca))
+        assert post(url, SECRET, b"", 5)[0] >= 200
+
+
+def test_a_probe_is_one_request_that_books_nothing() -> None:
+    """A client report without entries, with the key in its header alone."""
+    with Receiver() as receiver:
+        dsn = f"http://{key_of(1)}@{receiver.address}/sentry/1"
+        assert sender("resentry-agent/1")(dsn, 5) == "good"
+        (request,) = receiver.requests
+    assert request.start[1] == "/sentry/api/1/envelope/"
+    assert request.header("User-Agent") == "resentry-agent/1"
+    assert f"sentry_key={key_of(1)}" in request.header("X-Sentry-Auth")
+    for name in ("Origin", "Referer", "Cookie"):
+        assert request.header(name) == ""
+    header, item, report, end = request.body.split(b"\n")
+    assert b"dsn" not in header
+    assert b'"client_report"' in item
+    assert f'"length": {len(report)}}}'.encode() in item
+    assert b'"discarded_events": []' in report
+    assert end == b""
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("ok", "good"),
+        (403, "denied"),
+        (400, "malformed"),
+        (401, "malformed"),
+        (429, "limited"),
+        (500, "none"),
+        (302, "none"),
+        ("hang", "none"),
+    ],
+)
+def test_what_a_probe_says_of_a_server(how: int, expected: str) -> None:
+    """Answers become words; no answer is none."""
+    with Sink() as sink:
+        dsn = sink.dsn(1)
+        sink.answer(1, how)  # type: ignore[arg-type]
+        assert expected == sender("resentry-agent/1")(dsn, 0.5)
+        assert sink.count("event") == 0
+
+
+def test_the_sink_denies_an_unknown_key() -> None:
+    """As a real server does, and the body that echoes the DSN goes no further."""
+    with Receiver(403, body=b"key incorrect: http://planted@h/1") as receiver:
+        dsn = f"http://{key_of(1)}@{receiver.address}/1"
+        assert sender("resentry-agent/1")(dsn, 5) == answer_of(403) == "denied"

@@ -1,0 +1,191 @@
+"""What an operator asked for, laid over what the source holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from agent.domain.wishes import (
+    Held,
+    Wishes,
+    against,
+    decode_wishes,
+    difference,
+    encode_wishes,
+    epoch,
+    left,
+    name_of,
+    overlay,
+    running,
+)
+from resentry.contract import Boost, Rule, Snapshot, revision_of
+
+NOW = epoch("2026-11-24T06:00:00Z")
+LATER, PAST = "2026-11-24T06:15:00Z", "2026-11-24T05:59:59Z"
+
+
+def of(
+    roles: dict[str, Any] | None = None,
+    rules: tuple[Rule, ...] = (),
+    boosts: tuple[Boost, ...] = (),
+    **settings: object,
+) -> Snapshot:
+    where = {name: {"source": "vault"} for name in settings}
+    made = Snapshot(settings, roles or {}, rules, boosts, where)
+    return replace(made, revision=revision_of(made))
+
+
+GOOD = of(SENTRY_DSN="good", SENTRY_RELEASE="1")
+BAD = of(SENTRY_DSN="bad", SENTRY_RELEASE="1")
+B1 = Boost("b1", 1.0, LATER, "POST /checkout", "api")
+B2 = Boost("b2", 0.5, PAST)
+
+
+def test_without_a_wish_the_base_is_published() -> None:
+    """It keeps its revision and where it came from."""
+    assert overlay(GOOD, Wishes(), NOW) == GOOD
+
+
+def test_a_boost_makes_a_revision_and_is_marked() -> None:
+    """Whoever reads the snapshot sees that an operator asked for it."""
+    laid = overlay(GOOD, Wishes(boosts=(B1,)), NOW)
+    assert laid.boosts == (B1,)
+    assert laid.revision == revision_of(laid) != GOOD.revision
+    assert laid.provenance["RESENTRY_BOOSTS"] == {"source": "operator"}
+    assert laid.provenance["SENTRY_DSN"] == {"source": "vault"}
+
+
+def test_a_boost_that_is_past_is_left_out() -> None:
+    """Of the source and of an operator alike: that is no error."""
+    base = of(boosts=(B2,), SENTRY_DSN="good")
+    assert overlay(base, Wishes(boosts=(B2,)), NOW).boosts == ()
+    assert running((B1, B2), NOW) == (B1,)
+
+
+def test_a_boost_ends_at_its_second() -> None:
+    """It runs until then, and not a moment longer."""
+    assert running((B1,), epoch(LATER) - 0.01) == (B1,)
+    assert running((B1,), epoch(LATER)) == ()
+
+
+def test_what_is_left_of_a_boost_is_told_in_seconds() -> None:
+    """With all that it boosts; one that is past is not there."""
+    assert left((B1, B2), NOW) == [
+        {
+            "id": "b1",
+            "traces": 1.0,
+            "until": LATER,
+            "match": "POST /checkout",
+            "role": "api",
+            "left_seconds": 900,
+        }
+    ]
+
+
+def test_a_held_snapshot_is_published_instead_of_the_base() -> None:
+    """It has its own revision again, and is marked as an operator's."""
+    laid = overlay(BAD, Wishes(held=Held(GOOD, against(GOOD, BAD))), NOW)
+    assert (laid.settings, laid.revision) == (GOOD.settings, GOOD.revision)
+    assert laid.provenance["SENTRY_DSN"] == {
+        "source": "operator",
+        "held": GOOD.revision,
+    }
+
+
+def test_a_rollback_leaves_boosts_as_they_are() -> None:
+    """They are the source's and the operator's of now, not those of the old snapshot."""
+    then = replace(GOOD, boosts=(B1, Boost("old", 1.0, LATER)))
+    source = Boost("source", 0.2, LATER)
+    base = replace(BAD, boosts=(source,))
+    laid = overlay(base, Wishes(boosts=(B1,), held=Held(then, {})), NOW)
+    assert laid.boosts == (source, B1)
+
+
+RULES = (Rule("GET /health", 0.0),)
+
+
+@pytest.mark.parametrize(
+    ("then", "before", "base", "holds"),
+    [
+        (GOOD, BAD, BAD, True),
+        (GOOD, BAD, of(SENTRY_DSN="other", SENTRY_RELEASE="1"), False),
+        (GOOD, BAD, GOOD, False),
+        (GOOD, of(SENTRY_DSN="bad", SENTRY_RELEASE="2"), BAD, True),
+        (GOOD, of(SENTRY_DSN="bad", SENTRY_RELEASE="2"), of(SENTRY_RELEASE="2"), True),
+        (GOOD, of(SENTRY_DSN="bad"), of(SENTRY_DSN="other"), False),
+        (GOOD, of(SENTRY_DSN="good"), of(SENTRY_DSN="good"), True),
+        (GOOD, of(SENTRY_DSN="good"), GOOD, False),
+        (of(), of({"api": {"K": 1}}), of({"api": {"K": 1}}), True),
+        (of(), of({"api": {"K": 1}}), of({"celery": {"K": 1}}), False),
+        (of(), of(rules=RULES), of(rules=RULES, K=1), True),
+        (of(), of(rules=RULES), of(), False),
+    ],
+)
+def test_a_rollback_is_over_when_the_source_holds_no_value_of_it(
+    then: Snapshot, before: Snapshot, base: Snapshot, *, holds: bool
+) -> None:
+    """One such value is enough to hold on; a key that lacks counts if nothing else does."""
+    wishes = Wishes(held=Held(then, against(then, before)))
+    assert holds == (wishes.pruned(base, NOW).held is not None)
+
+
+def test_a_rollback_is_from_what_is_published_and_from_what_the_source_holds() -> None:
+    """A second rollback still knows the value that the source holds."""
+    older = of(SENTRY_DSN="older", SENTRY_RELEASE="1")
+    assert against(older, GOOD, BAD) == {"SENTRY_DSN": ['"good"', '"bad"']}
+    assert Held(older, against(older, GOOD, BAD)).bars(BAD)
+
+
+def test_pruning_drops_boosts_that_have_ended() -> None:
+    """So they do not pile up; without a base a rollback is not judged."""
+    held = Held(GOOD, {})
+    wishes = Wishes(boosts=(B1, B2), held=held, rejected=("x",))
+    assert wishes.pruned(None, NOW) == Wishes((B1,), held, ("x",))
+    assert wishes.pruned(GOOD, NOW) == Wishes((B1,), None, ("x",))
+
+
+def test_wishes_survive_their_file() -> None:
+    """What was written is read."""
+    wishes = Wishes((B1, B2), Held(BAD, {"SENTRY_DSN": ["x"], "K": [None]}), ("r",))
+    assert decode_wishes(encode_wishes(wishes)) == wishes
+    assert decode_wishes(encode_wishes(Wishes())) == Wishes()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        b"",
+        b"{",
+        b"[]",
+        b"[1]",
+        b"7",
+        b'{"boosts": [{}]}',
+        b'{"boosts": 1}',
+        b'{"held": {"snapshot": "{}", "against": {}}}',
+        b'{"held": {"snapshot": 1}}',
+        b'{"held": "x"}',
+        b'{"rejected": 1}',
+        b"\xff",
+    ],
+)
+def test_what_cannot_be_read_is_no_wish(body: bytes | None) -> None:
+    """A damaged file does not keep the agent from starting."""
+    assert decode_wishes(body) == Wishes()
+
+
+def test_the_difference_names_what_changed_wherever_it_stands() -> None:
+    """A setting, a role's, rules, boosts; everything where there is nothing before."""
+    old = of({"celery": {"K": 1}}, SENTRY_DSN="a", SENTRY_RELEASE="1")
+    new = of({"celery": {"K": 2}}, RULES, (B1,), SENTRY_DSN="b", SENTRY_RELEASE="1")
+    changed = ["K of role celery", "RESENTRY_BOOSTS", "RESENTRY_RULES", "SENTRY_DSN"]
+    assert difference(new, old) == changed
+    assert difference(new, None) == sorted([*changed, "SENTRY_RELEASE"])
+    assert difference(new, new) == []
+
+
+def test_boosts_are_not_in_the_name_of_a_content() -> None:
+    """A snapshot that a process could not apply is known with any boosts."""
+    assert name_of(overlay(GOOD, Wishes(boosts=(B1,)), NOW)) == GOOD.revision
