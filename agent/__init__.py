@@ -4,6 +4,7 @@
     errors.py     the error tree: each class is what the agent does next
     pipeline.py   one pass: the five stages in order
     daemon.py     when a pass runs: schedule, wake-ups, back-off, shutdown
+    follow.py     what follows a publication: receipts, reminders
     domain/       decisions, pure: candidate, validate, rollout, outcome, redact
     source/       where Sentry's settings are read: Vault
     publish/      the atomic volume

@@ -21,7 +21,7 @@ import structlog
 from agent import control
 from agent.domain.backoff import backoff_seconds
 from agent.errors import AgentError, SourceDown
-from agent.notify.signal import Reminders
+from agent.follow import Follower
 from agent.observe.changes import Changes, notify_part, probe_part
 from agent.observe.status import GOOD, Status, document
 from agent.operator import Operator
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from agent.domain.outcome import Outcome
-    from agent.domain.rollout import Rollout
     from agent.observe.metrics import Metrics
     from agent.pipeline import Pipeline
     from agent.publish.volume import Volume
@@ -45,8 +44,6 @@ FIRST_PASS_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 """Between two looks at the receipts while a rollout is not finished."""
 LEAVE_SECONDS = 0.7
-SETTLED = ("drained", "refused")
-"""States of a rollout that only a receipt can change."""
 
 log = structlog.get_logger()
 
@@ -75,9 +72,7 @@ class Daemon:
         self._again = False
         self._abort_at: float | None = None  # set while a pass runs
         self._next_pass_by = float("inf")
-        self._published: float | None = None
-        self._rollout: Rollout | None = None
-        self._reminders = Reminders()
+        self._follower = Follower(pipeline)
         self._changes = Changes()
         self._watching = False
         self._scheduler: Any = None
@@ -147,7 +142,7 @@ class Daemon:
         from agent.observe.metrics import Metrics  # noqa: PLC0415
 
         settings = self._settings
-        self._metrics = Metrics(self._version)
+        self._metrics = self._follower.metrics = Metrics(self._version)
         page = Page(self.status, self._metrics, self.document)
         serve(page, settings.http, settings.probes)
         self._pipeline.listen(lambda: self._words.put("probed or told"))
@@ -180,10 +175,7 @@ class Daemon:
         times = [self._next_pass_by]
         if self._abort_at is not None:
             times.append(self._abort_at)
-        rollout = self._rollout
-        states = {state for _, state in rollout.targets} if rollout else set()
-        unfinished = rollout and states and {rollout.state, *states} - {*SETTLED}
-        if unfinished or not self._watching:
+        if self._follower.is_unfinished or not self._watching:
             times.append(time.monotonic() + LOOK_SECONDS)
         return min(times)
 
@@ -198,8 +190,7 @@ class Daemon:
         elif abort_at is not None and now >= abort_at:
             self._pipeline.abort()
             self._abort_at = now + LOOK_SECONDS if self._passing.locked() else None
-        self._look_at_receipts()
-        self._remind()
+        self._follower.look()
         self._look_at_reports()
 
     def _obey_safely(self, word: Word | None) -> None:
@@ -236,7 +227,7 @@ class Daemon:
         seconds = time.monotonic() - began
         news = self.status.passed(outcome)
         if outcome.kind == "published":
-            self._published = self._pipeline.began
+            self._follower.published()
         self._tell(outcome, seconds, news=news)
         self._passed.put((outcome, seconds))
         self._words.put("passed")
@@ -285,33 +276,6 @@ class Daemon:
             self._job.modify(
                 next_run_time=datetime.now(UTC) + timedelta(seconds=seconds)
             )
-
-    def _look_at_receipts(self) -> None:
-        rollout, before = self._pipeline.rollout(), self._rollout
-        self._rollout = rollout
-        if before is not None and before.targets == rollout.targets:
-            return
-        if self._metrics is not None:
-            self._metrics.rolled_out(rollout)
-        if before is None or (before.state, before.counts) != (
-            rollout.state,
-            rollout.counts,
-        ):
-            level = "warning" if rollout.state in ("refused", "overdue") else "info"
-            getattr(log, level)(rollout.sentence, rollout=rollout.state)
-        if self._published and rollout.state in ("confirmed", "drained"):
-            if self._metrics is not None:
-                self._metrics.confirmed(time.monotonic() - self._published)
-            self._published = None
-
-    def _remind(self) -> None:
-        """Signal targets that still wait once more, with growing pauses."""
-        current, rollout = self._pipeline.current, self._rollout
-        if current is None or rollout is None:
-            return
-        late = [t for t, state in rollout.targets if state in ("waiting", "overdue")]
-        if late and self._reminders.is_due((current.revision, current.sequence)):
-            self._pipeline.remind(late)
 
     def _look_at_reports(self) -> None:
         probes, deliveries = self._pipeline.probes(), self._pipeline.deliveries()

@@ -11,6 +11,7 @@ import click
 from agent.cli import settings_options, warn
 from agent.domain.wishes import difference
 from agent.observe.status import shown
+from agent.publish.memory import HISTORY_LENGTH
 from agent.publish.volume import Volume
 
 if TYPE_CHECKING:
@@ -25,7 +26,11 @@ def command(loaded: Loaded, *, as_json: bool) -> None:
     """List the last ten snapshots: when each came, and what changed with it."""
     warn(loaded)
     settings = loaded.settings
-    found = Volume(settings.dir, settings.receipts_dir).memory.history()
+    volume = Volume(settings.dir, settings.receipts_dir)
+    found, current = volume.memory.history(), volume.current()
+    if current is not None and current not in found[:1]:
+        # The agent died between publishing and remembering.
+        found = [current, *found][:HISTORY_LENGTH]
     rows = [_row(new, old) for new, old in pairwise([*found, None]) if new]
     if as_json:
         click.echo(json.dumps({"history": rows}))

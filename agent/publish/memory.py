@@ -85,7 +85,8 @@ class Memory:
 
     def history(self) -> list[Snapshot]:
         """Return the published snapshots of late, newest first."""
-        found = [self.read_snapshot(f"{HISTORY_DIR}/{name}") for name in self._names()]
+        names = self._names()[:HISTORY_LENGTH]
+        found = [self.read_snapshot(f"{HISTORY_DIR}/{name}") for name in names]
         return [snapshot for snapshot in found if snapshot is not None]
 
     def _names(self) -> list[str]:
