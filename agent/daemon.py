@@ -219,9 +219,8 @@ class Daemon:
             outcome = self._pipeline.run()
         except Exception:  # the loop outlives every mistake of ours
             log.exception("a pass failed in an unexpected way")
-            outcome = self._pipeline.failed(
-                SourceDown("an unexpected error, see the log")
-            )
+            error = SourceDown("an unexpected error, see the log")
+            outcome = self._pipeline.failed(error)
         finally:
             self._abort_at = None
         seconds = time.monotonic() - began
@@ -251,13 +250,13 @@ class Daemon:
 
     def _after_pass(self) -> None:
         outcome, seconds = self._passed.get()
+        failures, poll_seconds = self.status.failures, self._settings.poll_seconds
         if self._metrics is not None:
-            self._metrics.passed(outcome, seconds, self.status.failures)
+            self._metrics.passed(outcome, seconds, failures)
         self._pipeline.tell_receivers()  # also of what an earlier agent published
         self._save()
-        status, poll_seconds = self.status, self._settings.poll_seconds
         if outcome.retry_soon:
-            self._schedule(backoff_seconds(status.failures, poll_seconds))
+            self._schedule(backoff_seconds(failures, poll_seconds))
         else:
             self._next_pass_by = time.monotonic() + poll_seconds + 1
         ends = self._pipeline.next_end()
@@ -273,9 +272,8 @@ class Daemon:
     def _schedule(self, seconds: float) -> None:
         self._next_pass_by = time.monotonic() + max(seconds, 1) + 1
         if self._job is not None:
-            self._job.modify(
-                next_run_time=datetime.now(UTC) + timedelta(seconds=seconds)
-            )
+            at = datetime.now(UTC) + timedelta(seconds=seconds)
+            self._job.modify(next_run_time=at)
 
     def _look_at_reports(self) -> None:
         probes, deliveries = self._pipeline.probes(), self._pipeline.deliveries()

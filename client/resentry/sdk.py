@@ -1,5 +1,7 @@
 """Every name of sentry-sdk that is not public stands in this file, and in its test.
 
+It is long because one file is the point: what a new version of the SDK may break is here.
+
 `tests/unit/client/test_client_sdk.py` names them one by one against the oldest and the
 newest supported version.
 """
