@@ -5,13 +5,13 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from agent.domain.probe import dsns_of, fingerprint_of
+from agent.domain.validate import ROLES
 from agent.domain.wishes import left, name_of, values_of
 from agent.errors import WishRefused
-from resentry.contract import Boost, Snapshot
+from resentry.contract import Boost, Snapshot, time_text
 from resentry.values import KEYS, judge, show_dsn
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from agent.settings import Settings
 
 MAX_BOOST_SECONDS = 24 * 3600
-ROLES = ("api", "celery")
 
 
 class Operator:
@@ -136,11 +135,10 @@ class Operator:
         match = request.get("match") or None
         if not isinstance(match, str | None):
             raise WishRefused("--match must be text")
-        until = datetime.now(UTC) + timedelta(seconds=seconds)
         boost = Boost(
             id=secrets.token_hex(3),
             traces=traces,
-            until=until.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            until=time_text(time.time() + seconds, "seconds"),
             match=match,
             role=role,
         )

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Literal
 
 from agent.domain.backoff import backoff_seconds
+from resentry.receipt import start_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
@@ -94,8 +95,7 @@ def _is_willing(target: Target, number: int) -> bool:
     Without one the signal's default action would end it.
     """
     proc = f"/proc/{target.receipt.pid}"
-    with open(f"{proc}/stat", "rb") as file:
-        started = int(file.read().rpartition(b")")[2].split()[19])
+    started = start_time(target.receipt.pid)
     if started != target.receipt.start_time or os.stat(proc).st_uid != target.uid:
         return False
     with open(f"{proc}/status", encoding="utf-8", errors="replace") as status:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from agent.domain.wishes import left
+from resentry.contract import time_text
 from resentry.values import show_dsn
 
 if TYPE_CHECKING:
@@ -183,12 +183,9 @@ def shown(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def now() -> str:
     """The wall clock, as every document shows it."""
-    return str(at(time.time()))
+    return time_text(time.time())
 
 
 def at(moment: float | None) -> str | None:
     """A time in seconds since the epoch, as every document shows it."""
-    if moment is None:
-        return None
-    found = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
-    return found.replace("+00:00", "Z")
+    return None if moment is None else time_text(moment)

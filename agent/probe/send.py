@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from agent.domain.probe import Answer, answer_of
 from agent.web import post
+from resentry.contract import time_text
 from resentry.values import split_dsn
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def sender(user_agent: str) -> Callable[[str, float], Answer]:
 
 def _envelope() -> bytes:
     # No DSN in the header: a server would take it instead of the one in the request.
-    sent_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    sent_at = time_text(time.time(), "seconds")
     report = json.dumps({"timestamp": sent_at, "discarded_events": []})
     item = {"type": "client_report", "length": len(report)}
     lines = (json.dumps({"sent_at": sent_at}), json.dumps(item), report)

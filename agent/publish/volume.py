@@ -13,7 +13,6 @@ import secrets
 import shutil
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import PublishError, SettingsError, VolumeBusy
@@ -27,6 +26,7 @@ from resentry.contract import (
     Snapshot,
     decode_snapshot,
     encode_snapshot,
+    time_text,
 )
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Volume:
         numbered = replace(
             snapshot,
             sequence=1 + (current.sequence if current else self.memory.last_sequence()),
-            published_at=_now(),
+            published_at=time_text(time.time()),
         )
         files = _files(numbered)
         with _as_publish_error(self.directory):
@@ -263,10 +263,6 @@ def _gid(group: str) -> int | None:
         return int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
     except KeyError:
         raise SettingsError(f"RESENTRY_GROUP: there is no group {group}") from None
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import json
 import re
 import signal
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -235,6 +236,12 @@ def signal_number(text: str) -> int | None:
     if not lowest <= number <= getattr(signal, "SIGRTMAX", 0):
         raise ValueError("RESENTRY_SIGNAL must be SIGRTMIN+n, or off")
     return number
+
+
+def time_text(moment: float, timespec: str = "milliseconds") -> str:
+    """Write a time in seconds since the epoch as every document shows it."""
+    found = datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec=timespec)
+    return found.replace("+00:00", "Z")
 
 
 def _object(body: bytes) -> dict[str, Any]:

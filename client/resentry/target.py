@@ -10,7 +10,6 @@ import logging
 import re
 import threading
 import time
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
@@ -18,7 +17,7 @@ from sentry_sdk.integrations.logging import ignore_logger
 
 from resentry import sdk
 from resentry._version import __version__
-from resentry.contract import ContractError, Receipt
+from resentry.contract import ContractError, Receipt, time_text
 from resentry.harmless import fault, tally
 from resentry.listen import listen
 from resentry.reader import Volume
@@ -174,7 +173,7 @@ class Target:
             return
         self._snapshot, self._effective = snapshot, effective
         self._refused = self._error = None
-        self._since = _now()
+        self._since = time_text(time.time())
         self._swap_ms = round((time.perf_counter() - began) * 1000, 3)
         if effective.problems:
             self._refuse(effective.reason(), snapshot)
@@ -311,11 +310,3 @@ class Target:
             old.finish()
         self._retiring = []
         self._receipt.withdraw()
-
-
-def _now() -> str:
-    return (
-        datetime.now(timezone.utc)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z")
-    )

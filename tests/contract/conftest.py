@@ -1,8 +1,7 @@
 """A volume with one snapshot, and targets of one's own making."""
 
 import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -39,19 +38,6 @@ def _snapshot() -> Snapshot:
         dict.fromkeys(SETTINGS, where),
         revision_of(content),
     )
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path / "volume"
-
-
-@pytest.fixture
-def volume(directory: Path) -> Iterator[Volume]:
-    opened = Volume(str(directory), f"{directory}/receipts")
-    opened.open()
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

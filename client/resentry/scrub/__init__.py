@@ -87,7 +87,6 @@ _HOOKS: Mapping[str, Callable[[Any], Any]] = {
     "before_send_metric": scrub_telemetry,
     "before_send_span": scrub_span,
 }
-HOOKS = tuple(_HOOKS)
 """The SDK's hooks that see something last. What a `before_breadcrumb` returns is seen
 again by `before_send`: it stays the application's own, and breadcrumbs stay cheap."""
 

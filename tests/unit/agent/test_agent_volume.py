@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,19 +27,6 @@ FIRST = Snapshot(
 )
 SECOND = Snapshot({"SENTRY_DSN": DSN}, revision="b" * 12)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path / "volume"
-
-
-@pytest.fixture
-def volume(directory: Path) -> Iterator[Volume]:
-    opened = Volume(str(directory), f"{directory}/receipts")
-    opened.open()
-    yield opened
-    opened.close()
 
 
 def mode(path: Path) -> int:

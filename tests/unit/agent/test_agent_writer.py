@@ -18,24 +18,11 @@ from agent.publish.volume import Volume
 from resentry.contract import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 FIXED = {"settings.json", "sentry.env"}
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path / "volume"
-
-
-@pytest.fixture
-def volume(directory: Path) -> Iterator[Volume]:
-    opened = Volume(str(directory), f"{directory}/receipts")
-    opened.open()
-    yield opened
-    opened.close()
 
 
 def of(**settings: Any) -> Snapshot:
