@@ -1,6 +1,6 @@
 """The sidecar: source -> validate -> publish -> notify -> confirm.
 
-    settings.py   the agent's own settings: the only reader of the environment
+    settings/     the agent's own settings: the only reader of the environment
     errors.py     the error tree: each class is what the agent does next
     pipeline.py   one pass: the five stages in order
     daemon.py     when a pass runs: schedule, wake-ups, back-off, shutdown

@@ -1,0 +1,171 @@
+"""The agent's own settings. `docs/settings.md` is generated from them.
+
+It is long because it says of each setting what it does.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from agent.domain.policy import Policy, parse_allowed, parse_counts, parse_rates
+from agent.domain.receiver import parse_headers
+from agent.settings.kinds import Seconds, Secret, says
+from agent.settings.source import SourceSettings
+from resentry.contract import DEFAULT_DIR, RECEIPTS_DIR
+
+
+class Settings(SourceSettings, frozen=True, kw_only=True):
+    """How the agent runs. Read once, at the edge, by `load`."""
+
+    environment: Annotated[
+        str,
+        says(
+            "The environment that a candidate is judged by when it names none; "
+            "else `ENVIRONMENT`."
+        ),
+    ] = "production"
+    allowed_dsns: Annotated[
+        tuple[str, ...],
+        says(
+            "The DSNs that may be published, as `ENVIRONMENT=HOST[/PROJECT]`, `*` for "
+            "any; an environment that none names is free."
+        ),
+    ] = ()
+    rate_caps: Annotated[
+        tuple[str, ...],
+        says(
+            "The highest rate of traces and of profiles, as `ENVIRONMENT=RATE`, `*` for "
+            "any environment."
+        ),
+    ] = ()
+    boost_cap: Annotated[
+        float, Meta(ge=0, le=1), says("The highest rate of a boost.")
+    ] = 1.0
+    min_targets: Annotated[
+        tuple[str, ...],
+        says(
+            "How many workers must confirm before a rollout is, as `ROLE=NUMBER`; main "
+            "processes do not count."
+        ),
+    ] = ()
+    dir: Annotated[str, says("The volume that applications read.")] = DEFAULT_DIR
+    receipts: Annotated[
+        str,
+        says("Where applications give their receipts; else `receipts` on the volume."),
+    ] = ""
+    group: Annotated[
+        str,
+        says("The group, by name or number, that may read the volume; else inherited."),
+    ] = ""
+    poll_seconds: Annotated[
+        Seconds,
+        says("The time between two passes; each is up to a fifth shorter."),
+    ] = 60.0
+    pass_seconds: Annotated[Seconds, says("The deadline of one pass.")] = 15.0
+    confirm_seconds: Annotated[
+        Seconds,
+        says("After this time a target without its receipt is overdue."),
+    ] = 30.0
+    signal: Annotated[
+        str,
+        says(
+            "The real-time signal that targets register for (`SIGRTMIN+6` if empty), or "
+            "`off`."
+        ),
+    ] = ""
+    notify_urls: Annotated[
+        tuple[str, ...],
+        says("Where to POST that a new snapshot is published, until it succeeds."),
+    ] = ()
+    notify_headers: Annotated[
+        Secret,
+        says("Headers of that POST, one `Name: value` a line."),
+    ] = Secret("")
+    notify_status: Annotated[
+        str,
+        says("The status that it must be answered with; `2xx` for any success."),
+    ] = "2xx"
+    notify_seconds: Annotated[
+        Seconds, says("The time in which it must be answered.")
+    ] = 5.0
+    probe: Annotated[
+        Literal["off", "warn", "enforce"],
+        says(
+            "Whether a new DSN's server is asked before it is published, which counts "
+            "nothing there: `warn` asks once and then publishes, `enforce` publishes "
+            "once it is accepted."
+        ),
+    ] = "warn"
+    probe_seconds: Annotated[
+        Seconds,
+        says(
+            "How long a verdict may take; `enforce` then refuses. Accepted is a DSN after "
+            "three answers over a fifth of it, rejected over two fifths."
+        ),
+    ] = 300.0
+    probe_backend: Annotated[
+        Literal["sentry", "glitchtip"],
+        says(
+            "`glitchtip` blocks a project after one wrong key: a DSN is then not asked "
+            "for a project in use, nor asked again after a rejection."
+        ),
+    ] = "sentry"
+    control: Annotated[
+        str,
+        says(
+            "The socket through which commands steer the daemon, in a directory of the "
+            "agent's alone; else `agent/control.sock` on the volume."
+        ),
+    ] = ""
+    http: Annotated[
+        str,
+        says("The address of probes, metrics and status; `off` for none."),
+    ] = "127.0.0.1:19464"
+    probes: Annotated[
+        str,
+        says("A second address that serves the probes and metrics alone."),
+    ] = ""
+    startup_seconds: Annotated[
+        Seconds,
+        says("`/startupz` turns 200 after this time even without a snapshot."),
+    ] = 20.0
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        says("The least level that is logged."),
+    ] = "info"
+    log_format: Annotated[
+        Literal["json", "text"],
+        says("`json` for machines, `text` for people."),
+    ] = "json"
+
+    @property
+    def policy(self) -> Policy:
+        """The guard rails; `load` has made sure that they can be read."""
+        return Policy(
+            self.environment,
+            parse_allowed(self.allowed_dsns),
+            parse_rates(self.rate_caps),
+            self.boost_cap,
+        )
+
+    @property
+    def minimum(self) -> dict[str, int]:
+        """How many workers of each role must confirm."""
+        return parse_counts(self.min_targets)
+
+    @property
+    def sent_headers(self) -> dict[str, str]:
+        """What an operator adds to each POST; it may be secret."""
+        return parse_headers(self.notify_headers.reveal())
+
+    @property
+    def control_path(self) -> str:
+        """The control socket."""
+        return self.control or f"{self.dir}/agent/control.sock"
+
+    @property
+    def receipts_dir(self) -> str:
+        """The receipts' directory."""
+        return self.receipts or f"{self.dir}/{RECEIPTS_DIR}"
