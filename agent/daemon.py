@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import random
 import signal
 import threading
 import time
@@ -43,7 +44,11 @@ FIRST_PASS_SECONDS = 1.0
 """How long the probes wait for the first pass before they answer without it."""
 LOOK_SECONDS = 1.0
 """Between two looks at the receipts while a rollout is not finished."""
-LEAVE_SECONDS = 0.7
+BACKOFF_CAP_SECONDS = 300.0
+"""However long the interval, an outage is noticed to be over within this time."""
+LEAVE_SECONDS = 0.6
+REVOKE_SECONDS = 0.3
+"""At the end, for giving the token back: one that is not given back ends by itself."""
 
 log = structlog.get_logger()
 
@@ -87,6 +92,7 @@ class Daemon:
         """What only the daemon knows."""
         return {
             **self.status.source(),
+            "where": self._pipeline.source_report(),
             "probe": probe_part(self._pipeline.probes()),
             "notify": notify_part(self._pipeline.deliveries()),
         }
@@ -110,7 +116,10 @@ class Daemon:
             signal.signal(number, self._saying("stop"))
         signal.signal(signal.SIGHUP, self._saying("poll"))
         # The first pass does not wait for what only later ones need.
-        threading.Thread(target=self._pass, name="first-pass", daemon=True).start()
+        wait = random.uniform(0, self._settings.start_jitter_seconds)  # noqa: S311
+        first = threading.Timer(wait, self._pass)
+        first.daemon = True
+        first.start()
         word = self._next_word(time.monotonic() + FIRST_PASS_SECONDS)
         if word != "stop":
             self._start_services()
@@ -146,6 +155,7 @@ class Daemon:
         page = Page(self.status, self._metrics, self.document)
         serve(page, settings.http, settings.probes)
         self._pipeline.listen(lambda: self._words.put("probed or told"))
+        self._pipeline.watch(lambda: self._words.put("poll"))
         operator = Operator(settings, self._pipeline, self.refresh)
         control.serve(settings.control_path, operator.handle)
         self._scheduler = BackgroundScheduler(
@@ -185,7 +195,10 @@ class Daemon:
             self._after_pass()
         elif word == "probed or told" and self.status.is_probing:
             self._poll()  # it may be published now, or be refused
-        elif word == "poll" or (abort_at is None and now >= self._next_pass_by):
+        elif word == "poll":
+            self._pipeline.hurry()
+            self._poll()
+        elif abort_at is None and now >= self._next_pass_by:
             self._poll()
         elif abort_at is not None and now >= abort_at:
             self._pipeline.abort()
@@ -252,16 +265,19 @@ class Daemon:
         outcome, seconds = self._passed.get()
         failures, poll_seconds = self.status.failures, self._settings.poll_seconds
         if self._metrics is not None:
-            self._metrics.passed(outcome, seconds, failures)
+            self._metrics.passed(outcome, seconds, failures, self.status.since)
+            self._metrics.source(self._pipeline.source_report())
         self._pipeline.tell_receivers()  # also of what an earlier agent published
         self._save()
         if outcome.retry_soon:
-            self._schedule(backoff_seconds(failures, poll_seconds))
+            cap = min(poll_seconds, BACKOFF_CAP_SECONDS)
+            after = outcome.retry_after or 0
+            self._schedule(max(after, backoff_seconds(failures, cap)))
         else:
             self._next_pass_by = time.monotonic() + poll_seconds + 1
-        ends = self._pipeline.next_end()
-        if ends is not None:  # a boost: what is published then is an ordinary revision
-            self._next_pass_by = min(self._next_pass_by, time.monotonic() + ends + 0.1)
+        due = self._pipeline.due_seconds()
+        if due is not None and not outcome.retry_soon:
+            self._next_pass_by = min(self._next_pass_by, time.monotonic() + due + 0.1)
 
     def _poll(self) -> None:
         if self._abort_at is not None:
@@ -294,6 +310,10 @@ class Daemon:
             self._scheduler.shutdown(wait=False)
         self._pipeline.abort()
         ended = self._passing.acquire(timeout=LEAVE_SECONDS)
+        if ended:
+            closing = threading.Thread(target=self._pipeline.close, daemon=True)
+            closing.start()
+            closing.join(REVOKE_SECONDS)
         self._save()
         self._volume.close()
         log.info("stopped; what is published stays")

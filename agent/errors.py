@@ -33,6 +33,7 @@ class AgentError(Exception):
     exit_code = 70
     retry_soon = False
     """Whether waiting a whole interval would be too long."""
+    retry_after: float | None = None
 
     def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(what)
@@ -55,6 +56,13 @@ class SourceDown(SourceError):
 
     exit_code = 69
     retry_soon = True
+
+    def __init__(
+        self, what: str, hint: str = "", *, retry_after: float | None = None
+    ) -> None:
+        super().__init__(what, hint)
+        self.retry_after = retry_after
+        """In how many seconds the source wants to be asked again, if it said so."""
 
 
 class SourceDenied(SourceError):

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.domain.outcome import Outcome
 from agent.domain.rollout import Rollout, assess
@@ -133,7 +133,7 @@ class Pipeline:
         if self._base is None or self._base.content() != base.content():
             self._volume.keep(BASE, encode_snapshot(base))
         self._base = base
-        return notes
+        return candidate.notes + notes
 
     def _wanted(self) -> tuple[Snapshot | None, tuple[str, ...]]:
         """What is to be published now, and what to say of an operator's wishes."""
@@ -177,13 +177,27 @@ class Pipeline:
         """Return the published snapshots of late, newest first."""
         return self._volume.memory.history()
 
-    def next_end(self) -> float | None:
-        """In how many seconds a boost ends, and with it the current snapshot."""
+    def due_seconds(self) -> float | None:
+        """In how many seconds a pass is due by itself: a boost or a token ends."""
         boosts = self.current.boosts if self.current else ()
         ends = [epoch(boost.until) - time.time() for boost in boosts]
+        if (due := self._source.due_seconds()) is not None:
+            ends.append(due)
         return max(0.0, min(ends)) if ends else None
 
-    # Probe and notify, between passes
+    def hurry(self) -> None:
+        """Have the next pass ask the source whatever failed before."""
+        self._source.hurry()
+
+    def source_report(self) -> dict[str, Any]:
+        """Say what is known of the source."""
+        return self._source.report()
+
+    # Between passes
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have `changed` called, from any thread, when the source has changed."""
+        self._source.listen(changed)
 
     def listen(self, changed: Callable[[], None]) -> None:
         """Have `changed` called, from any thread, when a report has changed."""
@@ -236,6 +250,10 @@ class Pipeline:
     def abort(self) -> None:
         """Make a running pass end soon: its deadline is over, or the agent's time."""
         self._source.abort()
+
+    def close(self) -> None:
+        """Leave the source as it was found."""
+        self._source.close()
 
 
 def _judging(wishes: Wishes, found: Sequence[Found]) -> Wishes:

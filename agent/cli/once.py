@@ -38,6 +38,7 @@ def command(loaded: Loaded, *, as_json: bool) -> None:
     while outcome.kind == "probing":
         _await_answer(pipeline)
         outcome = _pass(pipeline, settings.pass_seconds)
+    pipeline.close()
     pipeline.await_receivers(settings.notify_seconds)
     rollout = pipeline.rollout()
     if as_json:

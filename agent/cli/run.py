@@ -20,7 +20,7 @@ from agent.probe.gate import Gate
 from agent.probe.prober import Prober
 from agent.probe.send import sender as probe_sender
 from agent.publish.volume import Volume
-from agent.source.vault import VaultSource
+from agent.source.choose import open_source
 
 if TYPE_CHECKING:
     from agent.settings import Loaded, Settings
@@ -54,7 +54,7 @@ def assemble(settings: Settings, volume: Volume) -> Pipeline:
     """Put the five stages together."""
     return Pipeline(
         settings,
-        VaultSource(settings, USER_AGENT),
+        open_source(settings, USER_AGENT),
         volume,
         None if settings.signal == "off" else Signals(),
         Receipts(settings.receipts_dir, tidy=True),

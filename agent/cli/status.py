@@ -90,6 +90,16 @@ def notify_lines(receivers: list[dict[str, Any]]) -> list[str]:
     ]
 
 
+def _where(report: dict[str, Any]) -> str:
+    """What the source says of itself, for people."""
+    parts = [f"{report[key]}" for key in ("address", "path", "auth") if key in report]
+    if report.get("token_ends_at"):
+        parts.append(f"token until {report['token_ends_at']}")
+    if report.get("tls_verified") is False:
+        parts.append("ITS CERTIFICATE IS NOT CHECKED")
+    return ", ".join(parts)
+
+
 def text(found: dict[str, Any]) -> str:
     """The document for people."""
     lines = [f"agent     {found['agent']}"]
@@ -104,8 +114,10 @@ def text(found: dict[str, Any]) -> str:
         lines += [f"          {key}={val}" for key, val in current["settings"].items()]
         lines += [f"boost     {boost_text(boost)}" for boost in current["boosts"]]
     source = found["source"]
-    lines.append(f"source    {source['outcome'] or 'unknown'}: {source['sentence']}")
-    extra = (*source["notes"], source["hint"])
+    since = f" since {source['since']}" if source["since"] else ""
+    known = source["outcome"] or "unknown"
+    lines.append(f"source    {known}{since}: {source['sentence']}")
+    extra = (*source["notes"], source["hint"], _where(source["where"]))
     lines += [f"          {line}" for line in extra if line]
     lines += [
         f"probe     {probe['dsn']}: {probe['verdict']} since {probe['since']}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+RETRY_AFTER_CAP_SECONDS = 300.0
+
 
 def backoff_seconds(failures: int, cap: float) -> float:
     """How long to wait after so many failures in a row: 1, 2, 4 ... up to `cap`.
@@ -12,3 +14,37 @@ def backoff_seconds(failures: int, cap: float) -> float:
     """
     chance = random.uniform(0.75, 1)  # noqa: S311 - no secret
     return float(min(cap, 2.0 ** min(failures - 1, 16)) * chance)
+
+
+def retry_after_seconds(header: str) -> float | None:
+    """What a Retry-After header asks for, within reason; `None` if it asks nothing.
+
+    Vault counts down to 0 while it still refuses, so the least is a second. A date,
+    which only something in between would send, is left to our own back-off.
+    """
+    if not header.isdecimal():
+        return None
+    return min(max(float(header[:9]), 1.0), RETRY_AFTER_CAP_SECONDS)
+
+
+class Backoff:
+    """Keeps something that fails from being tried again at once.
+
+    Times are seconds of a monotonic clock, which the caller reads.
+    """
+
+    def __init__(self, cap: float) -> None:
+        self._cap = cap
+        self.failures = 0
+        self.until = float("-inf")
+        """When it may be tried again."""
+
+    def failed(self, now: float) -> None:
+        """Count a failure: the next try has to wait, longer each time."""
+        self.failures += 1
+        self.until = now + backoff_seconds(self.failures, self._cap)
+
+    def reset(self) -> None:
+        """It succeeded, or something has changed: try at once."""
+        self.failures = 0
+        self.until = float("-inf")

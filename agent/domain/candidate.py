@@ -17,6 +17,8 @@ class Candidate:
 
     values: Mapping[str, Any]
     provenance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What an operator should know of the source, though the candidate is good."""
 
     @property
     def fingerprint(self) -> str:

@@ -26,8 +26,11 @@ class Outcome:
     hint: str = ""
     exit_code: int = 0
     retry_soon: bool = False
+    retry_after: float | None = None
     fingerprint: str | None = None
     """Of the candidate, when it was refused or waits."""
+    error: str = ""
+    """The class of what went wrong."""
 
     @classmethod
     def published(cls, snapshot: Snapshot, notes: tuple[str, ...]) -> Outcome:
@@ -63,5 +66,7 @@ class Outcome:
             hint=error.hint,
             exit_code=error.exit_code,
             retry_soon=error.retry_soon,
+            retry_after=error.retry_after,
             fingerprint=fingerprint,
+            error=type(error).__name__,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,7 +20,7 @@ from agent.domain.probe import Verdict
 from agent.domain.rollout import State
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from agent.domain.outcome import Outcome
     from agent.domain.probe import Found
@@ -63,6 +63,24 @@ class Metrics:
             "Passes that failed or refused since the last good one.",
             registry=self.registry,
         )
+        self._since = Gauge(
+            "resentry_failing_since_timestamp_seconds",
+            "When passes began to fail or refuse, by error; none while they are good.",
+            ["error"],
+            registry=self.registry,
+        )
+        self._unverified = Gauge(
+            "resentry_vault_tls_unverified",
+            "1 while Vault's certificate is not checked, as "
+            "`RESENTRY_VAULT_INSECURE_SKIP_TLS_VERIFY` asks.",
+            registry=self.registry,
+        )
+        self._vault_calls = Gauge(
+            "resentry_vault_token_calls",
+            "Logins and renewals that Vault granted since the agent began.",
+            ["call"],
+            registry=self.registry,
+        )
         self._sequence = Gauge(
             "resentry_current_sequence",
             "The number of the published snapshot; 0 while there is none.",
@@ -101,14 +119,26 @@ class Metrics:
             registry=self.registry,
         )
 
-    def passed(self, outcome: Outcome, seconds: float, failures: int) -> None:
-        """Count one pass."""
+    def passed(
+        self, outcome: Outcome, seconds: float, failures: int, since: float
+    ) -> None:
+        """Count one pass; `since` is when its kind of outcome began."""
         self._passes.labels(outcome.kind).inc()
         self._pass_seconds.observe(seconds)
         self._failing.set(failures)
         self._sequence.set(outcome.sequence)
+        self._since.clear()
+        if failures:
+            self._since.labels(outcome.error).set(since)
         if failures == 0:
             self._success.set_to_current_time()
+
+    def source(self, report: Mapping[str, Any]) -> None:
+        """Show what the source says of itself; a source that is not Vault, nothing."""
+        self._unverified.set(report.get("tls_verified") is False)
+        for call in ("logins", "renewals"):
+            if call in report:
+                self._vault_calls.labels(call).set(report[call])
 
     def rolled_out(self, rollout: Rollout) -> None:
         """Show the targets of now."""

@@ -27,6 +27,7 @@ NO_PASS: dict[str, Any] = {
     "fingerprint": None,
     "since": None,
     "failures": 0,
+    "where": {},
     "last_success_at": None,
 }
 
@@ -40,16 +41,21 @@ class Status:
     pass_seconds: float
     has_snapshot: bool = False
     outcome: Outcome | None = None
-    outcome_since: str = ""
+    since: float = 0.0
+    """When the source turned good, or bad in this way: the wall clock."""
     last_success_at: str = ""
     failures: int = 0
     _started: float = field(default_factory=time.monotonic)
     _last_pass: float = field(default_factory=time.monotonic)
     _last_success: float | None = None
+    _told: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def passed(self, outcome: Outcome) -> bool:
-        """Take one pass's outcome in; say whether it is news."""
+        """Take one pass's outcome in; say whether it is news.
+
+        Of what fails on and on, each reason is news once, in whatever order they come.
+        """
         with self._lock:
             before = self.outcome
             self.outcome = outcome
@@ -60,13 +66,16 @@ class Status:
                 self._last_success = self._last_pass
                 self.last_success_at = now()
             self.has_snapshot = outcome.revision is not None
-            news = before is None or (before.kind, before.sentence, before.notes) != (
+            turned = before is None or (before.kind, before.error) != (
                 outcome.kind,
-                outcome.sentence,
-                outcome.notes,
+                outcome.error,
             )
-            if before is None or (before.kind in GOOD) != good or (news and not good):
-                self.outcome_since = now()
+            if before is None or (before.kind in GOOD) != good or (turned and not good):
+                self.since = time.time()
+            said = repr((outcome.kind, outcome.sentence, outcome.notes))
+            news = said not in self._told
+            was_good = before is None or before.kind in GOOD
+            self._told = {said} if good or was_good else self._told | {said}
             return news
 
     @property
@@ -117,7 +126,7 @@ class Status:
                 "hint": outcome.hint,
                 "notes": list(outcome.notes),
                 "fingerprint": outcome.fingerprint,
-                "since": self.outcome_since,
+                "since": at(self.since),
                 "failures": self.failures,
                 "last_success_at": self.last_success_at or None,
             }

@@ -127,6 +127,14 @@ class Settings(SourceSettings, frozen=True, kw_only=True):
         str,
         says("A second address that serves the probes and metrics alone."),
     ] = ""
+    start_jitter_seconds: Annotated[
+        float,
+        Meta(ge=0, le=60),
+        says(
+            "The first pass waits for up to this time, left to chance, so that agents "
+            "that start together do not ask together."
+        ),
+    ] = 0.2
     startup_seconds: Annotated[
         Seconds,
         says("`/startupz` turns 200 after this time even without a snapshot."),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agent.domain.candidate import Candidate
 
 
@@ -16,3 +18,18 @@ class Source(Protocol):
 
     def abort(self) -> None:
         """Make a `read` that another thread is in fail soon. Harmless otherwise."""
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Have `changed` called, from any thread, when the source has changed."""
+
+    def due_seconds(self) -> float | None:
+        """In how many seconds the source itself needs a pass, or `None` for never."""
+
+    def hurry(self) -> None:
+        """Forget what is being waited for after a failure: an operator asks."""
+
+    def report(self) -> dict[str, Any]:
+        """Return what `status` shows of the source; no secret is in it."""
+
+    def close(self) -> None:
+        """Give back what was taken. Nothing is read any more."""

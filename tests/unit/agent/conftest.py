@@ -110,6 +110,17 @@ class Shelf:
     def abort(self) -> None:
         """Nothing waits here."""
 
+    close = hurry = abort
+
+    def listen(self, _changed: Callable[[], None]) -> None:
+        """Nobody is told."""
+
+    def due_seconds(self) -> float | None:
+        return None
+
+    def report(self) -> dict[str, Any]:
+        return {"kind": "shelf"}
+
 
 @pytest.fixture
 def shelf() -> Shelf:

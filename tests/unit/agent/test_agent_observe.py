@@ -186,8 +186,8 @@ def test_the_document_without_anything_is_whole() -> None:
 def metrics(receipt: Callable[..., Receipt]) -> Metrics:
     """Metrics in which every method was called."""
     made = Metrics("1.2.3")
-    made.passed(PUBLISHED, 0.02, 0)
-    made.passed(FAILED, 0.02, 1)
+    made.passed(PUBLISHED, 0.02, 0, 1.0)
+    made.passed(FAILED, 0.02, 1, 1.0)
     targets = [Target(receipt(role=role), 0) for role in ("api", "celery", "api")]
     made.rolled_out(assess(targets, CURRENT, late=False))
     made.confirmed(0.1)

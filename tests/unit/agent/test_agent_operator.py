@@ -363,7 +363,7 @@ def test_a_boost_is_published_and_listed_with_what_is_left(
     assert one.pipeline.current is not None
     (boost,) = one.pipeline.current.boosts
     assert (boost.id, boost.role) == (row["id"], "api")
-    assert 890 <= (one.pipeline.next_end() or 0) <= 900
+    assert 890 <= (one.pipeline.due_seconds() or 0) <= 900
 
 
 def test_a_boost_survives_a_restart(agent: Callable[..., Agent]) -> None:
@@ -386,12 +386,12 @@ def test_a_boost_that_has_ended_is_dropped_by_the_next_pass(
     at = time.time() + 61
     monkeypatch.setattr(time, "time", lambda: at)
     assert one.operator.boosts() == []
-    assert one.pipeline.next_end() == 0
+    assert one.pipeline.due_seconds() == 0
     one.shelf.error = SourceDown("Vault is away")
     answer = one.ask("refresh")
     assert (answer["revision"], answer["sequence"]) == (before, 3)
     assert one.pipeline.wishes.boosts == ()
-    assert one.pipeline.next_end() is None
+    assert one.pipeline.due_seconds() is None
 
 
 @pytest.mark.parametrize("past", [True, False])

@@ -4,9 +4,9 @@ What a real Vault answers to a pass is tested in tests/e2e and tests/faults.
 """
 
 import inspect
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import hvac.exceptions
@@ -14,14 +14,16 @@ import pytest
 import requests
 
 from agent.errors import (
+    AgentError,
+    CandidateRefused,
     SettingsError,
     SourceDenied,
     SourceDown,
-    SourceError,
     SourceMissing,
 )
 from agent.settings import Settings
-from agent.source.vault import Location, VaultSource, _only_value
+from agent.source.kv import Location, _only_value
+from agent.source.vault import VaultSource
 from lab.vault import Vault
 
 TOKEN = "hvs.CAESIJplantedVaultToken0123456789abcdefghijkl"
@@ -189,21 +191,21 @@ def test_a_token_file_that_cannot_be_read_is_denied(
     if kind == "directory":
         path.mkdir()
     reading = source(vault_token_file=str(path))
-    with pytest.raises(SourceDenied, match="no Vault token in") as caught:
+    with pytest.raises(SourceDenied, match=f"cannot read {path}") as caught:
         reading.log_in()
     assert "RESENTRY_VAULT_TOKEN_FILE" in caught.value.hint
 
 
 def test_a_token_file_is_read_anew_each_time(
-    source: Callable[..., VaultSource], tmp_path: Path
+    vault: Vault, source: Callable[..., VaultSource], tmp_path: Path
 ) -> None:
     """A renewed token is used at the next pass, with white space cut off."""
     path = tmp_path / "token"
-    reading = source(vault_token_file=str(path))
+    reading = source(vault_addr=vault.address, vault_token_file=str(path))
     for token in ("first", "second"):
         path.write_text(f" {token}\n")
         reading.log_in()
-        assert token == reading._client.token
+        assert token == reading.api.token
 
 
 @pytest.mark.parametrize(
@@ -240,6 +242,7 @@ def _subclasses(module: Any, root: type) -> list[type]:
 VAULT_ERRORS = _subclasses(hvac.exceptions, hvac.exceptions.VaultError)
 REQUEST_ERRORS = _subclasses(requests.exceptions, requests.RequestException)
 EXPECTED = {
+    "TooLargeError": CandidateRefused,
     "Forbidden": SourceDenied,
     "Unauthorized": SourceDenied,
     "InvalidPath": SourceMissing,
@@ -247,13 +250,20 @@ EXPECTED = {
 
 
 def failing(source: VaultSource, error: Exception) -> VaultSource:
-    """Let the source's client fail with that error, instead of a server."""
+    """Let the source's requests fail with that error, instead of at a server."""
 
-    def get(_path: str) -> None:
+    def request(*_args: object, **_more: object) -> None:
         raise error
 
-    adapter = SimpleNamespace(get=get)
-    source._client = SimpleNamespace(adapter=adapter, token="")  # type: ignore[assignment]
+    source.api.client.adapter.request = request
+    return source
+
+
+def answering(source: VaultSource, status: int, body: bytes) -> VaultSource:
+    """Let every request of the source be answered so."""
+    response = requests.Response()
+    response.status_code, response._content = status, body
+    source.api.client.adapter.request = lambda *_args, **_more: response
     return source
 
 
@@ -263,8 +273,9 @@ def test_every_error_of_hvac_and_requests_is_one_of_ours(
 ) -> None:
     """No class of theirs gets through, nor does any text of theirs."""
     more = ("", 0) if kind is requests.exceptions.JSONDecodeError else ()
-    with pytest.raises(SourceError) as caught:
-        failing(source(vault_kv_version="2"), kind(TOKEN, *more)).read()
+    asked = source(vault_auth="none", vault_kv_version="2")
+    with pytest.raises(AgentError) as caught:
+        failing(asked, kind(TOKEN, *more)).read()
     assert EXPECTED.get(kind.__name__, SourceDown) is type(caught.value)
     assert TOKEN not in caught.value.what + caught.value.hint
     assert caught.value.__suppress_context__
@@ -295,9 +306,9 @@ def test_a_deleted_secret_is_told_from_one_that_never_was(
     source: Callable[..., VaultSource], body: Any, says: str
 ) -> None:
     """The deleted has metadata, and another thing has to be done about it."""
-    error = hvac.exceptions.InvalidPath("x", json=body)
+    asked = source(vault_auth="none", vault_kv_version="2")
     with pytest.raises(SourceMissing, match=says) as caught:
-        failing(source(vault_kv_version="2"), error).read()
+        answering(asked, 404, json.dumps(body).encode()).read()
     assert caught.value.hint
 
 
@@ -320,9 +331,8 @@ def test_an_answer_that_is_not_vault_s_is_never_a_candidate(
     source: Callable[..., VaultSource], version: str, answer: Any
 ) -> None:
     """A proxy's page or half an answer keeps the last good."""
-    asked = source(vault_kv_version=version)
-    adapter = SimpleNamespace(get=lambda _path: answer)
-    asked._client = SimpleNamespace(adapter=adapter, token="")  # type: ignore[assignment]
+    asked = source(vault_auth="none", vault_kv_version=version)
+    answering(asked, 200, json.dumps(answer).encode())
     held = answer.get("data") if isinstance(answer, dict) else None
     if version == "1" and isinstance(held, dict):
         assert held == asked.read().values

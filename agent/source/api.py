@@ -1,0 +1,173 @@
+"""Vault's HTTP API: every answer is a JSON object, or one of our errors.
+
+hvac builds the requests. Its own errors know neither status nor headers, and five
+statuses have none, so answers are told apart here, by status alone: servers differ in
+their texts, and a text from outside might hold what must not be logged.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import hvac
+import requests
+from hvac import exceptions as vault_errors
+from hvac.adapters import RawAdapter
+
+from agent.domain.backoff import retry_after_seconds
+from agent.errors import (
+    CandidateRefused,
+    SourceDenied,
+    SourceDown,
+    SourceError,
+    SourceMissing,
+)
+from agent.source.session import (
+    CONNECT_SECONDS,
+    READ_SECONDS,
+    CuttableSession,
+    RedirectError,
+    TooLargeError,
+)
+
+if TYPE_CHECKING:
+    from agent.settings import Settings
+
+_DENIED = {
+    400: "Vault calls the request for {} wrong",
+    401: "Vault refuses {}",
+    403: "Vault refuses {}",
+    405: "Vault does not allow this for {}",
+}
+_POLICY = "resentry-agent check --policy prints the policy that the token needs"
+_ACTIVE = "point RESENTRY_VAULT_ADDR at the active cluster"
+_DOWN = {
+    412: ("Vault has not replicated what {} needs yet", ""),
+    429: ("Vault limits the rate of {}", "raise its quota, or RESENTRY_POLL_SECONDS"),
+    472: ("Vault is a disaster-recovery secondary", _ACTIVE),
+    473: ("Vault is a performance standby that does not answer", _ACTIVE),
+    501: ("Vault is not initialized", ""),
+    503: ("Vault is sealed or in maintenance", ""),
+}
+
+
+class Api:
+    """One Vault, asked through one session; `token` goes with every request."""
+
+    def __init__(self, settings: Settings, user_agent: str) -> None:
+        self._settings = settings
+        self.session = CuttableSession(settings, user_agent)
+        self.client = hvac.Client(
+            url=self.session.url,
+            token="",  # never ~/.vault-token or VAULT_TOKEN
+            namespace=settings.vault_namespace or None,
+            timeout=(CONNECT_SECONDS, READ_SECONDS),
+            allow_redirects=False,  # the session follows one itself
+            session=self.session,
+            adapter=RawAdapter,
+        )
+
+    @property
+    def token(self) -> str:
+        """The token of the requests to come; empty for none."""
+        return self.client.token or ""
+
+    @token.setter
+    def token(self, token: str) -> None:
+        self.client.token = token
+
+    def get(self, path: str, params: dict[str, str] | None = None) -> dict[str, Any]:
+        """Return the answer to a GET, or raise a `SourceError`."""
+        return self._ask("get", path, params=params)
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the answer to a POST, or raise a `SourceError`."""
+        return self._ask("post", path, json=body or {})
+
+    def _ask(self, method: str, path: str, **kwargs: Any) -> dict[str, Any]:
+        try:
+            response = self.client.adapter.request(
+                method, f"/v1/{quote(path)}", raise_exception=False, **kwargs
+            )
+            return _answer(response, path)
+        except TooLargeError:
+            raise CandidateRefused(
+                [f"the answer for {path} is larger than 2 MiB"], "too large"
+            ) from None
+        except RedirectError as error:
+            raise SourceDown(
+                f"Vault {error.why}: {error.host}",
+                "if that is its leader, add it to RESENTRY_VAULT_REDIRECT_HOSTS",
+            ) from None
+        except requests.RequestException as error:
+            raise self._unanswered(error) from None
+        except vault_errors.VaultError as error:
+            raise _refused_by_hvac(error, path) from None
+
+    def _unanswered(self, error: requests.RequestException) -> SourceDown:
+        """What to say of a request that got no answer."""
+        settings = self._settings
+        if self.session.is_cut:
+            return SourceDown(
+                f"no answer from Vault within {settings.pass_seconds:g} s",
+                "raise RESENTRY_PASS_SECONDS if this Vault is always slow",
+            )
+        where = settings.vault_addr
+        if isinstance(error, requests.exceptions.SSLError):
+            return SourceDown(
+                f"the TLS handshake with {where} fails",
+                "check RESENTRY_VAULT_CA, RESENTRY_VAULT_SERVER_NAME and both clocks",
+            )
+        return SourceDown(
+            f"Vault does not answer at {where}: {type(error).__name__}",
+            "check RESENTRY_VAULT_ADDR and the network",
+        )
+
+
+def _answer(response: requests.Response, path: str) -> dict[str, Any]:
+    """Return the JSON object, whatever its content type; else raise by status."""
+    status = response.status_code
+    try:
+        body = response.json()
+    except (ValueError, RecursionError):
+        body = None
+    if status == 204:
+        return {}
+    if status == 200:
+        if isinstance(body, dict):
+            return body
+        raise SourceDown(f"the answer for {path} is not Vault's", "is a proxy there?")
+    raise _error(response, path, body if isinstance(body, dict) else {})
+
+
+def _error(response: requests.Response, path: str, body: dict[str, Any]) -> SourceError:
+    status = response.status_code
+    if status in _DENIED:
+        return SourceDenied(_DENIED[status].format(path), _POLICY)
+    if status == 404:
+        return SourceMissing(*_missing(path, body))
+    what, hint = _DOWN.get(status, (f"Vault answers {{}} with status {status}", ""))
+    after = retry_after_seconds(response.headers.get("Retry-After", ""))
+    return SourceDown(what.format(path), hint, retry_after=after)
+
+
+def _missing(path: str, body: dict[str, Any]) -> tuple[str, str]:
+    """Tell a deleted secret from one that never was: the deleted has metadata."""
+    data = body.get("data")
+    metadata = data.get("metadata") if isinstance(data, dict) else None
+    if not isinstance(metadata, dict):
+        return f"there is no secret at {path}", "check RESENTRY_VAULT_PATHS"
+    if metadata.get("destroyed"):
+        return f"this version of {path} is destroyed", "write a new version"
+    return f"this version of {path} is deleted", "undelete it, or write anew"
+
+
+def _refused_by_hvac(error: vault_errors.VaultError, path: str) -> SourceError:
+    """What hvac raises of its own accord, before it asks."""
+    kind = type(error).__name__
+    if isinstance(error, vault_errors.Forbidden | vault_errors.Unauthorized):
+        return SourceDenied(_DENIED[403].format(path), _POLICY)
+    if isinstance(error, vault_errors.InvalidPath):
+        return SourceMissing(*_missing(path, {}))
+    return SourceDown(f"the request for {path} failed with {kind}")
