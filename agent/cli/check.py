@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, cast
 
 import click
 
-from agent.cli import USER_AGENT, settings_options
+from agent.cli import USER_AGENT, settings_options, warn
+from agent.confirm.receipts import Receipts
+from agent.domain.rollout import assess
 from agent.domain.validate import validate
-from agent.errors import AgentError, PublishError
+from agent.errors import AgentError, PublishError, SettingsError, SourceDenied
 from agent.publish.volume import Volume
-from agent.source.vault import VaultSource
+from agent.source.choose import open_source
 from resentry.values import show_dsn
 
 if TYPE_CHECKING:
@@ -21,16 +24,29 @@ if TYPE_CHECKING:
 
     from agent.domain.candidate import Candidate
     from agent.settings import Loaded, Settings
+    from agent.source import Source
+    from agent.source.vault import VaultSource
 
 
 @click.command("check")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--policy",
+    is_flag=True,
+    help="Print the least Vault policy that is needed instead.",
+)
 @settings_options
-def command(loaded: Loaded, *, as_json: bool) -> None:
-    """Say whether settings, Vault, secret, values, volume and rights are good.
+def command(loaded: Loaded, *, as_json: bool, policy: bool) -> None:
+    """Say whether everything that a pass needs is good, from settings to targets.
 
-    Publishes nothing. Exits 0 if all are, else with the first problem's code.
+    Publishes nothing, and gives its Vault token back. Exits 0 if all is good, else with
+    the first problem's code.
     """
+    settings = loaded.settings
+    if policy:
+        warn(loaded)
+        click.echo(_policy(settings), nl=False)
+        return
     checks = _Checks(loaded)
     steps = checks.run()
     if as_json:
@@ -43,57 +59,111 @@ def command(loaded: Loaded, *, as_json: bool) -> None:
     sys.exit(checks.exit_code)
 
 
+def _policy(settings: Settings) -> str:
+    if settings.source_path:
+        raise SettingsError("a mounted source needs no Vault policy")
+    from agent.source import rights  # noqa: PLC0415 - with hvac, which files do without
+    from agent.source.vault import VaultSource  # noqa: PLC0415
+
+    source = VaultSource(settings, USER_AGENT)
+    with _deadline(settings, source):
+        return rights.policy(settings, source)
+
+
+class _deadline:  # noqa: N801 - reads as a statement
+    """Within it the source is cut off when the pass would be over time."""
+
+    def __init__(self, settings: Settings, source: Source) -> None:
+        self._source = source
+        self._timer = threading.Timer(settings.pass_seconds, source.abort)
+        self._timer.daemon = True
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self._source.close()
+
+
 class _Checks:
     """The steps in the order in which a pass needs them."""
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
-        self._source: VaultSource | None = None
+        self._source: Source | None = None
         self._candidate: Candidate | None = None
         self.exit_code = 0
+        self.steps: list[dict[str, str]] = []
 
     def run(self) -> list[dict[str, str]]:
         """Return one row per step; a step whose ground is missing is skipped."""
-        steps: list[tuple[str, Callable[[Settings], str | None]]] = [
-            ("settings", self._settings),
-            ("vault", self._vault),
-            ("secret", self._secret),
-            ("values", self._values),
-            ("volume", self._volume),
-            ("rights", self._rights),
-        ]
-        return [self._step(name, step) for name, step in steps]
+        self._step("settings", self._settings)
+        if self._source is not None:
+            with _deadline(self._loaded.settings, self._source):
+                self._step("source", self._reach)
+                self._step("rights", self._rights)
+                self._step("secret", self._secret)
+        self._step("values", self._values)
+        self._step("volume", self._volume)
+        self._step("receipts", self._receipts)
+        self._step("targets", self._targets)
+        return self.steps
 
-    def _step(
-        self, name: str, step: Callable[[Settings], str | None]
-    ) -> dict[str, str]:
+    def _step(self, name: str, step: Callable[[Settings], str | None]) -> None:
         row = {"step": name, "result": "ok", "detail": "", "hint": ""}
         try:
             detail = step(self._loaded.settings)
         except AgentError as error:
             self.exit_code = self.exit_code or error.exit_code
-            return row | {"result": "problem", "detail": error.what, "hint": error.hint}
-        if detail is None:
-            return row | {"result": "skipped", "detail": "needs the step before it"}
-        return row | {"detail": detail}
+            row |= {"result": "problem", "detail": error.what, "hint": error.hint}
+        else:
+            missing = {"result": "skipped", "detail": "needs the step before it"}
+            row |= missing if detail is None else {"detail": detail}
+        self.steps.append(row)
 
     def _settings(self, settings: Settings) -> str:
-        self._source = VaultSource(settings, USER_AGENT)
+        self._source = open_source(settings, USER_AGENT)
         return "; ".join(self._loaded.warnings) or "complete"
 
-    def _vault(self, settings: Settings) -> str | None:
-        if self._source is None:
-            return None
-        self._source.log_in()
-        found = [self._source.locate(path) for path in settings.vault_paths]
+    def _reach(self, settings: Settings) -> str:
+        if settings.source_path:
+            return settings.source_path
+        source = cast("VaultSource", self._source)
+        source.log_in()
+        try:
+            found = [source.locate(path) for path in settings.vault_paths]
+        except SourceDenied:
+            source.token.doubt()  # says so, if the token itself is not known
+            raise
         kinds = ", ".join(f"{at.path} (KV v{at.version})" for at in found)
         return f"{settings.vault_addr} answers: {kinds}"
+
+    def _rights(self, settings: Settings) -> str | None:
+        if settings.source_path:
+            return "a mounted source has none"
+        if self.exit_code:
+            return None
+        from agent.source import rights  # noqa: PLC0415 - with hvac
+
+        source = cast("VaultSource", self._source)
+        found = rights.unreadable(source, settings.vault_paths)
+        if found:
+            raise SourceDenied(
+                f"the token may not read {', '.join(found)}",
+                "resentry-agent check --policy prints the policy that it needs",
+            )
+        return (
+            "unknown: the token may not ask" if found is None else "read on each path"
+        )
 
     def _secret(self, _settings: Settings) -> str | None:
         if self._source is None or self.exit_code:
             return None
         self._candidate = self._source.read()
-        return f"{len(self._candidate.values)} keys"
+        return "; ".join(
+            (f"{len(self._candidate.values)} keys", *self._candidate.notes)
+        )
 
     def _values(self, settings: Settings) -> str | None:
         if self._candidate is None:
@@ -116,7 +186,7 @@ class _Checks:
             return f"{settings.dir} is in use by a running agent"
         return f"{settings.dir} can be written"
 
-    def _rights(self, settings: Settings) -> str:
+    def _receipts(self, settings: Settings) -> str:
         receipts = settings.receipts_dir
         if not os.path.isdir(receipts):
             return f"{receipts} will be made"
@@ -128,3 +198,19 @@ class _Checks:
             )
         mode = f"{found.st_mode & 0o7777:o}"
         return f"{receipts} has mode {mode} and group {found.st_gid}"
+
+    def _targets(self, settings: Settings) -> str:
+        """Say what the live targets are at, and which of them cannot read."""
+        current = Volume(settings.dir, settings.receipts_dir).current()
+        found = assess(Receipts(settings.receipts_dir).read(), current, late=False)
+        blind = [
+            f"{one.receipt.role} pid {one.receipt.pid}: {one.receipt.error}"
+            for one, _ in found.targets
+            if one.receipt.error
+        ]
+        if blind:
+            raise PublishError(
+                f"cannot apply what is published: {'; '.join(blind)}",
+                "a target must be in the group of the volume: see RESENTRY_GROUP",
+            )
+        return found.sentence
