@@ -19,6 +19,7 @@ from agent.pipeline import Pipeline
 from agent.probe.gate import Gate
 from agent.probe.prober import Prober
 from agent.probe.send import sender as probe_sender
+from agent.protect import protect
 from agent.publish.volume import Volume
 from agent.source.choose import open_source
 
@@ -51,7 +52,8 @@ def open_volume(settings: Settings) -> Volume:
 
 
 def assemble(settings: Settings, volume: Volume) -> Pipeline:
-    """Put the five stages together."""
+    """Put the five stages together, in a process that others cannot look into."""
+    protect()
     return Pipeline(
         settings,
         open_source(settings, USER_AGENT),

@@ -1,0 +1,91 @@
+"""Another process of the same user cannot look into the agent."""
+
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from agent import protect
+from agent.cli import run
+from agent.publish.volume import Volume
+from agent.settings import Settings
+
+NOBODY = 65534
+SECRET = "hvs.planted-in-the-environment"
+WAIT = "print('ready', flush=True); input()"
+READ = """
+import os, sys
+for name in ("environ", "mem", "root/etc/hostname", "fd/0", "maps"):
+    try:
+        os.open(f"/proc/{sys.argv[1]}/{name}", os.O_RDONLY | os.O_NONBLOCK)
+        print(name)
+    except PermissionError:
+        pass
+open(f"/proc/{sys.argv[1]}/stat").read()
+assert "SigCgt" in open(f"/proc/{sys.argv[1]}/status").read()
+"""
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux has /proc and prctl"
+)
+
+
+@contextmanager
+def process(code: str) -> Iterator[int]:
+    """A process of an ordinary user, ready; the source goes along, files may not."""
+    user = {"user": NOBODY, "group": NOBODY} if os.geteuid() == 0 else {}
+    with subprocess.Popen(
+        ["/usr/bin/python3", "-I", "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"TOKEN": SECRET},
+        cwd="/",
+        **user,  # type: ignore[call-overload]
+    ) as running:
+        assert running.stdout
+        assert running.stdout.readline() == b"ready\n"
+        yield running.pid
+        running.kill()
+
+
+def readable(pid: int) -> list[str]:
+    """What a second process of that user can open of the first."""
+    user = {"user": NOBODY, "group": NOBODY} if os.geteuid() == 0 else {}
+    ran = subprocess.run(
+        ["/usr/bin/python3", "-I", "-c", READ, str(pid)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd="/",
+        **user,  # type: ignore[call-overload]
+    )
+    return ran.stdout.split()
+
+
+@pytest.mark.skipif(
+    not Path("/usr/bin/python3").exists(), reason="needs a Python for every user"
+)
+def test_what_is_protected_is_closed_to_its_own_user() -> None:
+    """Environment, memory, files and root are; what the library reads is not."""
+    with process(WAIT) as pid:
+        assert "environ" in readable(pid)  # without it, all is open
+    with process(inspect.getsource(protect) + "protect()\n" + WAIT) as pid:
+        assert readable(pid) == []
+
+
+def test_run_and_once_protect_themselves_first(
+    settings: Callable[..., Settings],
+    volume: Volume,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before the source is opened, which may read a credential."""
+    done: list[str] = []
+    monkeypatch.setattr(run, "protect", lambda: done.append("protected"))
+    monkeypatch.setattr(run, "open_source", lambda *_: done.append("opened"))
+    run.assemble(settings(), volume)
+    assert done == ["protected", "opened"]
