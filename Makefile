@@ -9,7 +9,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-package resentry
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-versions crash hammer check format bench bench-converge bench-sampling bench-scrub bench-swap docs lock clean
+.PHONY: help setup image image-example demo test vault test-vault test-versions cluster-test crash hammer check format bench bench-converge bench-sampling bench-scrub bench-swap docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,14 +36,30 @@ $(SINK): $(UV) requirements/bugsink.txt
 	@$(UV) pip sync -q --python .bugsink/bin/python --require-hashes requirements/bugsink.txt
 	@touch $@
 
+image: $(READY) ## the agent's image with buildah, as root; prints the docker-archive's path
+	@$(BIN)/python -m lab.images agent
+
+image-example: $(READY) ## the same of examples/lms
+	@$(BIN)/python -m lab.images example
+
 demo: $(READY) $(if $(UI),$(SINK)) ## rotate a DSN under traffic; JSON=1 one object, UI=1 with Bugsink's page
 	@$(BIN)/python -m lab.demo $(if $(JSON),--json) $(if $(UI),--ui)
 
 test: $(READY) $(SINK) ## every test, on real servers and real processes
 	@$(BIN)/pytest
 
+vault: $(READY) ## build HashiCorp Vault, for tests alone; print the program's path
+	@$(BIN)/python -m lab.golang lab/hashicorp
+
+test-vault: $(READY) $(SINK) ## every test that starts a Vault, on HashiCorp's own
+	@RESENTRY_TEST_VAULT=$$($(BIN)/python -m lab.golang lab/hashicorp) && \
+		export RESENTRY_TEST_VAULT && $(BIN)/pytest -m vault
+
 test-versions: $(READY) ## the client's tests on every Python and sentry-sdk it supports
 	@$(BIN)/python -m lab.versions
+
+cluster-test: $(READY) ## in a Kubernetes node of its own; IMAGE=NAME KUBECONFIG=FILE: in yours
+	@RESENTRY_TEST_CLUSTER=must RESENTRY_TEST_IMAGE=$(IMAGE) $(BIN)/pytest tests/cluster
 
 crash: $(READY) ## kill the agent's writer at every call that changes the volume
 	@$(BIN)/pytest -q tests/faults/test_crash.py
@@ -58,7 +74,7 @@ check: $(READY) ## ruff, ruff format, mypy strict, import-linter, deptry, hadoli
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/deptry agent
 	@cd client && ../$(BIN)/deptry resentry
-	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/hadolint Dockerfile examples/lms/Dockerfile
 
 format: $(READY) ## let ruff rewrite what it can
 	@$(BIN)/ruff check --quiet --fix . || true
@@ -85,6 +101,7 @@ docs: $(READY) ## regenerate docs/settings.md from the code
 lock: $(UV) ## resolve requirements/*.txt anew
 	@$(COMPILE) --upgrade pyproject.toml client/pyproject.toml -o requirements/agent.txt
 	@$(COMPILE) --upgrade --group dev -c requirements/agent.txt pyproject.toml client/pyproject.toml -o requirements/dev.txt
+	@$(COMPILE) --upgrade --group example -c requirements/dev.txt client/pyproject.toml -o requirements/example.txt
 	@$(COMPILE) --upgrade -c requirements/dev.txt requirements/build.in -o requirements/build.txt
 	@$(subst 3.11,3.10,$(COMPILE)) --upgrade -c requirements/dev.txt requirements/versions.in -o requirements/versions.txt
 	@$(COMPILE) --upgrade requirements/bugsink.in -o requirements/bugsink.txt
