@@ -197,7 +197,10 @@ class _Checks:
                 "the agent must own it, to remove what dead targets leave",
             )
         mode = f"{found.st_mode & 0o7777:o}"
-        return f"{receipts} has mode {mode} and group {found.st_gid}"
+        return (
+            f"{receipts} has mode {mode}; a target must be of user {found.st_uid} "
+            f"or in group {found.st_gid}"
+        )
 
     def _targets(self, settings: Settings) -> str:
         """Say what the live targets are at, and which of them cannot read."""

@@ -1,0 +1,58 @@
+#!/bin/sh
+# Lets the agent read one secret: mount, policy, and a role to log in with. As an operator,
+# with VAULT_ADDR and VAULT_TOKEN set, also again after a change:
+#
+#   sh k8s/vault/setup.sh                   Kubernetes auth
+#   AUTH=approle sh k8s/vault/setup.sh      AppRole
+#
+# OpenBao: VAULT=bao. No value of a secret is read or written here.
+set -eu
+
+: "${VAULT:=vault}" "${AUTH:=kubernetes}"
+: "${MOUNT:=secret}" "${SECRET:=lms}"     # RESENTRY_VAULT_PATHS=secret/data/lms
+: "${ROLE:=lms}"                          # RESENTRY_VAULT_ROLE, and the policy's name
+: "${NAMESPACE:=default}" "${SERVICE_ACCOUNT:=resentry}" "${AUDIENCE:=vault}"
+# Where Vault checks the tokens. From outside the cluster it also needs its certificate,
+# KUBERNETES_CA_FILE, and in REVIEWER_JWT_FILE the token of an account that is bound to
+# the ClusterRole system:auth-delegator.
+: "${KUBERNETES_HOST:=https://kubernetes.default.svc}"
+
+case $AUTH in
+kubernetes | approle) ;;
+*)
+  echo "AUTH is kubernetes or approle, not $AUTH" >&2
+  exit 2
+  ;;
+esac
+
+# has LIST PATH: whether something is enabled there.
+has() { "$VAULT" "$1" list -format=json | grep -q "\"$2/\":"; }
+
+has secrets "$MOUNT" || "$VAULT" secrets enable -path="$MOUNT" -version=2 kv
+
+# What `resentry-agent check --policy` prints. The default policy is not needed.
+"$VAULT" policy write "$ROLE" - <<EOF
+path "$MOUNT/data/$SECRET" { capabilities = ["read"] }
+path "auth/token/lookup-self" { capabilities = ["read"] }
+path "auth/token/renew-self" { capabilities = ["update"] }
+path "auth/token/revoke-self" { capabilities = ["update"] }
+path "sys/capabilities-self" { capabilities = ["update"] }
+EOF
+
+has auth "$AUTH" || "$VAULT" auth enable "$AUTH"
+
+# An hour is renewed until a day is over; then the agent logs in anew.
+set -- token_policies="$ROLE" token_no_default_policy=true token_ttl=1h token_max_ttl=24h
+
+if [ "$AUTH" = approle ]; then
+  "$VAULT" write "auth/approle/role/$ROLE" secret_id_ttl=720h "$@"
+  exit
+fi
+"$VAULT" write auth/kubernetes/config \
+  kubernetes_host="$KUBERNETES_HOST" \
+  ${KUBERNETES_CA_FILE:+kubernetes_ca_cert=@"$KUBERNETES_CA_FILE"} \
+  ${REVIEWER_JWT_FILE:+token_reviewer_jwt=@"$REVIEWER_JWT_FILE" disable_local_ca_jwt=true}
+"$VAULT" write "auth/kubernetes/role/$ROLE" \
+  bound_service_account_names="$SERVICE_ACCOUNT" \
+  bound_service_account_namespaces="$NAMESPACE" \
+  audience="$AUDIENCE" "$@"

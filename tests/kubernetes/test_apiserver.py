@@ -1,0 +1,255 @@
+"""The manifests at real API servers: dry runs, pod security, and a login at Vault."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from manifests import K8S, OVERLAYS, overlay, pod, workloads
+from test_documents import blocks, followed
+from test_setup import BAO, check, set_up
+
+from lab import golang
+from lab.apiserver import PARTS, ApiServer
+from lab.process import Process, eventually
+from lab.vault import Vault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Either server is built when a test is the first to need it.
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(1800),
+    pytest.mark.usefixtures("kubectl"),
+]
+
+NAMESPACE = "shop"
+# The modules that publish the custom kinds, and their folders of definitions.
+KINDS = {
+    "external-secrets.io": (
+        "github.com/external-secrets/external-secrets@v1.3.2",
+        "config/crds/bases",
+    ),
+    "secrets.hashicorp.com": (
+        "github.com/hashicorp/vault-secrets-operator@v1.0.1",
+        "config/crd/bases",
+    ),
+    "secrets-store.csi.x-k8s.io": (
+        "sigs.k8s.io/secrets-store-csi-driver@v1.5.4",
+        "config/crd/bases",
+    ),
+}
+
+# The account in whose name Vault asks the server about tokens.
+REVIEWER = [
+    {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "reviewer", "namespace": NAMESPACE},
+    },
+    {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "reviewer"},
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "ClusterRole",
+            "name": "system:auth-delegator",
+        },
+        "subjects": [
+            {"kind": "ServiceAccount", "name": "reviewer", "namespace": NAMESPACE}
+        ],
+    },
+]
+
+
+@pytest.fixture(scope="module", params=["the node's", "newest"])
+def server(request: pytest.FixtureRequest) -> Iterator[ApiServer]:
+    """An API server of either version, with a namespace that takes restricted pods only."""
+    with ApiServer(newest=request.param == "newest") as started:
+        started.kubectl("create", "namespace", NAMESPACE)
+        enforced = "pod-security.kubernetes.io/enforce=restricted"
+        started.kubectl("label", "namespace", NAMESPACE, enforced)
+        started.kubectl("create", "serviceaccount", "default", f"-n{NAMESPACE}")
+        started.kubectl("apply", "-k", str(K8S / "base"), f"-n{NAMESPACE}")
+        yield started
+
+
+def dry_run(server: ApiServer, objects: list[dict[str, Any]]) -> list[str]:
+    """Return what the server would do with each object; unknown fields are errors."""
+    said = server.apply(
+        yaml.safe_dump_all(objects),
+        *("--dry-run=server", "--validate=strict", f"-n{NAMESPACE}"),
+    )
+    return said.splitlines()
+
+
+def pods(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the pods that the workloads would make."""
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": workload["metadata"]["name"]},
+            "spec": pod(workload),
+        }
+        for workload in workloads(objects)
+    ]
+
+
+def is_custom(built: dict[str, Any]) -> bool:
+    return built["apiVersion"].partition("/")[0] in KINDS
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_server_takes_each_object(server: ApiServer, name: str) -> None:
+    """Every object that is Kubernetes' own passes a server-side dry run."""
+    objects = [built for built in overlay(name) if not is_custom(built)]
+
+    assert len(dry_run(server, objects)) == len(objects)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_a_restricted_namespace_admits_the_pods(server: ApiServer, name: str) -> None:
+    """Pod security `restricted` is enforced, and has nothing to say."""
+    made = pods(overlay(name))
+
+    assert len(dry_run(server, made)) == 2
+
+
+def test_a_restricted_namespace_would_refuse_others(server: ApiServer) -> None:
+    """The namespace enforces what the other test relies on."""
+    (plain, *_) = pods(overlay("kubernetes"))
+    spec = {**plain["spec"], "hostNetwork": True}
+
+    with pytest.raises(RuntimeError, match="violates PodSecurity"):
+        dry_run(server, [plain | {"spec": spec}])
+
+
+def test_the_documents_manifests_are_taken(server: ApiServer, tmp_path: Path) -> None:
+    """The five minutes' result and the NetworkPolicy of docs/kubernetes.md are valid."""
+    objects = followed(tmp_path)
+    objects += pods(objects)
+    objects.append(yaml.safe_load(blocks()["network-policy.yaml"]))
+
+    assert len(dry_run(server, objects)) == len(objects)
+
+
+@pytest.mark.parametrize("group", KINDS)
+def test_custom_kinds_pass_their_published_schema(
+    server: ApiServer, group: str
+) -> None:
+    """With the kinds' own definitions installed the server takes the objects, too."""
+    objects = [
+        built
+        for name in OVERLAYS
+        for built in overlay(name)
+        if built["apiVersion"].startswith(f"{group}/")
+    ]
+    install(server, group)
+
+    assert len(dry_run(server, objects)) == len(objects) > 0
+
+
+def install(server: ApiServer, group: str) -> None:
+    """Install a group's published definitions; skip where they are not to be had."""
+    module, folder = KINDS[group]
+    done = subprocess.run(
+        [golang.go(PARTS), "mod", "download", "-json", module],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local"},
+    )
+    found = json.loads(done.stdout)
+    if "Dir" not in found:
+        pytest.skip(f"the Go module proxy does not have {module}")
+    for definition in sorted(Path(found["Dir"], folder).glob(f"{group}_*.yaml")):
+        # Too large for the annotation of a client-side apply.
+        server.kubectl("apply", "--server-side", "-f", str(definition))
+    server.kubectl("wait", "--for=condition=Established", "crd", "--all")
+
+
+@pytest.fixture
+def vault(server: ApiServer, tmp_path: Path) -> Iterator[Vault]:
+    """A Vault to which setup.sh has introduced the API server."""
+    with Vault() as started:
+        started.write("lms", SENTRY_DSN="")
+        server.apply(yaml.safe_dump_all(REVIEWER))
+        set_up(
+            started,
+            NAMESPACE=NAMESPACE,
+            KUBERNETES_HOST=f"https://127.0.0.1:{server.port}",
+            KUBERNETES_CA_FILE=f"{server.folder}/ca.pem",
+            REVIEWER_JWT_FILE=token(server, tmp_path / "reviewer", "reviewer"),
+        )
+        yield started
+
+
+def token(server: ApiServer, path: Path, account: str, *options: str) -> str:
+    """Write a new token of an account to a file; return its path."""
+    made = server.kubectl("create", "token", account, f"-n{NAMESPACE}", *options)
+    path.write_text(made.strip())
+    return str(path)
+
+
+def settings(folder: Path, **more: str) -> dict[str, str]:
+    """Return the agent's settings, beyond those that `more` holds."""
+    return {
+        "RESENTRY_DIR": str(folder / "volume"),
+        "RESENTRY_ENVIRONMENT": "development",
+        "RESENTRY_VAULT_PATHS": "secret/data/lms",
+        **more,
+    }
+
+
+def test_a_pods_token_logs_in_at_vault(
+    server: ApiServer, vault: Vault, tmp_path: Path
+) -> None:
+    """The role that setup.sh makes takes the base's account, for the audience alone."""
+    path = tmp_path / "jwt"
+    environ = settings(
+        tmp_path,
+        RESENTRY_VAULT_ADDR=vault.address,
+        RESENTRY_VAULT_AUTH="kubernetes",
+        RESENTRY_VAULT_ROLE="lms",
+        RESENTRY_VAULT_JWT_FILE=str(path),
+    )
+    for account, audience, code in (
+        ("resentry", "vault", 0),
+        ("resentry", "other", 77),
+        ("default", "vault", 77),
+    ):
+        token(server, path, account, f"--audience={audience}")
+        found, said = check(environ)
+
+        assert found == code, said
+
+
+def test_the_agent_reads_through_the_overlays_proxy(
+    server: ApiServer, vault: Vault, tmp_path: Path
+) -> None:
+    """With the overlay's own proxy.hcl a proxy logs in, and the agent sends no token."""
+    jwt = token(server, tmp_path / "jwt", "resentry", "--audience=vault")
+    socket, config = tmp_path / "socket", tmp_path / "proxy.hcl"
+    text = (K8S / "overlays" / "vault-proxy" / "proxy.hcl").read_text()
+    for there, here in (
+        ("https://vault.example.com:8200", vault.address),
+        ("/var/run/secrets/vault/token", jwt),
+        ("/var/run/vault-proxy/socket", str(socket)),
+    ):
+        assert there in text
+        text = text.replace(there, here)
+    config.write_text(text)
+    environ = settings(
+        tmp_path, RESENTRY_VAULT_ADDR=f"unix://{socket}", RESENTRY_VAULT_AUTH="none"
+    )
+    command = [BAO, "proxy", f"-config={config}"]
+    with Process(command, env={"HOME": "/nowhere"}, ready=socket.exists):
+        eventually(lambda: check(environ)[0] == 0, 30, "the proxy has logged in")
