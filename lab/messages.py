@@ -71,6 +71,9 @@ def answer(
 ) -> bytes:
     """Return an answer that keeps the connection open."""
     phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Unknown"
-    lines = [f"HTTP/1.1 {status} {phrase}", f"Content-Length: {len(body)}"]
-    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+    fields = {"Content-Length": str(len(body)), **(headers or {})}
+    lines = [f"{name}: {value}" for name, value in fields.items()]
+    return (
+        "\r\n".join([f"HTTP/1.1 {status} {phrase}", *lines, "", ""]).encode("latin-1")
+        + body
+    )

@@ -38,6 +38,9 @@ class Faults:
     """Answered without asking the server, with `body` and `headers`."""
     body: bytes = b""
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """These may also give the body another length than it has."""
+    endless: bool = False
+    """Send `body` again and again, until the client has enough."""
     refuse: bool = False
     """Close each connection at once."""
     hang: bool = False
@@ -47,18 +50,19 @@ class Faults:
 class Proxy(Server):
     """A proxy before one server, given as URL or as host:port.
 
-    Set `faults` while it runs: the next answer is spoilt as it says.
+    Set `faults` while it runs: the next answer is spoilt as it says. It also serves
+    clients that know it for a proxy, though what they ask for is always the one server.
     """
 
-    def __init__(self, upstream: str) -> None:
-        super().__init__()
+    def __init__(self, upstream: str, host: str = "127.0.0.1") -> None:
+        super().__init__(host=host)
         scheme, _, place = upstream.rpartition("://")
         parts = urlsplit(f"//{place}")
         self._upstream = str(parts.hostname), parts.port or 80
         self.url = f"{scheme or 'http'}://{self.address}"
         self.faults = Faults()
-        self.requests = 0
-        """Requests that it understood, so none over TLS."""
+        self.requests: list[messages.Message] = []
+        """What it was asked and understood, so nothing over TLS."""
 
     def clear(self) -> None:
         """Let everything pass again; what hangs, hangs until its client gives up."""
@@ -80,12 +84,16 @@ class Proxy(Server):
         server: Streams | None = None
         while request := await messages.read(reader, first):
             first = b""
-            self.requests += 1
+            self.requests.append(request)
             faults = self.faults
             if faults.refuse:
                 return
             if faults.hang:
                 await _read_to_end(reader)
+                return
+            if request.start[0] == "CONNECT":
+                writer.write(messages.answer(200))
+                await self._carry_bytes(b"", client)
                 return
             if faults.status is not None:
                 answer = messages.answer(faults.status, faults.body, faults.headers)
@@ -140,6 +148,9 @@ class Proxy(Server):
             if faults.drip:
                 await self.pause(faults.drip)
             writer.write(whole[start : start + step])
+            await writer.drain()
+        while faults.endless:
+            writer.write(faults.body)
             await writer.drain()
         return faults.cut is None
 

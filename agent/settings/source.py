@@ -53,7 +53,10 @@ class SourceSettings(Struct, frozen=True, kw_only=True):
     ] = ""
     vault_token_file: Annotated[
         str,
-        says("`token`: a file that holds the Vault token; read anew at every pass."),
+        says(
+            "`token`: a file that holds the Vault token; read anew at every pass. "
+            "A file counts before a value."
+        ),
     ] = ""
     vault_token: Annotated[
         Secret,

@@ -7,6 +7,8 @@ their texts, and a text from outside might hold what must not be logged.
 
 from __future__ import annotations
 
+import json
+import ssl
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -23,24 +25,20 @@ from agent.errors import (
     SourceError,
     SourceMissing,
 )
-from agent.source.session import (
-    CONNECT_SECONDS,
-    READ_SECONDS,
-    CuttableSession,
-    RedirectError,
-    TooLargeError,
-)
+from agent.source.bounds import ANSWER_SECONDS, CONNECT_SECONDS, READ_SECONDS
+from agent.source.session import RedirectError, TooLargeError, VaultSession
 
 if TYPE_CHECKING:
     from agent.settings import Settings
 
-_DENIED = {
-    400: "Vault calls the request for {} wrong",
-    401: "Vault refuses {}",
-    403: "Vault refuses {}",
-    405: "Vault does not allow this for {}",
-}
 _POLICY = "resentry-agent check --policy prints the policy that the token needs"
+_WRONG = "check RESENTRY_VAULT_ADDR, is it https there, and RESENTRY_VAULT_PATHS"
+_DENIED = {
+    400: ("Vault calls the request for {} wrong", _WRONG),
+    401: ("Vault refuses {}", _POLICY),
+    403: ("Vault refuses {}", _POLICY),
+    405: ("Vault does not allow this for {}", _WRONG),
+}
 _ACTIVE = "point RESENTRY_VAULT_ADDR at the active cluster"
 _DOWN = {
     412: ("Vault has not replicated what {} needs yet", ""),
@@ -57,7 +55,7 @@ class Api:
 
     def __init__(self, settings: Settings, user_agent: str) -> None:
         self._settings = settings
-        self.session = CuttableSession(settings, user_agent)
+        self.session = VaultSession(settings, user_agent)
         self.client = hvac.Client(
             url=self.session.url,
             token="",  # never ~/.vault-token or VAULT_TOKEN
@@ -90,34 +88,38 @@ class Api:
             response = self.client.adapter.request(
                 method, f"/v1/{quote(path)}", raise_exception=False, **kwargs
             )
-            return _answer(response, path)
         except TooLargeError:
             raise CandidateRefused(
                 [f"the answer for {path} is larger than 2 MiB"], "too large"
             ) from None
         except RedirectError as error:
-            raise SourceDown(
-                f"Vault {error.why}: {error.host}",
-                "if that is its leader, add it to RESENTRY_VAULT_REDIRECT_HOSTS",
-            ) from None
+            raise SourceDown(f"Vault {error.why}", error.hint) from None
         except requests.RequestException as error:
             raise self._unanswered(error) from None
         except vault_errors.VaultError as error:
             raise _refused_by_hvac(error, path) from None
+        version = (kwargs.get("params") or {}).get("version")
+        return _answer(response, f"{path}?version={version}" if version else path)
 
     def _unanswered(self, error: requests.RequestException) -> SourceDown:
         """What to say of a request that got no answer."""
         settings = self._settings
-        if self.session.is_cut:
-            return SourceDown(
-                f"no answer from Vault within {settings.pass_seconds:g} s",
-                "raise RESENTRY_PASS_SECONDS if this Vault is always slow",
-            )
         where = settings.vault_addr
-        if isinstance(error, requests.exceptions.SSLError):
+        if self.session.bounds.is_cut:
             return SourceDown(
-                f"the TLS handshake with {where} fails",
-                "check RESENTRY_VAULT_CA, RESENTRY_VAULT_SERVER_NAME and both clocks",
+                "no answer from Vault in the time that a pass may take",
+                f"it is RESENTRY_PASS_SECONDS, now {settings.pass_seconds:g}",
+            )
+        if self.session.bounds.is_over_time:
+            return SourceDown(
+                f"the answer from {where} is not whole after {ANSWER_SECONDS:g} s",
+                "what is between, or Vault itself, is too slow",
+            )
+        if reason := _tls_reason(error):
+            return SourceDown(
+                f"TLS with {where} fails: {reason}",
+                "check RESENTRY_VAULT_CA, RESENTRY_VAULT_SERVER_NAME, both clocks, "
+                "and the client's certificate if Vault wants one",
             )
         return SourceDown(
             f"Vault does not answer at {where}: {type(error).__name__}",
@@ -125,11 +127,20 @@ class Api:
         )
 
 
+def _tls_reason(error: BaseException | None) -> str:
+    """What our own TLS library says, if it is behind the error; else empty."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return getattr(error, "verify_message", "") or error.reason or "no TLS"
+        error = error.__context__
+    return ""
+
+
 def _answer(response: requests.Response, path: str) -> dict[str, Any]:
     """Return the JSON object, whatever its content type; else raise by status."""
     status = response.status_code
     try:
-        body = response.json()
+        body = json.loads(response.content)
     except (ValueError, RecursionError):
         body = None
     if status == 204:
@@ -138,18 +149,14 @@ def _answer(response: requests.Response, path: str) -> dict[str, Any]:
         if isinstance(body, dict):
             return body
         raise SourceDown(f"the answer for {path} is not Vault's", "is a proxy there?")
-    raise _error(response, path, body if isinstance(body, dict) else {})
-
-
-def _error(response: requests.Response, path: str, body: dict[str, Any]) -> SourceError:
-    status = response.status_code
     if status in _DENIED:
-        return SourceDenied(_DENIED[status].format(path), _POLICY)
+        what, hint = _DENIED[status]
+        raise SourceDenied(what.format(path), hint)
     if status == 404:
-        return SourceMissing(*_missing(path, body))
+        raise SourceMissing(*_missing(path, body if isinstance(body, dict) else {}))
     what, hint = _DOWN.get(status, (f"Vault answers {{}} with status {status}", ""))
     after = retry_after_seconds(response.headers.get("Retry-After", ""))
-    return SourceDown(what.format(path), hint, retry_after=after)
+    raise SourceDown(what.format(path), hint, retry_after=after)
 
 
 def _missing(path: str, body: dict[str, Any]) -> tuple[str, str]:
@@ -157,7 +164,8 @@ def _missing(path: str, body: dict[str, Any]) -> tuple[str, str]:
     data = body.get("data")
     metadata = data.get("metadata") if isinstance(data, dict) else None
     if not isinstance(metadata, dict):
-        return f"there is no secret at {path}", "check RESENTRY_VAULT_PATHS"
+        hint = "check RESENTRY_VAULT_PATHS and RESENTRY_VAULT_KV_VERSION"
+        return f"there is no secret at {path}", hint
     if metadata.get("destroyed"):
         return f"this version of {path} is destroyed", "write a new version"
     return f"this version of {path} is deleted", "undelete it, or write anew"
@@ -167,7 +175,7 @@ def _refused_by_hvac(error: vault_errors.VaultError, path: str) -> SourceError:
     """What hvac raises of its own accord, before it asks."""
     kind = type(error).__name__
     if isinstance(error, vault_errors.Forbidden | vault_errors.Unauthorized):
-        return SourceDenied(_DENIED[403].format(path), _POLICY)
+        return SourceDenied(_DENIED[403][0].format(path), _POLICY)
     if isinstance(error, vault_errors.InvalidPath):
         return SourceMissing(*_missing(path, {}))
     return SourceDown(f"the request for {path} failed with {kind}")

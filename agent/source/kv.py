@@ -6,6 +6,7 @@ Both versions are read; what is deleted or was never there is `api`'s matter, a 
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 KEYS_LIMIT = 1000
 SECRET_LIMIT_BYTES = 1024 * 1024
-_PIN = "?version="
+_PATH = re.compile(
+    r"/?(?:v1/)?+(?P<path>[^?/]+/[^?]*[^?/])/?(?:\?version=(?P<pin>\d{1,9}))?"
+)
 
 
 class Location(NamedTuple):
@@ -47,14 +50,13 @@ class Secret(NamedTuple):
 
 def parse_path(configured: str) -> tuple[str, int | None]:
     """Split one configured path from its pin, or raise `SettingsError`."""
-    path, _, pinned = configured.partition(_PIN)
-    path = path.strip("/").removeprefix("v1/")
-    if not path or "?" in path or (_PIN in configured and not pinned.isdecimal()):
+    found = _PATH.fullmatch(configured)
+    if not found:
         raise SettingsError(
             f"RESENTRY_VAULT_PATHS: {configured} is not the path of a secret",
             "as in secret/data/lms, or secret/data/lms?version=7",
         )
-    return path, int(pinned) if pinned else None
+    return found["path"], int(found["pin"]) if found["pin"] else None
 
 
 def locate(api: Api, configured: str, kv_version: str) -> Location:
@@ -100,7 +102,9 @@ def read(api: Api, at: Location) -> Secret:
         outer = data if isinstance(data, dict) else {}
         held, metadata = outer.get("data"), outer.get("metadata")
         if isinstance(metadata, dict):
-            provenance |= _provenance(metadata)
+            held = {} if held is None else held  # a version may be written so
+            kept = ("version", "custom_metadata")
+            provenance |= {name: metadata[name] for name in kept if metadata.get(name)}
             notes = _notes(at, metadata)
     if not isinstance(held, dict):
         raise SourceDown(
@@ -111,15 +115,6 @@ def read(api: Api, at: Location) -> Secret:
     if at.key is not None:
         held = {at.key: _only_value(held, at)}
     return Secret(held, provenance, notes)
-
-
-def _provenance(metadata: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if isinstance(version := metadata.get("version"), int):
-        found["version"] = version
-    if isinstance(custom := metadata.get("custom_metadata"), dict) and custom:
-        found["custom_metadata"] = {str(k): str(v) for k, v in custom.items()}
-    return found
 
 
 def _notes(at: Location, metadata: dict[str, Any]) -> tuple[str, ...]:
@@ -135,12 +130,12 @@ def _limit(held: dict[str, Any], at: Location) -> None:
     """Refuse what no configuration can be, before anything is made of it."""
     if not held:
         raise SourceMissing(f"{at.path} is empty", "write the keys, or delete it")
-    size = sum(len(json.dumps(item)) for item in held.items())
+    text = json.dumps(held, ensure_ascii=False, separators=(",", ":"))
     problems = []
     if len(held) > KEYS_LIMIT:
         problems.append(f"{at.path} holds {len(held)} keys; {KEYS_LIMIT} are the limit")
-    if size > SECRET_LIMIT_BYTES + KEYS_LIMIT * 8:
-        problems.append(f"{at.path} holds {size} bytes; 1 MiB is the limit")
+    if len(text.encode(errors="replace")) > SECRET_LIMIT_BYTES:
+        problems.append(f"{at.path} holds more than 1 MiB of JSON, which is the limit")
     if problems:
         raise CandidateRefused(problems, "too large")
 

@@ -27,13 +27,18 @@ class Login(NamedTuple):
 
     path: str
     body: dict[str, Any]
+    proof: str = ""
+    """What it rests on besides: with another one it is another login."""
 
 
 def credential(secret: Secret, path: str, name: str) -> str:
-    """Return what a setting or its file holds, or raise `SourceDenied`."""
+    """Return what a setting or its file holds; `name` is the setting of the file.
+
+    Raises `SourceDenied`.
+    """
     if not path:
         return secret.reveal()
-    variable = f"RESENTRY_{name.upper()}_FILE"
+    variable = f"RESENTRY_{name.upper()}"
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read(FILE_LIMIT_BYTES).strip("\r\n")
@@ -50,7 +55,7 @@ def credential(secret: Secret, path: str, name: str) -> str:
 def token(settings: Settings) -> str:
     """Return the token that is there, or raise `SourceDenied`."""
     path = settings.vault_token_file
-    found = credential(settings.vault_token, path, "vault_token").strip()
+    found = credential(settings.vault_token, path, "vault_token_file").strip()
     if not (found.isascii() and found.isprintable() and found):
         raise SourceDenied(f"{path or 'RESENTRY_VAULT_TOKEN'} holds no Vault token")
     return found
@@ -58,7 +63,7 @@ def token(settings: Settings) -> str:
 
 def _jwt(settings: Settings) -> Login:
     path = settings.vault_jwt_file or SERVICE_ACCOUNT_TOKEN
-    jwt = credential(Secret(""), path, "vault_jwt").strip()
+    jwt = credential(Secret(""), path, "vault_jwt_file").strip()
     wanted = settings.vault_audience
     if wanted and wanted not in (found := _audiences(jwt)):
         raise SourceDenied(
@@ -78,15 +83,15 @@ def _audiences(jwt: str) -> list[str]:
         claims = json.loads(
             base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
         )
-        found = claims.get("aud", [])
-    except (AttributeError, IndexError, ValueError):
+        found = claims.get("aud") or []
+    except (AttributeError, IndexError, RecursionError, ValueError):
         return []
     return [str(one) for one in (found if isinstance(found, list) else [found])]
 
 
 def _approle(settings: Settings) -> Login:
     secret_id = credential(
-        settings.vault_secret_id, settings.vault_secret_id_file, "vault_secret_id"
+        settings.vault_secret_id, settings.vault_secret_id_file, "vault_secret_id_file"
     ).strip()
     body = {"role_id": settings.vault_role_id}
     if secret_id:
@@ -95,31 +100,55 @@ def _approle(settings: Settings) -> Login:
 
 
 def _cert(settings: Settings) -> Login:
-    return Login("login", {"name": settings.vault_role} if settings.vault_role else {})
+    body = {"name": settings.vault_role} if settings.vault_role else {}
+    path = settings.vault_client_cert
+    return Login("login", body, credential(Secret(""), path, "vault_client_cert"))
 
 
 def _userpass(settings: Settings) -> Login:
     password = credential(
-        settings.vault_password, settings.vault_password_file, "vault_password"
+        settings.vault_password, settings.vault_password_file, "vault_password_file"
     )
     return Login(f"login/{settings.vault_username}", {"password": password})
 
 
 class Method(NamedTuple):
-    """One auth method: its login, and the settings that it cannot do without."""
+    """One auth method: its login, the settings it cannot do without, and what to check.
+
+    Of each group of settings one must be set.
+    """
 
     login: Callable[[Settings], Login]
     needs: tuple[tuple[str, ...], ...]
-    """Of each group one must be set."""
+    check: str
+    pause_seconds: float = 0.0
+    """How long, at least, a login that was refused is not repeated as it is."""
 
 
+# After five wrong secrets within a quarter of an hour Vault refuses the user, or the role
+# of an AppRole, for as long, the right secret too: the same one is tried more rarely.
+LOCKOUT_SECONDS = 1000.0
 METHODS = {
-    "kubernetes": Method(_jwt, (("vault_role",),)),
-    "jwt": Method(_jwt, (("vault_jwt_file",),)),
-    "approle": Method(_approle, (("vault_role_id",),)),
-    "cert": Method(_cert, (("vault_client_cert",),)),
+    "kubernetes": Method(
+        _jwt, (("vault_role",),), "the role, its service accounts and its audience"
+    ),
+    "jwt": Method(
+        _jwt, (("vault_jwt_file",),), "the role, its bound claims, and the JWT's end"
+    ),
+    "approle": Method(
+        _approle,
+        (("vault_role_id",),),
+        "the role id, and whether the secret id is used up or expired",
+        LOCKOUT_SECONDS,
+    ),
+    "cert": Method(
+        _cert, (("vault_client_cert",),), "the role, and who signed the certificate"
+    ),
     "userpass": Method(
-        _userpass, (("vault_username",), ("vault_password_file", "vault_password"))
+        _userpass,
+        (("vault_username",), ("vault_password_file", "vault_password")),
+        "the user and the password",
+        LOCKOUT_SECONDS,
     ),
 }
 
@@ -131,6 +160,8 @@ def missing(settings: Settings) -> list[str]:
         needs = (("vault_token_file", "vault_token"),)
     elif settings.vault_auth != "none":
         needs = METHODS[settings.vault_auth].needs
+    if settings.vault_auth == "approle" and settings.vault_secret_id_wrap_path:
+        needs += (("vault_secret_id_file", "vault_secret_id"),)
     unset = [group for group in needs if not any(getattr(settings, n) for n in group)]
     return [" or ".join(f"RESENTRY_{n.upper()}" for n in group) for group in unset]
 
@@ -153,42 +184,50 @@ class Credentials:
         return METHODS[self._settings.vault_auth].login(self._settings)
 
     def log_in(self, login: Login) -> dict[str, Any]:
-        """Log in; return Vault's `auth` object, or raise a `SourceError`."""
+        """Log in without a token; return Vault's `auth`, or raise a `SourceError`."""
+        before = self._api.token
+        try:
+            return self._log_in(login)
+        finally:
+            self._api.token = before
+
+    def _log_in(self, login: Login) -> dict[str, Any]:
         settings, where = self._settings, mount(self._settings)
-        self._api.token = ""
         body = login.body
-        if settings.vault_secret_id_wrap_path and settings.vault_auth == "approle":
+        if settings.vault_auth == "approle" and settings.vault_secret_id_wrap_path:
             body = body | {"secret_id": self._unwrap(body.get("secret_id", ""))}
+        self._api.token = ""
         try:
             auth = self._api.post(f"{where}/{login.path}", body).get("auth")
         except SourceError as error:
             if error.retry_soon:
                 raise
+            check = METHODS[settings.vault_auth].check
             raise SourceDenied(
                 f"Vault refuses the login at {where}",
-                f"check that {settings.vault_auth} is mounted there, and the role",
+                f"check that {settings.vault_auth} is mounted there, {check}",
             ) from None
-        if not isinstance(auth, dict) or not isinstance(auth.get("client_token"), str):
+        if not isinstance(auth, dict) or not auth.get("client_token"):
             raise SourceDenied(
-                f"the login at {where} gave no token", "is it response-wrapped?"
+                f"the login at {where} gave no token",
+                "neither a wrapped one nor a second factor is understood here",
             )
         return auth
 
     def _unwrap(self, wrapping: str) -> str:
         """Return the secret id of a wrapping token, which can be asked for it once."""
         if self._unwrapped is None or self._unwrapped[0] != wrapping:
-            wanted = self._settings.vault_secret_id_wrap_path
+            wanted = self._settings.vault_secret_id_wrap_path.strip("/")
+            self._api.token = ""
             looked = self._ask_wrapping("lookup", {"token": wrapping})
             if looked.get("creation_path") != wanted:
                 raise SourceDenied(
                     f"the wrapped secret id was not made by {wanted}",
-                    "somebody may have put another one in its place",
+                    "somebody may have put another one in its place: find out, and "
+                    "replace it; or correct RESENTRY_VAULT_SECRET_ID_WRAP_PATH",
                 )
             self._api.token = wrapping
-            try:
-                secret_id = self._ask_wrapping("unwrap", {}).get("secret_id", "")
-            finally:
-                self._api.token = ""
+            secret_id = self._ask_wrapping("unwrap", {}).get("secret_id", "")
             self._unwrapped = wrapping, str(secret_id)
         return self._unwrapped[1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -56,7 +57,8 @@ class VaultSource:
                 raise SourceDown("the secrets were changing while they were read")
         self._accepted = dict(candidate.values)
         self.token.trusted()
-        return candidate
+        notes = candidate.notes + self.token.notes + self.api.session.notes()
+        return replace(candidate, notes=notes)
 
     def _read_again(self, error: AgentError, *, is_new: bool) -> Candidate:
         """Read once more if there is reason to hope; else raise the error."""
@@ -77,11 +79,11 @@ class VaultSource:
 
     def abort(self) -> None:
         """Cut the connection that a `read` may be waiting on."""
-        self.api.session.cut()
+        self.api.session.bounds.cut()
 
     def close(self) -> None:
         """Give back the token that we made."""
-        self.api.session.is_cut = False
+        self.api.session.bounds.is_cut = False
         self.token.revoke()
         self.api.session.close()
 
@@ -100,12 +102,11 @@ class VaultSource:
         """Return what `status` shows of the source."""
         settings = self._settings
         method = settings.vault_auth
-        verified = not settings.vault_insecure_skip_tls_verify
         return {
             "kind": "vault",
             "address": settings.vault_addr,
             "auth": login.mount(settings) if self.token.is_ours else method,
-            "tls_verified": verified if self.api.session.is_tls else None,
+            "tls_verified": self.api.session.is_verified,
             "token_ends_at": self.token.ends_at(),
             **self.token.counts,
         }
@@ -122,15 +123,21 @@ class VaultSource:
         provenance: dict[str, Any] = {}
         notes: list[str] = []
         for path in self._settings.vault_paths:
-            try:
-                found = kv.read(self.api, self.locate(path))
-            except SourceMissing:
-                self._locations.pop(path, None)  # the mount may be another one now
-                raise
+            found = self._read_one(path)
             values |= found.held
             provenance |= dict.fromkeys(found.held, found.provenance)
             notes += found.notes
         return Candidate(values, provenance, tuple(notes))
+
+    def _read_one(self, path: str) -> kv.Secret:
+        at = self.locate(path)
+        try:
+            return kv.read(self.api, at)
+        except SourceMissing:
+            del self._locations[path]  # the mount may be another one now
+            if self.locate(path) == at:
+                raise
+        return kv.read(self.api, self.locate(path))
 
 
 def _require(settings: Settings) -> None:
@@ -145,12 +152,20 @@ def _require(settings: Settings) -> None:
         )
     for path in settings.vault_paths:
         kv.parse_path(path)
-    address = urlsplit(settings.vault_addr)
-    is_socket = settings.vault_addr.startswith(SOCKET_SCHEME)
-    if not (is_socket or (address.scheme in ("http", "https") and address.hostname)):
+    if not _is_address(settings.vault_addr):
         raise SettingsError(
-            "RESENTRY_VAULT_ADDR is no address",
+            "RESENTRY_VAULT_ADDR is not the address of a server alone",
             "as in https://vault:8200, or unix:///run/vault/agent.sock",
         )
-    if address.username or address.password:
-        raise SettingsError("RESENTRY_VAULT_ADDR must not hold a user or password")
+
+
+def _is_address(text: str) -> bool:
+    """Whether it says where Vault is, and nothing else: no user, no query."""
+    if text.startswith(SOCKET_SCHEME + "/"):
+        return True
+    try:
+        address = urlsplit(text)
+        is_whole = address.scheme in ("http", "https") and address.hostname
+        return bool(is_whole and address.port != 0 and not set("@?#") & set(text))
+    except ValueError:
+        return False

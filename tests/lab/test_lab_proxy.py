@@ -42,7 +42,7 @@ def test_without_faults_everything_passes(proxy: Proxy, vault: Vault) -> None:
         assert session.delete(url, timeout=5).status_code == 204
         assert session.head(url, timeout=5).status_code in {404, 405}
         assert session.get(url, timeout=5).status_code == 404
-    assert (proxy.connections, proxy.requests) == (1, 5)
+    assert (proxy.connections, len(proxy.requests)) == (1, 5)
 
 
 def test_latency_delays_each_answer(proxy: Proxy) -> None:
@@ -93,6 +93,34 @@ def test_status_is_answered_without_the_server() -> None:
             get(proxy)
 
 
+def test_a_body_may_be_endless(proxy: Proxy) -> None:
+    """It is sent again and again, for as long as the client reads."""
+    headers = {"Content-Length": "1000000000000"}
+    proxy.faults = Faults(status=200, body=b"ab", headers=headers, endless=True)
+    with requests.get(proxy.url, timeout=5, stream=True) as response:
+        assert response.raw.read(100_000) == b"ab" * 50_000
+
+
+def test_it_remembers_what_it_was_asked(proxy: Proxy) -> None:
+    """Request line and headers, in order."""
+    requests.get(f"{proxy.url}/v1/a", headers={"X-Vault-Token": "t"}, timeout=5)
+    (asked,) = proxy.requests
+    assert (asked.start[:2], asked.header("x-vault-token")) == (["GET", "/v1/a"], "t")
+
+
+@pytest.mark.parametrize("kind", [Vault, ProductionVault])
+def test_it_serves_clients_that_know_it_for_a_proxy(kind: type[Vault]) -> None:
+    """Plain requests and tunnels both lead to its server."""
+    with kind() as vault, Proxy(vault.address) as proxy:
+        by = dict.fromkeys(("http", "https"), f"http://{proxy.address}")
+        url = f"{vault.address}/v1/sys/health"
+        found = requests.get(
+            url, proxies=by, verify=str(vault.ca or True), timeout=5
+        ).status_code
+        assert found == 200
+        assert len(proxy.requests) == 1
+
+
 def test_refuse_and_hang_end_with_clear(proxy: Proxy) -> None:
     """Refused, then unanswered, then served: also on a connection already open."""
     url = f"{proxy.url}/v1/sys/health"
@@ -127,7 +155,7 @@ def test_tls_passes_and_is_spoilt_as_bytes() -> None:
         def ask() -> int:
             return requests.get(url, verify=str(vault.ca), timeout=5).status_code
 
-        assert (ask(), proxy.requests) == (200, 0)
+        assert (ask(), proxy.requests) == (200, [])
         proxy.faults = Faults(latency=0.1)
         begin = time.monotonic()
         assert ask() == 200

@@ -193,10 +193,12 @@ def test_check_changes_nothing(command: Any, tmp_path: Path) -> None:
     results = {step["step"]: step["result"] for step in shown["steps"]}
     assert results == {
         "settings": "ok",
-        "vault": "problem",
+        "source": "problem",
+        "rights": "skipped",
         "secret": "skipped",
         "values": "skipped",
         "volume": "ok",
-        "rights": "ok",
+        "receipts": "ok",
+        "targets": "ok",
     }
     assert os.listdir(tmp_path) == []
