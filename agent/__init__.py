@@ -3,7 +3,8 @@
     settings/     the agent's own settings: the only reader of the environment
     errors.py     the error tree: each class is what the agent does next
     pipeline.py   one pass: the five stages in order
-    daemon.py     when a pass runs: schedule, wake-ups, back-off, shutdown
+    daemon.py     when a pass runs: words, deadlines, shutdown
+    schedule.py   the interval, the back-off, and a clock that may be set
     follow.py     what follows a publication: receipts, reminders
     domain/       decisions, pure: candidate, validate, rollout, outcome, redact
     source/       where Sentry's settings are read: Vault, or what is mounted

@@ -1,8 +1,7 @@
-"""When a pass runs: schedule, wake-ups, back-off, deadlines, shutdown.
+"""The daemon's main loop: wake-ups, deadlines, what follows a pass, shutdown.
 
 Signal handlers and threads only put a word into the queue; the main thread acts. It
-needs no clock but the monotonic one, so it also sees to it that the scheduler, which
-counts wall-clock time, is not put to sleep by a clock that was set back.
+needs no clock but the monotonic one.
 """
 
 from __future__ import annotations
@@ -14,17 +13,15 @@ import random
 import signal
 import threading
 import time
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
 from agent import control
-from agent.domain.backoff import backoff_seconds
 from agent.errors import AgentError, SourceDown
 from agent.follow import Follower
 from agent.observe.changes import Changes, notify_part, probe_part
-from agent.observe.status import GOOD, Status, document
+from agent.observe.status import GOOD, Status, decode_state, document
 from agent.operator import Operator
 from agent.publish.memory import STATE
 
@@ -36,6 +33,7 @@ if TYPE_CHECKING:
     from agent.observe.metrics import Metrics
     from agent.pipeline import Pipeline
     from agent.publish.volume import Volume
+    from agent.schedule import Schedule
     from agent.settings import Settings
 
 Word = Literal["stop", "poll", "passed", "receipts", "probed or told"]
@@ -44,8 +42,6 @@ FIRST_PASS_SECONDS = 1.0
 """How long the probes wait for the first pass before they answer without it."""
 LOOK_SECONDS = 1.0
 """Between two looks at the receipts while a rollout is not finished."""
-BACKOFF_CAP_SECONDS = 300.0
-"""However long the interval, an outage is noticed to be over within this time."""
 LEAVE_SECONDS = 0.6
 REVOKE_SECONDS = 0.3
 """At the end, for giving the token back: one that is not given back ends by itself."""
@@ -68,6 +64,7 @@ class Daemon:
             settings.poll_seconds, settings.startup_seconds, settings.pass_seconds
         )
         self.status.has_snapshot = volume.current() is not None
+        self.status.resume(decode_state(volume.memory.read(STATE)))
         self._words: queue.SimpleQueue[Word] = queue.SimpleQueue()
         self._passed: queue.SimpleQueue[tuple[Outcome, float]] = queue.SimpleQueue()
         self._passing = threading.Lock()
@@ -76,12 +73,10 @@ class Daemon:
         self._last: tuple[int, Outcome] | None = None
         self._again = False
         self._abort_at: float | None = None  # set while a pass runs
-        self._next_pass_by = float("inf")
         self._follower = Follower(pipeline)
         self._changes = Changes()
         self._watching = False
-        self._scheduler: Any = None
-        self._job: Any = None
+        self._schedule: Schedule | None = None
 
     def document(self) -> dict[str, Any]:
         """Return what is known, as `/status` shows it."""
@@ -143,12 +138,10 @@ class Daemon:
             return None
 
     def _start_services(self) -> None:
-        from apscheduler.executors.pool import ThreadPoolExecutor  # noqa: PLC0415
-        from apscheduler.schedulers.background import BackgroundScheduler  # noqa: PLC0415
-
         from agent.confirm.watch import watch_receipts  # noqa: PLC0415
         from agent.observe.http import Page, serve  # noqa: PLC0415
         from agent.observe.metrics import Metrics  # noqa: PLC0415
+        from agent.schedule import Schedule  # noqa: PLC0415
 
         settings = self._settings
         self._metrics = self._follower.metrics = Metrics(self._version)
@@ -158,20 +151,7 @@ class Daemon:
         self._pipeline.watch(lambda: self._words.put("poll"))
         operator = Operator(settings, self._pipeline, self.refresh)
         control.serve(settings.control_path, operator.handle)
-        self._scheduler = BackgroundScheduler(
-            timezone=UTC, executors={"default": ThreadPoolExecutor(1)}, daemon=True
-        )
-        # From 0.8 to 1.0 of the interval, so that a fleet does not poll in step.
-        self._job = self._scheduler.add_job(
-            self._pass,
-            "interval",
-            seconds=settings.poll_seconds * 0.9,
-            jitter=settings.poll_seconds * 0.1,
-            misfire_grace_time=None,
-            coalesce=True,
-            max_instances=1,
-        )
-        self._scheduler.start()
+        self._schedule = Schedule(settings.poll_seconds, self._pass)
         self._watching = watch_receipts(
             settings.receipts_dir,
             # Every word makes the main thread look: one in the queue is enough.
@@ -180,11 +160,14 @@ class Daemon:
         if not self._watching:
             log.warning("no inotify instance left; receipts are compared each second")
 
+    @property
+    def _overdue_at(self) -> float:
+        return self._schedule.overdue_at if self._schedule else float("inf")
+
     def _wake_at(self) -> float:
         """When the main thread must look even if nobody says a word."""
-        times = [self._next_pass_by]
-        if self._abort_at is not None:
-            times.append(self._abort_at)
+        # While a pass runs none is overdue: only its deadline counts.
+        times = [self._overdue_at if self._abort_at is None else self._abort_at]
         if self._follower.is_unfinished or not self._watching:
             times.append(time.monotonic() + LOOK_SECONDS)
         return min(times)
@@ -198,7 +181,7 @@ class Daemon:
         elif word == "poll":
             self._pipeline.hurry()
             self._poll()
-        elif abort_at is None and now >= self._next_pass_by:
+        elif abort_at is None and now >= self._overdue_at:
             self._poll()
         elif abort_at is not None and now >= abort_at:
             self._pipeline.abort()
@@ -212,17 +195,18 @@ class Daemon:
         except Exception:  # the loop outlives every mistake of ours
             log.exception("the daemon met an unexpected error, and goes on")
 
-    # Passes, in the scheduler's thread
+    # Passes, in the scheduler's thread; the first in one of its own
 
     def _pass(self) -> None:
         """Run one pass, and another one if one was asked for meanwhile."""
-        self._again = True
-        while self._again and self._passing.acquire(blocking=False):
+        again = True
+        while again and self._passing.acquire(blocking=False):
             try:
                 self._again = False
                 self._timed_pass()
             finally:
                 self._passing.release()
+            again = self._again
 
     def _timed_pass(self) -> None:
         began = time.monotonic()
@@ -257,39 +241,27 @@ class Daemon:
             details["hint"] = outcome.hint
         if outcome.notes:
             details["notes"] = outcome.notes
-        getattr(log, level)(outcome.sentence, outcome=outcome.kind, **details)
+        outage = f"; {self.status.outage}" if self.status.outage else ""
+        getattr(log, level)(outcome.sentence + outage, outcome=outcome.kind, **details)
 
     # What follows, in the main thread
 
     def _after_pass(self) -> None:
-        outcome, seconds = self._passed.get()
-        failures, poll_seconds = self.status.failures, self._settings.poll_seconds
+        (outcome, seconds), status = self._passed.get(), self.status
         if self._metrics is not None:
-            self._metrics.passed(outcome, seconds, failures, self.status.since)
+            self._metrics.passed(outcome, seconds, status)
             self._metrics.source(self._pipeline.source_report())
         self._pipeline.tell_receivers()  # also of what an earlier agent published
         self._save()
-        if outcome.retry_soon:
-            cap = min(poll_seconds, BACKOFF_CAP_SECONDS)
-            after = outcome.retry_after or 0
-            self._schedule(max(after, backoff_seconds(failures, cap)))
-        else:
-            self._next_pass_by = time.monotonic() + poll_seconds + 1
-        due = self._pipeline.due_seconds()
-        if due is not None and not outcome.retry_soon:
-            self._next_pass_by = min(self._next_pass_by, time.monotonic() + due + 0.1)
+        if self._schedule is not None:
+            due = self._pipeline.due_seconds()
+            self._schedule.passed(outcome, status.failures, due)
 
     def _poll(self) -> None:
         if self._abort_at is not None:
             self._again = True  # the scheduler would not start a second one
-        else:
-            self._schedule(0)
-
-    def _schedule(self, seconds: float) -> None:
-        self._next_pass_by = time.monotonic() + max(seconds, 1) + 1
-        if self._job is not None:
-            at = datetime.now(UTC) + timedelta(seconds=seconds)
-            self._job.modify(next_run_time=at)
+        elif self._schedule is not None:
+            self._schedule.after(0)
 
     def _look_at_reports(self) -> None:
         probes, deliveries = self._pipeline.probes(), self._pipeline.deliveries()
@@ -306,8 +278,8 @@ class Daemon:
 
     def _leave(self) -> None:
         """End within a second, also when a pass is stuck where nothing can cut it."""
-        if self._scheduler is not None:
-            self._scheduler.shutdown(wait=False)
+        if self._schedule is not None:
+            self._schedule.stop()
         self._pipeline.abort()
         ended = self._passing.acquire(timeout=LEAVE_SECONDS)
         if ended:

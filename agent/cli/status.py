@@ -13,7 +13,7 @@ import click
 from agent.cli import settings_options, warn
 from agent.confirm.receipts import Receipts
 from agent.domain.rollout import assess
-from agent.observe.status import NO_PASS, document
+from agent.observe.status import decode_state, document
 from agent.publish.memory import STATE
 from agent.publish.volume import Volume
 
@@ -59,16 +59,8 @@ def gather(settings: Settings) -> dict[str, Any]:
     }
     return {
         "agent": lives[volume.is_open()],
-        **document(current, rollout, _source(volume.memory.read(STATE))),
+        **document(current, rollout, decode_state(volume.memory.read(STATE))),
     }
-
-
-def _source(state: bytes | None) -> dict[str, Any]:
-    """What the last agent wrote about the source, as far as it can be read."""
-    try:
-        return NO_PASS | dict(json.loads(state or b"{}"))
-    except (ValueError, TypeError):
-        return NO_PASS
 
 
 def boost_text(boost: dict[str, Any]) -> str:
@@ -88,6 +80,14 @@ def notify_lines(receivers: list[dict[str, Any]]) -> list[str]:
         + (f"was told of {one['revision']}" if one["revision"] else "not told yet")
         for one in receivers
     ]
+
+
+def _failed(source: dict[str, Any]) -> str:
+    """How long the source has not been read well, for people."""
+    if not source["failures"]:
+        return ""
+    read = source["last_success_at"]
+    return f"{source['failures']} failed in a row; last read well: {read or 'never'}"
 
 
 def _where(report: dict[str, Any]) -> str:
@@ -117,7 +117,7 @@ def text(found: dict[str, Any]) -> str:
     since = f" since {source['since']}" if source["since"] else ""
     known = source["outcome"] or "unknown"
     lines.append(f"source    {known}{since}: {source['sentence']}")
-    extra = (*source["notes"], source["hint"], _where(source["where"]))
+    extra = (*source["notes"], source["hint"], _failed(source), _where(source["where"]))
     lines += [f"          {line}" for line in extra if line]
     lines += [
         f"probe     {probe['dsn']}: {probe['verdict']} since {probe['since']}"

@@ -16,6 +16,15 @@ def backoff_seconds(failures: int, cap: float) -> float:
     return float(min(cap, 2.0 ** min(failures - 1, 16)) * chance)
 
 
+def retry_seconds(failures: int, cap: float, asked: float | None) -> float:
+    """How long to wait if the server may have asked for so many seconds.
+
+    It asks many for the same, so up to a quarter more is left to chance.
+    """
+    wait = (asked or 0) * random.uniform(1, 1.25)  # noqa: S311 - no secret
+    return min(max(wait, backoff_seconds(failures, cap)), RETRY_AFTER_CAP_SECONDS)
+
+
 def retry_after_seconds(header: str) -> float | None:
     """What a Retry-After header asks for, within reason; `None` if it asks nothing.
 

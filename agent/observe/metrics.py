@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from agent.domain.probe import Found
     from agent.domain.receiver import Delivery
     from agent.domain.rollout import Rollout
+    from agent.observe.status import Status
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -65,7 +66,8 @@ class Metrics:
         )
         self._since = Gauge(
             "resentry_failing_since_timestamp_seconds",
-            "When passes began to fail or refuse, by error; none while they are good.",
+            "When passes first failed or refused with the error that they end in now; "
+            "none while they are good.",
             ["error"],
             registry=self.registry,
         )
@@ -119,19 +121,17 @@ class Metrics:
             registry=self.registry,
         )
 
-    def passed(
-        self, outcome: Outcome, seconds: float, failures: int, since: float
-    ) -> None:
-        """Count one pass; `since` is when its kind of outcome began."""
+    def passed(self, outcome: Outcome, seconds: float, status: Status) -> None:
+        """Count one pass, and show what the status has become by it."""
         self._passes.labels(outcome.kind).inc()
         self._pass_seconds.observe(seconds)
-        self._failing.set(failures)
         self._sequence.set(outcome.sequence)
+        self._failing.set(status.failures)
         self._since.clear()
-        if failures:
-            self._since.labels(outcome.error).set(since)
-        if failures == 0:
-            self._success.set_to_current_time()
+        if status.failures and outcome.error:
+            self._since.labels(outcome.error).set(status.since)
+        if status.last_success is not None:
+            self._success.set(status.last_success)
 
     def source(self, report: Mapping[str, Any]) -> None:
         """Show what the source says of itself; a source that is not Vault, nothing."""

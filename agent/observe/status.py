@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from agent.domain.wishes import left
+from agent.domain.backoff import RETRY_AFTER_CAP_SECONDS
+from agent.domain.wishes import epoch, left
 from resentry.contract import time_text
 from resentry.values import show_dsn
 
@@ -19,8 +22,10 @@ if TYPE_CHECKING:
     from resentry.contract import Snapshot
 
 GOOD = ("published", "unchanged", "probing")
+_NO_ERROR = ""
 NO_PASS: dict[str, Any] = {
     "outcome": None,
+    "error": "",
     "sentence": "no pass has ended yet",
     "hint": "",
     "notes": [],
@@ -42,14 +47,27 @@ class Status:
     has_snapshot: bool = False
     outcome: Outcome | None = None
     since: float = 0.0
-    """When the source turned good, or bad in this way: the wall clock."""
-    last_success_at: str = ""
+    """When the source turned good, or first failed in this way in this outage."""
+    last_success: float | None = None
+    """When the source was last read well, by this agent or an earlier one."""
     failures: int = 0
+    outage: str = ""
+    """What ended with the newest pass, if it did."""
     _started: float = field(default_factory=time.monotonic)
     _last_pass: float = field(default_factory=time.monotonic)
-    _last_success: float | None = None
+    _last_read: float | None = None
+    _begun: dict[str, float] = field(default_factory=dict)
+    """When each error of this outage was first met, or when it became good."""
     _told: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Take over what an earlier agent knew: a restart does not end an outage."""
+        with contextlib.suppress(TypeError, ValueError):  # no time of ours
+            if state["last_success_at"]:
+                self.last_success = epoch(state["last_success_at"])
+            if state["error"] and state["failures"]:
+                self._begun = {str(state["error"]): epoch(state["since"])}
 
     def passed(self, outcome: Outcome) -> bool:
         """Take one pass's outcome in; say whether it is news.
@@ -57,25 +75,24 @@ class Status:
         Of what fails on and on, each reason is news once, in whatever order they come.
         """
         with self._lock:
-            before = self.outcome
-            self.outcome = outcome
-            self._last_pass = time.monotonic()
+            self.outcome, self._last_pass = outcome, time.monotonic()
+            self.has_snapshot = outcome.revision is not None
             good = outcome.kind in GOOD
+            turned = good != (_NO_ERROR in self._begun)
+            self.outage = ""
+            if turned:
+                if good and self._begun:
+                    began = at(next(iter(self._begun.values())))
+                    self.outage = f"passes had failed since {began}"
+                self._begun = {}
+            error = _NO_ERROR if good else outcome.error
+            self.since = self._begun.setdefault(error, time.time())
             self.failures = 0 if good else self.failures + 1
             if good:
-                self._last_success = self._last_pass
-                self.last_success_at = now()
-            self.has_snapshot = outcome.revision is not None
-            turned = before is None or (before.kind, before.error) != (
-                outcome.kind,
-                outcome.error,
-            )
-            if before is None or (before.kind in GOOD) != good or (turned and not good):
-                self.since = time.time()
+                self._last_read, self.last_success = self._last_pass, time.time()
             said = repr((outcome.kind, outcome.sentence, outcome.notes))
             news = said not in self._told
-            was_good = before is None or before.kind in GOOD
-            self._told = {said} if good or was_good else self._told | {said}
+            self._told = {said} if good or turned else self._told | {said}
             return news
 
     @property
@@ -87,6 +104,8 @@ class Status:
         """Whether passes still come to an end: no clock but the monotonic one counts."""
         silent = time.monotonic() - self._last_pass
         limit = 3 * self.poll_seconds + 2 * self.pass_seconds
+        if self.outcome is not None and self.outcome.retry_after is not None:
+            limit += RETRY_AFTER_CAP_SECONDS  # the source wants to be left alone
         return (
             silent < limit,
             f"last pass ended {silent:.0f} s ago, limit {limit:.0f} s",
@@ -96,9 +115,9 @@ class Status:
         """Whether a snapshot is published, and the source was read not long ago."""
         if not self.has_snapshot:
             return False, "nothing is published yet"
-        if self._last_success is None:
+        if self._last_read is None:
             return False, "published by an earlier agent; the source was not read yet"
-        age = time.monotonic() - self._last_success
+        age = time.monotonic() - self._last_read
         limit = 3 * self.poll_seconds + 30
         return age < limit, f"source last read {age:.0f} s ago, limit {limit:.0f} s"
 
@@ -119,17 +138,26 @@ class Status:
         with self._lock:
             outcome = self.outcome
             if outcome is None:
-                return NO_PASS
+                return NO_PASS | {"last_success_at": at(self.last_success)}
             return {
                 "outcome": outcome.kind,
+                "error": outcome.error,
                 "sentence": outcome.sentence,
                 "hint": outcome.hint,
                 "notes": list(outcome.notes),
                 "fingerprint": outcome.fingerprint,
                 "since": at(self.since),
                 "failures": self.failures,
-                "last_success_at": self.last_success_at or None,
+                "last_success_at": at(self.last_success),
             }
+
+
+def decode_state(state: bytes | None) -> dict[str, Any]:
+    """Return what the last agent wrote of its status, as far as it can be read."""
+    try:
+        return NO_PASS | dict(json.loads(state or b"{}"))
+    except (ValueError, TypeError):
+        return NO_PASS
 
 
 def document(
@@ -188,11 +216,6 @@ def shown(values: Mapping[str, Any]) -> dict[str, Any]:
         key: show_dsn(value) if key == "SENTRY_DSN" else value
         for key, value in values.items()
     }
-
-
-def now() -> str:
-    """The wall clock, as every document shows it."""
-    return time_text(time.time())
 
 
 def at(moment: float | None) -> str | None:

@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent.daemon import backoff_seconds
 from agent.domain.outcome import Outcome
 from agent.domain.rollout import Target, assess
-from agent.errors import SettingsError, SourceDown
+from agent.errors import SettingsError, SourceDenied, SourceDown
 from agent.observe.http import Page, serve
 from agent.observe.metrics import CONTENT_TYPE, Metrics
-from agent.observe.status import Status, document
+from agent.observe.status import Status, decode_state, document
 from lab.process import free_port
 from resentry.contract import Boost, Receipt, Snapshot
 
@@ -36,16 +35,8 @@ CURRENT = Snapshot(
 PUBLISHED = Outcome.published(CURRENT, ())
 UNCHANGED = Outcome.unchanged(CURRENT, ())
 FAILED = Outcome.kept(SourceDown("Vault is sealed"), CURRENT)
+DENIED = Outcome.kept(SourceDenied("Vault refuses it"), CURRENT)
 NEVER = Outcome.kept(SourceDown("Vault is sealed"), None)
-
-
-@pytest.mark.parametrize("failures", range(1, 40))
-def test_waiting_doubles_up_to_the_interval(failures: int) -> None:
-    """1, 2, 4 ... seconds, up to a quarter shorter, never more than the cap."""
-    expected = min(60.0, 2.0 ** (failures - 1))
-    found = [backoff_seconds(failures, 60.0) for _ in range(50)]
-    assert all(0.75 * expected <= seconds <= expected for seconds in found)
-    assert len(set(found)) > 1
 
 
 def status(**seconds: float) -> Status:
@@ -91,7 +82,7 @@ def test_readiness_ends_when_the_source_was_not_read_for_long() -> None:
     seen.passed(PUBLISHED)
     seen.passed(FAILED)
     assert seen.ready()[0] is True
-    seen._last_success = time.monotonic() - 3 * 60 - 31
+    seen._last_read = time.monotonic() - 3 * 60 - 31
     assert seen.ready()[0] is False
 
 
@@ -103,6 +94,16 @@ def test_an_agent_lives_while_passes_end_well_or_not() -> None:
     assert seen.live()[0] is False
     seen.passed(NEVER)
     assert seen.live()[0] is True
+
+
+def test_an_agent_that_was_asked_to_wait_lives() -> None:
+    """A Retry-After of five minutes may be longer than three intervals."""
+    seen = status()
+    seen.passed(Outcome.kept(SourceDown("slow down", retry_after=300.0), CURRENT))
+    seen._last_pass = time.monotonic() - 3 * 60 - 2 * 15 - 299
+    assert seen.live()[0] is True
+    seen._last_pass = time.monotonic() - 3 * 60 - 2 * 15 - 301
+    assert seen.live()[0] is False
 
 
 @pytest.mark.parametrize(
@@ -136,6 +137,72 @@ def test_the_same_outcome_twice_is_no_news(
     """An outage of a night is one line in the log, not thousands."""
     seen = status()
     assert expected == [seen.passed(outcome) for outcome in outcomes]
+
+
+def test_an_outage_has_one_beginning_for_each_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However often it alternates with another: else no alert would ever be due."""
+    seen, since = status(), []
+    for at, outcome in enumerate(
+        (PUBLISHED, FAILED, DENIED, FAILED, DENIED, UNCHANGED)
+    ):
+        monkeypatch.setattr("agent.observe.status.time.time", lambda at=at: float(at))
+        seen.passed(outcome)
+        since.append(seen.since)
+    assert since == [0, 1, 2, 1, 2, 5]
+
+
+def test_the_end_of_an_outage_says_since_when_it_lasted() -> None:
+    """Once, with the first good pass."""
+    seen, said = status(), []
+    for outcome in (PUBLISHED, FAILED, DENIED, UNCHANGED, UNCHANGED):
+        seen.passed(outcome)
+        said.append(seen.outage)
+    began = seen.source()["since"][:16]
+    assert said[3].startswith(f"passes had failed since {began}")
+    assert [*said[:3], said[4]] == [""] * 4
+
+
+def test_a_restart_does_not_begin_an_outage_anew() -> None:
+    """The next agent knows since when the same error stands, and the last success."""
+    before = status()
+    before.passed(PUBLISHED)
+    before.passed(FAILED)
+    read, since = before.source()["last_success_at"], before.source()["since"]
+    time.sleep(0.01)
+
+    after = status()
+    after.resume(decode_state(json.dumps(before.source()).encode()))
+    assert after.source()["last_success_at"] == read
+    after.passed(FAILED)
+
+    assert (after.source()["last_success_at"], after.source()["since"]) == (read, since)
+    assert after.ready()[0] is False
+    after.passed(UNCHANGED)
+    assert since in after.outage
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        b"",
+        b"{",
+        b"[1]",
+        b"7",
+        b'{"last_success_at": 7}',
+        b'{"last_success_at": "yesterday"}',
+        b'{"error": "SourceDown", "failures": 1, "since": null}',
+        b'{"error": ["x"], "failures": 1, "since": "2026-11-24T06:00:00Z"}',
+    ],
+)
+def test_a_state_that_cannot_be_read_is_no_state(state: bytes | None) -> None:
+    """An agent starts on any volume."""
+    seen = status()
+    seen.resume(decode_state(state))
+    seen.passed(FAILED)
+    assert seen.since > time.time() - 10
 
 
 def test_failures_are_counted_until_the_next_success() -> None:
@@ -185,9 +252,10 @@ def test_the_document_without_anything_is_whole() -> None:
 @pytest.fixture
 def metrics(receipt: Callable[..., Receipt]) -> Metrics:
     """Metrics in which every method was called."""
-    made = Metrics("1.2.3")
-    made.passed(PUBLISHED, 0.02, 0, 1.0)
-    made.passed(FAILED, 0.02, 1, 1.0)
+    made, seen = Metrics("1.2.3"), status()
+    for outcome in (PUBLISHED, FAILED):
+        seen.passed(outcome)
+        made.passed(outcome, 0.02, seen)
     targets = [Target(receipt(role=role), 0) for role in ("api", "celery", "api")]
     made.rolled_out(assess(targets, CURRENT, late=False))
     made.confirmed(0.1)
@@ -225,6 +293,22 @@ def test_metrics_count_what_happened(metrics: Metrics) -> None:
     assert found["resentry_targets", "celery", "drained"] == 0
     assert found["resentry_confirm_seconds_count",] == 1
     assert found["resentry_agent_info", "1.2.3"] == 1
+
+
+def test_metrics_say_since_when_and_by_which_error(metrics: Metrics) -> None:
+    """One series while it fails, none while it is good; the last success stays."""
+    name, seen = "resentry_failing_since_timestamp_seconds", status()
+    for outcome in (FAILED, DENIED):
+        seen.passed(outcome)
+        metrics.passed(outcome, 0.02, seen)
+    found = samples(metrics)
+    assert [key for key in found if key[0] == name] == [(name, "SourceDenied")]
+    assert found[name, "SourceDenied"] == pytest.approx(time.time(), abs=10)
+    success = found["resentry_last_success_timestamp_seconds",]
+    assert success == pytest.approx(time.time(), abs=10)
+    seen.passed(UNCHANGED)
+    metrics.passed(UNCHANGED, 0.02, seen)
+    assert not [key for key in samples(metrics) if key[0] == name]
 
 
 def test_a_role_that_has_gone_leaves_no_series(metrics: Metrics) -> None:
