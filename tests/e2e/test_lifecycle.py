@@ -164,7 +164,10 @@ def test_a_pass_ends_at_its_deadline(system: System, sink: Sink) -> None:
         proxy.faults = Faults(drip=0.2)
         system.start_agent(RESENTRY_VAULT_ADDR=proxy.url, RESENTRY_PASS_SECONDS="1.5")
         eventually(
-            lambda: "in the time that a pass may take" in system.status()["source"]["sentence"],
+            lambda: (
+                "in the time that a pass may take"
+                in system.status()["source"]["sentence"]
+            ),
             what="the cut",
         )
 
