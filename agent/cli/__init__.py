@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
+from agent._version import __version__
 from agent.errors import AgentError
 from agent.settings import Secret, Settings, flag, load
 
@@ -30,8 +30,7 @@ COMMANDS = (
     "rollback",
     "boost",
 )
-VERSION = version("resentry-agent")
-USER_AGENT = f"resentry-agent/{VERSION}"
+USER_AGENT = f"resentry-agent/{__version__}"
 
 
 class _Commands(click.Group):
@@ -48,7 +47,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(VERSION, prog_name="resentry-agent")
+@click.version_option(__version__, prog_name="resentry-agent")
 def group() -> None:
     """Keep the Sentry configuration of running services at what Vault holds.
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 import structlog
 
-from agent.cli import USER_AGENT, VERSION, settings_options
+from agent._version import __version__
+from agent.cli import USER_AGENT, settings_options
 from agent.confirm.receipts import Receipts
 from agent.daemon import Daemon
 from agent.domain.probe import Times
@@ -40,7 +41,7 @@ def command(loaded: Loaded) -> None:
     for warning in loaded.warnings:
         log.warning(warning)
     volume = open_volume(settings)
-    daemon = Daemon(settings, assemble(settings, volume), volume, VERSION)
+    daemon = Daemon(settings, assemble(settings, volume), volume, __version__)
     daemon.run()
 
 
