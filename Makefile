@@ -9,7 +9,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-package resentry
 
 .DEFAULT_GOAL := help
-.PHONY: help setup image image-example demo test vault test-vault test-versions cluster-test crash hammer check format bench bench-converge bench-sampling bench-scrub bench-swap docs lock clean
+.PHONY: help setup image image-example demo test vault test-vault test-versions cluster-test crash hammer check format bench bench-converge bench-fleet bench-sampling bench-scrub bench-swap soak docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,19 +46,21 @@ demo: $(READY) $(if $(UI),$(SINK)) ## rotate a DSN under traffic; JSON=1 one obj
 	@$(BIN)/python -m lab.demo $(if $(JSON),--json) $(if $(UI),--ui)
 
 test: $(READY) $(SINK) ## every test, on real servers and real processes
-	@$(BIN)/pytest
+	@$(BIN)/pytest --ignore tests/cluster -m "not cluster"
+	@$(BIN)/python -m lab.cluster
 
 vault: $(READY) ## build HashiCorp Vault, for tests alone; print the program's path
 	@$(BIN)/python -m lab.golang lab/hashicorp
 
 test-vault: $(READY) $(SINK) ## every test that starts a Vault, on HashiCorp's own
 	@RESENTRY_TEST_VAULT=$$($(BIN)/python -m lab.golang lab/hashicorp) && \
-		export RESENTRY_TEST_VAULT && $(BIN)/pytest -m vault
+		export RESENTRY_TEST_VAULT && $(BIN)/pytest --ignore tests/cluster -m "vault and not cluster"
 
 test-versions: $(READY) ## the client's tests on every Python and sentry-sdk it supports
 	@$(BIN)/python -m lab.versions
 
-cluster-test: $(READY) ## in a Kubernetes node of its own; IMAGE=NAME KUBECONFIG=FILE: in yours
+cluster-test: $(READY) ## in a Kubernetes node, as root; with IMAGE=NAME KUBECONFIG=FILE in yours
+	@$(BIN)/pytest tests/kubernetes -m cluster
 	@RESENTRY_TEST_CLUSTER=must RESENTRY_TEST_IMAGE=$(IMAGE) $(BIN)/pytest tests/cluster
 
 crash: $(READY) ## kill the agent's writer at every call that changes the volume
@@ -86,6 +88,9 @@ bench: $(READY) ## what the agent costs, beside `bao agent`: bench/results/agent
 bench-converge: $(READY) ## from publishing to the last of eight receipts: bench/results/converge.json
 	@$(BIN)/python -m bench.converge
 
+bench-fleet: $(READY) ## 1, 10 and 100 agents at one server, and their restarts: bench/results/fleet.json
+	@$(BIN)/python -m bench.fleet
+
 bench-sampling: $(READY) ## what 50 sampling rules cost a transaction
 	@$(BIN)/python -m bench.sampling
 
@@ -94,6 +99,9 @@ bench-swap: $(READY) ## what a swap costs and loses, beside naive ways: bench/re
 
 bench-scrub: $(READY) ## what scrubbing costs beside the SDK: bench/results/scrub.json
 	@$(BIN)/python -m bench.scrub
+
+soak: $(READY) ## the agent under faults for SECONDS=600, whether it grows: bench/results/soak.json
+	@$(BIN)/python -m bench.soak --seconds $(or $(SECONDS),600)
 
 docs: $(READY) ## regenerate docs/settings.md from the code
 	@$(BIN)/python -m docs.generate

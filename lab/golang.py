@@ -49,7 +49,7 @@ def built(
     has changed, which takes minutes; else they are there. Raises RuntimeError with the
     compiler's words when that fails.
     """
-    sources = [folder / "go.mod", folder / "go.sum", *sorted(folder.glob("*.go"))]
+    sources = [folder / "go.mod", folder / "go.sum", *sorted(folder.rglob("*.go"))]
     content = b"\0".join(
         [
             *(source.read_bytes() for source in sources),

@@ -22,7 +22,8 @@ class Kubectl:
     def __init__(self, program: Path | str, kubeconfig: Path | str) -> None:
         self.program = str(program)
         self.kubeconfig = str(kubeconfig)
-        self._forwarding = threading.Lock()
+        self._lock = threading.Lock()
+        self._proxy: Process | None = None
         self._forwards: dict[tuple[str, str, int], Process] = {}
 
     def command(self, *args: str) -> list[str]:
@@ -52,36 +53,42 @@ class Kubectl:
         found: dict[str, Any] = json.loads(self.kubectl("get", *what, "-o", "json"))
         return found
 
-    def url(self, namespace: str, pod: str, address: str, port: int) -> str:  # noqa: ARG002 - where it is no network of ours
+    def url(self, namespace: str, pod: str, address: str, port: int) -> str:  # noqa: ARG002 - it is in no network of ours
         """Return where a port of a pod, with that address, is reached from here."""
-        return self.forwarded(namespace, pod, port)
+        with self._lock:
+            if self._proxy is None or not self._proxy.alive:
+                self._proxy = self._listener("proxy", "--port=0")
+        base = f"{_address(self._proxy)}/api/v1/namespaces/{namespace}"
+        return f"{base}/pods/{pod}:{port}/proxy"
 
     def forwarded(self, namespace: str, pod: str, port: int) -> str:
-        """Return where a pod's port is reached, also one on its loopback."""
+        """Return where a pod's port is reached, also one on its loopback.
+
+        What is asked there may fail, and is to be asked anew.
+        """
         key = (namespace, pod, port)
-        with self._forwarding:
+        with self._lock:
             process = self._forwards.get(key)
             if process is None or not process.alive:
-                process = self._forward(*key)
+                target = ("-n", namespace, f"pod/{pod}", f":{port}")
+                process = self._listener("port-forward", *target)
                 self._forwards[key] = process
-        return f"http://127.0.0.1:{_local_port(process)}"
+        return _address(process)
 
-    def _forward(self, namespace: str, pod: str, port: int) -> Process:
-        command = self.command(
-            "port-forward", "-n", namespace, f"pod/{pod}", f":{port}"
-        )
-        process = Process(command)
-        process.ready = lambda: bool(_local_port(process))
+    def _listener(self, *args: str) -> Process:
+        process = Process(self.command(*args))
+        process.ready = lambda: bool(_address(process))
         return process.__enter__()
 
     def stop_forwarding(self) -> None:
-        """End what `forwarded` has started."""
-        with self._forwarding:
-            for process in self._forwards.values():
+        """End what `url` and `forwarded` have started."""
+        with self._lock:
+            for process in filter(None, (*self._forwards.values(), self._proxy)):
                 process.__exit__()
             self._forwards.clear()
+            self._proxy = None
 
 
-def _local_port(process: Process) -> str:
-    found = re.search(r"Forwarding from 127.0.0.1:(\d+)", process.log_text())
-    return found[1] if found else ""
+def _address(process: Process) -> str:
+    found = re.search(r"127.0.0.1:\d+", process.log_text())
+    return f"http://{found[0]}" if found else ""

@@ -22,9 +22,10 @@ HEAD_BYTES = 1 << 18
 
 
 class Server:
-    """A TCP server on a free loopback port; a subclass says how it converses."""
+    """A TCP server on a free port of `host`; a subclass says how it converses."""
 
-    def __init__(self, port: int | None = None) -> None:
+    def __init__(self, port: int | None = None, host: str = "127.0.0.1") -> None:
+        self.host = host
         self.port = port or free_port()
         self.connections = 0
         self._conversations: dict[asyncio.Task[None], list[StreamWriter]] = {}
@@ -49,7 +50,7 @@ class Server:
     @property
     def address(self) -> str:
         """The host and port that it listens on."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def start(self) -> Self:
         """Return once it listens; raises OSError when the port is taken."""
@@ -94,7 +95,7 @@ class Server:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         server = await asyncio.start_server(
-            self._connected, "127.0.0.1", self.port, limit=HEAD_BYTES, backlog=1024
+            self._connected, self.host, self.port, limit=HEAD_BYTES, backlog=1024
         )
         self._listening.set()
         await self._stopping.wait()

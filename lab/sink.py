@@ -53,9 +53,15 @@ class Sink(Server, Ledger):
     With `strict`, a project and key that `dsn` never named are answered 403.
     """
 
-    def __init__(self, port: int | None = None, *, strict: bool = False) -> None:
+    def __init__(
+        self,
+        port: int | None = None,
+        host: str = "127.0.0.1",
+        *,
+        strict: bool = False,
+    ) -> None:
         Ledger.__init__(self)
-        Server.__init__(self, port)
+        Server.__init__(self, port, host)
         self.strict = strict
         self._known: set[tuple[int, str]] = set()
         self._behaviour: dict[tuple[int, str | None], Behaviour] = {}

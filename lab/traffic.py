@@ -39,6 +39,10 @@ class Traffic:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def url(self) -> str:
+        """Where the next request goes."""
+        return self._url
+
     def stop(self) -> None:
         """Send nothing more; what was sent has been answered."""
         self._stop.set()
@@ -50,7 +54,7 @@ class Traffic:
             try:
                 # A new connection each time, so that every worker gets its share.
                 answer = requests.post(
-                    f"{self._url}/enrol/{student}",
+                    f"{self.url()}/enrol/{student}",
                     headers={"Connection": "close"},
                     timeout=30,
                 )
@@ -76,5 +80,5 @@ class Traffic:
         return eventually(lambda: self._result(task), within, f"task {task}")[0]
 
     def _result(self, task: str) -> tuple[str | None] | None:
-        body = requests.get(f"{self._url}/grades/{task}", timeout=30).json()
+        body = requests.get(f"{self.url()}/grades/{task}", timeout=30).json()
         return (body["event"],) if body["ready"] else None
