@@ -41,12 +41,12 @@ _UNIX = 'listener "unix" {{ address = "{socket}" }}\n'
 _PRODUCTION = """
 storage "{storage}" {{ path = "{folder}/data" }}
 listener "tcp" {{
-  address = "127.0.0.1:{port}"
+  address = "{host}:{port}"
   tls_cert_file = "{folder}/server-cert.pem"
   tls_key_file = "{folder}/server-key.pem"
 }}
-api_addr = "https://127.0.0.1:{port}"
-cluster_addr = "https://127.0.0.1:{cluster_port}"
+api_addr = "https://{host}:{port}"
+cluster_addr = "https://{host}:{cluster_port}"
 ui = false
 """
 
@@ -64,7 +64,12 @@ class Vault:
     _scheme = "http"
 
     def __init__(
-        self, *, audit: bool = False, unix: bool = False, binary: str | None = None
+        self,
+        *,
+        audit: bool = False,
+        unix: bool = False,
+        binary: str | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self.binary = (
             binary
@@ -73,8 +78,9 @@ class Vault:
         )
         self.openbao = Path(self.binary).name != "vault"
         self.folder = Path(tempfile.mkdtemp(prefix="lab-vault-"))
+        self.host = host
         self.port = free_port(neighbours=1)
-        self.address = f"{self._scheme}://127.0.0.1:{self.port}"
+        self.address = f"{self._scheme}://{host}:{self.port}"
         self.socket = self.folder / "socket"
         self._unix = unix
         self.token = "root"
@@ -94,7 +100,7 @@ class Vault:
 
     def _arguments(self) -> list[str]:
         flags = ["-dev", "-dev-root-token-id=root", "-dev-no-store-token"]
-        listen = f"-dev-listen-address=127.0.0.1:{self.port}"
+        listen = f"-dev-listen-address={self.host}:{self.port}"
         return [*flags, listen, self._config()]
 
     def _config(self, more: str = "") -> str:
@@ -232,13 +238,19 @@ class ProductionVault(Vault):
 
     _scheme = "https"
 
-    def __init__(self, *, unix: bool = False, binary: str | None = None) -> None:
-        super().__init__(audit=True, unix=unix, binary=binary)
+    def __init__(
+        self,
+        *,
+        unix: bool = False,
+        binary: str | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
+        super().__init__(audit=True, unix=unix, binary=binary, host=host)
         self.token = ""
         self.authority = trustme.CA()
         self.ca = self.folder / "ca.pem"
         self.authority.cert_pem.write_to_path(self.ca)
-        self.certificate("server", "127.0.0.1", "localhost")
+        self.certificate("server", self.host, "localhost")
         # hvac ignores its own `verify` when it is given a session.
         self._session.verify = str(self.ca)
 
@@ -246,6 +258,7 @@ class ProductionVault(Vault):
         production = _PRODUCTION.format(
             storage="pebbledb" if self.openbao else "file",
             folder=self.folder,
+            host=self.host,
             port=self.port,
             cluster_port=self.port + 1,
         )
@@ -266,12 +279,12 @@ class ProductionVault(Vault):
     def renew_certificate(self) -> None:
         """Return once it serves a new certificate, of `authority` as that is now."""
         before = self._served()
-        self.certificate("server", "127.0.0.1", "localhost")
+        self.certificate("server", self.host, "localhost")
         self.process.signal(signal.SIGHUP)
         eventually(lambda: self._served() != before, what="the new certificate")
 
     def _served(self) -> str:
-        return ssl.get_server_certificate(("127.0.0.1", self.port))
+        return ssl.get_server_certificate((self.host, self.port))
 
     def _answers(self) -> bool:
         return self.health() in {_UNUSED, _SEALED}
