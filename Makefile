@@ -103,7 +103,7 @@ bench-scrub: $(READY) ## what scrubbing costs beside the SDK: bench/results/scru
 soak: $(READY) ## the agent under faults for SECONDS=600, whether it grows: bench/results/soak.json
 	@$(BIN)/python -m bench.soak --seconds $(or $(SECONDS),600)
 
-docs: $(READY) ## regenerate docs/settings.md from the code
+docs: $(READY) ## regenerate settings, metrics and commands in docs/
 	@$(BIN)/python -m docs.generate
 
 lock: $(UV) ## resolve requirements/*.txt anew

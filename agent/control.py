@@ -126,8 +126,9 @@ def call(path: str, request: dict[str, Any], seconds: float) -> dict[str, Any]:
             with connection.makefile("rb") as answer:
                 found: dict[str, Any] = json.loads(answer.readline())
     except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise AgentAway(
-            f"no agent answers at {path}: {error}",
+            f"no agent answers at {path}: {reason}",
             "run this where the agent runs, as its user; is resentry-agent run up?",
         ) from None
     if "error" in found:

@@ -20,8 +20,8 @@ import structlog
 from agent import control
 from agent.errors import AgentError, SourceDown
 from agent.follow import Follower
-from agent.observe.changes import Changes, notify_part, probe_part
-from agent.observe.status import GOOD, Status, decode_state, document
+from agent.observe.changes import Changes, notify_part, probe_part, tell_pass
+from agent.observe.status import Status, decode_state, document
 from agent.operator import Operator
 from agent.publish.memory import STATE
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from agent.schedule import Schedule
     from agent.settings import Settings
 
-Word = Literal["stop", "poll", "passed", "receipts", "probed or told"]
+Word = Literal["stop", "poll", "began", "passed", "receipts", "probed or told"]
 
 FIRST_PASS_SECONDS = 1.0
 """How long the probes wait for the first pass before they answer without it."""
@@ -66,9 +66,10 @@ class Daemon:
         self.status.has_snapshot = volume.current() is not None
         self.status.resume(decode_state(volume.memory.read(STATE)))
         self._words: queue.SimpleQueue[Word] = queue.SimpleQueue()
-        self._passed: queue.SimpleQueue[tuple[Outcome, float]] = queue.SimpleQueue()
+        self._passed: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._passing = threading.Lock()
         self._begun = 0  # passes, counted
+        self._seen = 0  # the last of them that the main thread knows the end of
         self._ended = threading.Condition()
         self._last: tuple[int, Outcome] | None = None
         self._again = False
@@ -116,12 +117,16 @@ class Daemon:
         first.daemon = True
         first.start()
         word = self._next_word(time.monotonic() + FIRST_PASS_SECONDS)
-        if word != "stop":
-            self._start_services()
-            self._obey_safely(word)
-            while (word := self._next_word(self._wake_at())) != "stop":
+        try:
+            if word != "stop":
+                self._start_services()
                 self._obey_safely(word)
-        self._leave()
+                while (word := self._next_word(self._wake_at())) != "stop":
+                    self._obey_safely(word)
+        finally:
+            ended = self._leave()
+        if not ended:
+            os._exit(0)  # no pass may keep the process
 
     def _saying(self, word: Word) -> Callable[[int, FrameType | None], None]:
         def handler(_number: int, _frame: FrameType | None) -> None:
@@ -166,14 +171,17 @@ class Daemon:
 
     def _wake_at(self) -> float:
         """When the main thread must look even if nobody says a word."""
-        # While a pass runs none is overdue: only its deadline counts.
-        times = [self._overdue_at if self._abort_at is None else self._abort_at]
+        # While a pass runs none is overdue: only its deadline counts, until its end.
+        deadline = self._abort_at or float("inf")
+        times = [deadline if self._is_passing else self._overdue_at]
         if self._follower.is_unfinished or not self._watching:
             times.append(time.monotonic() + LOOK_SECONDS)
         return min(times)
 
     def _obey(self, word: Word | None) -> None:
         now, abort_at = time.monotonic(), self._abort_at
+        if word == "began":  # there is a deadline to wake up for
+            return
         if word == "passed":
             self._after_pass()
         elif word == "probed or told" and self.status.is_probing:
@@ -181,11 +189,12 @@ class Daemon:
         elif word == "poll":
             self._pipeline.hurry()
             self._poll()
-        elif abort_at is None and now >= self._overdue_at:
+        elif not self._is_passing and now >= self._overdue_at:
             self._poll()
         elif abort_at is not None and now >= abort_at:
             self._pipeline.abort()
-            self._abort_at = now + LOOK_SECONDS if self._passing.locked() else None
+            if self._abort_at == abort_at:  # else it has ended meanwhile
+                self._abort_at = now + LOOK_SECONDS
         self._follower.look()
         self._look_at_reports()
 
@@ -198,20 +207,19 @@ class Daemon:
     # Passes, in the scheduler's thread; the first in one of its own
 
     def _pass(self) -> None:
-        """Run one pass, and another one if one was asked for meanwhile."""
-        again = True
-        while again and self._passing.acquire(blocking=False):
+        """Run one pass, unless one runs."""
+        if self._passing.acquire(blocking=False):
             try:
-                self._again = False
                 self._timed_pass()
             finally:
                 self._passing.release()
-            again = self._again
 
     def _timed_pass(self) -> None:
         began = time.monotonic()
         self._begun += 1
         self._abort_at = began + self._settings.pass_seconds
+        if self._schedule is not None:
+            self._words.put("began")
         try:
             outcome = self._pipeline.run()
         except Exception:  # the loop outlives every mistake of ours
@@ -224,30 +232,17 @@ class Daemon:
         news = self.status.passed(outcome)
         if outcome.kind == "published":
             self._follower.published()
-        self._tell(outcome, seconds, news=news)
-        self._passed.put((outcome, seconds))
+        tell_pass(outcome, seconds, self.status.outage, news=news)
+        self._passed.put((self._begun, outcome, seconds))
         self._words.put("passed")
         with self._ended:
             self._last = (self._begun, outcome)
             self._ended.notify_all()
 
-    def _tell(self, outcome: Outcome, seconds: float, *, news: bool) -> None:
-        """Log one pass: aloud when it is news, once per change and not once per try."""
-        level = "debug" if not news else "info" if outcome.kind in GOOD else "error"
-        details: dict[str, Any] = {"seconds": round(seconds, 3)}
-        if outcome.revision:
-            details |= {"revision": outcome.revision, "sequence": outcome.sequence}
-        if outcome.hint:
-            details["hint"] = outcome.hint
-        if outcome.notes:
-            details["notes"] = outcome.notes
-        outage = f"; {self.status.outage}" if self.status.outage else ""
-        getattr(log, level)(outcome.sentence + outage, outcome=outcome.kind, **details)
-
     # What follows, in the main thread
 
     def _after_pass(self) -> None:
-        (outcome, seconds), status = self._passed.get(), self.status
+        (self._seen, outcome, seconds), status = self._passed.get(), self.status
         if self._metrics is not None:
             self._metrics.passed(outcome, seconds, status)
             self._metrics.source(self._pipeline.source_report())
@@ -256,9 +251,17 @@ class Daemon:
         if self._schedule is not None:
             due = self._pipeline.due_seconds()
             self._schedule.passed(outcome, status.failures, due)
+        if self._again:
+            self._again = False
+            self._poll()  # the scheduler may still count the last one: then once overdue
+
+    @property
+    def _is_passing(self) -> bool:
+        """Whether a pass runs, or has said so little ago that it ended."""
+        return self._begun > self._seen
 
     def _poll(self) -> None:
-        if self._abort_at is not None:
+        if self._is_passing:
             self._again = True  # the scheduler would not start a second one
         elif self._schedule is not None:
             self._schedule.after(0)
@@ -276,8 +279,8 @@ class Daemon:
         except AgentError as error:
             log.warning(error.what, hint=error.hint)
 
-    def _leave(self) -> None:
-        """End within a second, also when a pass is stuck where nothing can cut it."""
+    def _leave(self) -> bool:
+        """Stop within a second; say whether no pass is stuck where nothing can cut it."""
         if self._schedule is not None:
             self._schedule.stop()
         self._pipeline.abort()
@@ -289,5 +292,4 @@ class Daemon:
         self._save()
         self._volume.close()
         log.info("stopped; what is published stays")
-        if not ended:
-            os._exit(0)
+        return ended

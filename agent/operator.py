@@ -81,7 +81,7 @@ class Operator:
             raise WishRefused(
                 f"revision {revision} is not among the last ten, or differs in no setting"
                 if revision
-                else "there is no earlier revision",
+                else "no earlier revision differs in a setting",
                 "resentry-agent history lists them",
             )
         self._must_be_good(earlier[0])

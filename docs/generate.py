@@ -26,6 +26,7 @@ def settings_page() -> str:
         shown = "" if default in ("", ()) or isinstance(default, Secret) else default
         name = f"`{PREFIX}{field.name.upper()}`"
         option = "" if field.type.__origin__ is Secret else f"`{flag(field.name)}`"
+        shown = str(shown).lower() if isinstance(shown, bool) else shown
         code = f"`{shown:g}`" if isinstance(shown, float) else f"`{shown}`"
         rows.append(
             f"| {name} | {option} | {code if shown != '' else ''} "
@@ -88,16 +89,17 @@ def commands_page() -> str:
         "Every command takes every setting of [settings.md](settings.md) as a flag.\n\n"
         "## Exit codes\n\n| code | meaning |\n|---|---|\n"
         "| 0 | done; the answer is yes |\n| 1 | the answer is no |\n"
-        "| 2 | the command line is wrong |\n"
     )
+    rows = [(2, "the command line is wrong")]
     classes = [
         (vars(found)["exit_code"], found)
         for found in vars(errors).values()
         if isinstance(found, type) and "exit_code" in vars(found)
     ]
-    for code, found in sorted(classes, key=lambda pair: pair[0]):
+    for code, found in classes:
         meaning = (found.__doc__ or "").splitlines()[0]
-        parts.append(f"| {code} | `{found.__name__}`: {meaning} |\n")
+        rows.append((code, f"`{found.__name__}`: {meaning}"))
+    parts += [f"| {code} | {meaning} |\n" for code, meaning in sorted(rows)]
     return "".join(parts)
 
 

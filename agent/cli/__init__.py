@@ -1,8 +1,9 @@
-"""The command `resentry-agent`. Exit codes are API: docs/contract.md lists them."""
+"""The command `resentry-agent`. Exit codes are API: docs/commands.md lists them."""
 
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,8 @@ def warn(loaded: Loaded) -> None:
 
 def main() -> None:
     """Run the command; an error of ours is two lines and its exit code."""
+    # As a container's first process it would get no SIGTERM without a handler.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         group(prog_name="resentry-agent")
     except AgentError as error:

@@ -38,7 +38,7 @@ def command(  # noqa: PLR0913 - one argument per option
     end: str | None,
     as_json: bool,
 ) -> None:
-    """Raise the trace rate for a while; it ends by itself, in every process.
+    """Raise the trace rate for a while; it ends by itself.
 
     For example: resentry-agent boost --traces 1.0 --for 15m --match "POST /checkout"
     """

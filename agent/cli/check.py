@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 )
 @settings_options
 def command(loaded: Loaded, *, as_json: bool, policy: bool) -> None:
-    """Say whether everything that a pass needs is good, from settings to targets.
+    """Say step by step whether a pass has all that it needs.
 
     Publishes nothing, and gives its Vault token back. Exits 0 if all is good, else with
     the first problem's code.

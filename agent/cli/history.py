@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @settings_options
 def command(loaded: Loaded, *, as_json: bool) -> None:
-    """List the last ten snapshots: when each came, and what changed with it."""
+    """List the last ten snapshots: when each came, what it changed."""
     warn(loaded)
     settings = loaded.settings
     volume = Volume(settings.dir, settings.receipts_dir)

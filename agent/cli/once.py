@@ -16,7 +16,10 @@ from agent.cli.status import notify_lines
 from agent.observe.changes import notify_part
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agent.domain.outcome import Outcome
+    from agent.domain.probe import Found
     from agent.pipeline import Pipeline
     from agent.settings import Loaded
 
@@ -27,17 +30,17 @@ LOOK_SECONDS = 0.2
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @settings_options
 def command(loaded: Loaded, *, as_json: bool) -> None:
-    """Do one pass and exit: 0 if what the source holds is now published.
+    """Do one pass; exit 0 if what the source holds is published.
 
     With --probe enforce a new DSN is waited for until the probe has a verdict.
     """
     warn(loaded)
     settings = loaded.settings
     pipeline = assemble(settings, open_volume(settings))
-    outcome = _pass(pipeline, settings.pass_seconds)
+    before, outcome = pipeline.probes(), _pass(pipeline, settings.pass_seconds)
     while outcome.kind == "probing":
-        _await_answer(pipeline)
-        outcome = _pass(pipeline, settings.pass_seconds)
+        _await_answer(pipeline, before)
+        before, outcome = pipeline.probes(), _pass(pipeline, settings.pass_seconds)
     pipeline.close()
     pipeline.await_receivers(settings.notify_seconds)
     rollout = pipeline.rollout()
@@ -75,8 +78,7 @@ def _pass(pipeline: Pipeline, seconds: float) -> Outcome:
     return outcome
 
 
-def _await_answer(pipeline: Pipeline) -> None:
-    """Wait until a probe has been answered once more, or has no patience left."""
-    before = pipeline.probes()
+def _await_answer(pipeline: Pipeline, before: Sequence[Found]) -> None:
+    """Wait until more is known of the probes than `before` the last pass."""
     while pipeline.probes() == before:
         time.sleep(LOOK_SECONDS)

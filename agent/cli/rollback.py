@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 def command(
     loaded: Loaded, *, revision: str | None, resume: bool, as_json: bool
 ) -> None:
-    """Publish an earlier revision (the one before, unless named) and hold it.
+    """Publish an earlier revision, and hold it.
 
-    It is held across restarts, until --resume, or until the source no longer holds any
-    value that was rolled back from.
+    Without REVISION it is the one before. It is held across restarts, until --resume,
+    or until the source no longer holds any value that was rolled back from.
     """
     warn(loaded)
     if resume and revision:

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 @click.command("run")
 @settings_options
 def command(loaded: Loaded) -> None:
-    """Poll Vault and keep every process at the newest snapshot, until SIGTERM.
+    """Keep every process at the newest snapshot, until SIGTERM.
 
-    SIGHUP polls at once.
+    The source is polled; SIGHUP polls at once.
     """
     settings = loaded.settings
     logs.configure(settings.log_level, settings.log_format)

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @settings_options
 def command(loaded: Loaded, *, as_json: bool) -> None:
-    """Print what is published and which process runs it, from the volume.
+    """Print what is published and which process runs it.
 
-    Exits 0 if every process has confirmed the published snapshot, else 1.
+    It reads the volume, so the agent need not run. Exits 0 if every process has confirmed the published snapshot, else 1.
     """
     warn(loaded)
     found = gather(loaded.settings)

@@ -150,7 +150,7 @@ MEANINGS: dict[Verdict, str] = {
     "rejected": "rejected: the key is unknown or disabled, or the project is gone (403)",
     "limited": "valid, but its rate is limited (429)",
     "config_error": "not understood by its server (400 or 401)",
-    "unknown": "no telling answer",
+    "unknown": "no answer that tells",
     "skipped": "not asked: GlitchTip blocks a project after one wrong key",
 }
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from agent.observe.status import at
+from agent.observe.status import GOOD, at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from agent.domain.outcome import Outcome
     from agent.domain.probe import Found
     from agent.domain.receiver import Delivery
     from agent.observe.metrics import Metrics
@@ -70,6 +71,17 @@ def _tell_delivery(delivery: Delivery) -> None:
     else:
         sentence = f"cannot tell {name}: {error}"
         log.warning(sentence)
+
+
+def tell_pass(outcome: Outcome, seconds: float, outage: str, *, news: bool) -> None:
+    """Log one pass: aloud when it is news, once per change and not once per try."""
+    level = "debug" if not news else "info" if outcome.kind in GOOD else "error"
+    details: dict[str, Any] = {"seconds": round(seconds, 3)}
+    for name in ("error", "revision", "sequence", "hint", "notes"):
+        if value := getattr(outcome, name):
+            details[name] = value
+    told = f"{outcome.sentence}; {outage}" if outage else outcome.sentence
+    getattr(log, level)(told, outcome=outcome.kind, **details)
 
 
 def probe_part(probes: Sequence[Found]) -> list[dict[str, Any]]:

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     Answer = tuple[str, str, bytes]
 
 TEXT = "text/plain; charset=utf-8"
+IDLE_SECONDS = 10
+"""After this time, up to twice, a connection is closed on which nothing is asked.
+
+100 may be open; if idle ones were kept, they could keep the probes out.
+"""
 
 
 class Page(NamedTuple):
@@ -49,7 +54,9 @@ def serve(page: Page, http: str, probes: str) -> None:
                 port=port,
                 threads=1,
                 ident=None,
-                asyncore_loop_timeout=3600,  # nothing to wake up for
+                asyncore_loop_timeout=IDLE_SECONDS,
+                cleanup_interval=IDLE_SECONDS,
+                channel_timeout=IDLE_SECONDS,
             )
         except OSError as error:
             raise SettingsError(

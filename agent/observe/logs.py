@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ def configure(level: str, form: str) -> None:
             structlog.processors.JSONRenderer() if form == "json" else _text,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(_Stderr()),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
     # It says so itself when one pass takes longer than an interval; so do we.
@@ -38,10 +39,24 @@ def configure(level: str, form: str) -> None:
     logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
 
 
+class _Stderr:
+    """Standard error. A line that cannot be written, to a full disk, is lost: no more."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+
+
 def _redacted(
     _logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    masked: dict[str, Any] = redact(dict(event))
+    first = ("timestamp", "level", "event")
+    ordered = {key: event[key] for key in first if key in event} | dict(event)
+    masked: dict[str, Any] = redact(ordered)
     return masked
 
 

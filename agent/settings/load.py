@@ -6,7 +6,7 @@ The only module that reads the environment.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
@@ -64,7 +64,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> 
             problems.append(f"{where}: {error}")
     if problems:
         raise SettingsError(
-            "; ".join(problems), "docs/settings.md lists every setting and its type"
+            "; ".join(problems), "resentry-agent run --help says what each one takes"
         )
     warnings = (f"unknown variables: {', '.join(unknown)}",) if unknown else ()
     return Loaded(Settings(**typed), warnings)
@@ -117,6 +117,9 @@ def _convert(value: Any, field: msgspec.structs.FieldInfo) -> Any:
         value = value.strip()
         if isinstance(field.default, tuple):
             value = value.replace(",", " ").split()
+    kind = get_args(field.type)[0]  # below what says what it is for
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        raise ValueError(f"must be one of {', '.join(get_args(kind))}")
     typed = msgspec.convert(value, field.type, strict=False, dec_hook=_secret)
     if field.name in _READERS:
         _READERS[field.name](typed)  # raises ValueError

@@ -95,7 +95,7 @@ class Settings(SourceSettings, frozen=True, kw_only=True):
         says(
             "Whether a new DSN's server is asked before it is published, which counts "
             "nothing there: `warn` asks once and then publishes, `enforce` publishes "
-            "once it is accepted."
+            "once it is accepted, `off` never asks."
         ),
     ] = "warn"
     probe_seconds: Annotated[
@@ -141,7 +141,7 @@ class Settings(SourceSettings, frozen=True, kw_only=True):
     ] = 20.0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        says("The least level that is logged."),
+        says("The least level that is logged: `debug`, `info`, `warning` or `error`."),
     ] = "info"
     log_format: Annotated[
         Literal["json", "text"],

@@ -39,13 +39,14 @@ class SourceSettings(Struct, frozen=True, kw_only=True):
     vault_namespace: Annotated[str, says("Vault's namespace.")] = ""
     vault_kv_version: Annotated[
         Literal["auto", "1", "2"],
-        says("The KV engine's version; `auto` asks Vault once per mount."),
+        says("The KV engine's version, `1` or `2`; `auto` asks Vault once per mount."),
     ] = "auto"
     vault_auth: Annotated[
         Literal["token", "kubernetes", "approle", "jwt", "cert", "userpass", "none"],
         says(
-            "How to log in; `token` takes one that is there, `none` sends none, for a "
-            "Vault Agent or Proxy that adds its own."
+            "How to log in: with `kubernetes`, `approle`, `jwt`, `cert` or `userpass`; "
+            "`token` takes one that is there, `none` sends none, for a Vault Agent or "
+            "Proxy that adds its own."
         ),
     ] = "token"
     vault_auth_mount: Annotated[

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from agent.settings import Settings
 
 _POLICY = "resentry-agent check --policy prints the policy that the token needs"
-_WRONG = "check RESENTRY_VAULT_ADDR, is it https there, and RESENTRY_VAULT_PATHS"
+_WRONG = "check RESENTRY_VAULT_ADDR and RESENTRY_VAULT_PATHS"
 _DENIED = {
     400: ("Vault calls the request for {} wrong", _WRONG),
     401: ("Vault refuses {}", _POLICY),
@@ -122,7 +122,7 @@ class Api:
                 "and the client's certificate if Vault wants one",
             )
         return SourceDown(
-            f"Vault does not answer at {where}: {type(error).__name__}",
+            f"Vault does not answer at {where}: {_reason(error)}",
             "check RESENTRY_VAULT_ADDR and the network",
         )
 
@@ -134,6 +134,15 @@ def _tls_reason(error: BaseException | None) -> str:
             return getattr(error, "verify_message", "") or error.reason or "no TLS"
         error = error.__context__
     return ""
+
+
+def _reason(error: requests.RequestException) -> str:
+    """What the system says of the connection; else the kind of error."""
+    found, cause = type(error).__name__, error.__context__
+    while cause is not None:
+        found = getattr(cause, "strerror", None) or found
+        cause = cause.__context__
+    return found
 
 
 def _answer(response: requests.Response, path: str) -> dict[str, Any]:
@@ -149,6 +158,9 @@ def _answer(response: requests.Response, path: str) -> dict[str, Any]:
         if isinstance(body, dict):
             return body
         raise SourceDown(f"the answer for {path} is not Vault's", "is a proxy there?")
+    if status == 400 and body is None:  # what a TLS port says to plain HTTP
+        hint = "does RESENTRY_VAULT_ADDR need https?"
+        raise SourceDown(f"the answer for {path} is not Vault's", hint)
     if status in _DENIED:
         what, hint = _DENIED[status]
         raise SourceDenied(what.format(path), hint)
@@ -163,8 +175,14 @@ def _missing(path: str, body: dict[str, Any]) -> tuple[str, str]:
     """Tell a deleted secret from one that never was: the deleted has metadata."""
     data = body.get("data")
     metadata = data.get("metadata") if isinstance(data, dict) else None
+    if path.startswith(("auth/", "sys/")):
+        hint = "check RESENTRY_VAULT_ADDR and RESENTRY_VAULT_NAMESPACE"
+        return f"Vault has no {path}", hint
     if not isinstance(metadata, dict):
-        hint = "check RESENTRY_VAULT_PATHS and RESENTRY_VAULT_KV_VERSION"
+        hint = (
+            "check RESENTRY_VAULT_PATHS, RESENTRY_VAULT_NAMESPACE and "
+            "RESENTRY_VAULT_KV_VERSION"
+        )
         return f"there is no secret at {path}", hint
     if metadata.get("destroyed"):
         return f"this version of {path} is destroyed", "write a new version"

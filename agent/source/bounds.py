@@ -32,7 +32,7 @@ class Bounds:
         self.is_cut = False
         self.received = 0
         self.reading: socket.socket | None = None
-        self._answer_by = 0.0
+        self._answer_by = float("inf")
 
     def begin(self) -> None:
         """Another answer is awaited."""

@@ -85,7 +85,8 @@ def _mount_of(api: Api, path: str) -> tuple[str, int]:
     except SourceDenied as error:
         raise SourceDenied(
             f"Vault does not tell which mount holds {path}: {error.what}",
-            "the token needs read on the secret; or set RESENTRY_VAULT_KV_VERSION",
+            "check RESENTRY_VAULT_PATHS; the token needs read on the secret; or set "
+            "RESENTRY_VAULT_KV_VERSION",
         ) from None
     except (AttributeError, KeyError, TypeError, ValueError):
         raise SourceDown(f"Vault's answer about the mount of {path} is odd") from None

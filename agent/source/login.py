@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from agent.errors import SourceDenied, SourceError
 from agent.settings import Secret
 from agent.settings.source import SERVICE_ACCOUNT_TOKEN
+from agent.source.mount import opened_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,8 +41,8 @@ def credential(secret: Secret, path: str, name: str) -> str:
         return secret.reveal()
     variable = f"RESENTRY_{name.upper()}"
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(FILE_LIMIT_BYTES).strip("\r\n")
+        with opened_file(path) as file:
+            text = file.read(FILE_LIMIT_BYTES).decode().strip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise SourceDenied(

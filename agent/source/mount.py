@@ -12,7 +12,7 @@ import contextlib
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from agent.domain.validate import PREFIXES
 from agent.errors import CandidateRefused, SourceDenied, SourceDown, SourceMissing
@@ -97,9 +97,10 @@ def _shown(name: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in name)
 
 
-def _read(
-    name: str, directory: int | None = None, limit: int = SIZE_LIMIT_BYTES
-) -> bytes:
+@contextlib.contextmanager
+def opened_file(name: str, directory: int | None = None) -> Iterator[BinaryIO]:
+    """Open a file for reading; what is none is an `OSError`, and hangs nobody."""
+
     def opener(path: str, flags: int) -> int:
         # A FIFO must not hang the pass, nor a terminal become ours.
         return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=directory)
@@ -107,6 +108,13 @@ def _read(
     with open(name, "rb", opener=opener) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.ENXIO, "not a file", name)
+        yield file
+
+
+def _read(
+    name: str, directory: int | None = None, limit: int = SIZE_LIMIT_BYTES
+) -> bytes:
+    with opened_file(name, directory) as file:
         body = file.read(limit + 1)
     if len(body) > limit:
         raise _too_large(

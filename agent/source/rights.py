@@ -21,9 +21,15 @@ def policy(settings: Settings, source: VaultSource) -> str:
     Where Vault cannot be asked which mount holds a path, the path stands as written.
     """
     lines = ["# What resentry-agent needs with these settings, and nothing more."]
+    refusal: SourceError | None = None
+    try:
+        source.log_in()
+    except SourceError as error:
+        refusal = error
     for configured in settings.vault_paths:
         try:
-            source.log_in()
+            if refusal:
+                raise refusal
             path = source.locate(configured).path
         except SourceError as error:
             path = configured.partition("?")[0].strip("/").removeprefix("v1/")

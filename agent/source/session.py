@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -57,6 +58,8 @@ class VaultSession(requests.Session):
         self.url = _SOCKET_URL if is_socket else address
         self.is_tls = urlsplit(self.url).scheme == "https"
         self.trust_env = False  # no .netrc or CA bundles from the environment
+        # Kept, they would add up to more than a server takes.
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self.headers["User-Agent"] = user_agent
         self.headers["Accept-Encoding"] = "identity"  # nothing has to be inflated
         if settings.vault_trust_env and not is_socket:

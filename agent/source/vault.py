@@ -148,13 +148,18 @@ def _require(settings: Settings) -> None:
         raise SettingsError(
             f"not set: {', '.join(unset)}",
             "for example RESENTRY_VAULT_ADDR=https://vault:8200 "
-            "RESENTRY_VAULT_PATHS=secret/data/lms RESENTRY_VAULT_TOKEN_FILE=/run/token",
+            "RESENTRY_VAULT_PATHS=secret/data/lms "
+            "RESENTRY_VAULT_TOKEN_FILE=/run/secrets/vault-token; for other logins see "
+            "RESENTRY_VAULT_AUTH",
         )
     for path in settings.vault_paths:
         kv.parse_path(path)
+    namespace = settings.vault_namespace
+    if not (namespace.isascii() and namespace.isprintable()):
+        raise SettingsError("RESENTRY_VAULT_NAMESPACE is not plain text", "as in a/b")
     if not _is_address(settings.vault_addr):
         raise SettingsError(
-            "RESENTRY_VAULT_ADDR is not the address of a server alone",
+            "RESENTRY_VAULT_ADDR must be scheme, host and port alone",
             "as in https://vault:8200, or unix:///run/vault/agent.sock",
         )
 
@@ -166,6 +171,8 @@ def _is_address(text: str) -> bool:
     try:
         address = urlsplit(text)
         is_whole = address.scheme in ("http", "https") and address.hostname
-        return bool(is_whole and address.port != 0 and not set("@?#") & set(text))
+        is_page = address.path.startswith(("/v1", "/ui"))  # copied from a browser
+        rest = is_page or address.port == 0 or set("@?#") & set(text)
+        return bool(is_whole and not rest)
     except ValueError:
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import textwrap
 import time
 from collections import Counter
@@ -402,6 +403,22 @@ def test_a_token_of_ours_is_dead_after_the_end(system: System, logins: Logins) -
     agent.stop()
     assert living(system) == 1
     assert asked(system)[REVOKE] == 1
+
+
+def test_a_token_of_ours_is_dead_after_a_start_that_fails(
+    system: System, logins: Logins
+) -> None:
+    """The first pass has logged in by then: each restart would leave one more."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, log = system.run(
+            *("resentry-agent", "run"),
+            **logins.approle(),
+            RESENTRY_HTTP=f"127.0.0.1:{taken.getsockname()[1]}",
+        )
+    assert code == 78, log
+    assert "cannot listen on" in log
+    assert asked(system)[LOG_IN] == 1
+    assert living(system) == 0
 
 
 @pytest.mark.parametrize(

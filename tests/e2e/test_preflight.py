@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -58,6 +59,22 @@ def test_the_printed_policy_is_enough(audited: System, path: str) -> None:
     eventually(lambda: renewed in audited.vault.requests(), 20, what="a renewal")
     assert audited.status()["source"]["outcome"] in ("published", "unchanged")
     assert refusals(audited.vault) == []
+
+
+def test_the_policy_of_many_paths_does_not_wait_for_each(system: System) -> None:
+    """A Vault that hangs is waited for once, and the paths stand as written."""
+    paths = [f"secret/data/{name}" for name in "abc"]
+    system.vault.pause()
+    began = time.monotonic()
+    code, policy = system.run(
+        *("resentry-agent", "check", "--policy"),
+        RESENTRY_VAULT_PATHS=",".join(paths),
+        RESENTRY_PASS_SECONDS="1",
+    )
+    system.vault.resume()
+    assert time.monotonic() - began < 5
+    assert code == 0
+    assert all(f'path "{path}"' in policy for path in paths)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,22 @@
-"""What the benchmark concludes from its figures."""
+"""What the benchmarks conclude from their figures."""
 
+import itertools
+import json
 import subprocess
 import sys
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
 
 from bench.agent import GATES, ROWS, broken_gates, ratios, table
+from bench.audit import Audit
+from bench.faults import Fault, in_turns
+from bench.flat import broken, compare, minutes
+from bench.fleet import broken as unsteady
+from bench.fleet import peak
+from bench.meter import Sample
 
 
 def figures(value: float) -> dict[str, float]:
@@ -36,3 +49,134 @@ def test_the_table_has_a_line_per_figure() -> None:
 def test_the_agent_does_not_pay_for_sentry_sdk() -> None:
     code = "import sys, agent.cli.run; sys.exit('sentry_sdk' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# The soak
+
+
+def sample(at: int, **seen: Any) -> Sample:
+    usual = {"rss_kib": 40000, "anon_kib": 30000, "descriptors": 13, "threads": 10}
+    rest = {"passes": 5, "log_lines": 0, "healthy": True, "late": False}
+    return Sample(at, **{**usual, **rest, **seen})
+
+
+def judged(samples: list[Sample], **figures: Any) -> list[str]:
+    """What is wrong with a soak of ten minutes that gave these samples."""
+    good = {"answers": {"/livez 200": 600}, "unexpected_lines": []}
+    counts = {
+        "healthy_seconds": sum(one.healthy for one in samples),
+        "missed_polls": sum(one.missed for one in samples),
+    }
+    return broken({"ends": compare(samples, 600), **good, **counts, **figures})
+
+
+def test_an_agent_that_grows_while_warming_up_is_flat() -> None:
+    """So is one that holds more while something is wrong."""
+    samples = [sample(at, anon_kib=20000 + at, descriptors=9) for at in range(120)]
+    samples += [sample(at) for at in range(120, 500)]
+    samples += [sample(at, threads=12, healthy=False) for at in range(500, 560)]
+    samples += [sample(at, anon_kib=30255) for at in range(560, 600)]
+    assert judged(samples) == []
+
+
+@pytest.mark.parametrize(
+    ("after", "says"),
+    [
+        ({"anon_kib": 30256}, "Anon grew by 256 KiB, allowed is 256"),
+        ({"descriptors": 14}, "descriptors were 13, became 14"),
+        ({"threads": 9}, "threads were 10, became 9"),
+    ],
+)
+def test_what_has_grown_is_told(after: dict[str, int], says: str) -> None:
+    samples = [sample(at) for at in range(300)]
+    samples += [sample(at, **after) for at in range(300, 600)]
+    assert judged(samples) == [says]
+
+
+def test_healthy_seconds_without_a_pass_are_missed() -> None:
+    """Unless something was wrong, or the machine had no time to look."""
+    lazy = [sample(at, passes=0) for at in range(7)]
+    lazy += [sample(at, passes=0, healthy=False) for at in range(50)]
+    lazy += [sample(at, passes=0, late=True) for at in range(50)]
+    found = judged([*lazy, *(sample(at) for at in range(120, 600))])
+    assert found == ["7 of 537 healthy seconds went by without a pass"]
+
+
+def test_a_soak_that_was_never_well_proves_nothing() -> None:
+    found = judged([sample(at, healthy=at < 120) for at in range(600)])
+    assert found == ["it was never well after warming up"]
+
+
+def test_other_answers_and_tracebacks_are_told() -> None:
+    samples = [sample(at) for at in range(600)]
+    answers = {"/livez 200": 599, "/livez 503": 1}
+    assert judged(samples, answers=answers) == ["/livez 503, 1 times"]
+    assert "Traceback" in judged(samples, unexpected_lines=["Traceback"])[0]
+
+
+def test_each_minute_has_a_line() -> None:
+    found = minutes([sample(at, log_lines=1) for at in range(90)])
+    assert [one["log_lines"] for one in found] == [60, 30]
+
+
+def test_every_fault_comes_before_one_comes_again() -> None:
+    """Each round in another order, the same for the same seed."""
+    known = [Fault(str(number), int, int) for number in range(9)]
+    names = [
+        [one.name for one in itertools.islice(in_turns(known, Random(seed)), 18)]
+        for seed in (1, 1, 2)
+    ]
+    assert sorted(names[0][:9]) == sorted(names[0][9:]) == sorted(map(str, range(9)))
+    assert names[0][:9] != names[0][9:]
+    assert names[0] == names[1] != names[2]
+
+
+# The fleet
+
+
+def test_the_peak_is_what_one_window_holds() -> None:
+    assert peak([0.0, 0.05, 0.09, 0.1, 0.3], 0.1) == 3
+    assert peak([0.3, 0.0, 0.299], 0.1) == 2
+    assert peak([], 0.1) == 0
+
+
+def test_more_than_one_request_for_a_poll_is_told() -> None:
+    good = {"polls": 9, "requests": {"reads": 9}, "errors": 0, "others": 0}
+    good |= {"requests_per_poll": 1.0}
+    assert unsteady({"1": good}) == []
+    more = {"requests": {"reads": 9, "look_ups": 1}, "others": 1}
+    told = unsteady({"1": good, "10": good | more, "100": good | {"errors": 2}})
+    assert [one.partition(":")[0] for one in told] == ["of 10", "of 100"]
+
+
+# The audit log
+
+
+class Logged:
+    """A server's folder, without the server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def log(self, kind: str, name: str, second: float) -> str:
+        request = {"id": name, "operation": "read", "path": f"secret/{name}"}
+        at = f"2026-11-24T10:00:{second:012.9f}Z"
+        return json.dumps({"type": kind, "time": at, "request": request}) + "\n"
+
+
+def test_calls_are_read_once_and_whole(tmp_path: Path) -> None:
+    """A line that is half written waits, and a request for its answer."""
+    server = Logged(tmp_path)
+    audit = Audit(server)  # type: ignore[arg-type]
+    answer = server.log("response", "a", 1.25)
+    with (tmp_path / "audit.log").open("a", buffering=1) as file:
+        file.write(server.log("request", "a", 1.0) + server.log("request", "b", 2))
+        assert audit.calls() == []
+        file.write(answer[:20])
+        file.flush()
+        assert audit.calls() == []
+        file.write(answer[20:])
+        file.flush()
+        (found,) = audit.calls()
+    assert (found.path, found.seconds) == ("secret/a", 0.25)
+    assert audit.calls() == []

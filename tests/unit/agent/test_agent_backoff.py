@@ -230,8 +230,61 @@ def test_the_main_thread_sleeps_while_a_pass_hangs(
     daemon._schedule = planned(60)
     daemon._schedule.overdue_at = time.monotonic() - 10
     assert daemon._wake_at() == daemon._schedule.overdue_at
-    daemon._abort_at = time.monotonic() + 10
+    daemon._begun, daemon._abort_at = 1, time.monotonic() + 10
     assert daemon._wake_at() == daemon._abort_at
+
+
+def test_a_poll_asked_for_while_a_pass_ends_is_not_lost(
+    settings: Callable[..., Settings],
+    pipeline: Callable[..., Pipeline],
+    volume: Volume,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The scheduler refuses a second pass until the first is over: it comes after it."""
+    daemon = Daemon(settings(), pipeline(), volume, "1")
+    daemon._watching = True
+    daemon._schedule = Schedule(3600, daemon._pass)
+    told: list[Outcome] = []
+
+    def tell(outcome: Outcome, _seconds: float, _outage: str, *, news: bool) -> None:
+        told.append(outcome)
+        if len(told) == 1:
+            daemon._obey("poll")
+            assert daemon._wake_at() == float("inf")  # until the pass has said its end
+        assert news or len(told) > 1
+
+    monkeypatch.setattr("agent.daemon.tell_pass", tell)
+    daemon._pass()
+    for word in ("began", "passed"):
+        assert daemon._next_word(time.monotonic() + 5) == word
+        daemon._obey(word)
+    eventually(lambda: len(told) == 2, 5, what="the pass that was asked for")
+    daemon._schedule.stop()
+
+
+def test_the_main_thread_learns_that_a_pass_begins(
+    settings: Callable[..., Settings],
+    pipeline: Callable[..., Pipeline],
+    volume: Volume,
+    planned: Callable[[float], Schedule],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may come a fifth of the interval before it is overdue: its deadline counts."""
+    daemon = Daemon(settings(pass_seconds=7.0), pipeline(), volume, "1")
+    daemon._watching = True
+    daemon._schedule = planned(3600)
+    passes = pipeline()
+    wakes: list[float] = []
+
+    def run() -> Outcome:
+        assert daemon._words.get_nowait() == "began"
+        wakes.append(daemon._wake_at() - time.monotonic())
+        return DOWN
+
+    monkeypatch.setattr(passes, "run", run)
+    monkeypatch.setattr(daemon, "_pipeline", passes)
+    daemon._pass()
+    assert wakes == [pytest.approx(7.0, abs=0.5)]
 
 
 def test_what_is_asked_for_now_runs_now() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -253,6 +254,16 @@ def test_a_credential_file_that_holds_none_is_named(
     with pytest.raises(SourceDenied, match=str(path)) as caught:
         credentials(Vault(), **values, **{file: str(path)}).read()
     assert caught.value.hint == f"check RESENTRY_{file.upper()}"
+
+
+def test_a_credential_file_that_is_a_fifo_hangs_nothing(
+    settings: Make, tmp_path: Path
+) -> None:
+    """Nobody may ever write into it, and no deadline ends such a wait."""
+    path = tmp_path / "token"
+    os.mkfifo(path)
+    with pytest.raises(SourceDenied, match="not a file"):
+        token(settings(vault_token_file=str(path)))
 
 
 def test_a_file_stands_above_a_value(settings: Make, tmp_path: Path) -> None:

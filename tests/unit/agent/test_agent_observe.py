@@ -1,8 +1,10 @@
 """Status, metrics, logs and HTTP: what others see, and never a secret."""
 
+import contextlib
 import gc
 import http.client
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -371,6 +373,19 @@ def test_each_json_line_is_one_object(python: Any) -> None:
     assert len(lines) == 6
 
 
+def test_a_log_that_cannot_be_written_ends_nothing(python: Any) -> None:
+    """A full disk loses lines, also those of an exception, and nothing else."""
+    script = """
+        import sys
+        sys.stderr = open("/dev/full", "w")
+        exec(sys.argv.pop())
+        log.exception("the end", exc_info=ValueError("x" * 100000))
+        print("lives")
+    """
+    ran = python(script, "json", DSN, TOKEN, _PLANTED)
+    assert ran.stdout == "lives\n"
+
+
 class Served:
     """The endpoints on two real sockets."""
 
@@ -486,6 +501,18 @@ def test_an_address_that_is_taken_is_a_settings_error(served: Served) -> None:
     with pytest.raises(SettingsError, match=f"cannot listen on {taken}"):
         serve(Page(status(), Metrics("1"), dict), taken, "")
     gc.collect()  # waitress leaves the socket that it could not bind to this
+
+
+def test_idle_connections_keep_no_probe_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waitress takes no more than a hundred: they are closed within seconds."""
+    monkeypatch.setattr("agent.observe.http.IDLE_SECONDS", 1)
+    served = Served()
+    with contextlib.ExitStack() as stack:
+        for _ in range(110):
+            address = "127.0.0.1", served.probes
+            stack.enter_context(socket.create_connection(address))
+        assert served.ask("/livez")[0] == 200
+        assert served.ask("/livez", probes=True)[0] == 200
 
 
 @pytest.mark.parametrize(

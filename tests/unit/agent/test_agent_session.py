@@ -104,6 +104,23 @@ def test_nothing_is_sent_that_was_not_asked_for(server: Proxy, source: Make) -> 
     assert b"x-vault-namespace" not in asked.head.lower()
 
 
+def test_no_cookie_is_kept(server: Proxy, source: Make) -> None:
+    """A new one with each answer would add up to more than a server takes."""
+    server.faults = Faults(status=200, body=BODY, headers={"Set-Cookie": "a=b"})
+    reading = source(server.url)
+    reading.read()
+    reading.read()
+    assert b"cookie" not in server.requests[-1].head.lower()
+
+
+def test_what_cannot_be_sent_is_not_called_slow(server: Proxy, source: Make) -> None:
+    """No request was made, so none has been waited for."""
+    reading = source(server.url)
+    reading.api.token = "a\nb"
+    with pytest.raises(SourceDown, match="InvalidHeader"):
+        reading.read()
+
+
 def test_a_netrc_file_is_never_used(
     server: Proxy, source: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,15 @@ def test_a_token_file_with_something_else_is_refused(
     )
 
 
+@pytest.mark.parametrize("namespace", ["日本", "é", "a\nb", "a\x00"])
+def test_a_namespace_that_no_header_holds_is_a_settings_error(
+    source: Callable[..., VaultSource], namespace: str
+) -> None:
+    """Said at once, and not as an unexpected error in every pass."""
+    with pytest.raises(SettingsError, match="RESENTRY_VAULT_NAMESPACE"):
+        source(vault_namespace=namespace)
+
+
 @pytest.mark.parametrize("kind", ["missing", "directory"])
 def test_a_token_file_that_cannot_be_read_is_denied(
     source: Callable[..., VaultSource], tmp_path: Path, kind: str
@@ -123,6 +132,8 @@ def test_what_vault_needs_is_required_at_once(
         "https://somebody@vault:8200",
         "https://vault:8200?standbyok=true",
         "https://vault:8200#there",
+        "https://vault:8200/v1/secret",
+        "https://vault:8200/ui/",
         "unix://socket",
     ],
 )
@@ -130,7 +141,7 @@ def test_an_address_is_one_of_a_server_alone(
     source: Callable[..., VaultSource], address: str
 ) -> None:
     """A user or a password in it would be shown, a query would spoil each path."""
-    with pytest.raises(SettingsError, match="RESENTRY_VAULT_ADDR is not") as caught:
+    with pytest.raises(SettingsError, match="RESENTRY_VAULT_ADDR must be") as caught:
         source(vault_addr=address)
     assert address not in caught.value.what
 
