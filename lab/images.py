@@ -16,11 +16,11 @@ import shutil
 import ssl
 import sys
 import tempfile
-import tomllib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from agent._version import __version__
 from lab import debian
 from lab.debian import ROOT, run
 
@@ -96,8 +96,7 @@ def _build(image: Image, built: Path) -> None:
     # A build that was killed leaves its containers behind.
     _buildah("rm", "--all")
     base = _base()
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    arguments = (f"PYTHON={base}", f"VERSION={version}")
+    arguments = (f"PYTHON={base}", f"VERSION={__version__}")
     with _secrets() as secrets:
         _say(f"{image.tag}, from {image.dockerfile}")
         _buildah(
