@@ -31,7 +31,7 @@ COLUMNS = {
 TOTALS = {
     "faults": "faults",
     "recovered_ms": "recovered after (ms)",
-    "revisions": "revisions, all confirmed by all",
+    "revisions": "revisions written",
     "passes": "passes",
     "requests": "requests that arrived",
     "answers": "endpoints",

@@ -158,7 +158,7 @@ def main() -> None:
     print(
         f"idle, the server uses {idle:.1f} ms of CPU a second: it is in all of these\n"
     )
-    print(table({f"{size} agents": found for size, found in steady.items()}, STEADY))
+    print(table({f"agents: {size}": found for size, found in steady.items()}, STEADY))
     for agents, by_jitter in starts.items():
         heads = {
             f"{agents}, jitter {jitter} s": one for jitter, one in by_jitter.items()

@@ -182,7 +182,8 @@ def main() -> None:
     print(
         f"soak: flat over {args.seconds:g} s and {sum(soak.faults.values())} faults: "
         f"Anon {end['anon_kib'] - warm['anon_kib']:+g} KiB, "
-        f"{end['descriptors']} descriptors, {end['threads']} threads"
+        f"{end['descriptors']} descriptors, {end['threads']} threads; "
+        f"all {soak.writes} revisions confirmed by all {len(ROLES)} applications"
     )
 
 
