@@ -15,7 +15,7 @@ def _in(minutes: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", at)  # as the agent writes it
 
 
-LATER, BEFORE = _in(15), _in(-15)
+LATER, BEFORE = _in(600), _in(-15)
 NAMED = {"transaction_context": {"name": "checkout"}, "parent_sampled": None}
 REQUEST = {
     "transaction_context": {"name": "generic ASGI request"},
