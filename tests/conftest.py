@@ -17,32 +17,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Mark with `vault` what names such a class, in a fixture or a helper too."""
+    """Mark with `vault` each test of a module that has such a class, or of its fixture."""
     for item in items:
         found = item._fixtureinfo.name2fixturedefs
-        fixtures = [
-            one.func for name in item.fixturenames for one in found.get(name, [])
-        ]
-        if _starts_a_server([item.function, *fixtures]):
+        used = [one.func for name in item.fixturenames for one in found.get(name, [])]
+        named = [one.__globals__.get(name) for one in used for name in _names(one)]
+        if any(map(_is_server, [*vars(item.module).values(), *named])):
             item.add_marker("vault")
 
 
-def _starts_a_server(functions: list[types.FunctionType]) -> bool:
-    for function in functions:
-        for name in _names(function.__code__):
-            value = function.__globals__.get(name)
-            module = getattr(value, "__module__", None)
-            if isinstance(value, type) and module in _SERVERS:
-                return True
-            helper = isinstance(value, types.FunctionType)
-            if helper and module == function.__module__ and value not in functions:
-                functions.append(value)
-    return False
+def _is_server(value: object) -> bool:
+    return isinstance(value, type) and value.__module__ in _SERVERS
 
 
-def _names(code: types.CodeType) -> set[str]:
-    nested = [inner for inner in code.co_consts if isinstance(inner, types.CodeType)]
-    return set(code.co_names).union(*map(_names, nested))
+def _names(function: types.FunctionType) -> tuple[str, ...]:
+    return function.__code__.co_names
 
 
 @pytest.fixture
