@@ -97,4 +97,6 @@ def _state(target: Target, snapshot: Snapshot | None, *, late: bool) -> State:
         return "drained" if target.receipt.phase == "drained" else "confirmed"
     if target.receipt.refused == (snapshot.revision, snapshot.sequence):
         return "refused"
-    return "overdue" if late else "waiting"
+    # It may have taken up the next snapshot before the agent is done publishing it.
+    is_ahead = target.receipt.sequence == snapshot.sequence + 1
+    return "overdue" if late and not is_ahead else "waiting"

@@ -126,7 +126,8 @@ def test_enforce_publishes_nothing_of_a_candidate_before_the_verdict(
 
 
 @pytest.mark.parametrize(
-    ("how", "says"), [(403, "rejected"), (400, "not understood"), (500, "no answer that tells")]
+    ("how", "says"),
+    [(403, "rejected"), (400, "not understood"), (500, "no answer that tells")],
 )
 def test_enforce_refuses_what_is_not_accepted(
     system: System, sink: Sink, how: int, says: str

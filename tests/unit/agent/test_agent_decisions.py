@@ -32,6 +32,8 @@ Make = Callable[..., Receipt]
         ({**RUNS, "phase": "running"}, True, "confirmed"),
         (OLD, False, "waiting"),
         (OLD, True, "overdue"),
+        ({"revision": "b" * 12, "sequence": 8}, True, "waiting"),
+        ({"revision": "b" * 12, "sequence": 9}, True, "overdue"),
         ({}, False, "waiting"),
         ({**RUNS, "sequence": 6}, False, "waiting"),
         ({**RUNS, "revision": "b" * 12}, False, "waiting"),
