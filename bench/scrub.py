@@ -20,8 +20,8 @@ import sentry_sdk
 from sentry_sdk.transport import Transport
 from sentry_sdk.utils import event_from_exception
 
-from resentry import sdk
 from resentry.scrub import hooks
+from resentry.sdk import client as sdk
 
 if TYPE_CHECKING:
     from sentry_sdk.envelope import Envelope

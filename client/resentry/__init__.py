@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
+import sys
 from typing import TYPE_CHECKING, Any
 
 from resentry._version import __version__
 from resentry.contract import ContractError
 from resentry.harmless import harmless
+from resentry.process import here
 from resentry.reader import Volume
 from resentry.values import resolve, show_dsn
 
@@ -37,9 +38,7 @@ __all__ = [
 ]
 
 _FLUSH_SECONDS = 2.0
-
-_lock = threading.Lock()
-_target: Target | None = None
+_BUSY_SECONDS = 5.0
 
 
 @harmless("init", lambda: None)
@@ -56,30 +55,31 @@ def init(role: str = "api", **options: Any) -> None:
             `before_send`, ...). What the snapshot decides cannot be given.
 
     """
-    global _target  # noqa: PLW0603 - one Sentry client per process, one target
-    from resentry.target import Target  # noqa: PLC0415 - imports sentry-sdk
+    from resentry.target import target  # noqa: PLC0415 - imports sentry-sdk
 
-    with _lock:
-        if _target is None:
-            _target = Target()
-            if hasattr(os, "register_at_fork"):
-                os.register_at_fork(
-                    before=_target.before_fork,
-                    after_in_parent=_target.after_fork_in_parent,
-                    after_in_child=_target.after_fork_in_child,
-                )
+    home = here()
+    if not home.starting.acquire(timeout=_BUSY_SECONDS):
+        raise TimeoutError("another thread is in resentry.init")
+    try:
         environ = dict(os.environ)  # noqa: TID251 - the application's edge
-        try:
-            _target.start(role, options, environ)
-        finally:  # after the SDK's own, so that ours runs before it closes the client
-            atexit.unregister(_target.stop)
-            atexit.register(_target.stop)
+        target.start(role, options, environ)
+    finally:  # after the SDK's own, so that ours runs before it closes the client
+        atexit.unregister(target.end)
+        atexit.register(target.end)
+        home.starting.release()
+
+
+def _target() -> Target | None:
+    """Return what `init` has started; asking does not import sentry-sdk."""
+    module = sys.modules.get("resentry.target")
+    return None if module is None else module.target
 
 
 @harmless("revision", lambda: None)
 def revision() -> str | None:
     """Name the snapshot that runs here; `None` when the environment decides."""
-    return None if _target is None else _target.revision
+    target = _target()
+    return None if target is None else target.revision
 
 
 @harmless("status", dict)
@@ -89,9 +89,9 @@ def status() -> dict[str, Any]:
     The DSN is shown as host, project and the key's last four. Before `init` the
     role is empty.
     """
-    from resentry.target import Target  # noqa: PLC0415 - imports sentry-sdk
+    from resentry.target import target  # noqa: PLC0415 - imports sentry-sdk
 
-    return (_target or Target()).status()
+    return target.status()
 
 
 @harmless("settings", dict)
@@ -111,8 +111,9 @@ def settings(role: str = "api") -> dict[str, Any]:
 @harmless("close", lambda: None)
 def close() -> None:
     """Stop following the volume, and send what is still queued."""
-    if _target is not None:
+    target = _target()
+    if target is not None:
         import sentry_sdk  # noqa: PLC0415 - see above
 
-        _target.stop()
+        target.stop()
         sentry_sdk.flush(_FLUSH_SECONDS)

@@ -7,20 +7,22 @@ takes, is lost, as it is without us.
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
 from sentry_sdk.consts import DEFAULT_OPTIONS
 
+from resentry import clock
+from resentry.harmless import say
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-log = logging.getLogger("resentry")
 
 
 class _Kept(sentry_sdk.Client):
     """A client whose `close` leaves the transport in place, so that a late capture goes."""
+
+    is_of_resentry = True
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name != "transport" or value is not None or name not in self.__dict__:
@@ -31,7 +33,8 @@ def new_client(arguments: Mapping[str, Any], *, pii: bool) -> sentry_sdk.Client:
     """Build a client with the SDK's own transport; what is no option here is left."""
     given = {name: arguments[name] for name in arguments if name in DEFAULT_OPTIONS}
     if arguments.keys() - given.keys():
-        log.warning(
+        say(
+            logging.WARNING,
             "resentry: options that this sentry-sdk does not know: %s",
             ", ".join(sorted(arguments.keys() - given.keys())),
         )
@@ -48,15 +51,20 @@ class Retirement:
 
     def __init__(self, old: sentry_sdk.Client, grace: float, drain: float) -> None:
         self._old = old
-        self._at = time.monotonic() + grace
+        self._at = clock.monotonic() + grace
         self._drain = drain
 
     def step(self) -> bool:
         """Say whether the old client is done; waits while it sends."""
-        if time.monotonic() < self._at:
+        if clock.monotonic() < self._at:
             return False
         self.finish()
         return True
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it has had all the time that it may take."""
+        return clock.monotonic() >= self._at
 
     def finish(self) -> None:
         """Send what it holds, and end its threads."""

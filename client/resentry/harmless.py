@@ -1,11 +1,18 @@
-"""Nothing of ours reaches the application: what goes wrong is counted and logged."""
+"""Nothing of ours reaches the application: what goes wrong is counted and logged.
+
+Logging is the application's: a filter or a handler of its own may raise, or log again. So
+every line of ours goes through here, and none is logged while another one is.
+"""
 
 from __future__ import annotations
 
 import functools
 import logging
-from dataclasses import asdict, dataclass
+import threading
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from resentry import clock
+from resentry.process import here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,42 +20,37 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-log = logging.getLogger("resentry")
+NOTICE_SECONDS = 5.0
+"""So long something has to be wrong until it is told."""
+
+_log = logging.getLogger("resentry")
 
 
-@dataclass
-class Tally:
-    """What went another than the plain way in this process, as its receipt tells."""
-
-    parked: int = 0
-    """Envelopes that a revoked DSN refused, kept for the next DSN."""
-    rerouted: int = 0
-    """Envelopes that went to the DSN after theirs."""
-    dropped: int = 0
-    """Envelopes that no DSN could be given."""
-    unknown: int = 0
-    """Envelopes that a hung DSN may have taken or not."""
-    faults: int = 0
-    """Exceptions inside the library that were kept from the application."""
-
-    def as_dict(self) -> dict[str, int]:
-        """Return the figures by name."""
-        return asdict(self)
-
-    def reset(self) -> None:
-        """Begin at zero, in a forked child."""
-        for name in self.as_dict():
-            setattr(self, name, 0)
+class _Saying(threading.local):
+    is_on = False
 
 
-tally = Tally()
+_saying = _Saying()
+
+
+def say(level: int, message: str, *args: object, with_error: bool = False) -> None:
+    """Log a line. Never raises; a line from within a line is left out."""
+    if _saying.is_on:
+        return
+    _saying.is_on = True
+    try:
+        _log.log(level, message, *args, exc_info=with_error)
+    except Exception:  # noqa: BLE001 - a filter or handler of the application's
+        here().tally.faults += 1
+    finally:
+        _saying.is_on = False
 
 
 def fault(where: str) -> None:
     """Count the exception that is being handled, and log it."""
-    tally.faults += 1
-    # The caller is an exception handler.
-    log.exception("resentry: %s failed; the application goes on", where)  # noqa: LOG004
+    here().tally.faults += 1
+    text = "resentry: %s failed; the application goes on"
+    say(logging.ERROR, text, where, with_error=True)
 
 
 def harmless(
@@ -69,3 +71,24 @@ def harmless(
         return safe
 
     return decorate
+
+
+class Notice:
+    """What has been wrong for some seconds: logged once, and shown until it is over."""
+
+    def __init__(self) -> None:
+        self.shown: str | None = None
+        self.problem: str | None = None
+        """What is wrong, if only since now."""
+        self._since = 0.0
+
+    def note(self, problem: str | None) -> None:
+        """Say at each look what is wrong now, in the same words; `None`: nothing."""
+        now = clock.monotonic()
+        if problem != self.problem:
+            self.problem, self._since = problem, now
+            if problem is None:
+                self.shown = None
+        if problem not in (None, self.shown) and now - self._since >= NOTICE_SECONDS:
+            self.shown = problem
+            say(logging.WARNING, "resentry: %s", problem)

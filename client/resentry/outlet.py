@@ -3,23 +3,41 @@
 `Client.close()` nulls the client's transport, and a thread that fetched the client
 just before then drops its event without a word. So a retired client keeps its outlet,
 and the outlet hands what still comes to the client that is current. It has a queue and
-a sending thread of its own, because the SDK's queue does not give back what it holds.
+a sending thread of its own (its `Line`), because the SDK's queue does not give back what
+it holds.
+
+    current ──leave──▶ leaving ──retire──▶ retired ──dispose──▶ ended
+
+    leaving   another client is current; threads may be between fetching this one's
+              client and using it, so what comes is still queued here
+    retired   what comes goes to the heir: the current outlet, if its environment is the
+              same; else it is sent here after all
+    ended     the thread ends once the queue is empty; what still comes starts it again
+
+What becomes of an envelope, by its `Fate`:
+
+    DONE      it is gone, or dropped as the SDK drops
+    REFUSED   current: parked for the heir, within bounds; retired: to the heir
+    UNSENT    current: dropped as by the SDK; retired: to the heir
+    UNKNOWN   counted; never sent again. Retired: the queue goes to the heir
+
+Where there is no heir, what would go to it is dropped, and counted.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import threading
-import time
-from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
 from sentry_sdk.transport import Transport
 
-from resentry.harmless import fault, tally
-from resentry.sdk import Fate, Wire, is_report, start_thread
+from resentry import clock
+from resentry.contract import fingerprint
+from resentry.harmless import fault
+from resentry.line import Line
+from resentry.process import here, on_renewal
+from resentry.sdk.wire import Fate, Wire, is_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,19 +45,11 @@ if TYPE_CHECKING:
 
     from sentry_sdk.envelope import Envelope
 
-PARKED_ENVELOPES = 1000
-PARKED_BYTES = 10 * 1024 * 1024
-PARKED_SECONDS = 15 * 60
+    from resentry.process import Home
 
 _own_keys: set[str] = set()
 _leaving: list[Outlet] = []
 """Outlets that are not current any more, until disposed of."""
-
-
-class _Parked(NamedTuple):
-    envelope: Envelope
-    size: int
-    until: float
 
 
 class Outlet(Transport):
@@ -51,56 +61,55 @@ class Outlet(Transport):
 
     def __init__(self, options: dict[str, Any]) -> None:
         super().__init__(options)
-        self._pid = os.getpid()
+        self._options = options
         self._key = str(self.parsed_dsn.public_key) if self.parsed_dsn else ""
+        self.dsn = fingerprint(str(self.parsed_dsn)) if self.parsed_dsn else ""
         _own_keys.add(self._key)
         self._environment = options["environment"]
-        self._wire = Wire(options, keep=self._keeps)
         self._limit = int(options["transport_queue_size"])
-        self._queue: deque[Envelope] = deque()
-        self._parked: deque[_Parked] = deque()
-        self._parked_bytes = 0
-        self._sending = False
-        self._last_done = time.monotonic()
-        self._ended = False
         self._retired = False
-        self._thread: threading.Thread | None = None
-        # Reentrant: the garbage collector may log, and so capture, at any bytecode.
-        self._changed = threading.Condition(threading.RLock())
+        self._made = self._new_line(here())
+
+    def _new_line(self, home: Home) -> Line:
+        wire = Wire(self._options, keep=self._keeps)
+        return Line(home, wire, self._deliver, self._hand_over_queue)
+
+    @property
+    def _line(self) -> Line:
+        """The line of this process: in a forked child another one, and empty."""
+        line, home = self._made, here()
+        if line.home is home:
+            return line
+        with home.making:
+            if self._made.home is not home:
+                made = self._new_line(home)
+                made.wire.take_limits(line.wire)
+                self._made = made
+        return self._made
 
     # The application's side
 
     def capture_envelope(self, envelope: Envelope) -> None:
         """Queue the envelope, or hand it over once retired. Never raises."""
         try:
-            # In a forked child what is here, locks included, is the parent's.
-            if self._pid != os.getpid() or not self._takes(envelope):
-                self._reroute(envelope)
+            line = self._line
+            with line.changed:  # so nothing for an heir enters after `retire`
+                if not self._retired or self.heir is None:
+                    self._enqueue(line, envelope)
+                    return
+            self._reroute(envelope)
         except Exception:  # noqa: BLE001 - a request must not fail for its event
             fault("capturing")
 
-    def _takes(self, envelope: Envelope) -> bool:
-        with self._changed:  # so nothing for an heir enters after `retire`
-            if self._retired and self.heir is not None:
-                return False
-            self._enqueue(envelope)
-            return True
-
-    def _enqueue(self, envelope: Envelope) -> None:
-        if len(self._queue) >= self._limit:
+    def _enqueue(self, line: Line, envelope: Envelope) -> None:
+        if len(line.queue) >= self._limit:
             for item in envelope.items:
                 self.record_lost_event("queue_overflow", item=item)
             return
         self._stamp(envelope)
-        self._queue.append(envelope)
         if self._retired and self not in _leaving:  # `flush` waits for it again
             _leaving.append(self)
-        self._start()
-        self._changed.notify_all()
-
-    def _start(self) -> None:
-        if self._thread is None:
-            self._thread = start_thread("resentry.outlet", self._run)
+        line.put(envelope)
 
     def _stamp(self, envelope: Envelope) -> None:
         """Name this DSN's key in a trace that began under another one of ours."""
@@ -110,37 +119,20 @@ class Outlet(Transport):
 
     # The sending thread
 
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._queue:
-                    if self._ended:
-                        self._thread = None
-                        self._wire.close()
-                        self._forget()
-                        return
-                    self._changed.wait()
-                envelope = self._queue.popleft()
-                self._sending = True
-            try:
-                self._deliver(envelope)
-            finally:
-                with self._changed:
-                    self._sending = False
-                    self._last_done = time.monotonic()
-                    self._changed.notify_all()
-
     def _deliver(self, envelope: Envelope) -> None:
-        fate = self._wire.send(envelope)
+        line = self._line
+        fate = line.wire.send(envelope)
+        if line.home is not here():  # a greenlet went on in a forked child
+            return
         if fate is Fate.UNKNOWN and self._retired:
-            tally.unknown += 1
+            line.home.tally.unknown += 1
             if self.heir is not None:  # else the next one may be in doubt as well
                 self.give_up()
         elif self._keeps(fate):
             self._keep(envelope)
-        report = self._wire.report()
+        report = line.wire.report()
         if report is not None:
-            self._wire.send(report)
+            line.wire.send(report)
 
     def _keeps(self, fate: Fate) -> bool:
         """Whether an envelope of that fate is kept, and so is no loss to report."""
@@ -150,25 +142,12 @@ class Outlet(Transport):
         """Park what a revoked DSN refused, for the DSN that comes after it."""
         if is_report(envelope):
             return
-        size = len(envelope.serialize())
-        with self._changed:
+        size, line = len(envelope.serialize()), self._line
+        with line.changed:
             if not self._retired:
-                self._park(_Parked(envelope, size, time.monotonic() + PARKED_SECONDS))
+                line.parking.add(envelope, size)
                 return
         self._reroute(envelope)
-
-    def _park(self, newest: _Parked) -> None:
-        parked, now = self._parked, time.monotonic()
-        parked.append(newest)
-        self._parked_bytes += newest.size
-        tally.parked += 1
-        while parked and (
-            len(parked) > PARKED_ENVELOPES
-            or self._parked_bytes > PARKED_BYTES
-            or parked[0].until < now
-        ):
-            self._parked_bytes -= parked.popleft().size
-            tally.dropped += 1
 
     # The swap's side
 
@@ -188,21 +167,28 @@ class Outlet(Transport):
     @property
     def pending(self) -> int:
         """How many envelopes are queued or being sent."""
-        with self._changed:
-            return len(self._queue) + self._sending
+        return self._line.pending
 
     @property
     def idle_seconds(self) -> float:
         """How long ago the last envelope was done with."""
-        return time.monotonic() - self._last_done
+        return clock.monotonic() - self._line.last_done
 
     def leave(self, successor: Transport | None) -> None:
         """Know that another will be current: it waits for this one in `flush`."""
         _leaving.append(self)
+        if not isinstance(successor, Outlet):
+            return
+        line = successor._line  # noqa: SLF001
+        if successor.dsn == self.dsn:
+            line.wire.take_limits(self._line.wire)
         if self._is_heir(successor):
             # From Python 3.12 on no thread starts any more when the process ends.
-            with successor._changed, contextlib.suppress(RuntimeError):  # noqa: SLF001
-                successor._start()  # noqa: SLF001
+            line.start()
+
+    def stay(self) -> None:
+        """Take `leave` back: the other one is not current after all."""
+        self._forget()
 
     def retire(self) -> None:
         """Hand over what comes from now on, and what is parked.
@@ -210,29 +196,28 @@ class Outlet(Transport):
         Where there is no heir, what comes is sent to this DSN after all, and what is
         parked is dropped.
         """
-        report = self._wire.report(force=True)
-        with self._changed:
+        line = self._line
+        report = line.wire.report(force=True)
+        with line.changed:
             if report is not None:
-                self._enqueue(report)
+                self._enqueue(line, report)
             self._retired = True
-            parked, self._parked = self._parked, deque()
-        now = time.monotonic()
-        for one in parked:
-            if one.until < now:
-                tally.dropped += 1
-            else:
-                self._reroute(one.envelope)
+            parked = line.parking.take()
+        for envelope in parked:
+            self._reroute(envelope)
 
     def give_up(self) -> None:
         """Take back what was not started, and hand it over: the DSN hangs."""
-        with self._changed:
-            left, self._queue = self._queue, deque()
-            self._changed.notify_all()
-        for envelope in left:
+        for envelope in self._line.take():
             self._reroute(envelope)
 
+    def _hand_over_queue(self) -> None:
+        """In a forked child, which has sent nothing: send by the newest DSN alone."""
+        if self.heir is not None:
+            self.give_up()
+
     def _reroute(self, envelope: Envelope) -> None:
-        heir = self.heir
+        heir, tally = self.heir, here().tally
         if is_report(envelope):  # of what its own project lost
             return
         if heir is None:
@@ -243,12 +228,12 @@ class Outlet(Transport):
 
     def dispose(self) -> None:
         """End the sending thread once the queue is empty, and close connections."""
-        thread = self._thread
-        self.kill()
-        if thread is not None and not self.pending:
-            thread.join(1.0)
-        self._wire.close()
-        if not self._queue:  # what hangs now is not waited for
+        line = self._line
+        line.end()
+        if not line.pending:
+            line.join(1.0)
+        line.wire.close()
+        if not line.queue:  # what hangs now is not waited for
             self._forget()
 
     def _forget(self) -> None:
@@ -262,37 +247,49 @@ class Outlet(Transport):
         timeout: float,
         callback: Callable[[int, float], None] | None = None,
     ) -> None:
-        """Wait until all is sent, here and where outlets are leaving.
+        """Wait until all is sent, here and where outlets are leaving. Never raises.
 
         At most `timeout` seconds; `callback` is told when it takes longer than 0.1.
         """
-        if self._pid != os.getpid() or timeout <= 0:
+        if timeout <= 0:
             return
-        deadline = time.monotonic() + timeout
-        report = self._wire.report(force=True)
-        if report is not None:
-            with self._changed:
-                self._enqueue(report)
-        if not self._wait_idle(min(0.1, timeout)) and callback is not None:
-            callback(self.pending, timeout)
-        for outlet in (self, *_leaving, self):  # at last what the others handed over
-            if outlet._pid == self._pid:  # noqa: SLF001
-                outlet._wait_idle(deadline - time.monotonic())  # noqa: SLF001
+        try:
+            self._flush(timeout, callback)
+        except Exception:  # noqa: BLE001 - the application's exit must not fail for us
+            fault("flushing")
 
-    def _wait_idle(self, seconds: float) -> bool:
-        with self._changed:
-            return self._changed.wait_for(lambda: not self.pending, seconds)
+    def _flush(
+        self, timeout: float, callback: Callable[[int, float], None] | None
+    ) -> None:
+        deadline, line = clock.monotonic() + timeout, self._line
+        if not line.settle(min(0.1, timeout)) and callback is not None:
+            callback(line.pending, timeout)
+        for outlet in (*_leaving, self):  # at last what the others handed over
+            outlet._line.settle(deadline - clock.monotonic())  # noqa: SLF001
+        report = line.wire.report(force=True)
+        if report is not None:
+            self._enqueue(line, report)
+            line.settle(deadline - clock.monotonic())
 
     def kill(self) -> None:
         """Let the sending thread end once its queue is empty."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
+        self._line.end()
 
     def record_lost_event(self, *args: Any, **kwargs: Any) -> None:
         """Count a loss for the next client report."""
-        self._wire.record_lost_event(*args, **kwargs)
+        self._line.wire.record_lost_event(*args, **kwargs)
 
     def is_healthy(self) -> bool:
         """Say whether the SDK should keep its sampling rates."""
-        return len(self._queue) < self._limit and self._wire.is_healthy()
+        line = self._line
+        return len(line.queue) < self._limit and line.wire.is_healthy()
+
+
+def _forget_leaving(_home: Home) -> None:
+    """Nobody goes on with the parent's retirements: what comes here is the heir's."""
+    for outlet in _leaving:
+        outlet._retired = True  # noqa: SLF001
+    _leaving.clear()
+
+
+on_renewal(_forget_leaving)

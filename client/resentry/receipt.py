@@ -8,12 +8,14 @@ closed any descriptor of the file, so the file is opened once and never again.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 import sys
 import time
 from typing import TYPE_CHECKING
 
+from resentry import descriptor
 from resentry.contract import (
     LOCK_SUFFIX,
     RECEIPT_SUFFIX,
@@ -24,6 +26,8 @@ from resentry.locks import is_held
 
 if TYPE_CHECKING:
     from resentry.contract import Receipt
+    from resentry.descriptor import Descriptor
+    from resentry.process import Home
 
 _MODE = 0o640
 _SCRAP_SECONDS = 60
@@ -33,12 +37,23 @@ _SCRAP_SECONDS = 60
 class Identity:
     """One process as a target: a random id, and what tells its pid from a reused one."""
 
-    def __init__(self, parent: str | None = None) -> None:
-        self.id = secrets.token_hex(8)
-        self.parent = parent
+    def __init__(self, home: Home | None = None) -> None:
+        self.id = home.id if home is not None else secrets.token_hex(8)
+        self.parent = home.parent if home is not None else None
         self.pid = os.getpid()
-        self.pidns = _pid_namespace()
-        self.start_time = start_time(self.pid)
+
+    @functools.cached_property
+    def pidns(self) -> int:
+        """The PID namespace of this process; 0 where there is no /proc."""
+        try:
+            return os.stat("/proc/self/ns/pid").st_ino
+        except OSError:
+            return 0
+
+    @functools.cached_property
+    def start_time(self) -> int:
+        """When this process began: see the function."""
+        return start_time(self.pid)
 
 
 class ReceiptFile:
@@ -47,25 +62,22 @@ class ReceiptFile:
     def __init__(self, directory: str, identity: Identity) -> None:
         self._directory = directory
         self._id = identity.id
-        self._lock: int | None = None
+        self._lock: Descriptor | None = None
         self._written: Receipt | None = None
         self._is_new = True
 
     def give(self, receipt: Receipt) -> None:
-        """Replace the receipt. Without the directory nothing happens: call again.
+        """Replace the receipt. Raises OSError where that can't be: call again.
 
         The agent makes the directory; a target that is earlier waits for it.
         """
         if receipt == self._written and self._stands():
             return
-        try:
-            if self._is_new:  # before there is a lock of ours that could be dropped
-                _bury(self._directory)
-                self._is_new = False
-            self._hold()
-            self._replace(encode_receipt(receipt))
-        except OSError:  # no directory yet, full, read-only: the next look tries again
-            return
+        if self._is_new:  # before there is a lock of ours that could be dropped
+            _bury(self._directory)
+            self._is_new = False
+        self._hold()
+        self._replace(encode_receipt(receipt))
         self._written = receipt
 
     def withdraw(self) -> None:
@@ -78,16 +90,16 @@ class ReceiptFile:
     def forget(self) -> None:
         """Close what this process holds, leaving the files: they are the parent's."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.close()
             self._lock = None
 
     def _stands(self) -> bool:
-        """Whether the lock still has its name: the directory may be a new one."""
+        """Whether the lock is ours, and has its name: the directory may be a new one."""
+        if self._lock is None or not self._lock.is_ours():
+            return False
         try:
             named = os.stat(self._path(LOCK_SUFFIX))
-            return self._lock is not None and os.path.samestat(
-                named, os.fstat(self._lock)
-            )
+            return os.path.samestat(named, os.fstat(self._lock.number))
         except OSError:
             return False
 
@@ -108,7 +120,7 @@ class ReceiptFile:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
-        self._lock = lock
+        self._lock = descriptor.of_file(lock)
 
     def _replace(self, body: bytes) -> None:
         temporary = self._temporary()
@@ -171,13 +183,6 @@ def start_time(pid: int) -> int:
         with open(f"/proc/{pid}/stat", "rb") as file:
             # The command's name may hold spaces and brackets: count behind the last.
             return int(file.read().rpartition(b")")[2].split()[19])
-    except OSError:
-        return 0
-
-
-def _pid_namespace() -> int:
-    try:
-        return os.stat("/proc/self/ns/pid").st_ino
     except OSError:
         return 0
 

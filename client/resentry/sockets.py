@@ -1,37 +1,37 @@
-"""A forked child lets go of its parent's connections: what it inherits is not its own.
+"""Connections belong to one process, and their numbers may become somebody else's.
 
-Else a connection that the parent closes stays open for as long as the child lives, and
-a mistake could put two processes' bytes on one of them. The child cannot reach each of
-them through its pool, whose lock may belong to a thread that does not exist there: so
-every socket is noted when it is made.
+A forked child lets go of its parent's connections. Else one that the parent closes stays
+open for as long as the child lives, and a mistake could put two processes' bytes on it.
+The child cannot reach each of them through its pool, whose lock may belong to a thread
+that does not exist there: so every socket is noted when it is made.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-import threading
-from typing import Any
+import weakref
+from typing import TYPE_CHECKING, Any
 
-FORK_WAIT_SECONDS = 0.1
-"""So long a fork waits for a connection that is being made; usually one takes less."""
+from resentry import descriptor
+from resentry.process import here, on_renewal
 
-_HAS_FORK = hasattr(os, "register_at_fork")
+if TYPE_CHECKING:
+    from resentry.descriptor import Descriptor
+    from resentry.process import Home
 
-_noted: dict[int, int] = {}
-"""Descriptor and inode of every socket; what is closed differs in its inode, or fails."""
-
-_changed = threading.Condition(threading.RLock())
-_connecting = 0
+_noted: dict[int, Descriptor] = {}
+"""Every socket by its number."""
+_connections: weakref.WeakSet[_Noting] = weakref.WeakSet()
 
 
 def note_connections(pool: Any) -> None:
     """Have every connection of a urllib3 pool manager noted, from now on."""
-    if _HAS_FORK:
-        pool.pool_classes_by_scheme = {
-            scheme: _noting(pool_class)
-            for scheme, pool_class in pool.pool_classes_by_scheme.items()
-        }
+    pool.pool_classes_by_scheme = {
+        scheme: _noting(pool_class)
+        for scheme, pool_class in pool.pool_classes_by_scheme.items()
+    }
 
 
 @functools.lru_cache
@@ -43,49 +43,56 @@ def _noting(pool_class: Any) -> Any:
 class _Noting:
     """A urllib3 connection whose socket is noted before another thread can fork."""
 
+    sock: Any
+    _mine: Descriptor | None = None
+
     def _new_conn(self) -> Any:
-        global _connecting  # noqa: PLW0603 - one count per process, as forks are
-        with _changed:
-            _connecting += 1
+        home = here()
+        with home.connecting:
+            home.connections += 1
         try:
             made = super()._new_conn()  # type: ignore[misc]
-            descriptor = made.fileno()  # TLS keeps the number
-            _noted[descriptor] = os.fstat(descriptor).st_ino
+            number = made.fileno()  # TLS keeps the number
+            _noted[number] = self._mine = descriptor.of_file(number)
+            _connections.add(self)
             return made
         finally:
-            with _changed:
-                _connecting -= 1
-                _changed.notify_all()
+            with home.connecting:
+                home.connections -= 1
+                home.connecting.notify_all()
+
+    def request(self, *args: Any, **kwargs: Any) -> Any:
+        """Send on our own socket, or on a new one: never on somebody else's."""
+        self._forget_lost()
+        return super().request(*args, **kwargs)  # type: ignore[misc]
+
+    def close(self) -> None:
+        """Close our own socket: never somebody else's."""
+        self._forget_lost()
+        super().close()  # type: ignore[misc]
+
+    def _forget_lost(self) -> None:
+        sock = self.sock
+        if sock is not None and self._mine is not None and not self._mine.is_ours():
+            self.sock = None
+            sock.detach()  # not closed: the number is another file's
 
 
-def _before_fork() -> None:
-    _changed.acquire()
-    _changed.wait_for(lambda: not _connecting, FORK_WAIT_SECONDS)
-
-
-def _after_fork_in_parent() -> None:
-    _changed.release()
-
-
-def _after_fork_in_child() -> None:
-    global _changed, _connecting
-    _changed, _connecting = threading.Condition(threading.RLock()), 0
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for descriptor, inode in _noted.items():
-        try:
-            if os.fstat(descriptor).st_ino == inode:
-                # Not closed: an object here still has the number, and would one day
-                # close whatever got it next.
-                os.dup2(nothing, descriptor, inheritable=False)
-        except OSError:  # closed long ago
-            continue
-    os.close(nothing)
+def _let_go(_home: Home) -> None:
+    """Close the parent's sockets here; the objects that have them forget their numbers."""
+    ours = {number: one for number, one in _noted.items() if one.is_ours()}
     _noted.clear()
+    for connection in list(_connections):
+        sock, connection.sock = connection.sock, None
+        if sock is not None and (number := sock.detach()) in ours:
+            ours.pop(number).close()
+    # A socket in the middle of its handshake: no object that we reach has it, and a
+    # greenlet of the parent may go on with it here. It finds that it is no socket.
+    for one in ours.values():
+        with contextlib.suppress(OSError):
+            nothing = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nothing, one.number, inheritable=False)
+            os.close(nothing)
 
 
-if _HAS_FORK:
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )
+on_renewal(_let_go)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
-from resentry import fallback, sdk
+from resentry import clock, fallback
 from resentry.outlet import Outlet
 from resentry.sampling import Sampler
 from resentry.scrub import hooks
+from resentry.sdk import client as sdk
+from resentry.sdk.versions import IS_PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,9 +89,11 @@ def build(
             "auto_enabling_integrations": False,
         }
         if arguments["release"] is None:  # else the SDK asks git, at every swap
-            arguments["release"] = previous.options["release"]
-    make = fallback.new_client if sdk.LACKS else sdk.new_client
-    return make(arguments, pii=values["SENTRY_SEND_PII"])
+            arguments["release"] = previous.options["release"] or ""
+    make = fallback.new_client if IS_PLAIN else sdk.new_client
+    client = make(arguments, pii=values["SENTRY_SEND_PII"])
+    client.options["release"] = client.options["release"] or None
+    return client
 
 
 def announce(old: Client, new: Client) -> None:
@@ -99,9 +102,15 @@ def announce(old: Client, new: Client) -> None:
         old.transport.leave(new.transport)
 
 
+def take_back(old: Client) -> None:
+    """Undo `announce`: the old client stays."""
+    if isinstance(old.transport, Outlet):
+        old.transport.stay()
+
+
 def retire(old: Client, new: Client) -> Retiring:
     """Begin the end of the old client, which is not current any more."""
-    if sdk.LACKS:
+    if IS_PLAIN:
         return fallback.Retirement(old, GRACE_SECONDS, DRAIN_SECONDS)
     return Retirement(old, new)
 
@@ -116,12 +125,12 @@ class Retirement:
         if new.transport is not None:
             sdk.redirect_components(old, new)
         sdk.take_monitor(new, old)
-        self._began = time.monotonic()
+        self._began = clock.monotonic()
         self._is_retired = False
 
     def step(self) -> bool:
         """Do what can be done without waiting; say whether the old client is done."""
-        age = time.monotonic() - self._began
+        age = clock.monotonic() - self._began
         sdk.flush_components(self._held)
         if age < GRACE_SECONDS or (sdk.is_capturing(self._old) and age < LAST_SECONDS):
             return False
@@ -131,8 +140,17 @@ class Retirement:
             if not self._is_over(outlet, age):
                 return False
             outlet.give_up()
+        try:
+            sdk.end_idle_profiler()
+        except RuntimeError:  # its thread starts just now: the next step has it
+            return False
         self._end()
         return True
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it has had all the time that it may take."""
+        return clock.monotonic() - self._began >= LAST_SECONDS
 
     def finish(self) -> None:
         """Leave nothing that another client could send: the process ends."""
@@ -148,9 +166,7 @@ class Retirement:
                 self._outlet.retire()
 
     def _end(self) -> None:
-        sdk.flush_components(self._held)  # of a thread in the middle of adding
-        for part in self._held:
-            part.kill()
+        sdk.end_components(self._held)  # with what a thread has added meanwhile
         if self._outlet is not None:
             self._outlet.dispose()
 

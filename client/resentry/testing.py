@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import resentry
+from resentry import clock
 from resentry.contract import (
     RECEIPTS_DIR,
     SETTINGS_FILE,
@@ -93,12 +94,12 @@ class Volume:
         Raises `TimeoutError` with the reason that stands in `resentry.status()`.
         """
         snapshot = self.publish(**settings)
-        deadline = time.monotonic() + within
+        deadline = clock.monotonic() + within
         while True:
             status: dict[str, Any] = resentry.status()
             ran = (status["revision"], status["sequence"], status["phase"])
             if ran == (snapshot.revision, snapshot.sequence, "drained"):
                 return snapshot
-            if time.monotonic() > deadline:
+            if clock.monotonic() > deadline:
                 raise TimeoutError(f"not swapped: {status['error'] or 'no reason yet'}")
             time.sleep(0.005)

@@ -2,97 +2,164 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
 import struct
 import sys
 import threading
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from resentry import descriptor
+from resentry.process import block, has_green_threads
+
+if TYPE_CHECKING:
+    from resentry.descriptor import Descriptor
+
+_IN_ATTRIB = 0x4
 _IN_CLOSE_WRITE = 0x8
 _IN_MOVED_TO = 0x80
 _IN_CREATE = 0x100
 _IN_IGNORED = 0x8000
+_CHANGES = _IN_MOVED_TO | _IN_CLOSE_WRITE | _IN_CREATE
 _EVENT = struct.Struct("iIII")
+_SIGSET_BYTES = 128
+
+
+class LostError(Exception):
+    """A descriptor is ours no more: the application has closed or replaced it."""
 
 
 class Watch(Protocol):
-    """Something that wakes a target's thread early."""
+    """Something that wakes a target's thread early. Made in that thread."""
 
     @property
     def kind(self) -> str:
         """What shows a change: `inotify`, or `stat` each second."""
 
+    @property
+    def signal(self) -> int | None:
+        """The signal that ends a `wait`; `None` if none does."""
+
     def wait(self, seconds: float) -> None:
-        """Return after `seconds`, or at once when there is reason to look."""
+        """Return after `seconds`, or at once when there is reason to look.
+
+        Raises `LostError` where a descriptor is ours no more: close this watch, and
+        make another.
+        """
 
     def wake(self) -> None:
-        """End the current `wait`. Safe in a signal handler."""
+        """End the current `wait`."""
 
     def close(self) -> None:
-        """Give the descriptors back."""
+        """Give the descriptors back, as far as they are still ours."""
 
 
-class _Inotify:
-    """Raw inotify of one directory: one descriptor, no thread of its own.
+class _Poll:
+    """A pipe, raw inotify of one directory, and a signalfd: no thread of its own.
 
-    The directory is watched, not the file: a file replaced by rename leaves its
-    watch behind. Where no watch can be had (none left on the node, directory not
-    there yet) each `wait` tries again, and time and `wake` serve meanwhile.
+    The directory is watched, not the file: a file replaced by rename leaves its watch
+    behind. What cannot be had now (no inotify left on the node, no directory yet) is
+    asked for again by each `wait`; meanwhile time and `wake` serve.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, number: int | None) -> None:
         self._directory = os.fsencode(directory)
         self._libc = ctypes.CDLL(None, use_errno=True)
-        # First: it may raise, and the other descriptor would be left open.
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._inotify = int(self._libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
-        self._watching = False
+        self._is_watching = False
+        self._inotify: Descriptor | None = None
+        self._signals: Descriptor | None = None
+        self.signal: int | None = None
         self._poll = select.poll()
-        self._poll.register(self._wake, select.POLLIN)
-        if self._inotify >= 0:
-            self._poll.register(self._inotify, select.POLLIN)
+        read, write = os.pipe()
+        self._pipe = descriptor.of_file(read)
+        self._wake = descriptor.of_file(write)
+        os.set_blocking(read, False)
+        os.set_blocking(write, False)
+        self._poll.register(read, select.POLLIN)
+        if number is not None and not has_green_threads():
+            self._take(number)
 
     @property
     def kind(self) -> str:
-        return "inotify" if self._watching else "stat"
+        return "inotify" if self._is_watching else "stat"
+
+    def _take(self, number: int) -> None:
+        """Have the signal wait in this thread alone, where only `wait` reads it."""
+        block(number)
+        bits = 1 << (number - 1)
+        mask = bits.to_bytes(_SIGSET_BYTES, "little")
+        flags = os.O_CLOEXEC | os.O_NONBLOCK
+        opened = int(self._libc.signalfd(-1, mask, flags))
+        if opened < 0:
+            return
+        self._signals = descriptor.of_kernel(opened, f"sigmask:\t{bits:016x}\n")
+        self._poll.register(opened, select.POLLIN)
+        self.signal = number
+
+    def _open_inotify(self) -> None:
+        opened = int(self._libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
+        if opened < 0:
+            return
+        # Two inotifys look alike, unless one has a watch that nobody else can have.
+        own = f"/proc/self/fd/{self._pipe.number}".encode()
+        if self._libc.inotify_add_watch(opened, own, _IN_ATTRIB) < 0:
+            os.close(opened)
+            return
+        inode = os.fstat(self._pipe.number).st_ino
+        self._inotify = descriptor.of_kernel(opened, f" ino:{inode:x} ")
+        self._poll.register(opened, select.POLLIN)
 
     def wait(self, seconds: float) -> None:
-        if self._inotify >= 0 and not self._watching:
-            mask = _IN_MOVED_TO | _IN_CLOSE_WRITE | _IN_CREATE
-            added = self._libc.inotify_add_watch(self._inotify, self._directory, mask)
+        self._prove()
+        if self._inotify is None:
+            self._open_inotify()
+        if self._inotify is not None and not self._is_watching:
+            number = self._inotify.number
+            added = self._libc.inotify_add_watch(number, self._directory, _CHANGES)
             if added >= 0:
                 # What changed before the watch was there is seen by the next look.
-                self._watching = True
+                self._is_watching = True
                 return
-        for descriptor, _ in self._poll.poll(seconds * 1000):
-            if descriptor == self._wake:
-                os.eventfd_read(self._wake)
-            else:
-                self._read_events()
+        ready = self._poll.poll(seconds * 1000)
+        if ready:
+            self._prove()
+        for number, _ in ready:
+            with contextlib.suppress(BlockingIOError):
+                read = os.read(number, 65536)
+                if self._inotify is not None and number == self._inotify.number:
+                    self._note(read)
 
-    def _read_events(self) -> None:
-        events, at = os.read(self._inotify, 65536), 0
+    def _prove(self) -> None:
+        for one in (self._pipe, self._wake, self._inotify, self._signals):
+            if one is not None and not one.is_ours():
+                raise LostError
+
+    def _note(self, events: bytes) -> None:
+        at = 0
         while at < len(events):
             _, mask, _, length = _EVENT.unpack_from(events, at)
             if mask & _IN_IGNORED:  # the directory itself is gone
-                self._watching = False
+                self._is_watching = False
             at += _EVENT.size + length
 
     def wake(self) -> None:
-        os.eventfd_write(self._wake, 1)
+        if self._wake.is_ours():
+            with contextlib.suppress(OSError):  # full: it will wake up anyway
+                os.write(self._wake.number, b".")
 
     def close(self) -> None:
-        os.close(self._wake)
-        if self._inotify >= 0:
-            os.close(self._inotify)
+        for one in (self._signals, self._inotify, self._wake, self._pipe):
+            if one is not None:
+                one.close()
 
 
 class _Clock:
     """Where there is no inotify: time alone, and `wake`."""
 
     kind = "stat"
+    signal = None
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -108,11 +175,15 @@ class _Clock:
         pass
 
 
-def watch(directory: str) -> Watch:
-    """Return the best watch that this platform has."""
-    if sys.platform == "linux":
-        try:
-            return _Inotify(directory)
-        except (OSError, AttributeError):  # no descriptor left; a libc without it
-            pass
+def watch(directory: str, number: int | None) -> Watch:
+    """Return the best watch that can be had now; `number` is the signal to take.
+
+    Without /proc nothing could prove that a descriptor is still ours, so none is used.
+    """
+    usable = sys.platform == "linux" and hasattr(select, "poll")  # eventlet has none
+    if usable and os.path.isdir(descriptor.FDINFO):
+        with contextlib.suppress(
+            OSError, AttributeError
+        ):  # no descriptor left; no libc
+            return _Poll(directory, number)
     return _Clock()

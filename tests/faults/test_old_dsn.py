@@ -37,7 +37,7 @@ PREAMBLE = f"""
 import os, threading, time
 import resentry, sentry_sdk
 from resentry import outlet, swap
-from resentry.sdk import Wire
+from resentry.sdk.wire import Wire
 from scenario import *
 
 swap.DRAIN_SECONDS = swap.STALL_SECONDS = {DEADLINE}

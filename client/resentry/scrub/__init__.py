@@ -15,15 +15,14 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from resentry.harmless import tally
+from resentry.harmless import say
+from resentry.process import here
 from resentry.scrub.parts import PARTS, SDKS_OWN, Item, Parts
 from resentry.scrub.text import scrub_text
 from resentry.scrub.walk import SIZE_LIMIT
 
 Hook = Callable[[Any, Any], Any]
 Part = Callable[[Parts, str, Any], Any]
-
-log = logging.getLogger("resentry")
 
 _TELEMETRY = (("body", Parts.named), ("attributes", Parts.attributes))
 _SPAN = (("name", Parts.named), ("attributes", Parts.attributes))
@@ -125,8 +124,9 @@ def _scrub(item: Item, parts: Iterable[tuple[str, Part]]) -> Item:
 
 def _tell(where: str, error: Exception) -> None:
     """Count it, and log it once: neither the part nor the message, which may quote it."""
-    tally.faults += 1
+    here().tally.faults += 1
     if where not in _told and len(_told) < 100:
         _told.add(where)
         name = type(error).__name__
-        log.warning("resentry: %s while scrubbing %s: it was left out", name, where)
+        text = "resentry: %s while scrubbing %s: it was left out"
+        say(logging.WARNING, text, name, where)

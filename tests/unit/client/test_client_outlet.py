@@ -8,9 +8,10 @@ import sentry_sdk
 
 from lab.process import eventually
 from lab.sink import Sink
-from resentry import outlet
-from resentry.harmless import tally
+from resentry import parking
 from resentry.outlet import Outlet
+from resentry.process import here
+from resentry.tally import Tally
 
 
 def make(dsn: str) -> sentry_sdk.Client:
@@ -27,7 +28,7 @@ def make(dsn: str) -> sentry_sdk.Client:
 def client(sink: Sink) -> Iterator[sentry_sdk.Client]:
     """A client that is not current; its DSN answers 403."""
     sink.answer(1, 403)
-    tally.reset()
+    here().tally = Tally()
     client = make(sink.dsn(1))
     yield client
     client.close()
@@ -68,14 +69,18 @@ def test_parked_envelopes_are_limited_by_their_bytes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The oldest make room (the limit is lowered: 10 MiB take long to fill)."""
-    monkeypatch.setattr(outlet, "PARKED_BYTES", 30_000)
+    monkeypatch.setattr(parking, "PARKED_BYTES", 30_000)
     large = [f"{number} {'x' * 9000}" for number in range(5)]
     capture(client, *large)
 
     retire(client, current)
 
     assert large[-3:] == messages(sink)
-    assert (tally.parked, tally.dropped, tally.rerouted) == (5, 2, 3)
+    assert (here().tally.parked, here().tally.dropped, here().tally.rerouted) == (
+        5,
+        2,
+        3,
+    )
 
 
 def test_one_envelope_that_is_larger_than_all_that_may_be_parked_is_dropped(
@@ -85,23 +90,27 @@ def test_one_envelope_that_is_larger_than_all_that_may_be_parked_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing is parked beyond the limit, and later ones are parked as before."""
-    monkeypatch.setattr(outlet, "PARKED_BYTES", 5_000)
+    monkeypatch.setattr(parking, "PARKED_BYTES", 5_000)
     capture(client, "small", "x" * 9000, "last")
 
     retire(client, current)
 
     assert messages(sink) == ["last"]
-    assert (tally.parked, tally.dropped, tally.rerouted) == (3, 2, 1)
+    assert (here().tally.parked, here().tally.dropped, here().tally.rerouted) == (
+        3,
+        2,
+        1,
+    )
 
 
 @pytest.fixture
 def expired(client: sentry_sdk.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """An envelope has been parked too long (the limit is lowered: 15 minutes)."""
-    monkeypatch.setattr(outlet, "PARKED_SECONDS", 0.1)
+    monkeypatch.setattr(parking, "PARKED_SECONDS", 0.1)
     capture(client, "old")
     then = time.monotonic() + 0.1
     eventually(lambda: time.monotonic() > then)
-    monkeypatch.setattr(outlet, "PARKED_SECONDS", 60)
+    monkeypatch.setattr(parking, "PARKED_SECONDS", 60)
 
 
 @pytest.mark.usefixtures("expired")
@@ -112,8 +121,8 @@ def test_what_was_parked_too_long_is_dropped_when_more_is_parked(
     capture(client, "young")
 
     assert isinstance(client.transport, Outlet)
-    assert len(client.transport._parked) == 1
-    assert (tally.parked, tally.dropped) == (2, 1)
+    assert len(client.transport._line.parking.take()) == 1
+    assert (here().tally.parked, here().tally.dropped) == (2, 1)
 
 
 @pytest.mark.usefixtures("expired")
@@ -124,7 +133,7 @@ def test_what_was_parked_too_long_is_dropped_at_the_swap(
     retire(client, current)
 
     assert messages(sink) == []
-    assert (tally.rerouted, tally.dropped) == (0, 1)
+    assert (here().tally.rerouted, here().tally.dropped) == (0, 1)
 
 
 def test_losses_of_the_application_count_while_a_dsn_refuses(
@@ -155,7 +164,11 @@ def test_a_client_report_is_neither_parked_nor_sent_to_another_project(
     client.flush(5)
 
     assert sink.count("client_report") == 0
-    assert (tally.parked, tally.rerouted, tally.dropped) == (0, 0, 0)
+    assert (here().tally.parked, here().tally.rerouted, here().tally.dropped) == (
+        0,
+        0,
+        0,
+    )
 
 
 def test_a_client_report_that_a_hung_dsn_holds_goes_nowhere(
@@ -173,5 +186,5 @@ def test_a_client_report_that_a_hung_dsn_holds_goes_nowhere(
     current.flush(5)
 
     assert sink.count("client_report") == 0
-    assert (tally.rerouted, tally.dropped) == (0, 0)
+    assert (here().tally.rerouted, here().tally.dropped) == (0, 0)
     sink.drop_connections()

@@ -13,8 +13,7 @@ from sentry_sdk.consts import DEFAULT_OPTIONS
 from sentry_sdk.utils import AnnotatedValue
 
 from lab.sink import Sink
-from resentry import sdk
-from resentry.harmless import tally
+from resentry.process import here
 from resentry.scrub import (
     behind,
     behind_span,
@@ -25,6 +24,7 @@ from resentry.scrub import (
 from resentry.scrub.text import is_sensitive, scrub_source, scrub_text
 from resentry.scrub.values import TEXT_LIMIT
 from resentry.scrub.walk import DEPTH_LIMIT
+from resentry.sdk import client as sdk
 
 Run = Callable[..., Any]
 
@@ -359,10 +359,10 @@ def test_what_cannot_be_scrubbed_is_left_out_and_counted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Said once, without the value: the next event would say it again."""
-    before = tally.faults
+    before = here().tally.faults
     event = {"message": "m", "spans": [Hostile()]}
     assert [scrub_event(event), scrub_event(event)] == [{"message": "m"}] * 2
-    assert tally.faults == before + 2
+    assert here().tally.faults == before + 2
     assert "planted" not in caplog.text
     assert caplog.text.count("while scrubbing spans") <= 1
 

@@ -13,13 +13,15 @@ from sentry_sdk.transport import HttpTransport
 
 import resentry
 from lab.sink import Sink
-from resentry import sdk
+from resentry.process import Home, here
+from resentry.sdk import client as sdk
+from resentry.sdk import versions
 
 Run = Callable[..., Any]
 PACKAGE = Path(resentry.__file__).parent
 PRIVATE = [
     (owner, where, name)
-    for owner, (where, names) in sdk.PRIVATE.items()
+    for owner, (where, names) in versions.PRIVATE.items()
     for name in names
 ]
 PUBLIC = {
@@ -29,7 +31,7 @@ PUBLIC = {
     "sentry_sdk.integrations.logging": {"ignore_logger"},
     "sentry_sdk.transport": {"HttpTransport", "Transport"},
 }
-"""What modules other than `sdk.py` may import, by module."""
+"""What modules outside of `sdk` may import, by module."""
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def messages(sink: Sink, project: int) -> list[str]:
 def test_a_private_name_is_there(where: Any, name: str) -> None:
     """Each name that a swap needs exists in this version of sentry-sdk."""
     assert hasattr(where, name)
-    assert sdk.missing() == []
+    assert versions.missing() == []
 
 
 def test_a_client_has_the_parts_that_hold_items_back() -> None:
@@ -62,6 +64,20 @@ def test_a_client_has_the_parts_that_hold_items_back() -> None:
     assert client.session_flusher in sdk.components(client)
     assert hasattr(client, "monitor")
     sdk.flush_components(sdk.components(client))
+    client.close(timeout=0)
+
+
+def test_a_forked_child_s_parts_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is of the same kind, empty, with locks of its own, and is kept then."""
+    client = sdk.Client(dsn="http://0123456789@127.0.0.1:9/1")
+    names = [*sdk.COMPONENTS, "monitor"]
+    before = {name: getattr(client, name, None) for name in names}
+    monkeypatch.setattr("resentry.process._home", Home(parent=here()))
+    for name, part in before.items():
+        made = getattr(client, name, None)
+        assert type(made) is type(part)
+        assert part is None or made is not part
+        assert made is getattr(client, name, None)
     client.close(timeout=0)
 
 
@@ -76,10 +92,10 @@ def test_the_transport_s_connections_can_be_noted() -> None:
         assert callable(pool_class.ConnectionCls._new_conn)
 
 
-def test_private_names_stand_in_one_file() -> None:
+def test_private_names_stand_in_one_package() -> None:
     """No other module of the library takes from the SDK what is not public."""
     for path in PACKAGE.rglob("*.py"):
-        if path.name == "sdk.py":
+        if path.parent.name == "sdk":
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module in PUBLIC:
@@ -91,9 +107,9 @@ def test_private_names_stand_in_one_file() -> None:
 
 
 def test_no_private_name_is_forgotten() -> None:
-    """What `sdk.py` touches of others with an underscore is listed in `PRIVATE`."""
-    tree = ast.parse((PACKAGE / "sdk.py").read_text())
-    nodes = list(ast.walk(tree))
+    """What `sdk` touches of others with an underscore is listed in `PRIVATE`."""
+    trees = [ast.parse(path.read_text()) for path in (PACKAGE / "sdk").glob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
     touched = {
         node.attr
         for node in nodes
@@ -114,7 +130,7 @@ def test_the_range_is_the_distribution_s() -> None:
     found = re.search(r'"sentry-sdk>=(\d+)\.(\d+),<(\d+)"', text)
     assert found
     oldest, beyond = (int(found[1]), int(found[2])), (int(found[3]),)
-    assert (oldest, beyond) == (sdk.OLDEST, sdk.BEYOND)
+    assert (oldest, beyond) == (versions.OLDEST, versions.BEYOND)
 
 
 # The fallback
@@ -142,7 +158,7 @@ TAKE_AWAY = {
     [
         ("a function", "transaction_profiler.setup_profiler"),
         ("a module", "transaction_profiler.teardown_profiler"),
-        ("a version", "a version that is known"),
+        ("a version", "3.1.0 is not supported (>=2.43,<3)"),
     ],
 )
 def test_an_unknown_sdk_works_with_the_safe_fallback(
@@ -180,7 +196,7 @@ def test_an_unknown_sdk_works_with_the_safe_fallback(
     )
     assert lack in ran.said["sdk"]
     assert ran.said["error"] is None
-    assert ran.log.count("safe fallback") == 1
+    assert ran.log.count("simple swaps, events may be lost") == 1
     assert sorted(messages(sink, 1)) == ["before"] * 20 + ["late"]
     assert sorted(messages(sink, 2)) == ["after", "child"]
     assert sink.duplicates() == 0

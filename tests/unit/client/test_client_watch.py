@@ -16,6 +16,10 @@ LONG = 30.0
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 
 
+def best(directory: str) -> Watch:
+    return watch(directory, None)
+
+
 class Sleeper:
     """A thread in `wait`: it wakes within a second, or it does not."""
 
@@ -30,7 +34,7 @@ class Sleeper:
 
 def test_the_first_wait_returns_at_once(tmp_path: Path) -> None:
     """What changed before the watch was there must be looked at."""
-    watching = watch(str(tmp_path))
+    watching = watch(str(tmp_path), None)
     began = time.monotonic()
     watching.wait(LONG)
     assert time.monotonic() - began < 1
@@ -40,7 +44,7 @@ def test_the_first_wait_returns_at_once(tmp_path: Path) -> None:
 def test_a_rename_into_the_directory_wakes(tmp_path: Path) -> None:
     """The agent's switch from old to new is a rename."""
     (tmp_path / "tmp").symlink_to("a")
-    watching = watch(str(tmp_path))
+    watching = watch(str(tmp_path), None)
     watching.wait(LONG)
     sleeper = Sleeper(watching)
     (tmp_path / "tmp").rename(tmp_path / "..data")
@@ -50,7 +54,7 @@ def test_a_rename_into_the_directory_wakes(tmp_path: Path) -> None:
 
 def test_a_file_written_in_place_wakes(tmp_path: Path) -> None:
     """A volume that is kept by hand works, too."""
-    watching = watch(str(tmp_path))
+    watching = watch(str(tmp_path), None)
     watching.wait(LONG)
     sleeper = Sleeper(watching)
     (tmp_path / "settings.json").write_text("{}")
@@ -58,9 +62,9 @@ def test_a_file_written_in_place_wakes(tmp_path: Path) -> None:
     watching.close()
 
 
-@pytest.mark.parametrize("kind", [watch, lambda _directory: _Clock()])
+@pytest.mark.parametrize("kind", [best, lambda _at: _Clock()])
 def test_a_call_of_wake_wakes(tmp_path: Path, kind: Callable[[str], Watch]) -> None:
-    """A signal handler ends the wait, also before it has begun."""
+    """Another thread ends the wait, also before it has begun."""
     watching = kind(str(tmp_path / "nowhere"))
     sleeper = Sleeper(watching)
     watching.wake()
@@ -70,7 +74,7 @@ def test_a_call_of_wake_wakes(tmp_path: Path, kind: Callable[[str], Watch]) -> N
     watching.close()
 
 
-@pytest.mark.parametrize("kind", [watch, lambda _directory: _Clock()])
+@pytest.mark.parametrize("kind", [best, lambda _at: _Clock()])
 def test_without_a_reason_the_time_goes_by(
     tmp_path: Path, kind: Callable[[str], Watch]
 ) -> None:
@@ -88,7 +92,7 @@ def test_without_a_reason_the_time_goes_by(
 def test_a_directory_that_appears_later_is_watched(tmp_path: Path) -> None:
     """Each wait tries again to watch a directory that is not there yet."""
     directory = tmp_path / "later"
-    watching = watch(str(directory))
+    watching = watch(str(directory), None)
     watching.wait(0.01)
     directory.mkdir()
     watching.wait(LONG)
@@ -102,7 +106,7 @@ def test_a_directory_that_is_made_anew_is_watched_again(tmp_path: Path) -> None:
     """The end of the directory wakes, and its successor is watched."""
     directory = tmp_path / "volume"
     directory.mkdir()
-    watching = watch(str(directory))
+    watching = watch(str(directory), None)
     watching.wait(LONG)
     sleeper = Sleeper(watching)
     directory.rmdir()
@@ -119,7 +123,7 @@ def test_a_closed_watch_gives_its_descriptors_back(tmp_path: Path) -> None:
     """Twenty watches, one after the other, cost none for good."""
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
-        watching = watch(str(tmp_path))
+        watching = watch(str(tmp_path), None)
         watching.wait(0)
         watching.close()
     assert before == len(os.listdir("/proc/self/fd"))
@@ -140,7 +144,7 @@ def test_without_descriptors_time_serves(
         limit = free + int(os.environ["LEFT"])
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-        watching = watch(os.environ["DIRECTORY"])
+        watching = watch(os.environ["DIRECTORY"], None)
         watching.wake()
         began = time.monotonic()
         watching.wait(30)

@@ -1,0 +1,194 @@
+"""The thread of one process: it looks at the volume, and gives the process's receipt."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from resentry import clock
+from resentry.advice import explain
+from resentry.harmless import Notice, fault
+from resentry.process import has_green_threads, here, start_later, start_thread
+from resentry.receipt import Identity, ReceiptFile
+from resentry.watch import LostError, Watch, watch
+
+if TYPE_CHECKING:
+    from resentry.contract import Receipt
+    from resentry.reader import Volume
+
+LOOK_SECONDS = 1.0
+RETIRING_LOOK_SECONDS = 0.02
+FORK_SECONDS = 0.05
+"""So long a forked child gives no receipt: it may be about to exec."""
+_STOP_SECONDS = 1.0
+"""So long the end of the thread is waited for: a log handler may hold it for ever."""
+_RESTART_SECONDS = 1.0
+
+
+class Work(Protocol):
+    """What a follower does at each look."""
+
+    def look(self) -> None:
+        """Take the newest snapshot up."""
+
+    def retire(self) -> bool:
+        """Go on with the retirement of old clients; say whether there are any."""
+
+    def receipt(self) -> Receipt:
+        """Return what runs now."""
+
+
+class Follower:
+    """Follows a volume in one process, until `stop` or a fork."""
+
+    def __init__(self, work: Work, volume: Volume, signal: int | None) -> None:
+        self._home = here()
+        self._work = work
+        self._volume = volume
+        self._signal = signal
+        self.identity = Identity(self._home)
+        self._receipt = ReceiptFile(volume.receipts, self.identity)
+        self._thread: threading.Thread | None = None
+        self._watch: Watch | None = None
+        self._tid: int | None = None
+        self._stopped = False
+        self._again_at = 0.0
+        self._silent_until = 0.0
+        self.receipts = Notice()
+        """What keeps the receipt from being given."""
+        self.failure: str | None = None
+        """Why there is no thread."""
+
+    @property
+    def kind(self) -> str:
+        """What shows a change: `inotify`, `stat`, or `none` before the first look."""
+        return self._watch.kind if self._watch is not None else "none"
+
+    @property
+    def signal(self) -> tuple[int | None, int | None]:
+        """The signal and the thread that takes it; `None` twice where none does."""
+        number = self._watch.signal if self._watch is not None else None
+        return (None, None) if number is None else (number, self._tid)
+
+    def _goes_on(self) -> bool:
+        return not self._stopped and self._home is here()
+
+    def start(self) -> None:
+        """Begin."""
+        if (
+            has_green_threads()
+        ):  # they may never run: a preloading master waits natively
+            self._give()
+        self._launch()
+
+    def start_in_child(self) -> None:
+        """Begin soon after a fork, or when something is captured. Waits for nothing."""
+        self._home.looked.clear()
+        self._silent_until = clock.monotonic() + FORK_SECONDS
+        try:
+            start_later(self._launch_later)
+        except RuntimeError as error:
+            self._has_failed(error)
+
+    def _launch_later(self) -> None:
+        self._home.hurry.wait(FORK_SECONDS)
+        self._launch()
+
+    def _launch(self) -> None:
+        if not self._goes_on():
+            return
+        try:
+            self._thread = start_thread("resentry", self._run)
+        except RuntimeError as error:
+            self._has_failed(error)
+        else:
+            self.failure = self._home.ensure = None
+
+    def _has_failed(self, error: RuntimeError) -> None:
+        self.failure = f"{error}: no snapshot is followed until a thread can be started"
+        self._again_at = clock.monotonic() + _RESTART_SECONDS
+        self._home.ensure = self.ensure
+        self._home.looked.set()  # nobody will
+
+    def ensure(self) -> None:
+        """Try again to begin, now and then, where that has failed."""
+        if self.failure is not None and clock.monotonic() >= self._again_at:
+            self._again_at = clock.monotonic() + _RESTART_SECONDS
+            self._launch()
+
+    def _run(self) -> None:
+        self._tid = threading.get_native_id()
+        try:
+            while self._goes_on():
+                self._wait(self._look())
+        finally:
+            self._close()
+
+    def _look(self) -> float:
+        """Do what is due; return how long to wait for the next time. Never raises."""
+        pause = LOOK_SECONDS
+        try:
+            self._work.look()
+            self._home.looked.set()
+            if self._work.retire():
+                pause = RETIRING_LOOK_SECONDS
+            if self._watch is None:
+                self._watch = watch(self._volume.directory, self._signal)
+            silent = self._silent_until - clock.monotonic()
+            if silent > 0:
+                return min(silent, pause)
+            if self._goes_on():
+                self._give()
+        except Exception:  # noqa: BLE001 - the thread outlives every mistake of ours
+            fault("looking at the volume")
+        self._home.looked.set()
+        return pause
+
+    def _give(self) -> None:
+        try:
+            self._receipt.give(self._work.receipt())
+        except OSError as error:  # the next look tries again
+            problem: str | None = explain(
+                "can't give a receipt in", self._volume.receipts, error
+            )
+        else:
+            problem = None
+        self.receipts.note(problem)
+
+    def _wait(self, seconds: float) -> None:
+        try:
+            if self._watch is not None and self._goes_on():
+                self._watch.wait(seconds)
+                return
+        except LostError:  # made anew by the next look
+            self._close()
+        except Exception:  # noqa: BLE001 - whatever the application did to `select`
+            fault("waiting")
+        time.sleep(min(seconds, LOOK_SECONDS))
+
+    def _close(self) -> None:
+        own, self._watch = self._watch, None
+        if own is not None:
+            own.close()
+
+    def wake(self) -> None:
+        """Have it look now."""
+        if self._watch is not None:
+            self._watch.wake()
+
+    def stop(self) -> None:
+        """End the thread; one that is held up ends when it is free."""
+        self._stopped = True
+        self.wake()
+        if self._thread is not None and self._home is here():
+            self._thread.join(_STOP_SECONDS)
+
+    def withdraw(self) -> None:
+        """Remove the receipt: this process is a target no more."""
+        self._receipt.withdraw()
+
+    def let_go(self) -> None:
+        """Give the parent's descriptors back, in a forked child; its files stay."""
+        self._close()
+        self._receipt.forget()

@@ -1,0 +1,158 @@
+"""The half of an outlet that belongs to one process: queue, thread, connections."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from resentry import clock
+from resentry.harmless import fault
+from resentry.parking import Parking
+from resentry.process import here, start_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sentry_sdk.envelope import Envelope
+
+    from resentry.process import Home
+    from resentry.sdk.wire import Wire
+
+_LOOK_SECONDS = 5.0
+"""So long at most a forked child's envelopes wait for the first look at the volume."""
+_END_SECONDS = 2.0
+"""So long at most whoever captures at the very end waits for it to be sent."""
+
+
+class Line:
+    """Sends what is put into its queue, one after the other, in a thread of its own.
+
+    `deliver` is called for each. In a forked child `looked` is called before the first,
+    once the volume was looked at: what it says may send the envelopes elsewhere.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        wire: Wire,
+        deliver: Callable[[Envelope], None],
+        looked: Callable[[], None],
+    ) -> None:
+        self.home = home
+        self.wire = wire
+        # Reentrant: the garbage collector may log, and so capture, at any bytecode.
+        self.changed = threading.Condition(threading.RLock())
+        self.queue: deque[Envelope] = deque()
+        self.parking = Parking()
+        self.last_done = clock.monotonic()
+        self._deliver = deliver
+        self._looked = looked
+        self._is_new = home.parent is not None
+        self._is_sending = False
+        self._is_ended = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def pending(self) -> int:
+        """How many envelopes are queued or being sent."""
+        with self.changed:
+            return len(self.queue) + self._is_sending
+
+    def put(self, envelope: Envelope) -> None:
+        """Queue it. At the very end of the process, return when it is sent."""
+        with self.changed:
+            self.queue.append(envelope)
+            self.changed.notify_all()
+        if self.home.ensure is not None:
+            self.home.ensure()
+        if self.start() is None or self.home.ending:
+            self.settle(_END_SECONDS)
+
+    def start(self) -> bool | None:
+        """Say whether the thread runs; `None` if none will any more.
+
+        Where there is no room for a thread now, the next envelope asks again.
+        """
+        with self.changed:
+            if self._thread is not None and self._thread.is_alive():
+                return True
+            try:
+                self._thread = start_thread("resentry.outlet", self._run)
+            except RuntimeError as error:
+                # From Python 3.12 on no thread starts any more when the process ends.
+                return None if "shutdown" in str(error) else False
+            return True
+
+    def _run(self) -> None:
+        # A greenlet of the parent goes on in a forked child: it must not send.
+        while self.home is here():
+            with self.changed:
+                while not self.queue:
+                    if self._is_ended:
+                        self._thread = None
+                        self.wire.close()
+                        return
+                    self.changed.wait()
+                    if self.home is not here():
+                        return
+            self._send_next()
+
+    def _send_next(self) -> None:
+        """Send what is first in the queue, if there is something. Never raises."""
+        if self._is_new:
+            self._is_new = False
+            self.home.hurry.set()
+            self.home.looked.wait(_LOOK_SECONDS)
+            self._looked()
+        with self.changed:
+            if not self.queue or self._is_sending or self.home is not here():
+                return
+            envelope = self.queue.popleft()
+            self._is_sending = True
+        try:
+            self._deliver(envelope)
+        except Exception:  # noqa: BLE001 - the next envelope is worth as much
+            fault("sending")
+        finally:
+            if self.home is here():
+                with self.changed:
+                    self._is_sending = False
+                    self.last_done = clock.monotonic()
+                    self.changed.notify_all()
+
+    def settle(self, seconds: float) -> bool:
+        """Return when all is sent, or the time is over; say whether it is.
+
+        Where no thread can send, the caller does.
+        """
+        deadline = clock.monotonic() + seconds
+        if not self.pending:
+            return True
+        if self.start() and not sys.is_finalizing():  # then threads stand still
+            with self.changed:
+                return self.changed.wait_for(lambda: not self.pending, seconds)
+        while self.queue and not self._is_sending and clock.monotonic() < deadline:
+            self._send_next()
+        return not self.pending
+
+    def take(self) -> list[Envelope]:
+        """Take back what was not started."""
+        with self.changed:
+            left = list(self.queue)
+            self.queue.clear()
+            self.changed.notify_all()
+        return left
+
+    def end(self) -> None:
+        """Let the thread end once the queue is empty."""
+        with self.changed:
+            self._is_ended = True
+            self.changed.notify_all()
+
+    def join(self, seconds: float) -> None:
+        """Wait for the thread's end."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(seconds)

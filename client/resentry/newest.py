@@ -1,0 +1,88 @@
+"""The newest snapshot of a volume as it comes, and what keeps it from being read."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+from resentry import clock
+from resentry.advice import explain, nothing_published
+from resentry.contract import ContractError
+from resentry.harmless import Notice, say
+
+if TYPE_CHECKING:
+    from resentry.contract import Snapshot
+    from resentry.reader import Mark, Volume
+
+_RETRY_SECONDS = 60.0
+"""At most so long after a failed build the next one is tried; 1 s after the first."""
+
+
+class _Failure(NamedTuple):
+    """A snapshot that could not be built: of which file, how often, when again."""
+
+    mark: Mark
+    times: int
+    again_at: float
+
+
+class Newest:
+    """Looks at one volume for one `init`."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        self._seen: Mark | None = None
+        self._settled: Mark | None = None
+        self._failure: _Failure | None = None
+        self.unread: str | None = None
+        """Why the file is no snapshot."""
+        self.unreachable = Notice()
+        """Why there is no file, or none that can be read."""
+
+    def look(self) -> Snapshot | None:
+        """Return a snapshot that is new, or due again; then say what came of it."""
+        directory = self._volume.directory
+        try:
+            mark = self._volume.mark()
+            if mark is None:
+                self.unreachable.note(nothing_published(directory))
+                return None
+            if not self._is_due(mark):
+                self.unreachable.note(None)
+                return None
+            snapshot = self._volume.read()
+        except FileNotFoundError:
+            return None  # replaced this moment; the next look has it
+        except OSError as error:
+            # Looked at again each second: rights may change without the file.
+            self.unreachable.note(explain("can't read", directory, error))
+            return None
+        except ContractError as error:
+            self.unreachable.note(None)
+            if self.unread != str(error):
+                self.unread = str(error)
+                say(logging.ERROR, "Failed to initialize Sentry: %s", self.unread)
+            return None
+        self.unread, self._seen = None, mark
+        self.unreachable.note(None)
+        return snapshot
+
+    def _is_due(self, mark: Mark) -> bool:
+        failure = self._failure
+        if failure is not None and failure.mark == mark:
+            return clock.monotonic() >= failure.again_at
+        return mark != self._settled
+
+    def settle(self) -> None:
+        """Take what was returned last as done with: it runs, or is refused for good."""
+        self._settled, self._failure = self._seen, None
+
+    def fail(self) -> None:
+        """Return it again: 1, 2, 4 ... 60 s from now."""
+        if self._seen is None:
+            return
+        before = self._failure
+        is_same = before is not None and before.mark == self._seen
+        times = before.times + 1 if before is not None and is_same else 1
+        pause = min(_RETRY_SECONDS, 2.0 ** (times - 1))
+        self._failure = _Failure(self._seen, times, clock.monotonic() + pause)

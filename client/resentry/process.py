@@ -1,0 +1,144 @@
+"""What belongs to one process, and its threads: `here()` returns it.
+
+A fork copies locks that no thread of the child releases, queues that the parent sends,
+descriptors that the parent uses. Not every fork runs Python's hooks: uWSGI's does not. So
+whatever belongs to a process remembers the `Home` in which it was made, compares it with
+`here()` at each use, and is made anew where they differ. The hooks of `forks.py` only make
+that early.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextvars
+import os
+import secrets
+import signal
+import threading
+import types
+from typing import TYPE_CHECKING, Any
+
+from resentry.tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Home:
+    """One process: what is in it exists once, and never in a forked child."""
+
+    def __init__(self, parent: Home | None = None) -> None:
+        self.pid = os.getpid()
+        self.id = secrets.token_hex(8)
+        self.parent = parent.id if parent is not None else None
+        self.starting = threading.RLock()
+        """Held during `init`."""
+        self.gate = threading.RLock()
+        """Held while a client is built and made current."""
+        self.making = threading.RLock()
+        """Held for the moment in which a part of a client is made anew."""
+        self.tally = Tally()
+        self.looked = threading.Event()
+        """Set once the volume was looked at: before, a child's envelopes wait."""
+        self.looked.set()
+        self.hurry = threading.Event()
+        """Set when an envelope waits for that."""
+        self.ensure: Callable[[], None] | None = None
+        """Called when something is captured: starts a thread that could not start."""
+        self.ending = False
+        """Whether the interpreter ends: nobody will send what is only queued."""
+        self.connecting = threading.Condition(threading.RLock())
+        self.connections = 0
+        """How many connections are being made."""
+        self._next: dict[str, Home] = {}
+
+    def successor(self) -> tuple[Home, bool]:
+        """Return the home of the forked child that asks; true to one thread alone."""
+        mine = Home(self)
+        home = self._next.setdefault("child", mine)  # atomic, and needs no lock
+        return home, home is mine
+
+
+_home = Home()
+_renewals: list[Callable[[Home], None]] = []
+
+
+def here() -> Home:
+    """Return the home of the calling process. Never waits."""
+    home = _home
+    return home if home.pid == os.getpid() else _renew(home)
+
+
+def reborn() -> None:
+    """Make the home of a child that was forked just now, before anybody asks for it."""
+    _renew(_home)
+
+
+def _renew(inherited: Home) -> Home:
+    global _home  # noqa: PLW0603 - a process has one
+    home, is_first = inherited.successor()
+    _home = home
+    for renewal in _renewals if is_first else ():
+        try:
+            renewal(home)
+        except Exception:  # noqa: BLE001 - a fork must not fail for us
+            home.tally.faults += 1
+    return home
+
+
+def on_renewal(renewal: Callable[[Home], None]) -> None:
+    """Have it called in each forked child, in the order in which they were named.
+
+    It may run in the middle of a fork: it must not wait, log, or switch greenlets.
+    """
+    _renewals.append(renewal)
+
+
+def has_green_threads() -> bool:
+    """Whether something has replaced threads by greenlets: a lock may then switch."""
+    return not isinstance(_thread.start_new_thread, types.BuiltinFunctionType)
+
+
+class _Own(threading.local):
+    mask: set[signal.Signals | int] | None = None
+    """The signal mask with which a thread that this one starts begins; None: ours."""
+
+
+_own = _Own()
+
+
+def block(number: int) -> None:
+    """Block a signal in the calling thread, but not in those that it starts."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    if _own.mask is None:
+        _own.mask = set(before)
+
+
+def start_thread(
+    name: str, target: Callable[..., None], *args: Any
+) -> threading.Thread:
+    """Start a daemon thread in an empty context.
+
+    Else the SDK gives it the scopes of whoever happens to start it, and what we send
+    becomes spans and breadcrumbs of that request. Raises RuntimeError where no thread
+    can be started.
+    """
+    mask = _own.mask
+
+    def run() -> None:
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        target(*args)
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    contextvars.Context().run(thread.start)
+    return thread
+
+
+def start_later(target: Callable[[], None]) -> None:
+    """Have it run in another thread, without waiting until that has started.
+
+    `Thread.start` waits: 5 ms where the new thread does not let go of the interpreter,
+    and under greenlets it lets others run, in the middle of a fork.
+    """
+    _thread.start_new_thread(target, ())

@@ -1,0 +1,9 @@
+"""Every name of sentry-sdk that is not public stands in this package, and in its test.
+
+What a new version of the SDK may break is here: `tests/unit/client/test_client_sdk.py`
+names it one by one against the oldest and the newest supported version.
+
+    versions    which versions are known, and what they must have
+    wire        sends one envelope at a time
+    client      a client whose parts belong to one process; makes it current
+"""

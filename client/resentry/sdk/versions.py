@@ -1,0 +1,72 @@
+"""Which versions of sentry-sdk are known, and what of it a swap needs beside its API."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import sentry_sdk
+from sentry_sdk import integrations
+from sentry_sdk.transport import HttpTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["continuous_profiler", "transaction_profiler"]
+
+try:
+    from sentry_sdk.profiler import continuous_profiler, transaction_profiler
+except ImportError:  # `missing` says so, and nobody uses them
+    continuous_profiler = transaction_profiler = None  # type: ignore[assignment]
+
+OLDEST, BEYOND = (2, 43), (3,)
+"""The versions that we know, as `client/pyproject.toml` has them."""
+
+PRIVATE: Mapping[str, tuple[Any, tuple[str, ...]]] = {
+    "HttpTransport": (
+        HttpTransport,
+        ("_fetch_pending_client_report", "_make_pool", "_request", "_send_envelope"),
+    ),
+    "integrations": (integrations, ("_installer_lock",)),
+    "continuous_profiler": (continuous_profiler, ("_scheduler", "start_profiler")),
+    "transaction_profiler": (
+        transaction_profiler,
+        ("has_profiling_enabled", "setup_profiler", "teardown_profiler"),
+    ),
+}
+"""What must exist for a swap to lose nothing."""
+
+
+def version() -> tuple[int, ...]:
+    """Return major and minor version of the installed sentry-sdk."""
+    return tuple(map(int, re.findall(r"\d+", sentry_sdk.VERSION)[:2]))
+
+
+def missing() -> list[str]:
+    """Name what this version of sentry-sdk lacks; empty when all is there."""
+    return [
+        f"{owner}.{name}"
+        for owner, (where, names) in PRIVATE.items()
+        for name in names
+        if not hasattr(where, name)
+    ]
+
+
+def is_known() -> bool:
+    """Whether this version of sentry-sdk is one that swaps were tried with."""
+    return OLDEST <= version() < BEYOND
+
+
+IS_PLAIN = bool(missing()) or not is_known()
+"""Where true, `resentry.fallback` serves: it needs the SDK's public names alone."""
+
+
+def described() -> str:
+    """Return the version of sentry-sdk, and what is wrong with it."""
+    name = str(sentry_sdk.VERSION)
+    if not is_known():
+        return f"{name} is not supported (>=2.43,<3): simple swaps, events may be lost"
+    if missing():
+        lacks = ", ".join(missing())
+        return f"{name}, without {lacks}: simple swaps, events may be lost"
+    return name

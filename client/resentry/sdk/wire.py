@@ -1,0 +1,120 @@
+"""Sends one envelope at a time, and says what became of it."""
+
+from __future__ import annotations
+
+# urllib3 would import it in the sending thread: a child that is forked meanwhile
+# inherits the import lock, and never sends anything.
+import encodings.idna  # noqa: F401
+import enum
+import io
+from typing import TYPE_CHECKING, Any
+
+from sentry_sdk.envelope import Envelope
+from sentry_sdk.transport import HttpTransport
+from sentry_sdk.utils import capture_internal_exceptions
+
+from resentry.process import here
+from resentry.sockets import note_connections
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from resentry.process import Home
+
+
+class Fate(enum.Enum):
+    """What became of one envelope."""
+
+    DONE = "sent, or dropped as the SDK drops (rate limits, 5xx)"
+    REFUSED = "answered as by a DSN that is revoked: not stored"
+    UNSENT = "the connection failed before the whole of it was written: not stored"
+    UNKNOWN = "the connection failed after it was written"
+
+
+_FATES = {f"status_{code}": Fate.REFUSED for code in (401, 403, 404)}
+
+
+class Wire(HttpTransport):
+    """An `HttpTransport` that sends at once, and says what became of the envelope.
+
+    An envelope of a fate that `keep` accepts is not counted as lost.
+    """
+
+    def __init__(self, options: dict[str, Any], keep: Callable[[Fate], bool]) -> None:
+        self._keep = keep
+        self._fate = Fate.DONE
+        self._body: _Body | None = None
+        self._home = here()
+        super().__init__(options)
+        note_connections(self._pool)
+
+    def send(self, envelope: Envelope) -> Fate:
+        """Send one envelope, in the process that made this. Never raises."""
+        self._fate, self._body = Fate.DONE, None
+        with capture_internal_exceptions():
+            self._send_envelope(envelope)
+        # Losses that the application's threads report meanwhile are real ones.
+        fate, self._fate = self._fate, Fate.DONE
+        return fate
+
+    def report(self, *, force: bool = False) -> Envelope | None:
+        """Return a client report as an envelope, if one is due."""
+        item = self._fetch_pending_client_report(force=force)
+        return None if item is None else Envelope(items=[item])
+
+    def take_limits(self, other: Wire) -> None:
+        """Heed from now on what the same DSN has asked for: rate limits of both."""
+        self._disabled_until.update(other._disabled_until)
+        other._disabled_until = self._disabled_until
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        pool: Any = self._pool
+        pool.clear()
+
+    def on_dropped_event(self, reason: str) -> None:
+        """Learn, from the SDK, why the envelope was not sent."""
+        if reason == "network":
+            written = self._body is not None and self._body.is_read
+            self._fate = Fate.UNKNOWN if written else Fate.UNSENT
+        else:
+            self._fate = _FATES.get(reason, Fate.DONE)
+
+    def record_lost_event(self, *args: Any, **kwargs: Any) -> None:
+        """Count a loss for the next client report, unless the envelope is kept."""
+        if not self._keep(self._fate):
+            super().record_lost_event(*args, **kwargs)
+
+    def _request(
+        self,
+        method: str,
+        endpoint_type: Any,
+        body: bytes,
+        headers: Mapping[str, str],
+    ) -> Any:
+        self._body = _Body(body, self._home)
+        sized = {**headers, "Content-Length": str(len(body))}
+        return super()._request(method, endpoint_type, self._body, sized)
+
+
+class _Body(io.BytesIO):
+    """A request's body that knows whether all of it was written to the connection."""
+
+    is_read = False
+
+    def __init__(self, body: bytes, home: Home) -> None:
+        super().__init__(body)
+        self._home = home
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next part; the empty one at the end means all was written."""
+        if self._home is not here():  # a greenlet goes on in a forked child
+            raise OSError("the envelope is another process's")
+        part = super().read(size)
+        self.is_read = not part
+        return part
+
+
+def is_report(envelope: Envelope) -> bool:
+    """Whether it tells one project what was lost on the way there, and nothing else."""
+    return all(item.type == "client_report" for item in envelope.items)
