@@ -129,12 +129,12 @@ class Follower:
         """Do what is due; return how long to wait for the next time. Never raises."""
         pause = LOOK_SECONDS
         try:
+            if self._watch is None:  # first: then no change is missed
+                self._watch = watch(self._volume.directory, self._signal)
             self._work.look()
             self._home.looked.set()
             if self._work.retire():
                 pause = RETIRING_LOOK_SECONDS
-            if self._watch is None:
-                self._watch = watch(self._volume.directory, self._signal)
             silent = self._silent_until - clock.monotonic()
             if silent > 0:
                 return min(silent, pause)

@@ -80,6 +80,7 @@ class _Poll:
         self._poll.register(read, select.POLLIN)
         if number is not None and not has_green_threads():
             self._take(number)
+        self._arm()
 
     @property
     def kind(self) -> str:
@@ -98,6 +99,16 @@ class _Poll:
         self._poll.register(opened, select.POLLIN)
         self.signal = number
 
+    def _arm(self) -> bool:
+        """Watch the directory; say whether that can be done now."""
+        if self._inotify is None:
+            self._open_inotify()
+        if self._inotify is not None:
+            number = self._inotify.number
+            added = self._libc.inotify_add_watch(number, self._directory, _CHANGES)
+            self._is_watching = added >= 0
+        return self._is_watching
+
     def _open_inotify(self) -> None:
         opened = int(self._libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
         if opened < 0:
@@ -113,15 +124,8 @@ class _Poll:
 
     def wait(self, seconds: float) -> None:
         self._prove()
-        if self._inotify is None:
-            self._open_inotify()
-        if self._inotify is not None and not self._is_watching:
-            number = self._inotify.number
-            added = self._libc.inotify_add_watch(number, self._directory, _CHANGES)
-            if added >= 0:
-                # What changed before the watch was there is seen by the next look.
-                self._is_watching = True
-                return
+        if not self._is_watching and self._arm():
+            return  # what changed before the watch was there is seen by the next look
         ready = self._poll.poll(seconds * 1000)
         if ready:
             self._prove()
