@@ -9,19 +9,44 @@ import hashlib
 import json
 import re
 import signal
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from resentry.schema import SCHEMA, ContractError, plain, read_object
+from resentry.snapshot import (
+    NAME_LIMIT,
+    NAMED_LIMIT,
+    SETTINGS_FILE,
+    Boost,
+    Rule,
+    Snapshot,
+    decode_snapshot,
+    encode_snapshot,
+    read_items,
+    revision_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-SCHEMA = 1
+__all__ = [  # what is not defined here is part of the contract all the same
+    "SCHEMA",
+    "SETTINGS_FILE",
+    "Boost",
+    "ContractError",
+    "Rule",
+    "Snapshot",
+    "decode_snapshot",
+    "encode_snapshot",
+    "read_items",
+    "revision_of",
+]
 
 DEFAULT_DIR = "/var/run/resentry"
 """The volume, unless `RESENTRY_DIR` says otherwise."""
 
-SETTINGS_FILE = "settings.json"
 ENV_FILE = "sentry.env"
 DATA_LINK = "..data"
 RECEIPTS_DIR = "receipts"
@@ -29,8 +54,15 @@ RECEIPTS_DIR = "receipts"
 
 RECEIPT_SUFFIX = ".json"
 LOCK_SUFFIX = ".lock"
-RECEIPT_LIMIT_BYTES = 64 * 1024
 SETTINGS_LIMIT_BYTES = 1024 * 1024
+RECEIPT_LIMIT_BYTES = 64 * 1024
+ERROR_LIMIT = 1000
+"""Characters of a receipt's error."""
+TEXT_LIMIT = 200
+"""Characters of every other text in a receipt."""
+ENTRIES_LIMIT = 32
+"""Entries of a receipt's tally, and of its origins; names and texts as in lists."""
+HOLDERS_LIMIT = 16
 
 SIGNAL_OFFSET = 6
 """Targets listen on `SIGRTMIN + 6` unless `RESENTRY_SIGNAL` says otherwise."""
@@ -40,109 +72,31 @@ _SIGNAL = re.compile(r"SIGRTMIN(?:\+(\d+))?\Z")
 ROLE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 TARGET_ID = re.compile(r"[0-9a-f]{16}\Z")
 
-
-class ContractError(ValueError):
-    """A file of the other side does not have the agreed shape."""
+_DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """The trace rate of every transaction that `match` fits, in one role or all."""
+class Holder:
+    """Something in a process that still sends by an older DSN, and cannot follow.
 
-    match: str
-    traces: float
-    role: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Boost:
-    """A trace rate that ends by itself at `until` (seconds since the epoch, UTC)."""
-
-    id: str
-    traces: float
-    until: str
-    match: str | None = None
-    role: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """One validated, immutable set of Sentry settings, as the volume holds it.
-
-    `revision` names the content (settings, roles, rules, boosts), so equal content
-    has an equal revision; `sequence` counts the snapshots published on one volume.
+    `kind` says what: `client` is one that the application made, `otlp` an exporter.
+    `dsn` is the DSN's fingerprint.
     """
 
-    settings: Mapping[str, Any]
-    roles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    rules: tuple[Rule, ...] = ()
-    boosts: tuple[Boost, ...] = ()
-    provenance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    revision: str = ""
-    sequence: int = 0
-    published_at: str = ""
-
-    def content(self) -> dict[str, Any]:
-        """What the revision is made from."""
-        return {
-            "schema": SCHEMA,
-            "settings": dict(self.settings),
-            "roles": {role: dict(values) for role, values in self.roles.items()},
-            "rules": [_without_none(rule) for rule in self.rules],
-            "boosts": [_without_none(boost) for boost in self.boosts],
-        }
-
-
-def revision_of(snapshot: Snapshot) -> str:
-    """Name the snapshot's content: 12 hexadecimal digits of its SHA-256."""
-    canonical = json.dumps(snapshot.content(), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
-
-
-def encode_snapshot(snapshot: Snapshot) -> bytes:
-    """Return `settings.json`."""
-    content = snapshot.content()
-    document = {
-        "schema": content.pop("schema"),
-        "revision": snapshot.revision,
-        "sequence": snapshot.sequence,
-        "published_at": snapshot.published_at,
-        **content,
-        "provenance": {key: dict(where) for key, where in snapshot.provenance.items()},
-    }
-    return json.dumps(document, indent=1).encode() + b"\n"
-
-
-def decode_snapshot(body: bytes) -> Snapshot:
-    """Read `settings.json`, or raise `ContractError` without quoting its content."""
-    document = _object(body)
-    if document.get("schema") != SCHEMA:
-        raise ContractError(
-            f"{SETTINGS_FILE} has schema {document.get('schema')!r}, "
-            f"this version of resentry reads schema {SCHEMA}"
-        )
-    try:
-        return Snapshot(
-            settings=dict(document["settings"]),
-            roles={role: dict(values) for role, values in document["roles"].items()},
-            rules=tuple(Rule(**rule) for rule in document["rules"]),
-            boosts=tuple(Boost(**boost) for boost in document["boosts"]),
-            provenance=dict(document.get("provenance", {})),
-            revision=str(document["revision"]),
-            sequence=int(document["sequence"]),
-            published_at=str(document["published_at"]),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        raise ContractError(f"{SETTINGS_FILE} is not a snapshot") from None
+    kind: str
+    dsn: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """A target's proof of what runs in it.
 
-    `phase` is `running` from the swap on, and `drained` once the old Sentry client
-    has sent what it held. `error` says why the snapshot named in `refused` could not
-    be applied; then `revision` and `sequence` are still those of the old one.
+    `phase` is `running` from the swap on, and `drained` once nothing in the process
+    sends by an older DSN any more. `error` says why the snapshot named in `refused`
+    could not be applied; then `revision` and `sequence` are still those of the old one.
+    `signal` is taken by the thread `tid`. `dsn` is the fingerprint of the DSN that the
+    current client sends by. `ignored` names fields of the snapshot that this library
+    does not know.
     """
 
     id: str
@@ -159,31 +113,42 @@ class Receipt:
     refused: tuple[str, int] | None = None
     error: str | None = None
     signal: int | None = None
+    tid: int | None = None
     watch: str = "stat"
     tally: Mapping[str, int] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
+    dsn: str = ""
+    holders: tuple[Holder, ...] = ()
+    ignored: tuple[str, ...] = ()
     sdk: str = ""
     library: str = ""
 
 
 def encode_receipt(receipt: Receipt) -> bytes:
-    """Return `<id>.json`."""
-    names = Receipt.__dataclass_fields__
-    document = {"schema": SCHEMA} | {name: getattr(receipt, name) for name in names}
-    return json.dumps(document).encode() + b"\n"
+    """Return `<id>.json`, smaller than its limit whatever the application does."""
+    cut = _cut(receipt)
+    document = {name: getattr(cut, name) for name in Receipt.__dataclass_fields__}
+    document["holders"] = [asdict(holder) for holder in cut.holders]
+    # As it is, not escaped: a character then has four bytes at most, not twelve.
+    text = json.dumps({"schema": SCHEMA} | document, ensure_ascii=False)
+    return text.encode() + b"\n"
 
 
 def decode_receipt(body: bytes) -> Receipt:
-    """Read `<id>.json`, or raise `ContractError`; fields of later versions are left."""
-    document = _object(body)
+    """Read `<id>.json`, or raise `ContractError` without quoting its content.
+
+    A field that an earlier library did not write has its default. One that only a
+    later library knows is skipped.
+    """
+    document = read_object(body, "the receipt")
     known = {k: v for k, v in document.items() if k in Receipt.__dataclass_fields__}
-    refused = known.get("refused")
-    if isinstance(refused, list):
-        known["refused"] = tuple(refused)
-        if [type(part) for part in refused] != [str, int]:
-            raise ContractError("the receipt's refused is not [revision, sequence]")
-    for name, kinds in _RECEIPT_TYPES.items():
-        if not isinstance(known.get(name), kinds):
+    for name, kinds in _TYPES.items():
+        if name not in known and name not in _REQUIRED:
+            continue
+        if type(known.get(name)) not in kinds:
+            raise ContractError(f"the receipt's {name} has the wrong type")
+    for name, is_good in _PARTS.items():
+        if known.get(name) is not None and not is_good(known[name]):
             raise ContractError(f"the receipt's {name} has the wrong type")
     try:  # half a surrogate pair, or NaN: nobody could print it
         json.dumps(known, ensure_ascii=False, allow_nan=False).encode()
@@ -191,35 +156,81 @@ def decode_receipt(body: bytes) -> Receipt:
         raise ContractError("the receipt holds what is no text or number") from None
     if not ROLE.match(known["role"]):
         raise ContractError("the receipt's role is not a role")
-    if known.get("error"):  # it is shown to people: no escape sequences, no novels
-        known["error"] = "".join(
-            c if c.isprintable() else "?" for c in known["error"][:1000]
-        )
-    return Receipt(**known)
+    holders = [Holder(one["kind"], one["dsn"]) for one in known.get("holders", ())]
+    refused = known.get("refused")
+    known |= {
+        "phase": known.get("phase", "running"),  # only a target's own word is a yes
+        "refused": tuple(refused) if refused is not None else None,
+        "holders": tuple(holders),
+        "ignored": tuple(known.get("ignored", ())),
+    }
+    return _cut(Receipt(**known))
 
 
-_TEXT_OR_NONE = (str, type(None))
-_RECEIPT_TYPES: dict[str, type | tuple[type, ...]] = {
-    "id": str,
-    "role": str,
-    "pid": int,
-    "pidns": int,
-    "start_time": int,
-    "parent": _TEXT_OR_NONE,
-    "revision": _TEXT_OR_NONE,
-    "sequence": int,
-    "phase": str,
-    "since": str,
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("id", "role", "phase", "since", "watch"), (str,)),
+    **dict.fromkeys(("dsn", "sdk", "library"), (str,)),
+    **dict.fromkeys(("parent", "revision", "error"), (str, type(None))),
+    **dict.fromkeys(("pid", "pidns", "start_time", "sequence"), (int,)),
+    **dict.fromkeys(("signal", "tid"), (int, type(None))),
+    **dict.fromkeys(("tally", "origins"), (dict,)),
+    **dict.fromkeys(("holders", "ignored"), (list,)),
     "swap_ms": (int, float),
-    "refused": (tuple, type(None)),
-    "error": _TEXT_OR_NONE,
-    "signal": (int, type(None)),
-    "watch": str,
-    "tally": dict,
-    "origins": dict,
-    "sdk": str,
-    "library": str,
+    "refused": (list, type(None)),
 }
+_REQUIRED = ("id", "role", "pid", "pidns", "start_time")
+_PARTS: Mapping[str, Callable[[Any], bool]] = {
+    "refused": lambda found: [type(part) for part in found] == [str, int],
+    "tally": lambda found: all(type(one) is int for one in found.values()),
+    "origins": lambda found: all(type(one) is str for one in found.values()),
+    "ignored": lambda found: all(type(one) is str for one in found),
+    "holders": lambda found: all(
+        type(one) is dict and type(one.get("kind")) is type(one.get("dsn")) is str
+        for one in found
+    ),
+}
+
+
+def _cut(receipt: Receipt) -> Receipt:
+    """Bound every text and list: the same when it is written and when it is read."""
+    texts: dict[str, Any] = {
+        name: plain(text, ERROR_LIMIT if name == "error" else TEXT_LIMIT)
+        for name in Receipt.__dataclass_fields__
+        if isinstance(text := getattr(receipt, name), str)
+    }
+    refused = receipt.refused
+    tally = list(receipt.tally.items())[:ENTRIES_LIMIT]
+    origins = list(receipt.origins.items())[:ENTRIES_LIMIT]
+    return replace(
+        receipt,
+        **texts,
+        refused=refused and (plain(refused[0], NAME_LIMIT), refused[1]),
+        tally={plain(name, NAME_LIMIT): number for name, number in tally},
+        origins={plain(k, NAME_LIMIT): plain(v, NAME_LIMIT) for k, v in origins},
+        holders=tuple(
+            Holder(plain(one.kind, NAME_LIMIT), plain(one.dsn, NAME_LIMIT))
+            for one in receipt.holders[:HOLDERS_LIMIT]
+        ),
+        ignored=tuple(plain(n, NAME_LIMIT) for n in receipt.ignored[:NAMED_LIMIT]),
+    )
+
+
+def fingerprint(dsn: str) -> str:
+    """Name a DSN without telling it: 12 hexadecimal digits; empty where it is none.
+
+    DSNs of one key and one project have one name, over http and over https.
+    """
+    try:
+        parts = urlsplit(dsn)
+        port = parts.port if parts.port != _DEFAULT_PORTS[parts.scheme] else None
+        path, _, project = parts.path.rpartition("/")
+        named = (parts.username, parts.hostname, port, path, int(project))
+        canonical = "\n".join("" if one is None else f"{one}" for one in named).encode()
+    except (KeyError, ValueError):  # no scheme of Sentry's, no number, no address
+        return ""
+    if not parts.username or not parts.hostname:
+        return ""
+    return hashlib.sha256(canonical).hexdigest()[:12]
 
 
 def signal_number(text: str) -> int | None:
@@ -242,18 +253,3 @@ def time_text(moment: float, timespec: str = "milliseconds") -> str:
     """Write a time in seconds since the epoch as every document shows it."""
     found = datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec=timespec)
     return found.replace("+00:00", "Z")
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        raise ContractError("not JSON") from None
-    if not isinstance(document, dict):
-        raise ContractError("not a JSON object")
-    return document
-
-
-def _without_none(item: Rule | Boost) -> dict[str, Any]:
-    values = ((name, getattr(item, name)) for name in item.__dataclass_fields__)
-    return {name: value for name, value in values if value is not None}

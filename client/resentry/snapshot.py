@@ -1,0 +1,165 @@
+"""The snapshot as the volume holds it. Imported from `resentry.contract`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from resentry.schema import SCHEMA, ContractError, read_object
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SETTINGS_FILE = "settings.json"
+NAMED_LIMIT = 16
+"""So many fields that are not known are named."""
+NAME_LIMIT = 64
+"""Characters of such a name, and of every other one in a receipt's lists."""
+_FIELD = re.compile(r"[A-Za-z0-9_-]{1,40}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The trace rate of every transaction that `match` fits, in one role or all."""
+
+    match: str
+    traces: float
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Boost:
+    """A trace rate that ends by itself at `until` (seconds since the epoch, UTC)."""
+
+    id: str
+    traces: float
+    until: str
+    match: str | None = None
+    role: str | None = None
+
+
+Item = TypeVar("Item", Rule, Boost)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One validated, immutable set of Sentry settings, as the volume holds it.
+
+    `revision` names the content (settings, roles, rules, boosts), so equal content
+    has an equal revision; `sequence` counts the snapshots published on one volume.
+    `ignored` names the fields of rules and boosts that the reader did not know.
+    """
+
+    settings: Mapping[str, Any]
+    roles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    boosts: tuple[Boost, ...] = ()
+    provenance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    revision: str = ""
+    sequence: int = 0
+    published_at: str = ""
+    ignored: tuple[str, ...] = ()
+
+    def content(self) -> dict[str, Any]:
+        """What the revision is made from."""
+        return {
+            "schema": SCHEMA,
+            "settings": dict(self.settings),
+            "roles": {role: dict(values) for role, values in self.roles.items()},
+            "rules": [_without_none(rule) for rule in self.rules],
+            "boosts": [_without_none(boost) for boost in self.boosts],
+        }
+
+
+def revision_of(snapshot: Snapshot) -> str:
+    """Name the snapshot's content: 12 hexadecimal digits of its SHA-256."""
+    canonical = json.dumps(snapshot.content(), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """Return `settings.json`."""
+    content = snapshot.content()
+    document = {
+        "schema": content.pop("schema"),
+        "revision": snapshot.revision,
+        "sequence": snapshot.sequence,
+        "published_at": snapshot.published_at,
+        **content,
+        "provenance": {key: dict(where) for key, where in snapshot.provenance.items()},
+    }
+    return json.dumps(document, indent=1).encode() + b"\n"
+
+
+def decode_snapshot(body: bytes) -> Snapshot:
+    """Read `settings.json`, or raise `ContractError` without quoting its content."""
+    document = read_object(body, SETTINGS_FILE)
+    try:
+        rules, later_in_rules = read_items(Rule, document["rules"])
+        boosts, later_in_boosts = read_items(Boost, document["boosts"])
+        return Snapshot(
+            settings=dict(document["settings"]),
+            roles={role: dict(values) for role, values in document["roles"].items()},
+            rules=rules,
+            boosts=boosts,
+            provenance=dict(document.get("provenance", {})),
+            revision=str(document["revision"]),
+            sequence=int(document["sequence"]),
+            published_at=str(document["published_at"]),
+            ignored=_named("rules", later_in_rules) + _named("boosts", later_in_boosts),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        raise ContractError(f"{SETTINGS_FILE} is not a snapshot") from None
+
+
+def read_items(kind: type[Item], items: Any) -> tuple[tuple[Item, ...], list[str]]:
+    """Read rules or boosts; return them, and the fields that are not known here.
+
+    A later version may add fields: they are skipped. Where it left out what is needed
+    here, only later versions know that kind of item: the whole of it is skipped. What
+    is malformed is a `ValueError`, a `TypeError` or an `AttributeError`.
+    """
+    found: list[Item] = []
+    unknown: dict[str, None] = {}
+    for item in items:
+        known = kind.__dataclass_fields__.keys() & item.keys()
+        later = sorted(item.keys() - known)
+        unknown.update(dict.fromkeys(later))
+        try:
+            read = kind(**{name: item[name] for name in known})
+        except TypeError:
+            if not later:
+                raise
+            continue
+        _check(read)
+        found.append(read)
+    return tuple(found), list(unknown)
+
+
+def _check(item: Rule | Boost) -> None:
+    texts = [item.match or "", item.role or ""]
+    if isinstance(item, Boost):
+        texts.append(item.id)
+        # Python 3.10 does not read the Z.
+        ends = datetime.fromisoformat(item.until.replace("Z", "+00:00"))
+        if ends.tzinfo is None:
+            raise ValueError("until has no zone")
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("not a text")
+    if type(item.traces) not in (int, float) or not 0 <= item.traces <= 1:
+        raise ValueError("not a rate")
+
+
+def _named(place: str, names: list[str]) -> tuple[str, ...]:
+    """Name the fields; what does not look like a field's name may be a value."""
+    shown = [name if _FIELD.match(name) else "?" for name in names]
+    return tuple(f"{place}.{name}" for name in dict.fromkeys(shown))[:NAMED_LIMIT]
+
+
+def _without_none(item: Rule | Boost) -> dict[str, Any]:
+    values = ((name, getattr(item, name)) for name in item.__dataclass_fields__)
+    return {name: value for name, value in values if value is not None}
