@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 SETTLED = frozenset({"drained", "refused"})
 """States of a rollout that only a receipt can change."""
 DONE = ("confirmed", "drained")
+NAMED = 10
+"""So many targets are named in one line of the log."""
 
 log = structlog.get_logger()
 
@@ -35,9 +37,9 @@ class Follower:
     def is_unfinished(self) -> bool:
         """Whether time alone may change the rollout: a deadline, a death."""
         rollout = self._rollout
-        if rollout is None or not rollout.targets:
+        if rollout is None or not (rollout.targets or rollout.unknown):
             return False
-        return not {rollout.state, *rollout.counts} <= SETTLED
+        return bool(rollout.unknown) or not {rollout.state, *rollout.counts} <= SETTLED
 
     def published(self) -> None:
         """Count from now on until every target has confirmed."""
@@ -47,19 +49,21 @@ class Follower:
         """Read the receipts; log and count what has changed; remind who still waits."""
         rollout, before = self._pipeline.rollout(), self._rollout
         self._rollout = rollout
-        if before is None or before.targets != rollout.targets:
+        if before is None or (before.targets, before.unknown) != (
+            rollout.targets,
+            rollout.unknown,
+        ):
             self._tell(rollout, before)
         self._remind(rollout)
 
     def _tell(self, rollout: Rollout, before: Rollout | None) -> None:
         if self.metrics is not None:
             self.metrics.rolled_out(rollout)
-        if before is None or (before.state, before.counts) != (
-            rollout.state,
-            rollout.counts,
-        ):
-            level = "warning" if rollout.state in ("refused", "overdue") else "info"
-            getattr(log, level)(rollout.sentence, rollout=rollout.state)
+        if before is None or _said(before) != _said(rollout):
+            is_bad = rollout.state in ("refused", "overdue") or rollout.unknown
+            details = {"targets": rollout.notes[:NAMED]} if rollout.notes else {}
+            level = "warning" if is_bad else "info"
+            getattr(log, level)(rollout.sentence, rollout=rollout.state, **details)
         if self._published is not None and rollout.state in DONE:
             if self.metrics is not None:
                 self.metrics.confirmed(time.monotonic() - self._published)
@@ -73,3 +77,8 @@ class Follower:
             return
         if self._reminders.is_due((current.revision, current.sequence)):
             self._pipeline.remind(late)
+
+
+def _said(rollout: Rollout) -> tuple[object, ...]:
+    """What makes a line in the log when it changes."""
+    return rollout.state, rollout.sentence, rollout.notes

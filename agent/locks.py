@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import fcntl
 
-from resentry.locks import is_held
+from resentry.locks import holder, is_held
 
-__all__ = ["hold", "is_held"]
+__all__ = ["hold", "holder", "is_held"]
 
 
 def hold(descriptor: int) -> bool:

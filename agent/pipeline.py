@@ -239,8 +239,13 @@ class Pipeline:
         with self._lock:
             current, began = self.current, self.began
         late = time.monotonic() - began > self._settings.confirm_seconds
+        seen = self._receipts.look()
         found = assess(
-            self._receipts.read(), current, late=late, minimum=self._settings.minimum
+            seen.targets,
+            current,
+            late=late,
+            minimum=self._settings.minimum,
+            unknown=seen.unknown,
         )
         if found.state == "refused" and current is not None:
             with contextlib.suppress(PublishError):  # the next look tries again

@@ -205,15 +205,21 @@ class _Checks:
     def _targets(self, settings: Settings) -> str:
         """Say what the live targets are at, and which of them cannot read."""
         current = Volume(settings.dir, settings.receipts_dir).current()
-        found = assess(Receipts(settings.receipts_dir).read(), current, late=False)
-        blind = [
-            f"{one.receipt.role} pid {one.receipt.pid}: {one.receipt.error}"
-            for one, _ in found.targets
-            if one.receipt.error
-        ]
+        seen = Receipts(settings.receipts_dir).look()
+        if seen.unknown:
+            raise PublishError(seen.unknown, f"this runs as user {os.geteuid()}")
+        found = assess(seen.targets, current, late=False)
+        bad = [one for one, _ in found.targets if one.receipt.error]
+        blind = [f"{one.name}: {one.receipt.error}" for one in bad if one.readable]
         if blind:
             raise PublishError(
                 f"cannot apply what is published: {'; '.join(blind)}",
                 "a target must be in the group of the volume: see RESENTRY_GROUP",
+            )
+        if bad:
+            silent = "; ".join(f"{one.name}: {one.receipt.error}" for one in bad)
+            raise PublishError(
+                f"processes without a readable receipt: {silent}",
+                "agent and library must be of the same or of neighbouring versions",
             )
         return found.sentence

@@ -46,11 +46,13 @@ def gather(settings: Settings) -> dict[str, Any]:
     if current is not None:
         published = datetime.fromisoformat(current.published_at).timestamp()
         late = time.time() - published > settings.confirm_seconds
+    seen = Receipts(settings.receipts_dir).look()
     rollout = assess(
-        Receipts(settings.receipts_dir).read(),
+        seen.targets,
         current,
         late=late,
         minimum=settings.minimum,
+        unknown=seen.unknown,
     )
     lives = {
         True: "running",
@@ -127,11 +129,18 @@ def text(found: dict[str, Any]) -> str:
     rollout = found["rollout"]
     lines.append(f"rollout   {rollout['state']}: {rollout['sentence']}")
     for target in rollout["targets"]:
-        runs = target["revision"] or "no snapshot"
-        main = ", main" if target["main"] else ""
-        error = f": {target['error']}" if target["error"] else ""
-        lines.append(
-            f"          {target['role']:8} pid {target['pid']}{main}  "
-            f"{target['state']}, runs {runs} since {target['since']}{error}"
-        )
+        lines += target_lines(target)
     return "\n".join(lines)
+
+
+def target_lines(target: dict[str, Any]) -> list[str]:
+    """One process for people: what it runs, then what is to be known of it."""
+    main = ", main" if target["main"] else ""
+    since = f" since {target['since']}" if target["since"] else ""
+    runs = f", runs {target['revision'] or 'no snapshot'}{since}"
+    error = f": {target['error']}" if target["error"] else ""
+    told = runs if target["readable"] else ""
+    return [
+        f"          {target['name']}{main}  {target['state']}{told}{error}",
+        *(f"{'':19}{note}" for note in target["notes"]),
+    ]

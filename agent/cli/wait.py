@@ -21,7 +21,9 @@ LOOK_SECONDS = 0.2
 @click.command("wait")
 @click.option("--revision", help="Wait until this one is published and confirmed.")
 @click.option("--sequence", type=int, help="Wait for this number or a later one.")
-@click.option("--drained", is_flag=True, help="Also until old clients have sent all.")
+@click.option(
+    "--drained", is_flag=True, help="Also until nothing sends by an older DSN any more."
+)
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @settings_options
@@ -49,7 +51,11 @@ def command(
     if as_json:
         click.echo(json.dumps({"done": not lacking, "lacking": lacking, **found}))
     else:
-        click.echo("\n".join(lacking) or found["rollout"]["sentence"])
+        rollout = found["rollout"]
+        notes = [
+            f"{t['name']}: {note}" for t in rollout["targets"] for note in t["notes"]
+        ]
+        click.echo("\n".join(lacking or [rollout["sentence"], *notes]))
     sys.exit(1 if lacking else 0)
 
 
@@ -68,9 +74,16 @@ def _lacking(
     if rollout["state"] in good:
         return []
     others = [
-        f"{target['role']} pid {target['pid']}: {target['state']}"
-        + (f", {target['error']}" if target["error"] else "")
+        ", ".join(
+            [
+                f"{target['name']}: {target['state']}",
+                *filter(None, [target["error"]]),
+                *target["notes"],
+            ]
+        )
         for target in rollout["targets"]
         if target["state"] not in good
     ]
+    if rollout["unknown"]:
+        others.append(rollout["unknown"])
     return others or [rollout["sentence"]]

@@ -1,30 +1,42 @@
 """The receipts of the live targets, read from their directory.
 
 Anybody in the group may write there, so nothing in it is trusted: names, sizes, types
-and owners are checked, links are not followed, and a lock says who lives.
+and owners are checked, links are not followed, and a lock says who lives. Who lives and
+gives no receipt that can be read is a target all the same: it waits.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import stat
 import time
+from dataclasses import dataclass, replace
 
 from agent.domain.rollout import Target
-from agent.locks import is_held
+from agent.locks import holder
 from resentry.contract import (
     LOCK_SUFFIX,
     RECEIPT_LIMIT_BYTES,
     RECEIPT_SUFFIX,
     TARGET_ID,
     ContractError,
-    Receipt,
     decode_receipt,
 )
 
+FILES_LIMIT = 10_000
+"""So many files of the directory are looked at; with more, nothing is confirmed."""
 _STALE_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The live targets; `unknown` says why there may be others."""
+
+    targets: list[Target]
+    unknown: str = ""
 
 
 class Receipts:
@@ -38,33 +50,55 @@ class Receipts:
         self._tidy = tidy
 
     def read(self) -> list[Target]:
-        """Return the live targets."""
+        """Return the live targets that can be seen."""
+        return self.look().targets
+
+    def look(self) -> Seen:
+        """Return the live targets, and whether those are all."""
         try:
             handle = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:
-            return []
+        except FileNotFoundError:
+            return Seen([])
+        except OSError as error:
+            return Seen([], self._unreadable(error))
         try:
-            found = self._read_from(handle)
+            with os.scandir(handle) as entries:
+                names = [e.name for e in itertools.islice(entries, FILES_LIMIT + 1)]
+            found = self._read_from(handle, names[:FILES_LIMIT])
+        except OSError as error:
+            return Seen([], self._unreadable(error))
         finally:
             os.close(handle)
-        parents = {receipt.parent for receipt, _ in found}
-        return [
-            Target(receipt, uid, main=receipt.id in parents) for receipt, uid in found
-        ]
+        parents = {target.receipt.parent for target in found}
+        targets = [replace(one, main=one.receipt.id in parents) for one in found]
+        if len(names) <= FILES_LIMIT:
+            return Seen(targets)
+        return Seen(
+            targets,
+            f"{self._directory} holds more than {FILES_LIMIT:,} files: "
+            "not every receipt was read",
+        )
 
-    def _read_from(self, directory: int) -> list[tuple[Receipt, int]]:
+    def _unreadable(self, error: OSError) -> str:
+        return f"cannot read the receipts in {self._directory}: {error.strerror}"
+
+    def _read_from(self, directory: int, names: list[str]) -> list[Target]:
         found = []
-        for name in os.listdir(directory):
+        for name in names:
             target = name.removesuffix(LOCK_SUFFIX)
             if not name.endswith(LOCK_SUFFIX) or not TARGET_ID.match(target):
                 self._remove_stale(directory, name)
-            elif not _is_held(directory, name):
+                continue
+            pid = _holder(directory, name)
+            if pid is None:
                 self._remove(directory, target + RECEIPT_SUFFIX, name)
-            else:
-                with contextlib.suppress(OSError, ContractError):
-                    receipt, uid = _read_one(directory, target + RECEIPT_SUFFIX)
-                    if receipt.id == target:
-                        found.append((receipt, uid))
+                continue
+            try:
+                found.append(_read_one(directory, target))
+            except (OSError, ContractError) as error:
+                # It may have ended meanwhile, and have taken its receipt with it.
+                if _holder(directory, name) is not None:
+                    found.append(Target.unreadable(target, pid, _told(error)))
         return found
 
     def _remove_stale(self, directory: int, name: str) -> None:
@@ -83,34 +117,53 @@ class Receipts:
                 os.unlink(name, dir_fd=directory)
 
 
-def _read_one(directory: int, name: str) -> tuple[Receipt, int]:
+def _read_one(directory: int, target: str) -> Target:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    file = os.open(name, flags, dir_fd=directory)
+    file = os.open(target + RECEIPT_SUFFIX, flags, dir_fd=directory)
     try:
         found = os.fstat(file)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > RECEIPT_LIMIT_BYTES:
-            raise ContractError("not a receipt")
-        return decode_receipt(os.read(file, RECEIPT_LIMIT_BYTES)), found.st_uid
+        if not stat.S_ISREG(found.st_mode):
+            raise ContractError("the receipt is not a regular file")
+        if found.st_size > RECEIPT_LIMIT_BYTES:
+            raise ContractError(
+                f"the receipt is larger than {RECEIPT_LIMIT_BYTES:,} bytes"
+            )
+        receipt = decode_receipt(os.read(file, RECEIPT_LIMIT_BYTES))
     finally:
         os.close(file)
+    if receipt.id != target:
+        raise ContractError("the receipt is of another id than its name")
+    return Target(receipt, found.st_uid)
 
 
-def _is_held(directory: int, name: str) -> bool:
-    """Ask whether some process holds the record lock, without ever taking it.
+def _told(error: OSError | ContractError) -> str:
+    if isinstance(error, ContractError):
+        return str(error)
+    if isinstance(error, FileNotFoundError):
+        return "it holds its lock, and has given no receipt"
+    if error.errno == errno.ELOOP:
+        return "the receipt is a link"
+    return f"the receipt cannot be read: {error.strerror}"
 
-    A lock that cannot be asked about counts as held: its target is then silent,
-    not dead, and nobody removes a live one's files.
+
+def _holder(directory: int, name: str) -> int | None:
+    """Ask which process holds the record lock, without ever taking it.
+
+    0 where that is not known; `None` where nobody does. A lock that cannot be asked
+    about counts as held: its target is then silent, not dead, and nobody removes a
+    live one's files.
     """
     # No O_CREAT: fs.protected_regular would refuse another user's file.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         file = os.open(name, flags, dir_fd=directory)
     except OSError as error:
-        return error.errno not in (errno.ENOENT, errno.ELOOP)  # a link is no lock
+        # A link is no lock.
+        return None if error.errno in (errno.ENOENT, errno.ELOOP) else 0
     try:
-        return is_held(file)
+        return holder(file)
     except OSError:
-        return True
+        return 0
     finally:
         os.close(file)
 

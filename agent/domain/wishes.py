@@ -12,6 +12,7 @@ from resentry.contract import (
     Snapshot,
     decode_snapshot,
     encode_snapshot,
+    read_items,
     revision_of,
 )
 
@@ -158,7 +159,7 @@ def decode_wishes(body: bytes | None) -> Wishes:
         found: dict[str, Any] = json.loads(body or b"{}")
         held = found.get("held")
         return Wishes(
-            tuple(Boost(**boost) for boost in found.get("boosts", ())),
+            read_items(Boost, found.get("boosts", ()))[0],
             held
             and Held(decode_snapshot(held["snapshot"].encode()), dict(held["against"])),
             tuple(found.get("rejected", ())),

@@ -1,11 +1,14 @@
-"""The real-time signal: only to a process that asked for it, and is still that one."""
+"""The real-time signal: only to a thread that asked for it, and still waits for it."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import struct
 import time
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from agent.domain.backoff import backoff_seconds
 from resentry.receipt import start_time
@@ -15,14 +18,22 @@ if TYPE_CHECKING:
 
     from agent.domain.rollout import Target
 
+    Way = Callable[[Target, int, int], bool]
+    """Sends a signal to a target's thread, if it waits for it, and says whether."""
+
 Result = Literal["sent", "not registered", "out of reach", "not permitted", "gone"]
+
+PIDFD_THREAD = os.O_EXCL
+"""A pidfd of one thread: Linux 6.9."""
+_SYS_TGKILL = {"x86_64": 234, "aarch64": 131}
 
 
 class Signals:
-    """Signals targets in the agent's own PID namespace."""
+    """Signals threads of targets in the agent's own PID namespace."""
 
     def __init__(self) -> None:
-        self._pidns = os.stat("/proc/self/ns/pid").st_ino
+        self._pidns = _pid_namespace()
+        self._way = _find_way()
         self._barred: set[str] = set()
 
     def notify(self, targets: Iterable[Target]) -> dict[str, Result]:
@@ -34,19 +45,20 @@ class Signals:
 
     def _notify(self, target: Target) -> Result:
         receipt = target.receipt
-        number = receipt.signal
-        if number is None or not signal.SIGRTMIN <= number <= signal.SIGRTMAX:
+        number, tid = receipt.signal, receipt.tid
+        lowest, highest = signal.SIGRTMIN, signal.SIGRTMAX
+        if number is None or tid is None or not lowest <= number <= highest:
             return "not registered"
-        if receipt.pidns != self._pidns:
+        if self._way is None or self._pidns is None or receipt.pidns != self._pidns:
             return "out of reach"
         if receipt.id in self._barred:
             return "not permitted"
         try:
-            return "sent" if _send(target, number) else "gone"
+            return "sent" if self._way(target, tid, number) else "gone"
         except PermissionError:
             self._barred.add(receipt.id)
             return "not permitted"
-        except (OSError, OverflowError):  # a forged pid may be no pid at all
+        except (OSError, OverflowError):  # a forged number may be no process at all
             return "gone"
 
 
@@ -76,12 +88,20 @@ class Reminders:
         return not is_new
 
 
-def _send(target: Target, number: int) -> bool:
-    """Signal the process, if it is still the one that asked for it."""
-    handle = os.pidfd_open(target.receipt.pid)
+def _find_way() -> Way | None:
+    """Return the best way that kernel and C library have; `None` if there is none."""
     try:
-        # Last, and through the pidfd: the pid cannot become another process now.
-        if not _is_willing(target, number):
+        os.close(os.pidfd_open(os.getpid(), PIDFD_THREAD))
+    except OSError:
+        return _tgkill()
+    return _send_by_pidfd
+
+
+def _send_by_pidfd(target: Target, tid: int, number: int) -> bool:
+    handle = os.pidfd_open(tid, PIDFD_THREAD)
+    try:
+        # Through the pidfd: the number cannot become another thread's now.
+        if not _waits(target, tid, number):
             return False
         signal.pidfd_send_signal(handle, number)
     finally:
@@ -89,17 +109,51 @@ def _send(target: Target, number: int) -> bool:
     return True
 
 
-def _is_willing(target: Target, number: int) -> bool:
-    """Whether the process is the one of the receipt, and has a handler.
+def _tgkill() -> Way | None:
+    """The C library's function; glibc has it since 2.30, else the system call."""
+    try:
+        libc: Any = ctypes.CDLL(None, use_errno=True)
+    except OSError:
+        return None
+    call = getattr(libc, "tgkill", None)
+    if call is None:
+        machine = os.uname().machine if struct.calcsize("P") == 8 else ""
+        if machine not in _SYS_TGKILL or not hasattr(libc, "syscall"):
+            return None
+        call = partial(libc.syscall, _SYS_TGKILL[machine])
 
-    Without one the signal's default action would end it.
+    def send(target: Target, tid: int, number: int) -> bool:
+        if not _waits(target, tid, number):
+            return False
+        if call(target.receipt.pid, tid, number) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+        return True
+
+    return send
+
+
+def _waits(target: Target, tid: int, number: int) -> bool:
+    """Whether the process is the one of the receipt, and its thread blocks the signal.
+
+    A thread that does not block it would run a handler of the application's, or end
+    its process. This is asked last, just before sending.
     """
-    proc = f"/proc/{target.receipt.pid}"
-    started = start_time(target.receipt.pid)
-    if started != target.receipt.start_time or os.stat(proc).st_uid != target.uid:
+    receipt, proc = target.receipt, f"/proc/{target.receipt.pid}"
+    started = start_time(receipt.pid)
+    if started != receipt.start_time or os.stat(proc).st_uid != target.uid:
         return False
-    with open(f"{proc}/status", encoding="utf-8", errors="replace") as status:
-        for line in status:
-            if line.startswith("SigCgt:"):
+    # The thread's path in the process's own says that it is one of its threads.
+    status = f"{proc}/task/{tid}/status"
+    with open(status, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.startswith("SigBlk:"):
                 return bool(int(line.split()[1], 16) >> (number - 1) & 1)
     return False
+
+
+def _pid_namespace() -> int | None:
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:  # nobody can be compared with us, so nobody is signalled
+        return None

@@ -6,7 +6,7 @@ import contextlib
 import json
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agent.domain.backoff import RETRY_AFTER_CAP_SECONDS
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.domain.outcome import Outcome
-    from agent.domain.rollout import Rollout
+    from agent.domain.rollout import Rollout, Target
     from resentry.contract import Snapshot
 
 GOOD = ("published", "unchanged", "probing")
@@ -176,22 +176,31 @@ def document(
         "rollout": {
             "state": rollout.state,
             "sentence": rollout.sentence,
-            "targets": [
-                {
-                    "id": target.receipt.id,
-                    "role": target.receipt.role,
-                    "pid": target.receipt.pid,
-                    "main": target.main,
-                    "state": state,
-                    "revision": target.receipt.revision,
-                    "sequence": target.receipt.sequence,
-                    "since": target.receipt.since,
-                    "swap_ms": target.receipt.swap_ms,
-                    "error": target.receipt.error,
-                }
-                for target, state in rollout.targets
-            ],
+            "unknown": rollout.unknown,
+            "targets": [_target(target, state) for target, state in rollout.targets],
         },
+    }
+
+
+def _target(target: Target, state: str) -> dict[str, Any]:
+    receipt = target.receipt
+    return {
+        "id": receipt.id,
+        "name": target.name,
+        "role": receipt.role,
+        "pid": receipt.pid or None,
+        "main": target.main,
+        "readable": target.readable,
+        "state": state,
+        "revision": receipt.revision,
+        "sequence": receipt.sequence,
+        "since": receipt.since,
+        "swap_ms": receipt.swap_ms,
+        "error": receipt.error,
+        "dsn": receipt.dsn,
+        "holders": [asdict(holder) for holder in receipt.holders],
+        "ignored": list(receipt.ignored),
+        "notes": target.notes,
     }
 
 

@@ -1,12 +1,17 @@
 """A volume with one snapshot, and targets of one's own making."""
 
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.publish.volume import Volume
+from lab.process import eventually
 from resentry.contract import Boost, Receipt, Rule, Snapshot, revision_of
 from resentry.receipt import Identity
 
@@ -20,6 +25,16 @@ SETTINGS = {
     "SENTRY_SEND_PII": False,
     "SENTRY_ENABLE_FOR_CELERY": True,
 }
+
+_APP = """
+import sys
+import resentry
+resentry.init(
+    role="celery", default_integrations=False, auto_enabling_integrations=False
+)
+print("ready", flush=True)
+sys.stdin.read()
+"""
 
 
 def _snapshot() -> Snapshot:
@@ -67,3 +82,46 @@ def receipt() -> Callable[..., Receipt]:
         return Receipt(**given)
 
     return make
+
+
+@pytest.fixture
+def start_app(directory: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Start a real application that follows the volume."""
+    with ExitStack() as stack:
+
+        def start(**environ: str) -> "subprocess.Popen[str]":
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", _APP],
+                    env={
+                        "PATH": os.environ["PATH"],
+                        "RESENTRY_DIR": str(directory),
+                        **environ,
+                    },
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            stack.callback(process.kill)
+            assert process.stdout
+            assert process.stdout.readline() == "ready\n"
+            return process
+
+        yield start
+
+
+@pytest.fixture
+def app(
+    start_app: Callable[..., "subprocess.Popen[str]"], published: Snapshot
+) -> "subprocess.Popen[str]":
+    """One application that runs the published snapshot."""
+    return start_app(VERSION=published.revision)
+
+
+@pytest.fixture
+def receipts(directory: Path, app: Any) -> Path:  # noqa: ARG001 - it writes there
+    """The receipts' directory, once the application has given its own."""
+    found = directory / "receipts"
+    eventually(lambda: list(found.glob("*.json")))
+    return found

@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from agent import errors
 from agent.confirm.receipts import Receipts
 from agent.domain.rollout import Target, assess
 from agent.notify.signal import Signals
-from lab.process import eventually
+from lab.process import Process, eventually
 from resentry.contract import Receipt, Snapshot, signal_number
 
 Make = Callable[..., Receipt]
@@ -36,49 +37,34 @@ FIELDS = {
     "refused",
     "error",
     "signal",
+    "tid",
+    "watch",
+    "tally",
     "origins",
+    "dsn",
+    "holders",
+    "ignored",
     "sdk",
     "library",
 }
 
-_APP = """
-import sys
-import resentry
-resentry.init(
-    role="celery", default_integrations=False, auto_enabling_integrations=False
-)
+_REGISTERED = """
+import signal, sys
+from lab.signalled import hear
+from resentry.contract import Receipt
+from resentry.receipt import Identity, ReceiptFile
+number, me = signal.SIGRTMIN + 6, Identity()
+tid = hear(number, lambda: print("heard", flush=True))
+given = Receipt(id=me.id, role="api", pid=me.pid, pidns=me.pidns,
+                start_time=me.start_time, signal=number, tid=tid)
+file = ReceiptFile(sys.argv[1], me)
+file.give(given)
 print("ready", flush=True)
-sys.stdin.read()
+signal.signal(number, lambda *_: print("the main thread noticed", flush=True))
+while True:
+    signal.pause()
+    print("the main thread noticed", flush=True)
 """
-
-
-@pytest.fixture
-def app(directory: Path, published: Snapshot) -> Any:
-    """A real application that follows the volume."""
-    environ = {
-        "PATH": os.environ["PATH"],
-        "RESENTRY_DIR": str(directory),
-        "VERSION": published.revision,
-    }
-    with subprocess.Popen(
-        [sys.executable, "-c", _APP],
-        env=environ,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-        yield process
-        process.kill()
-
-
-@pytest.fixture
-def receipts(directory: Path, app: Any) -> Path:  # noqa: ARG001 - it writes there
-    """The receipts' directory, once the application has given its own."""
-    found = directory / "receipts"
-    eventually(lambda: list(found.glob("*.json")))
-    return found
 
 
 def test_a_process_gives_one_receipt_and_one_lock(receipts: Path) -> None:
@@ -125,23 +111,16 @@ def test_a_target_whose_lock_is_free_is_dead(receipts: Path, app: Any) -> None:
 
 
 def test_a_newcomer_removes_what_the_dead_left(
-    receipts: Path, app: Any, directory: Path
+    receipts: Path, app: Any, start_app: Callable[..., Any]
 ) -> None:
     """Of its own user, so that the directory does not grow without an agent."""
     app.kill()
     app.wait()
     dead = set(os.listdir(receipts))
-    environ = {"PATH": os.environ["PATH"], "RESENTRY_DIR": str(directory)}
-    with subprocess.Popen(
-        [sys.executable, "-c", _APP],
-        env=environ,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as newcomer:
-        eventually(
-            lambda: len(found := set(os.listdir(receipts))) == 2 and not found & dead
-        )
-        newcomer.kill()
+    start_app()
+    eventually(
+        lambda: len(found := set(os.listdir(receipts))) == 2 and not found & dead
+    )
 
 
 def test_no_receipt_at_all_is_waiting(published: Snapshot) -> None:
@@ -195,26 +174,58 @@ def test_the_signal_is_sigrtmin_6_unless_set() -> None:
             signal_number(other)
 
 
-@pytest.mark.usefixtures("receipts")
-def test_the_signal_reaches_a_process_that_registered(receipts: Path) -> None:
-    """Its receipt names the signal, and it survives it."""
-    targets = Receipts(str(receipts)).read()
+@pytest.fixture
+def listener(directory: Path) -> Iterator[Process]:
+    """A target that registered a thread for the signal."""
+    command = [sys.executable, "-c", _REGISTERED, str(directory / "receipts")]
+    with Process(command) as process:
+        eventually(lambda: "ready" in process.log_text())
+        yield process
+
+
+@pytest.mark.usefixtures("published")
+def test_the_signal_reaches_a_thread_that_registered(
+    listener: Process, directory: Path
+) -> None:
+    """Its receipt names signal and thread; nothing else in the process notices."""
+    targets = Receipts(f"{directory}/receipts").read()
     assert list(Signals().notify(targets).values()) == ["sent"]
-    assert len(Receipts(str(receipts)).read()) == 1
+    eventually(lambda: "heard" in listener.log_text())
+    assert listener.alive
+    assert "noticed" not in listener.log_text()
 
 
 @pytest.mark.parametrize(
     "changed",
-    [{"signal": None}, {"signal": signal.SIGTERM}, {"start_time": 1}, {"pidns": 1}],
-    ids=["not registered", "not real-time", "another process", "another namespace"],
+    [
+        {"signal": None},
+        {"tid": None},
+        {"signal": signal.SIGTERM},
+        {"start_time": 1},
+        {"pidns": 1},
+        {"tid": 0},
+    ],
+    ids=[
+        "not registered",
+        "no thread",
+        "not real-time",
+        "another process",
+        "another namespace",
+        "does not block it",
+    ],
 )
+@pytest.mark.usefixtures("published")
 def test_the_signal_is_sent_to_nobody_else(
-    receipt: Make, changed: dict[str, Any]
+    listener: Process, directory: Path, changed: dict[str, Any]
 ) -> None:
-    """The test's process has no handler and lives on: a wrong signal would end it."""
-    mine = receipt(**{"signal": signal.SIGRTMIN + 6, **changed})
-    result = Signals().notify([Target(mine, os.geteuid())])
-    assert "sent" not in result.values()
+    """Whatever differs from what is registered, nothing is sent."""
+    (target,) = Receipts(f"{directory}/receipts").read()
+    if changed.get("tid") == 0:
+        changed = {"tid": listener.pid}  # the main thread, which does not block it
+    other = replace(target, receipt=replace(target.receipt, **changed))
+    assert "sent" not in Signals().notify([other]).values()
+    assert listener.alive
+    assert listener.log_text() == "ready\n"
 
 
 @pytest.mark.parametrize(

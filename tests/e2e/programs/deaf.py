@@ -6,11 +6,12 @@ import os
 import signal
 import sys
 
+from lab.signalled import hear
 from resentry.contract import Receipt
 from resentry.receipt import Identity, ReceiptFile
 
 number = signal.SIGRTMIN + 6
-signal.signal(number, lambda *_: os.write(1, b"got it\n"))
+tid = hear(number, lambda: os.write(1, b"got it\n"))
 me = Identity()
 receipt = Receipt(
     id=me.id,
@@ -19,6 +20,7 @@ receipt = Receipt(
     pidns=me.pidns,
     start_time=me.start_time,
     signal=number,
+    tid=tid,
 )
 file = ReceiptFile(sys.argv[1], me)
 file.give(receipt)

@@ -11,7 +11,7 @@ from agent.domain.outcome import Outcome
 from agent.domain.redact import redact
 from agent.domain.rollout import Target, assess
 from agent.errors import CandidateRefused, SourceDenied, SourceDown
-from resentry.contract import Receipt, Snapshot
+from resentry.contract import Holder, Receipt, Snapshot
 
 PLANTED = json.loads(
     (Path(__file__).parents[2] / "data" / "planted-secrets.json").read_text()
@@ -30,6 +30,9 @@ Make = Callable[..., Receipt]
         (RUNS, True, "drained"),
         ({**RUNS, "phase": "running"}, False, "confirmed"),
         ({**RUNS, "phase": "running"}, True, "confirmed"),
+        ({**RUNS, "holders": (Holder("otlp", "c" * 12),)}, False, "confirmed"),
+        ({**RUNS, "holders": (Holder("client", ""),)}, True, "confirmed"),
+        ({**RUNS, "ignored": ("rules.parent",)}, False, "drained"),
         (OLD, False, "waiting"),
         (OLD, True, "overdue"),
         ({"revision": "b" * 12, "sequence": 8}, True, "waiting"),
@@ -129,6 +132,49 @@ def test_a_minimum_does_not_hide_that_nobody_is_there() -> None:
     """Zero receipts is waiting, with and without it; late, it is overdue."""
     assert assess([], CURRENT, late=False, minimum={"api": 1}).state == "waiting"
     assert assess([], CURRENT, late=True, minimum={"api": 1}).state == "overdue"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_who_gives_no_readable_receipt_waits(receipt: Make, *, late: bool) -> None:
+    """Beside however many good ones; it counts for no role's minimum."""
+    silent = Target.unreadable("a" * 16, 7, "the receipt is not JSON")
+    good = Target(receipt(**RUNS), 0)
+    state = "overdue" if late else "waiting"
+    rollout = assess([good, silent], CURRENT, late=late, minimum={"unknown": 1})
+    assert rollout.state == state
+    assert rollout.sentence == f"2 targets: 1 drained, 1 {state}"
+    assert rollout.notes == ["unknown pid 7: the receipt is not JSON"]
+
+
+def test_a_process_in_another_pid_namespace_is_named_by_its_id() -> None:
+    """The kernel does not say its pid here."""
+    assert Target.unreadable("a" * 16, 0, "why").name == f"unknown target {'a' * 16}"
+
+
+@pytest.mark.parametrize(("late", "state"), [(False, "waiting"), (True, "overdue")])
+def test_what_is_not_seen_keeps_all_from_being_confirmed(
+    receipt: Make, *, late: bool, state: str
+) -> None:
+    """A bound, or an error, never makes a yes of what is unknown."""
+    good = [Target(receipt(**RUNS), 0)]
+    rollout = assess(good, CURRENT, late=late, unknown="too many files")
+    assert rollout.state == state
+    assert rollout.sentence == "1 target: 1 drained; too many files"
+    nobody = assess([], CURRENT, late=late, unknown="too many files")
+    assert (nobody.state, nobody.sentence) == (state, "too many files")
+
+
+def test_a_target_says_who_holds_it_back_and_what_it_ignores(receipt: Make) -> None:
+    """One sentence for each holder, and one for the fields."""
+    holders = (Holder("otlp", "c" * 12), Holder("client", "d" * 12))
+    target = Target(
+        receipt(**RUNS, holders=holders, ignored=("rules.parent", "boosts.by")), 0
+    )
+    assert target.notes == [
+        "otlp still sends by the older DSN cccccccccccc",
+        "client still sends by the older DSN dddddddddddd",
+        "ignores rules.parent, boosts.by: its library does not know it",
+    ]
 
 
 def test_a_published_pass_says_what() -> None:

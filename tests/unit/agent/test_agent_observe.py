@@ -22,7 +22,7 @@ from agent.observe.http import Page, serve
 from agent.observe.metrics import CONTENT_TYPE, Metrics
 from agent.observe.status import Status, decode_state, document
 from lab.process import free_port
-from resentry.contract import Boost, Receipt, Snapshot
+from resentry.contract import Boost, Holder, Receipt, Snapshot
 
 KEY = "c0ffee00c0ffee00c0ffee00c0ffee00"
 DSN = f"https://{KEY}@sentry.example.org/42"
@@ -231,6 +231,34 @@ def test_the_document_shows_no_key(receipt: Callable[..., Receipt]) -> None:
         "published",
     )
     assert shown["rollout"]["targets"][0]["main"] is True
+
+
+def test_the_document_tells_of_every_live_process(
+    receipt: Callable[..., Receipt],
+) -> None:
+    """Of one without a readable receipt too, and who holds an older DSN."""
+    holding = Target(
+        receipt(
+            revision=CURRENT.revision,
+            sequence=CURRENT.sequence,
+            dsn="a" * 12,
+            holders=(Holder("otlp", "b" * 12),),
+            ignored=("rules.parent",),
+        ),
+        0,
+    )
+    silent = Target.unreadable("f" * 16, 0, "the receipt is not JSON")
+    rollout = assess([holding, silent], CURRENT, late=False, unknown="too many files")
+    shown = document(CURRENT, rollout, status().source())["rollout"]
+    one, two = shown["targets"]
+    assert shown["unknown"] == "too many files"
+    assert (one["readable"], one["state"], one["dsn"]) == (True, "confirmed", "a" * 12)
+    assert one["holders"] == [{"kind": "otlp", "dsn": "b" * 12}]
+    assert one["ignored"] == ["rules.parent"]
+    assert len(one["notes"]) == 2
+    assert (two["readable"], two["state"], two["pid"]) == (False, "waiting", None)
+    assert two["error"] == "the receipt is not JSON"
+    json.dumps(shown)
 
 
 def test_the_document_shows_boosts_with_what_is_left() -> None:

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from agent.confirm.receipts import Receipts
+from agent.confirm import receipts as receipts_module
+from agent.confirm.receipts import Receipts, Seen
+from agent.domain.rollout import Target
 from resentry.contract import RECEIPT_LIMIT_BYTES, Receipt, encode_receipt
 
 ID = "0123456789abcdef"
@@ -70,6 +72,15 @@ def ids(directory: Path, *, tidy: bool = False) -> list[str]:
     return sorted(target.receipt.id for target in found)
 
 
+def problem(directory: Path) -> str:
+    """Return what is said of the one target without a readable receipt."""
+    (found,) = (
+        each for each in Receipts(str(directory), tidy=True).read() if not each.readable
+    )
+    assert found.receipt.id == ID
+    return str(found.receipt.error)
+
+
 def test_a_live_target_is_read(
     tmp_path: Path, hold: Hold, write: Callable[..., Path]
 ) -> None:
@@ -116,38 +127,51 @@ def test_a_receipt_without_a_lock_does_not_count(
     assert ids(tmp_path, tidy=True) == []
 
 
-def _bad_bodies() -> dict[str, bytes]:
+def _bad_bodies() -> dict[str, tuple[bytes, str]]:
     good = json.loads(
         encode_receipt(Receipt(id=ID, role="api", pid=1, pidns=1, start_time=1))
     )
     return {
-        "empty": b"",
-        "half": b'{"schema": 1, "id": "0123',
-        "no object": b"[]",
-        "nested": b"[" * 60_000,
-        "huge": b" " * (RECEIPT_LIMIT_BYTES + 1),
-        "other id": json.dumps(good | {"id": OTHER}).encode(),
-        "wrong type": json.dumps(good | {"sequence": "1"}).encode(),
-        "surrogate": json.dumps(good | {"role": "\ud800"}).encode(),
-        "not text": b"\xff\xfe",
+        "empty": (b"", "not JSON"),
+        "half": (b'{"schema": 1, "id": "0123', "not JSON"),
+        "no object": (b"[]", "not a JSON object"),
+        "nested": (b"[" * 60_000, "not JSON"),
+        "huge": (b" " * (RECEIPT_LIMIT_BYTES + 1), "larger than 65,536 bytes"),
+        "schema": (json.dumps(good | {"schema": 2}).encode(), "has schema 2"),
+        "other id": (json.dumps(good | {"id": OTHER}).encode(), "of another id"),
+        "wrong type": (json.dumps(good | {"sequence": "1"}).encode(), "sequence"),
+        "surrogate": (json.dumps(good | {"role": "\ud800"}).encode(), "no text"),
+        "not text": (b"\xff\xfe", "not JSON"),
     }
 
 
 @pytest.mark.parametrize("kind", _bad_bodies())
-def test_a_live_target_with_an_odd_receipt_is_silent(
+def test_a_live_target_with_an_odd_receipt_waits_and_says_why(
     tmp_path: Path, hold: Hold, write: Callable[..., Path], kind: str
 ) -> None:
-    """Half, huge, forged or foreign: it is left alone, and its files stay."""
-    hold(ID, OTHER)
-    path = write(body=_bad_bodies()[kind])
+    """Half, huge, forged or foreign: it counts, and its files stay."""
+    process = hold(ID, OTHER)
+    body, expected = _bad_bodies()[kind]
+    path = write(body=body)
     write(OTHER)
-    assert ids(tmp_path, tidy=True) == [OTHER]
+    assert ids(tmp_path, tidy=True) == [ID, OTHER]
+    assert expected in problem(tmp_path)
+    (found,) = (one for one in Receipts(str(tmp_path)).read() if not one.readable)
+    assert found.name == f"unknown pid {process.pid}"
     assert path.exists()
 
 
-@pytest.mark.parametrize("kind", ["symlink", "fifo", "directory", "missing"])
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("symlink", "the receipt is a link"),
+        ("fifo", "the receipt is not a regular file"),
+        ("directory", "the receipt is not a regular file"),
+        ("missing", "it holds its lock, and has given no receipt"),
+    ],
+)
 def test_only_a_regular_file_is_a_receipt(
-    tmp_path: Path, hold: Hold, write: Callable[..., Path], kind: str
+    tmp_path: Path, hold: Hold, write: Callable[..., Path], kind: str, expected: str
 ) -> None:
     """No link is followed, and a fifo does not keep the agent waiting."""
     hold(ID, OTHER)
@@ -160,7 +184,28 @@ def test_only_a_regular_file_is_a_receipt(
         os.mkfifo(path)
     elif kind == "directory":
         path.mkdir()
-    assert ids(tmp_path, tidy=True) == [OTHER]
+    assert ids(tmp_path, tidy=True) == [ID, OTHER]
+    assert problem(tmp_path) == expected
+
+
+def test_who_ends_while_its_receipt_is_read_is_no_target(
+    tmp_path: Path,
+    hold: Hold,
+    write: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It takes its receipt with it, between two questions of the agent."""
+    process, path = hold(ID), write()
+    real = receipts_module._read_one
+
+    def read_late(directory: int, target: str) -> Target:
+        process.kill()
+        process.communicate()
+        path.unlink()
+        return real(directory, target)
+
+    monkeypatch.setattr(receipts_module, "_read_one", read_late)
+    assert ids(tmp_path) == []
 
 
 @pytest.mark.parametrize("kind", ["symlink", "fifo", "directory", "unlocked"])
@@ -246,13 +291,38 @@ def test_a_link_is_removed_and_not_what_it_points_at(tmp_path: Path) -> None:
     assert outside.read_text() == "precious"
 
 
-@pytest.mark.parametrize("kind", ["missing", "file"])
-def test_without_a_directory_there_is_no_target(tmp_path: Path, kind: str) -> None:
-    """No receipts yet is no error."""
+def test_without_a_directory_there_is_no_target(tmp_path: Path) -> None:
+    """No receipts yet is no error: nobody can have given one."""
+    assert Receipts(str(tmp_path / "receipts"), tidy=True).look() == Seen([])
+
+
+def test_a_directory_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path) -> None:
+    """Who is there is unknown, and why is said."""
     path = tmp_path / "receipts"
-    if kind == "file":
-        path.touch()
-    assert Receipts(str(path), tidy=True).read() == []
+    path.touch()
+    seen = Receipts(str(path), tidy=True).look()
+    assert seen.unknown == f"cannot read the receipts in {path}: Not a directory"
+
+
+def test_more_files_than_are_looked_at_leave_the_rest_unknown(
+    tmp_path: Path,
+    hold: Hold,
+    write: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What dead targets left goes away all the same, so the agent recovers."""
+    monkeypatch.setattr(receipts_module, "FILES_LIMIT", 6)
+    hold(ID)
+    write()
+    for number in range(10):
+        (tmp_path / f"{number:016}.lock").touch()
+    reader = Receipts(str(tmp_path), tidy=True)
+    assert reader.look().unknown == (
+        f"{tmp_path} holds more than 6 files: not every receipt was read"
+    )
+    while reader.look().unknown:
+        """Each look removes some."""
+    assert ids(tmp_path) == [ID]
 
 
 def test_reading_a_thousand_times_leaks_no_descriptor(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -151,6 +152,14 @@ def test_wishes_survive_their_file() -> None:
     wishes = Wishes((B1, B2), Held(BAD, {"SENTRY_DSN": ["x"], "K": [None]}), ("r",))
     assert decode_wishes(encode_wishes(wishes)) == wishes
     assert decode_wishes(encode_wishes(Wishes())) == Wishes()
+
+
+def test_wishes_of_a_later_agent_are_read() -> None:
+    """What it added to a boost is skipped; the boost and the rollback stay."""
+    wishes = Wishes((B1,), Held(BAD, {"SENTRY_DSN": ["x"]}))
+    document = json.loads(encode_wishes(wishes))
+    document["boosts"][0]["by"] = "somebody"
+    assert decode_wishes(json.dumps(document).encode()) == wishes
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The file formats: what goes in comes out, and nothing odd gets through."""
 
+import hashlib
 import json
 import signal
 from dataclasses import replace
@@ -8,9 +9,13 @@ from typing import Any
 import pytest
 
 from resentry.contract import (
+    HOLDERS_LIMIT,
+    NAMED_LIMIT,
+    RECEIPT_LIMIT_BYTES,
     SCHEMA,
     Boost,
     ContractError,
+    Holder,
     Receipt,
     Rule,
     Snapshot,
@@ -18,6 +23,7 @@ from resentry.contract import (
     decode_snapshot,
     encode_receipt,
     encode_snapshot,
+    fingerprint,
     revision_of,
     signal_number,
 )
@@ -46,8 +52,14 @@ RECEIPT = Receipt(
     refused=("aaaaaaaaaaaa", 43),
     error="must be https in production",
     signal=40,
+    tid=8,
     origins={"SENTRY_DSN": "snapshot"},
+    dsn="0123456789ab",
+    holders=(Holder("otlp", "ba9876543210"), Holder("client", "")),
+    ignored=("rules.parent",),
 )
+NEEDED = {"schema", "id", "role", "pid", "pidns", "start_time"}
+"""What every receipt has."""
 
 
 @pytest.mark.parametrize("snapshot", [FULL, Snapshot({}, revision="0" * 12)])
@@ -68,7 +80,164 @@ def test_a_receipt_comes_back_as_it_was(receipt: Receipt) -> None:
 def test_a_receipt_of_a_later_library_is_read() -> None:
     """Fields that this version does not know are left out."""
     document = json.loads(encode_receipt(RECEIPT)) | {"colour": "blue"}
+    document["holders"][0]["since"] = "2026-11-24T06:00:00Z"
     assert decode_receipt(json.dumps(document).encode()) == RECEIPT
+
+
+@pytest.mark.parametrize("lacks", json.loads(encode_receipt(RECEIPT)).keys() - NEEDED)
+def test_a_receipt_of_an_earlier_library_is_read(lacks: str) -> None:
+    """A field that it does not write has its default, which is never a yes."""
+    document = json.loads(encode_receipt(RECEIPT))
+    del document[lacks]
+    found = decode_receipt(json.dumps(document).encode())
+    default = getattr(
+        Receipt(id="a" * 16, role="api", pid=1, pidns=0, start_time=0), lacks
+    )
+    expected = "running" if lacks == "phase" else default
+    assert found == replace(RECEIPT, **{lacks: expected})
+
+
+@pytest.mark.parametrize("lacks", sorted(NEEDED))
+def test_a_receipt_names_its_process(lacks: str) -> None:
+    """Without schema, id or process it is none."""
+    document = json.loads(encode_receipt(RECEIPT))
+    del document[lacks]
+    with pytest.raises(ContractError):
+        decode_receipt(json.dumps(document).encode())
+
+
+ENDLESS = '\U0001f600"\x1b' * 100_000
+
+
+def test_a_receipt_is_small_whatever_the_application_does() -> None:
+    """Texts are cut and printable, lists are short; and the agent can read it."""
+    given = replace(
+        RECEIPT,
+        sdk=ENDLESS,
+        since=ENDLESS,
+        error=ENDLESS + "\ud800",
+        refused=(ENDLESS, 7),
+        origins={f"{n}{ENDLESS}": ENDLESS for n in range(100)},
+        tally={f"{n}{ENDLESS}": n for n in range(100)},
+        holders=tuple(Holder(ENDLESS, ENDLESS) for _ in range(100)),
+        ignored=(ENDLESS,) * 100,
+    )
+    body = encode_receipt(given)
+    assert len(body) < RECEIPT_LIMIT_BYTES
+    found = decode_receipt(body)
+    assert len(found.error or "") == 1000
+    assert (found.error or "").isprintable()
+    assert len(found.holders) == HOLDERS_LIMIT == 16
+    assert len(found.ignored) == NAMED_LIMIT == 16
+    assert {len(name) for name in found.ignored} == {64}
+
+
+def test_a_receipt_is_cut_when_it_is_read_too() -> None:
+    """Not every writer is this library."""
+    document = json.loads(encode_receipt(RECEIPT))
+    document |= {"sdk": "x" * 5000, "error": "\x1b" * 5000, "ignored": ["x" * 99] * 99}
+    found = decode_receipt(json.dumps(document).encode())
+    assert (found.sdk, found.error) == ("x" * 200, "?" * 1000)
+    assert found.ignored == ("x" * 64,) * 16
+
+
+@pytest.mark.parametrize(
+    ("fields", "ignored", "rules"),
+    [
+        (
+            [{"match": "a", "traces": 1.0, "parent": "keep"}],
+            ("rules.parent",),
+            (Rule("a", 1.0),),
+        ),
+        (
+            [{"match": "a", "errors": 0.1}, {"match": "b", "traces": 0.5}],
+            ("rules.errors",),
+            (Rule("b", 0.5),),
+        ),
+        (
+            [{"match": f"{n}", "traces": 1, f"f{n % 20:02}": 1} for n in range(40)],
+            tuple(f"rules.f{n:02}" for n in range(16)),
+            tuple(Rule(f"{n}", 1) for n in range(40)),
+        ),
+        (
+            [{"match": "a", "traces": 1.0, DSN: "", "x" * 99: ""}],
+            ("rules.?",),
+            (Rule("a", 1.0),),
+        ),
+    ],
+    ids=["one more field", "another kind of rule", "many", "what may be a value"],
+)
+def test_fields_of_a_later_version_cost_a_note_and_not_the_snapshot(
+    fields: list[Any], ignored: tuple[str, ...], rules: tuple[Rule, ...]
+) -> None:
+    """They are skipped and named; all else is read, and the revision is as published."""
+    found = decode_snapshot(_snapshot_with(rules=fields, ceilings=[{"errors": 1}]))
+    assert found == replace(FULL, rules=rules, ignored=ignored)
+    assert found.revision == FULL.revision
+    assert "ignored" not in found.content()
+
+
+def test_fields_of_a_boost_are_named_as_such() -> None:
+    """And a boost still ends by itself."""
+    boosts = [{"id": "b1", "traces": 1, "until": "2026-11-24T06:15:00Z", "by": "me"}]
+    found = decode_snapshot(_snapshot_with(boosts=boosts))
+    assert found.ignored == ("boosts.by",)
+    assert found.boosts == (Boost("b1", 1, "2026-11-24T06:15:00Z"),)
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        DSN,
+        DSN.replace("https", "http"),
+        DSN.replace("sentry.example.org", "SENTRY.example.ORG"),
+        DSN.replace(".org", ".org:443"),
+        DSN.replace("https", "http").replace(".org", ".org:80"),
+        DSN.replace("@", ":secret@"),
+        DSN.replace("/42", "/042"),
+    ],
+)
+def test_the_same_key_of_the_same_project_has_one_fingerprint(same: str) -> None:
+    """Its name can be computed by others, and tells no key."""
+    text = "c0ffee00c0ffee00c0ffee00c0ffee00\nsentry.example.org\n\n\n42"
+    assert fingerprint(same) == hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        DSN.replace("c0ffee00@", "c0ffee01@"),
+        DSN.replace("/42", "/43"),
+        DSN.replace("/42", "/relay/42"),
+        DSN.replace(".org", ".com"),
+        DSN.replace(".org", ".org:80"),
+        DSN.replace(".org", ".org:8443"),
+    ],
+)
+def test_another_key_or_project_has_another_fingerprint(other: str) -> None:
+    """Key, host, port, path and project count."""
+    assert len(fingerprint(other)) == 12
+    assert fingerprint(other) != fingerprint(DSN)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "none",
+        "https://sentry.example.org/42",
+        "https://key@/42",
+        "https://key@sentry.example.org/",
+        "https://key@sentry.example.org/lms",
+        "https://key@sentry.example.org:port/42",
+        "https://key@[::1/42",
+        "ftp://key@sentry.example.org/42",
+        "https://k\ud800@sentry.example.org/42",
+    ],
+)
+def test_what_is_no_dsn_has_no_fingerprint(text: str) -> None:
+    """An empty one is not an error: nothing is sent by it."""
+    assert fingerprint(text) == ""
 
 
 def test_the_revision_is_twelve_hexadecimal_digits() -> None:
@@ -127,7 +296,19 @@ def _snapshot_with(**changed: Any) -> bytes:
         _snapshot_with(settings=DSN),
         _snapshot_with(settings=None),
         _snapshot_with(roles={"api": DSN}),
-        _snapshot_with(rules=[{"match": "x", "rate": DSN}]),
+        _snapshot_with(schema=DSN),
+        _snapshot_with(schema=[DSN]),
+        _snapshot_with(schema=10**4000),
+        _snapshot_with(rules=[{"match": "x"}]),
+        _snapshot_with(rules=[{"match": "x", "traces": DSN}]),
+        _snapshot_with(rules=[{"match": "x", "traces": 7}]),
+        _snapshot_with(rules=[{"match": "x", "traces": float("nan")}]),
+        _snapshot_with(rules=[{"match": [DSN], "traces": 1}]),
+        _snapshot_with(rules=[{"match": "x", "traces": 1, "role": 7}]),
+        _snapshot_with(boosts=[{"id": "b", "traces": 1, "until": DSN}]),
+        _snapshot_with(
+            boosts=[{"id": "b", "traces": 1, "until": "2026-11-24T06:15:00"}]
+        ),
         _snapshot_with(rules=[DSN]),
         _snapshot_with(boosts=[{}]),
         _snapshot_with(sequence=DSN),
@@ -139,6 +320,7 @@ def test_what_is_no_snapshot_is_refused_without_a_quote(body: bytes) -> None:
     with pytest.raises(ContractError) as caught:
         decode_snapshot(body)
     assert "c0ffee" not in str(caught.value)
+    assert len(str(caught.value)) < 100
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
@@ -154,7 +336,18 @@ def _receipt_with(**changed: Any) -> bytes:
         b"7",
         b"[" * 60_000,
         b'{"schema": 1}',
+        _receipt_with(schema=SCHEMA + 1),
+        _receipt_with(schema=DSN),
         _receipt_with(pid="7"),
+        _receipt_with(pid=True),
+        _receipt_with(tid="7"),
+        _receipt_with(holders={}),
+        _receipt_with(holders=[DSN]),
+        _receipt_with(holders=[{"kind": DSN}]),
+        _receipt_with(holders=[{"kind": 1, "dsn": 1}]),
+        _receipt_with(ignored=[1]),
+        _receipt_with(tally={"parked": DSN}),
+        _receipt_with(origins={"SENTRY_DSN": 1}),
         _receipt_with(id=None),
         _receipt_with(revision=7),
         _receipt_with(refused=["a"]),
@@ -168,8 +361,10 @@ def _receipt_with(**changed: Any) -> bytes:
 )
 def test_what_is_no_receipt_is_refused(body: bytes) -> None:
     """A wrong type, a nest of brackets, and what no log could print are refused."""
-    with pytest.raises(ContractError):
+    with pytest.raises(ContractError) as caught:
         decode_receipt(body)
+    assert "c0ffee" not in str(caught.value)
+    assert len(str(caught.value)) < 100
 
 
 @pytest.mark.parametrize(
