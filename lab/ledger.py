@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from lab.otlp import span_ids
+
 
 class Received(msgspec.Struct, frozen=True, gc=False):
     """One event or transaction as it arrived."""
@@ -87,6 +89,7 @@ class Ledger:
         """Forget everything booked so far."""
         with self._lock:
             self._received: list[Received] = []
+            self._spans: list[tuple[int, str, str]] = []
             self._seen: dict[str, Counter[str]] = {}
             self._counts: Counter[tuple[int, str, str]] = Counter()
             self._sessions: set[str] = set()
@@ -112,6 +115,24 @@ class Ledger:
                 if item.kind not in {"event", "transaction"}:
                     self._book_other(project, key, item)
         return str(header.get("event_id", ""))
+
+    def book_spans(self, project: int, key: str, body: bytes) -> None:
+        """Book one export of OpenTelemetry's. Raises ValueError, booking nothing."""
+        found = span_ids(body)
+        with self._lock:
+            self._spans += [(project, key, span) for span in found]
+            self._counts[project, key, "otlp"] += len(found)
+            self._seen.setdefault("otlp", Counter()).update(found)
+
+    def spans(self, project: int | None = None, key: str | None = None) -> list[str]:
+        """Return the ids of OpenTelemetry's spans as they arrived, duplicates included."""
+        with self._lock:
+            spans = list(self._spans)
+        return [
+            span
+            for in_project, with_key, span in spans
+            if project in {None, in_project} and key in {None, with_key}
+        ]
 
     def _book_other(self, project: int, key: str, item: Item) -> None:
         kind, amount = item.kind, 1

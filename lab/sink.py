@@ -1,5 +1,7 @@
 """A receiver of Sentry envelopes that accounts for every event, and can misbehave.
 
+It takes OpenTelemetry's spans too, where Sentry takes them.
+
 Bugsink is the real one; this one is for exact numbers at high rates, for several
 projects and keys, and for answers that no real one gives when asked to.
 `python -m lab.sink` runs it alone.
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Received", "Sink", "key_of"]
 
-_PATH = re.compile(r"/api/(\d+)/(envelope|store)/?$")
+_SPANS = "integration/otlp/v1/traces"
+_PATH = re.compile(rf"/api/(\d+)/(envelope|store|{_SPANS})/?$")
 _KEY = re.compile(r"sentry_key=([^,\s]+)")
 _GZIP = 31
 
@@ -139,6 +142,9 @@ class Sink(Server, Ledger):
     ) -> tuple[int, bytes]:
         try:
             body = _decoded(request.body, request.header("Content-Encoding"))
+            if kind == _SPANS:
+                self.book_spans(project, key, body)
+                return 200, b""
             if kind == "store":
                 header = b'{}\n{"type":"event","length":%d}\n' % len(body)
                 body = header + body

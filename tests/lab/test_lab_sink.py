@@ -10,6 +10,10 @@ from typing import Any
 import pytest
 import requests
 import sentry_sdk
+from opentelemetry.exporter.otlp.proto.http import Compression
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from sentry_sdk import logger
 from sentry_sdk.sessions import track_session
 
@@ -125,6 +129,28 @@ def test_a_session_with_updates_counts_once(sink: Sink) -> None:
         update = json.dumps({"sid": "s", "status": status}).encode()
         post(sink, b'{}\n{"type":"session"}\n' + update)
     assert sink.count("session") == 1
+
+
+def test_spans_of_opentelemetry_are_booked(sink: Sink) -> None:
+    """Each span's id, with project and key; a broken export answers 400."""
+    exporter = OTLPSpanExporter(
+        endpoint=f"http://{sink.address}/api/1/integration/otlp/v1/traces/",
+        headers={"X-Sentry-Auth": f"Sentry sentry_key={key_of(1)}"},
+        compression=Compression.Gzip,
+    )
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    with provider.get_tracer("lms").start_as_current_span("outer") as outer:
+        outer.add_event("said", {"text": "x" * 300, "number": 7, "part": 0.5})
+        with provider.get_tracer("lms").start_as_current_span("inner") as inner:
+            pass
+    provider.shutdown()
+    made = [f"{span.get_span_context().span_id:016x}" for span in (inner, outer)]
+    assert sink.spans(1, key_of(1)) == made
+    assert (sink.count("otlp"), sink.duplicates()) == (2, 0)
+    for broken in (b"\x0a\x7f", b"\x0a", b"\x0f", b"\xff" * 12):
+        answer = requests.post(exporter._endpoint, data=broken, timeout=5)
+        assert answer.status_code == 400
 
 
 def test_client_reports_are_summed_up(sink: Sink) -> None:
