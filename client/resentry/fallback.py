@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class _Kept(sentry_sdk.Client):
     """A client whose `close` leaves the transport in place, so that a late capture goes."""
 
-    is_of_resentry = True
+    is_of_resentry = False
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name != "transport" or value is not None or name not in self.__dict__:
@@ -43,7 +43,9 @@ def new_client(arguments: Mapping[str, Any], *, pii: bool) -> sentry_sdk.Client:
         given.pop("profiles_sample_rate", None)
     if pii:
         given["send_default_pii"] = True
-    return _Kept(**given)
+    client = _Kept(**given)
+    client.is_of_resentry = True  # a copy of it is the application's
+    return client
 
 
 class Retirement:

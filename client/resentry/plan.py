@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from resentry.contract import signal_number
+from resentry.contract import fingerprint, signal_number
 from resentry.harmless import say
 from resentry.reader import NOWHERE, Volume
 from resentry.swap import MANAGED
@@ -43,6 +43,11 @@ class Running:
     client: Client
     since: str
     swap_ms: float
+
+    @property
+    def dsn(self) -> str:
+        """The fingerprint of the DSN that the client sends by; empty for none."""
+        return fingerprint(self.client.dsn or "")
 
 
 class Refusal(NamedTuple):

@@ -82,7 +82,7 @@ class ReceiptFile:
 
     def withdraw(self) -> None:
         """Remove receipt and lock: this process is a target no more."""
-        for suffix in (RECEIPT_SUFFIX, LOCK_SUFFIX):
+        for suffix in (LOCK_SUFFIX, RECEIPT_SUFFIX):  # no lock, no target
             with contextlib.suppress(OSError):
                 os.unlink(self._path(suffix))
         self.forget()

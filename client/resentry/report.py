@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from resentry._version import __version__
-from resentry.contract import Receipt, fingerprint
+from resentry.contract import Receipt
 from resentry.process import here
 from resentry.receipt import Identity
 from resentry.sdk.versions import described
@@ -21,7 +21,7 @@ def receipt(target: Target) -> Receipt:
     snapshot = running.snapshot if running is not None else None
     me = follower.identity if follower is not None else Identity(home)
     signal, tid = follower.signal if follower is not None else (None, None)
-    refusal = target.refusal
+    refusal, holders = target.refusal, target.holders()
     return Receipt(
         id=me.id,
         role=target.plan.role,
@@ -31,7 +31,7 @@ def receipt(target: Target) -> Receipt:
         parent=me.parent,
         revision=snapshot.revision if snapshot is not None else None,
         sequence=snapshot.sequence if snapshot is not None else 0,
-        phase="running" if target.retiring else "drained",
+        phase="running" if target.retiring or holders else "drained",
         since=running.since if running is not None else "",
         swap_ms=running.swap_ms if running is not None else 0.0,
         refused=refusal.name if refusal is not None else None,
@@ -43,7 +43,8 @@ def receipt(target: Target) -> Receipt:
         origins=running.effective.origins if running is not None else {},
         sdk=described(),
         library=__version__,
-        dsn=fingerprint(running.client.dsn or "") if running is not None else "",
+        dsn=running.dsn if running is not None else "",
+        holders=holders,
         ignored=snapshot.ignored if snapshot is not None else (),
     )
 

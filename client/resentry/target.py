@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import sentry_sdk
 from sentry_sdk.integrations.logging import ignore_logger
 
-from resentry import clock, forks  # noqa: F401 - its hooks
-from resentry.contract import time_text
+from resentry import clock, forks, holders, otlp  # noqa: F401 - forks has hooks
+from resentry.contract import Holder, time_text
 from resentry.follower import RETIRING_LOOK_SECONDS, Follower
 from resentry.harmless import fault, say
 from resentry.newest import Newest
@@ -56,6 +56,8 @@ class Target:
         self.follower: Follower | None = None
         self.retiring: tuple[Retiring, ...] = ()
         self._newest: Newest | None = None
+        self._dsns = frozenset[str]()
+        """Fingerprints of the DSNs that were ours here."""
 
     def start(
         self, role: object, options: Mapping[str, Any], environ: Mapping[str, str]
@@ -64,6 +66,7 @@ class Target:
         if IS_PLAIN and self.running is None:
             say(logging.WARNING, "resentry: sentry-sdk is %s", described())
         self._stop_following()
+        holders.watch()
         self.plan = plan(role, options, environ)
         volume, self.refusal = self.plan.volume, None
         volume.await_first(environ)
@@ -167,6 +170,8 @@ class Target:
                     take_back(before.client)
                 raise
             fault("making a client current")
+        self._dsns |= {new.dsn}
+        otlp.follow(new.client.dsn or "", self._dsns)
         if before is not None:
             self.retiring = (*self.retiring, retire(before.client, new.client))
 
@@ -217,6 +222,12 @@ class Target:
         """The snapshot that runs here; `None` when the environment decides."""
         snapshot = self.running.snapshot if self.running else None
         return snapshot.revision if snapshot else None
+
+    def holders(self) -> tuple[Holder, ...]:
+        """Return what else in this process sends by a DSN that is not ours any more."""
+        dsn = self.running.dsn if self.running is not None else ""
+        found = holders.find(self._dsns, dsn, sdk.is_ours)
+        return tuple(Holder(kind, mark) for kind, mark in found)
 
     def receipt(self) -> Receipt:
         """Return what this process tells the agent."""

@@ -70,13 +70,13 @@ def _anew(part: Any) -> Any:
 class Client(sentry_sdk.Client):
     """A client that knows how many captures are under way in it."""
 
-    is_of_resentry = True
-
     log_batcher = _Part()
     metrics_batcher = _Part()
     span_batcher = _Part()
     session_flusher = _Part()
     monitor = _Part()
+
+    is_of_resentry = False
 
     def __init__(self, **options: Any) -> None:
         self.under_way: deque[None] = deque()  # safe without a lock
@@ -84,7 +84,7 @@ class Client(sentry_sdk.Client):
 
     def capture_event(self, *args: Any, **kwargs: Any) -> str | None:
         """Capture as ever; the first event of a process takes 0.1 s and more."""
-        under_way = self.under_way
+        under_way = self.__dict__.setdefault("under_way", deque())  # not in a copy
         under_way.append(None)
         try:
             return super().capture_event(*args, **kwargs)
@@ -192,6 +192,7 @@ def new_client(arguments: Mapping[str, Any], *, pii: bool) -> sentry_sdk.Client:
     running = bool(getattr(continuous_profiler._scheduler, "running", False))  # noqa: SLF001
     now, later = _without_deprecated(arguments, pii=pii)
     client = Client(**now)
+    client.is_of_resentry = True  # a copy of it is the application's
     client.options.update(later)
     if later.get("profiles_sample_rate"):
         transaction_profiler.setup_profiler(client.options)

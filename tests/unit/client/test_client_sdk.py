@@ -30,6 +30,7 @@ PUBLIC = {
     "sentry_sdk.envelope": {"Envelope"},
     "sentry_sdk.integrations.logging": {"ignore_logger"},
     "sentry_sdk.transport": {"HttpTransport", "Transport"},
+    "sentry_sdk.utils": {"Dsn"},
 }
 """What modules outside of `sdk` may import, by module."""
 

@@ -1,0 +1,209 @@
+"""OpenTelemetry's exporters follow the DSN.
+
+The SDK's OTLPIntegration makes one exporter per process, with the address and the key
+of the first client's DSN. Here it is found, and made to follow. So is an exporter that
+the application made, if it carries the key of a DSN that was ours.
+
+OpenTelemetry is not imported here: where nobody else has, there is nothing to do. Its
+names that are not public stand in this file, and in its test.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from resentry.contract import fingerprint
+from resentry.exporter import ADDRESS as PATTERN
+from resentry.exporter import AUTH, Redirect, place_of, state
+from resentry.process import here
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+KIND = "otlp"
+
+PROVIDERS = (
+    (
+        "opentelemetry.trace",
+        "_TRACER_PROVIDER",
+        ("_active_span_processor._span_processors",),
+    ),
+    (
+        "opentelemetry._logs._internal",
+        "_LOGGER_PROVIDER",
+        ("_multi_log_record_processor._log_record_processors",),
+    ),
+    (
+        "opentelemetry.metrics._internal",
+        "_METER_PROVIDER",
+        ("_metric_readers", "_sdk_config.metric_readers"),
+    ),
+)
+"""Module, global, and where its processors stand. The public getters may make one."""
+
+EXPORTER = ("_batch_processor._exporter", "span_exporter", "_exporter")
+"""Of a processor, by version: since 1.34, before, and for one without a queue."""
+SESSION = ("_session", "_client._transport._session")
+"""Of an exporter: before 1.45, and since."""
+ADDRESS = ("_endpoint", "_client._endpoint")
+HEADERS = ("_headers", "_client._headers", "_session.headers")
+
+PROCESSORS = 100
+"""So many of one provider are looked at."""
+
+_INTEGRATION = "sentry_sdk.integrations.otlp"
+_REDIRECT, _MADE = "_resentry_redirect", "_resentry_made"
+_KEY = re.compile(r"sentry_key=([^,\s]+)")
+
+
+class _Made(NamedTuple):
+    """What an exporter was made with, as its maker said."""
+
+    endpoint: str | None
+    headers: Mapping[str, str] | None
+
+
+def watch() -> None:
+    """Know each exporter that the SDK's integration makes from now on."""
+    module = sys.modules.get(_INTEGRATION)
+    make = getattr(module, "OTLPSpanExporter", None)
+    if make is None or hasattr(make, _MADE):
+        return
+
+    @functools.wraps(make, updated=())
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        exporter = make(*args, **kwargs)
+        try:
+            made = _Made(kwargs.get("endpoint"), kwargs.get("headers"))
+            setattr(exporter, _MADE, made)
+            state.made.add(exporter)
+        except Exception:  # noqa: BLE001 - one that can't be noted is found elsewhere
+            here().tally.faults += 1
+        return exporter
+
+    setattr(noted, _MADE, True)
+    setattr(module, "OTLPSpanExporter", noted)  # noqa: B010 - no name that mypy knows
+
+
+def follow(dsn: str, ours: Collection[str]) -> None:
+    """Have every exporter that can send by this DSN from now on. Does not wait.
+
+    `ours` are the fingerprints of all DSNs that were ours here, this one included.
+    With an empty DSN nothing is sent any more to any of them.
+    """
+    state.place = place_of(dsn)  # in one store: address and key never mix
+    for exporter in exporters():
+        try:
+            redirect = _redirect(exporter, ours)
+            if redirect is not None:
+                redirect.resend()
+        except Exception:  # noqa: BLE001 - it is a holder then, and the others follow
+            here().tally.faults += 1
+
+
+def held(ours: Collection[str], current: str) -> set[str]:
+    """Return the fingerprints of older DSNs of ours by which something here still sends.
+
+    That is an exporter that can't follow, or a request that is under way. What can
+    follow and was made since the last look follows from now on.
+    """
+    found: set[str] = set()
+    for exporter in exporters():
+        redirect = _redirect(exporter, ours)
+        if redirect is not None:
+            found |= redirect.under_way()
+        elif not getattr(exporter, "_shutdown", False):
+            found.add(_carried(exporter)[1])
+    return found & (set(ours) - {current, ""})
+
+
+def exporters() -> Iterator[Any]:
+    """Every exporter that the SDK made, or that a provider has."""
+    seen = set()
+    for exporter in [*state.made.all(), *_provided()]:
+        if id(exporter) not in seen:
+            seen.add(id(exporter))
+            yield exporter
+
+
+def _provided() -> Iterator[Any]:
+    for module, name, paths in PROVIDERS:
+        provider = getattr(sys.modules.get(module), name, None)
+        processors = _first(provider, paths)
+        if isinstance(processors, (tuple, list, set, frozenset)):
+            for processor in list(processors)[:PROCESSORS]:
+                exporter = _first(processor, EXPORTER)
+                if exporter is not None:
+                    yield exporter
+
+
+def _first(one: object, paths: tuple[str, ...]) -> Any:
+    """Return the first of these attributes that is there and not None."""
+    for path in paths:
+        try:
+            found = attrgetter(path)(one)
+        except Exception:  # noqa: BLE001, S112 - an attribute may be the application's
+            continue
+        if found is not None:
+            return found
+    return None
+
+
+def _carried(exporter: Any) -> tuple[str, str]:
+    """Return where an exporter sends, and the fingerprint of the DSN that it carries.
+
+    The latter is empty where it has no Sentry key.
+    """
+    made = _made(exporter) or _Made(None, None)
+    address = _text(made.endpoint) or _text(_first(exporter, ADDRESS))
+    parts = PATTERN.fullmatch(address)
+    for headers in (made.headers, *(_first(exporter, (path,)) for path in HEADERS)):
+        key = _KEY.search(_header(headers))
+        if parts and key:
+            scheme, host, path, project, _ = parts.groups()
+            return address, fingerprint(f"{scheme}://{key[1]}@{host}{path}{project}")
+    return address, ""
+
+
+def _made(exporter: Any) -> _Made | None:
+    # Not getattr: an exporter may answer to any name.
+    made: _Made | None = getattr(exporter, "__dict__", {}).get(_MADE)
+    return made
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _header(headers: Any) -> str:
+    """Return the Sentry header, from a mapping or from pairs."""
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    for pair in pairs if isinstance(pairs, Iterable) else ():
+        if isinstance(pair, tuple) and pair and str(pair[0]).lower() == AUTH:
+            return str(pair[-1])
+    return ""
+
+
+def _redirect(exporter: Any, ours: Collection[str]) -> Redirect | None:
+    """Return what makes this exporter follow; None where it can't, or should not."""
+    found: Redirect | None = getattr(exporter, "__dict__", {}).get(_REDIRECT)
+    if found is not None:
+        return found
+    made = _made(exporter)
+    address, mark = _carried(exporter)
+    session = _first(exporter, SESSION)
+    # One that the SDK made for no DSN goes where OpenTelemetry's own settings say.
+    is_sdks_own = made is not None and made.endpoint is None
+    if not (mark in ours if mark else is_sdks_own) or not address:
+        return None
+    if not callable(getattr(session, "request", None)):
+        return None
+    redirect = Redirect(session, address, mark)
+    setattr(exporter, _REDIRECT, redirect)
+    session.request = redirect.request
+    return redirect
