@@ -1,7 +1,9 @@
 """Scripts in processes of their own: a Sentry client belongs to a whole process."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -39,12 +41,13 @@ def sink() -> Iterator[Sink]:
 def run(tmp_path: Path) -> Callable[..., Ran]:
     """Run a script with exactly that environment, every warning an error.
 
-    What is `first` runs before the library is imported.
+    What is `first` runs before the library is imported. The script, and each process
+    that it has forked, must have ended `within` so many seconds.
     """
 
-    def run(script: str, first: str = "", **environ: str) -> Ran:
+    def run(script: str, first: str = "", within: float = 60, **environ: str) -> Ran:
         text = textwrap.dedent(first) + _PREAMBLE + textwrap.dedent(script)
-        ran = subprocess.run(
+        process = subprocess.Popen(
             [sys.executable, "-W", "error", "-c", text],
             env={
                 "PATH": os.environ["PATH"],
@@ -53,15 +56,30 @@ def run(tmp_path: Path) -> Callable[..., Ran]:
                 **environ,
             },
             cwd=tmp_path,
-            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
-            check=False,
+            start_new_session=True,
         )
-        assert ran.returncode == 0, ran.stderr
-        return Ran(json.loads(ran.stdout.splitlines()[-1]), ran.stderr)
+        try:
+            said, log = process.communicate(timeout=within)
+        except subprocess.TimeoutExpired:
+            _kill(process)
+            said, log = process.communicate()
+            pytest.fail(f"not ended within {within:g} s\n{said}\n{log}")
+        finally:
+            _kill(process)
+        assert process.returncode == 0, log
+        return Ran(json.loads(said.splitlines()[-1]), log)
 
     return run
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End what a script has left, its forked children first of all."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture
