@@ -47,7 +47,7 @@ def run(tmp_path: Path) -> Callable[..., Ran]:
 
     def run(script: str, first: str = "", within: float = 60, **environ: str) -> Ran:
         text = textwrap.dedent(first) + _PREAMBLE + textwrap.dedent(script)
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-W", "error", "-c", text],
             env={
                 "PATH": os.environ["PATH"],
@@ -61,15 +61,15 @@ def run(tmp_path: Path) -> Callable[..., Ran]:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-        )
-        try:
-            said, log = process.communicate(timeout=within)
-        except subprocess.TimeoutExpired:
-            _kill(process)
-            said, log = process.communicate()
-            pytest.fail(f"not ended within {within:g} s\n{said}\n{log}")
-        finally:
-            _kill(process)
+        ) as process:
+            try:
+                said, log = process.communicate(timeout=within)
+            except subprocess.TimeoutExpired:
+                _kill(process)
+                said, log = process.communicate()
+                pytest.fail(f"not ended within {within:g} s\n{said}\n{log}")
+            finally:
+                _kill(process)
         assert process.returncode == 0, log
         return Ran(json.loads(said.splitlines()[-1]), log)
 
