@@ -20,6 +20,7 @@ from sentry_sdk.scope import Scope
 
 import resentry
 from lab.process import eventually
+from resentry.contract import Snapshot
 from scenario import QUICK, receipts, wait_for
 
 OTHER_USER, OTHER_GROUP = 54321, 54322
@@ -150,6 +151,18 @@ BREAKS: dict[str, Callable[[], Any]] = {
     "an option": moody,
 }
 """What may go wrong in the middle of a swap, by name."""
+
+
+def runs(snapshot: Snapshot) -> None:
+    """Wait until status and the one receipt of this process tell only that it runs."""
+    wait_for(lambda now: now["sequence"] == snapshot.sequence and not now["error"])
+    wait_for(lambda now: now["phase"] == "drained")
+
+    def told() -> list[tuple[Any, ...]]:
+        mine = (one for one in receipts() if one["pid"] == os.getpid())
+        return [(one["sequence"], one["error"], one["refused"]) for one in mine]
+
+    eventually(lambda: told() == [(snapshot.sequence, None, None)], what=f"{told()}")
 
 
 def settled(sequence: int) -> dict[str, Any]:

@@ -29,13 +29,6 @@ def start():
     before = used()
     hold("before")
     return before
-
-def runs(snapshot):
-    wait_for(lambda now: now["sequence"] == snapshot.sequence and not now["error"])
-    wait_for(lambda now: now["phase"] == "drained")
-    eventually(lambda: [r for r in receipts() if r["sequence"] == snapshot.sequence])
-    receipt, = receipts()
-    assert (receipt["error"], receipt["refused"]) == (None, None), receipt
 """
 
 
