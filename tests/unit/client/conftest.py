@@ -1,6 +1,7 @@
 """Scripts in processes of their own: a Sentry client belongs to a whole process."""
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -37,43 +38,46 @@ def sink() -> Iterator[Sink]:
         yield running
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Callable[..., Ran]:
+def run_script(
+    cwd: Path, script: str, first: str = "", within: float = 60, **environ: str
+) -> Ran:
     """Run a script with exactly that environment, every warning an error.
 
     What is `first` runs before the library is imported. The script, and each process
     that it has forked, must have ended `within` so many seconds.
     """
+    text = textwrap.dedent(first) + _PREAMBLE + textwrap.dedent(script)
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", text],
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(Path(__file__).parent),
+            "VERSION": "lms@1",
+            **environ,
+        },
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            said, log = process.communicate(timeout=within)
+        except subprocess.TimeoutExpired:
+            _kill(process)
+            said, log = process.communicate()
+            pytest.fail(f"not ended within {within:g} s\n{said}\n{log}")
+        finally:
+            _kill(process)
+    assert process.returncode == 0, log
+    return Ran(json.loads(said.splitlines()[-1]), log)
 
-    def run(script: str, first: str = "", within: float = 60, **environ: str) -> Ran:
-        text = textwrap.dedent(first) + _PREAMBLE + textwrap.dedent(script)
-        with subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", text],
-            env={
-                "PATH": os.environ["PATH"],
-                "PYTHONPATH": str(Path(__file__).parent),
-                "VERSION": "lms@1",
-                **environ,
-            },
-            cwd=tmp_path,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            try:
-                said, log = process.communicate(timeout=within)
-            except subprocess.TimeoutExpired:
-                _kill(process)
-                said, log = process.communicate()
-                pytest.fail(f"not ended within {within:g} s\n{said}\n{log}")
-            finally:
-                _kill(process)
-        assert process.returncode == 0, log
-        return Ran(json.loads(said.splitlines()[-1]), log)
 
-    return run
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Ran]:
+    """Run a script in a directory of its own: `run_script`."""
+    return functools.partial(run_script, tmp_path)
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
