@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,11 @@ class Client(sentry_sdk.Client):
             return super().capture_event(*args, **kwargs)
         finally:
             under_way.pop()
+
+    def flush(self, *args: Any, **kwargs: Any) -> None:
+        """Flush as ever, but not while Python takes its modules down: the SDK raises."""
+        if not sys.is_finalizing():
+            super().flush(*args, **kwargs)
 
     def close(self, *args: Any, **kwargs: Any) -> None:
         """Close as ever; when the process ends, what comes still later is sent."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # From Python 3.12 on a fork in a process with threads is one.
 warnings.filterwarnings("ignore", "This process", DeprecationWarning)
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 """After this time a child is stuck: on a busy machine each of them takes a tenth."""
 
 
