@@ -208,8 +208,10 @@ class Outlet(Transport):
 
     def give_up(self) -> None:
         """Take back what was not started, and hand it over: the DSN hangs."""
-        for envelope in self._line.take():
-            self._reroute(envelope)
+        line = self._line
+        with line.changed:  # so a `flush` finds it here, or at the heir's
+            for envelope in line.take():
+                self._reroute(envelope)
 
     def _hand_over_queue(self) -> None:
         """In a forked child, which has sent nothing: send by the newest DSN alone."""
@@ -264,8 +266,9 @@ class Outlet(Transport):
         deadline, line = clock.monotonic() + timeout, self._line
         if not line.settle(min(0.1, timeout)) and callback is not None:
             callback(line.pending, timeout)
-        for outlet in (*_leaving, self):  # at last what the others handed over
-            outlet._line.settle(deadline - clock.monotonic())  # noqa: SLF001
+        for outlet in (*_leaving, self, self.heir):  # at last what was handed over
+            if outlet is not None:
+                outlet._line.settle(deadline - clock.monotonic())  # noqa: SLF001
         report = line.wire.report(force=True)
         if report is not None:
             self._enqueue(line, report)

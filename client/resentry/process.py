@@ -123,12 +123,16 @@ def start_thread(
     becomes spans and breadcrumbs of that request. Raises RuntimeError where no thread
     can be started.
     """
-    mask = _own.mask
+    mask, home = _own.mask, here()
 
     def run() -> None:
         if mask is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         target(*args)
+        if home is not here():
+            # A greenlet that went on in a forked child: there `threading` does not know
+            # it, and would print a traceback at its end.
+            threading.Event().wait()
 
     thread = threading.Thread(target=run, name=name, daemon=True)
     contextvars.Context().run(thread.start)
