@@ -51,3 +51,20 @@ def _them(path: str) -> str:
             return f"{path} has user {found.st_uid}, group {found.st_gid}, mode {mode}"
         path = os.path.dirname(path)
     return "nothing on its path can be looked at"
+
+
+def never_changes(path: str) -> str:
+    """Say that a file is a mount of its own."""
+    return (
+        f"{path} is mounted by itself, as with subPath: it never changes here. {_us()}; "
+        f"{_them(path)}. Next: mount its whole directory, without subPath."
+    )
+
+
+def is_mounted_alone(path: str) -> bool:
+    """Whether a file is a mount of its own, as `subPath` makes it: it never changes."""
+    try:
+        with open("/proc/self/mountinfo", "rb") as file:
+            return any(line.split(b" ")[4] == os.fsencode(path) for line in file)
+    except (OSError, IndexError):
+        return False

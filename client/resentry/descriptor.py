@@ -46,14 +46,15 @@ def of_file(number: int) -> Descriptor:
     return Descriptor(number, is_ours)
 
 
-def of_kernel(number: int, line: str) -> Descriptor:
+def of_kernel(number: int, line: bytes) -> Descriptor:
     """Know an inotify or a signalfd again: only ours has this line in its fdinfo."""
 
     def is_ours() -> bool:
         try:
-            with open(f"{FDINFO}/{number}", encoding="ascii") as file:
+            # As bytes: to decode, Python may have to import something.
+            with open(f"{FDINFO}/{number}", "rb") as file:
                 return line in file.read()
-        except (OSError, ValueError):
+        except OSError:
             return False
 
     return Descriptor(number, is_ours)

@@ -53,6 +53,14 @@ def fault(where: str) -> None:
     say(logging.ERROR, text, where, with_error=True)
 
 
+def text_of(error: BaseException) -> str:
+    """Return class and text of an exception; it may be one that can't be written down."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - the application's own class
+        return type(error).__name__
+
+
 def harmless(
     where: str, otherwise: Callable[[], Any]
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
@@ -76,7 +84,8 @@ def harmless(
 class Notice:
     """What has been wrong for some seconds: logged once, and shown until it is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, after: float = NOTICE_SECONDS) -> None:
+        self._after = after
         self.shown: str | None = None
         self.problem: str | None = None
         """What is wrong, if only since now."""
@@ -89,6 +98,11 @@ class Notice:
             self.problem, self._since = problem, now
             if problem is None:
                 self.shown = None
-        if problem not in (None, self.shown) and now - self._since >= NOTICE_SECONDS:
-            self.shown = problem
-            say(logging.WARNING, "resentry: %s", problem)
+        if now - self._since >= self._after:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell it now, if something is wrong."""
+        if self.problem not in (None, self.shown):
+            self.shown = self.problem
+            say(logging.WARNING, "resentry: %s", self.problem)

@@ -6,8 +6,13 @@ import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from resentry import clock
-from resentry.advice import explain, nothing_published
-from resentry.contract import ContractError
+from resentry.advice import (
+    explain,
+    is_mounted_alone,
+    never_changes,
+    nothing_published,
+)
+from resentry.contract import SETTINGS_FILE, ContractError
 from resentry.harmless import Notice, say
 
 if TYPE_CHECKING:
@@ -34,6 +39,7 @@ class Newest:
         self._seen: Mark | None = None
         self._settled: Mark | None = None
         self._failure: _Failure | None = None
+        self._advice: str | None = None
         self.unread: str | None = None
         """Why the file is no snapshot."""
         self.unreachable = Notice()
@@ -47,8 +53,8 @@ class Newest:
             if mark is None:
                 self.unreachable.note(nothing_published(directory))
                 return None
+            self.unreachable.note(self._never_changes())
             if not self._is_due(mark):
-                self.unreachable.note(None)
                 return None
             snapshot = self._volume.read()
         except FileNotFoundError:
@@ -58,14 +64,19 @@ class Newest:
             self.unreachable.note(explain("can't read", directory, error))
             return None
         except ContractError as error:
-            self.unreachable.note(None)
             if self.unread != str(error):
                 self.unread = str(error)
                 say(logging.ERROR, "Failed to initialize Sentry: %s", self.unread)
             return None
         self.unread, self._seen = None, mark
-        self.unreachable.note(None)
         return snapshot
+
+    def _never_changes(self) -> str | None:
+        """Say why this file would never be replaced, asked once."""
+        if self._advice is None:
+            path = f"{self._volume.directory}/{SETTINGS_FILE}"
+            self._advice = never_changes(path) if is_mounted_alone(path) else ""
+        return self._advice or None
 
     def _is_due(self, mark: Mark) -> bool:
         failure = self._failure

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from resentry.process import Home
 
 _own_keys: set[str] = set()
+_limits: dict[str, dict[Any, Any]] = {}
+"""What each DSN has asked for, by its fingerprint: a swap does not end a rate limit."""
 _leaving: list[Outlet] = []
 """Outlets that are not current any more, until disposed of."""
 
@@ -72,6 +74,7 @@ class Outlet(Transport):
 
     def _new_line(self, home: Home) -> Line:
         wire = Wire(self._options, keep=self._keeps)
+        wire.heed(_limits.setdefault(self.dsn, {}))
         return Line(home, wire, self._deliver, self._hand_over_queue)
 
     @property
@@ -82,9 +85,7 @@ class Outlet(Transport):
             return line
         with home.making:
             if self._made.home is not home:
-                made = self._new_line(home)
-                made.wire.take_limits(line.wire)
-                self._made = made
+                self._made = self._new_line(home)
         return self._made
 
     # The application's side
@@ -177,14 +178,9 @@ class Outlet(Transport):
     def leave(self, successor: Transport | None) -> None:
         """Know that another will be current: it waits for this one in `flush`."""
         _leaving.append(self)
-        if not isinstance(successor, Outlet):
-            return
-        line = successor._line  # noqa: SLF001
-        if successor.dsn == self.dsn:
-            line.wire.take_limits(self._line.wire)
         if self._is_heir(successor):
             # From Python 3.12 on no thread starts any more when the process ends.
-            line.start()
+            successor._line.start()  # noqa: SLF001
 
     def stay(self) -> None:
         """Take `leave` back: the other one is not current after all."""

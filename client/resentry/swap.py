@@ -102,10 +102,13 @@ def announce(old: Client, new: Client) -> None:
         old.transport.leave(new.transport)
 
 
-def take_back(old: Client) -> None:
-    """Undo `announce`: the old client stays."""
-    if isinstance(old.transport, Outlet):
+def discard(new: Client, old: Client | None) -> None:
+    """End a client that did not become current after all: the old one stays."""
+    if old is not None and isinstance(old.transport, Outlet):
         old.transport.stay()
+    sdk.end_components(sdk.components(new))
+    if isinstance(new.transport, Outlet):
+        new.transport.dispose()
 
 
 def retire(old: Client, new: Client) -> Retiring:

@@ -18,18 +18,20 @@ from sentry_sdk.integrations.logging import ignore_logger
 from resentry import clock, forks, holders, otlp  # noqa: F401 - forks has hooks
 from resentry.contract import Holder, time_text
 from resentry.follower import RETIRING_LOOK_SECONDS, Follower
-from resentry.harmless import fault, say
+from resentry.harmless import Notice, fault, say, text_of
 from resentry.newest import Newest
 from resentry.plan import Plan, Refusal, Running, plan
 from resentry.process import Home, here, on_renewal
 from resentry.report import receipt, status
 from resentry.sdk import client as sdk
 from resentry.sdk.versions import IS_PLAIN, described
-from resentry.swap import Retiring, announce, build, retire, take_back
+from resentry.swap import Retiring, announce, build, discard, retire
 from resentry.values import resolve, show_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from sentry_sdk.client import BaseClient
 
     from resentry.contract import Receipt, Snapshot
     from resentry.values import Effective
@@ -56,6 +58,9 @@ class Target:
         self.follower: Follower | None = None
         self.retiring: tuple[Retiring, ...] = ()
         self._newest: Newest | None = None
+        self.foreign = Notice(after=0.0)
+        self._replaced: tuple[BaseClient, ...] = ()
+        """Clients of the application's in whose place ours came."""
         self._dsns = frozenset[str]()
         """Fingerprints of the DSNs that were ours here."""
 
@@ -72,16 +77,24 @@ class Target:
         volume.await_first(environ)
         self._newest = Newest(volume) if volume.expected else None
         if not self._take_up(explicitly=True):
-            last = self.running.snapshot if self.running is not None else None
-            self._swap(last, explicitly=True)
+            self._fall_back()
         if volume.expected:
             self.follower = Follower(self, volume, self.plan.signal)
             self.follower.start()
+
+    def _fall_back(self) -> None:
+        """Run what ran before, or what the environment has; what was refused stays told."""
+        refused, running = self.refusal, self.running
+        self._swap(running.snapshot if running is not None else None, explicitly=True)
+        self.refusal = refused or self.refusal
+        if self.refusal is not None and self._newest is not None:
+            self._newest.unreachable.tell()  # it may be the reason
 
     # Looking, in the follower's thread
 
     def look(self) -> None:
         """Take up the newest snapshot, unless the application's own client is current."""
+        self.foreign.note(FOREIGN if self.is_foreign else None)
         if self.is_foreign:
             return
         current, running = sentry_sdk.get_global_scope().client, self.running
@@ -121,9 +134,9 @@ class Target:
         try:
             with _building(here()):
                 self._build(plan, effective, snapshot, explicitly=explicitly)
-        except Exception as error:  # noqa: BLE001 - a bad option of the application's
-            text = str(error).replace(effective.values["SENTRY_DSN"] or "\0", "DSN")
-            self._refuse(name, f"{type(error).__name__}: {text}")
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the application's
+            dsn = effective.values["SENTRY_DSN"]
+            self._refuse(name, text_of(error).replace(dsn or "\0", "DSN"))
             return "failed"
         if effective.problems:
             self._refuse(name, effective.reason())
@@ -157,7 +170,9 @@ class Target:
 
     def _make_current(self, new: Running) -> None:
         """Let one client serve, and retire the other, whatever raises."""
-        before = self.running
+        before, current = self.running, sentry_sdk.get_global_scope().client
+        if self.is_foreign and current.is_active():
+            self._replaced = (*self._replaced, current)
         if before is not None:
             announce(before.client, new.client)
         self.running = new
@@ -166,8 +181,7 @@ class Target:
         except Exception:
             if sentry_sdk.get_global_scope().client is not new.client:
                 self.running = before
-                if before is not None:
-                    take_back(before.client)
+                discard(new.client, before.client if before is not None else None)
                 raise
             fault("making a client current")
         self._dsns |= {new.dsn}
@@ -176,11 +190,6 @@ class Target:
             self.retiring = (*self.retiring, retire(before.client, new.client))
 
     def _refuse(self, name: tuple[str, int] | None, reason: str) -> None:
-        if name is None and self.refusal is not None and self.refusal.name is not None:
-            return  # that snapshot could not be applied; nor can its fallback
-        newest = self._newest
-        if newest is not None and newest.unreachable.problem is not None:
-            reason = f"{reason}; {newest.unreachable.problem}"
         refusal = Refusal(name, reason[:1000])
         if refusal != self.refusal:
             self.refusal = refusal
@@ -211,11 +220,14 @@ class Target:
         """Why the newest snapshot does not run here, for people."""
         if self.is_foreign:
             return FOREIGN
-        refused = self.refusal.reason if self.refusal is not None else None
-        newest = self._newest
-        if newest is None:
-            return refused
-        return newest.unread or refused or newest.unreachable.shown
+        newest, reasons = self._newest, [self.refusal.reason] if self.refusal else []
+        if newest is not None:
+            # What can't be reached may be the reason for what is refused.
+            problem = (
+                newest.unreachable.problem if reasons else newest.unreachable.shown
+            )
+            reasons = [newest.unread] if newest.unread else [*reasons, problem or ""]
+        return "; ".join(filter(None, reasons)) or None
 
     @property
     def revision(self) -> str | None:
@@ -271,6 +283,8 @@ class Target:
         """Stop, because the process ends."""
         here().ending = True
         self.stop()
+        for client in self._replaced:
+            client.flush(_EXIT_DRAIN_SECONDS)
 
     def _in_child(self, _home: Home) -> None:
         """Become a target of its own; the client stays, its parts are made anew."""

@@ -95,7 +95,7 @@ class _Poll:
         opened = int(self._libc.signalfd(-1, mask, flags))
         if opened < 0:
             return
-        self._signals = descriptor.of_kernel(opened, f"sigmask:\t{bits:016x}\n")
+        self._signals = descriptor.of_kernel(opened, b"sigmask:\t%016x\n" % bits)
         self._poll.register(opened, select.POLLIN)
         self.signal = number
 
@@ -119,7 +119,7 @@ class _Poll:
             os.close(opened)
             return
         inode = os.fstat(self._pipe.number).st_ino
-        self._inotify = descriptor.of_kernel(opened, f" ino:{inode:x} ")
+        self._inotify = descriptor.of_kernel(opened, b" ino:%x " % inode)
         self._poll.register(opened, select.POLLIN)
 
     def wait(self, seconds: float) -> None:

@@ -158,11 +158,12 @@ def take_monitor(new: sentry_sdk.Client, old: sentry_sdk.Client) -> None:
     monitor = getattr(old, "monitor", None)
     if monitor is None:
         return
-    if new.monitor is None or new.transport is None:
-        monitor.kill()
-    else:
-        monitor.transport = new.transport
-        new.monitor, old.monitor = monitor, None
+    with capture_internal_exceptions():
+        if new.monitor is None or new.transport is None:
+            monitor.kill()
+        else:
+            monitor.transport = new.transport
+            new.monitor, old.monitor = monitor, None
 
 
 def set_current(client: sentry_sdk.Client) -> None:
@@ -193,11 +194,18 @@ def end_idle_profiler() -> None:
 def new_client(arguments: Mapping[str, Any], *, pii: bool) -> sentry_sdk.Client:
     """Build a client; a continuous profile that runs by hand goes on in it.
 
-    The construction of a client ends a running continuous profiler.
+    The construction of a client ends a running continuous profiler, also where it fails.
     """
-    running = bool(getattr(continuous_profiler._scheduler, "running", False))  # noqa: SLF001
+    profiler = continuous_profiler._scheduler  # noqa: SLF001
+    running = bool(getattr(profiler, "running", False))
     now, later = _without_deprecated(arguments, pii=pii)
-    client = Client(**now)
+    try:
+        client = Client(**now)
+    except BaseException:
+        continuous_profiler._scheduler = profiler  # noqa: SLF001
+        if running:
+            continuous_profiler.start_profiler()
+        raise
     client.is_of_resentry = True  # a copy of it is the application's
     client.options.update(later)
     if later.get("profiles_sample_rate"):

@@ -62,10 +62,9 @@ class Wire(HttpTransport):
         item = self._fetch_pending_client_report(force=force)
         return None if item is None else Envelope(items=[item])
 
-    def take_limits(self, other: Wire) -> None:
-        """Heed from now on what the same DSN has asked for: rate limits of both."""
-        self._disabled_until.update(other._disabled_until)
-        other._disabled_until = self._disabled_until
+    def heed(self, limits: dict[Any, Any]) -> None:
+        """Keep the rate limits in this dictionary, which others of the DSN have, too."""
+        self._disabled_until = limits
 
     def close(self) -> None:
         """Close the kept connections."""
