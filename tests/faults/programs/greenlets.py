@@ -39,6 +39,8 @@ import resentry
 from lab.process import eventually
 from lab.swaps import publish
 
+# eventlet's own switches to another greenlet before it writes to a pipe.
+write = eventlet.patcher.original("os").write if GREEN == "eventlet" else os.write
 DIRECTORY = Path(os.environ["RESENTRY_DIR"])
 DSNS = sys.argv[2:]
 FORKS = 20
@@ -56,7 +58,7 @@ class Application:
 
     def _run(self, pause: float) -> None:
         while True:
-            os.write(self._file, b"%d\n" % os.getpid())
+            write(self._file, b"%d\n" % os.getpid())
             time.sleep(pause)
 
     def turns(self) -> dict[str, int]:
@@ -127,7 +129,7 @@ def fork(work: Any) -> tuple[int, int]:
     if pid == 0:
         code = 1
         try:
-            os.write(told, json.dumps(work()).encode())
+            write(told, json.dumps(work()).encode())
             code = 0
         finally:
             os._exit(code)

@@ -151,14 +151,14 @@ def test_a_directory_that_hangs(go: Run, action: str) -> None:
     ran = go(
         f"""
         start()
-        stat = os.stat
+        def hanging(function):
+            def hangs(path, *args, **kwargs):
+                if str(path).startswith(os.environ["RESENTRY_DIR"]) and not is_main():
+                    hang()
+                return function(path, *args, **kwargs)
+            return hangs
 
-        def slow(path, *args, **kwargs):
-            if str(path).startswith(os.environ["RESENTRY_DIR"]) and not is_main():
-                hang()
-            return stat(path, *args, **kwargs)
-
-        os.stat = slow
+        os.stat, os.open = hanging(os.stat), hanging(os.open)
         assert stuck.wait(10)
         {ACTIONS[action]}
         """,
@@ -262,7 +262,8 @@ def frozen(
         steps = STEPS.replace("time.perf_counter", "frozen.clock")
         parts = {name: "frozen.freeze()\n" if name == when else "" for name in WHEN}
         script = "import frozen\n" + steps + parts["before init"]
-        script += textwrap.dedent(before) + parts["after init"] + textwrap.dedent(after)
+        script += textwrap.dedent(before) + "\n" + parts["after init"]
+        script += textwrap.dedent(after)
         return run(
             script,
             first="import frozen\n" + parts["before the import"],
