@@ -9,7 +9,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-package resentry
 
 .DEFAULT_GOAL := help
-.PHONY: help setup image image-example demo test vault test-vault test-versions cluster-test crash hammer check format bench bench-converge bench-fleet bench-sampling bench-scrub bench-swap soak docs lock clean
+.PHONY: help setup image image-example demo test vault test-vault test-versions cluster-test crash hammer check format bench bench-converge bench-fleet bench-fork bench-sampling bench-scrub bench-swap soak docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ bench-converge: $(READY) ## from publishing to the last of eight receipts: bench
 bench-fleet: $(READY) ## 1, 10 and 100 agents at one server, and their restarts: bench/results/fleet.json
 	@$(BIN)/python -m bench.fleet
 
+bench-fork: $(READY) ## what a fork costs, beside plain sentry-sdk: bench/results/fork.json
+	@$(BIN)/python -m bench.fork
+
 bench-sampling: $(READY) ## what 50 sampling rules cost a transaction
 	@$(BIN)/python -m bench.sampling
 
@@ -112,6 +115,7 @@ lock: $(UV) ## resolve requirements/*.txt anew
 	@$(COMPILE) --upgrade --group example -c requirements/dev.txt client/pyproject.toml -o requirements/example.txt
 	@$(COMPILE) --upgrade -c requirements/dev.txt requirements/build.in -o requirements/build.txt
 	@$(subst 3.11,3.10,$(COMPILE)) --upgrade -c requirements/dev.txt requirements/versions.in -o requirements/versions.txt
+	@$(COMPILE) --upgrade -c requirements/dev.txt requirements/eventlet.in -o requirements/eventlet.txt
 	@$(COMPILE) --upgrade requirements/bugsink.in -o requirements/bugsink.txt
 	@$(COMPILE) --upgrade requirements/uv.in -o requirements/uv.txt
 	@$(COMPILE) --upgrade requirements/go.in -o requirements/go.txt

@@ -238,12 +238,10 @@ def silent() -> dict[str, Any]:
     start()
     sentry_sdk.capture_message("before")
     # Ours last: "before" hooks are called in the reverse order.
-    os.register_at_fork(
-        before=enter, after_in_parent=leave, after_in_child=leave
-    )
+    os.register_at_fork(before=enter, after_in_parent=leave, after_in_child=leave)
     sys.addaudithook(lambda event, _: note(event) if event in LOUD else None)
     if GREEN != "plain":
-        import greenlet
+        import greenlet  # noqa: PLC0415 - of the library that GREEN names
 
         greenlet.settrace(lambda event, _: note(f"a {event} to another greenlet"))
     build = sentry_sdk.Client.__init__

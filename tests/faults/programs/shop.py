@@ -1,6 +1,6 @@
 """A WSGI shop: each order is booked, reported, and handed to another program.
 
-    gunicorn shop:shop
+gunicorn shop:shop
 """
 
 from __future__ import annotations

@@ -131,4 +131,6 @@ def own_receipt(sequence: int = 0) -> dict[str, Any]:
         good = found and (not sequence or found["sequence"] == sequence)
         return found if good else None
 
-    return eventually(fits, what=f"a receipt at {sequence}, not {receipt_of(os.getpid())}")
+    return eventually(
+        fits, what=f"a receipt at {sequence}, not {receipt_of(os.getpid())}"
+    )

@@ -114,9 +114,7 @@ def test_a_build_that_never_ends(go: Run, action: str) -> None:
     assert ran.said["took"] < BOUND
 
 
-def test_the_second_init_runs_while_the_first_thread_hangs(
-    go: Run, sink: Sink
-) -> None:
+def test_the_second_init_runs_while_the_first_thread_hangs(go: Run, sink: Sink) -> None:
     """It takes the snapshot up that the hung thread never will, and follows."""
     go(
         """
@@ -313,9 +311,7 @@ def test_swaps_drain(frozen: Run, sink: Sink, when: str) -> None:
 
 
 @pytest.mark.parametrize("when", WHEN)
-def test_an_old_dsn_that_hangs_is_given_up(
-    frozen: Run, sink: Sink, when: str
-) -> None:
+def test_an_old_dsn_that_hangs_is_given_up(frozen: Run, sink: Sink, when: str) -> None:
     """Its client gets its seconds of the world, and what is left goes to the new DSN."""
     sink.answer(1, "hang")
     frozen(

@@ -238,7 +238,11 @@ def test_a_daemon(go: Run, sink: Sink, fork: str) -> None:
         """,
         FORK=fork,
     )
-    assert ran.said == {"end": 0, "own": True, "last": {"last": {"wrong": []}, "end": 0}}
+    assert ran.said == {
+        "end": 0,
+        "own": True,
+        "last": {"last": {"wrong": []}, "end": 0},
+    }
     assert messages(sink, 1) == ["daemon", "first"]
     assert messages(sink, 2) == ["later"]
 
@@ -342,7 +346,7 @@ def test_a_process_with_no_descriptor_free_for_a_while(go: Run, sink: Sink) -> N
 
 
 def test_without_poll_nothing_leaks(run: Run, sink: Sink, volume: str) -> None:
-    """eventlet removes `select.poll`: what follows is the same, and all is closed."""
+    """As under eventlet, which removes it: the rest is the same, and all is closed."""
     ran = run(
         """
         from foreign import numbers

@@ -56,9 +56,7 @@ def is_clean(ran: Any) -> bool:
 
 
 @pytest.fixture(params=["a volume", "no volume"])
-def environ(
-    sink: Sink, volume: str, request: pytest.FixtureRequest
-) -> dict[str, str]:
+def environ(sink: Sink, volume: str, request: pytest.FixtureRequest) -> dict[str, str]:
     """With a volume the library has a thread; without one it has none."""
     named = {"RESENTRY_DIR": volume} if request.param == "a volume" else {}
     return {**named, "SENTRY_DSN": sink.dsn(1)}
@@ -209,10 +207,10 @@ resource = Resource()
     assert float(ran.log.rpartition("took ")[2]) < LONG / 2
 
 
-@pytest.mark.parametrize("with_end", ["", "AtexitIntegration()"], ids=["bare", "atexit"])
-def test_a_first_client_report_at_the_end(
-    go: Run, sink: Sink, with_end: str
-) -> None:
+@pytest.mark.parametrize(
+    "with_end", ["", "AtexitIntegration()"], ids=["bare", "atexit"]
+)
+def test_a_first_client_report_at_the_end(go: Run, sink: Sink, with_end: str) -> None:
     """A process of which nothing was sent says at its end what was not."""
     ran = go(
         f"""
@@ -289,9 +287,7 @@ start(integrations=[AtexitIntegration()])
 
 
 @pytest.mark.parametrize("name", ["flush", "close"])
-def test_a_handler_of_the_end_gets_no_exception(
-    go: Run, sink: Sink, name: str
-) -> None:
+def test_a_handler_of_the_end_gets_no_exception(go: Run, sink: Sink, name: str) -> None:
     """`flush` and `close` of the client raise nothing where no thread starts."""
     ran = go(
         f"""

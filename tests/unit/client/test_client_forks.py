@@ -574,9 +574,7 @@ def test_a_fork_in_the_middle_of_the_first_init(go: Run, sink: Sink) -> None:
 # git
 
 
-def test_git_is_asked_for_the_release_once(
-    go: Run, sink: Sink, tmp_path: Any
-) -> None:
+def test_git_is_asked_for_the_release_once(go: Run, sink: Sink, tmp_path: Any) -> None:
     """Neither a swap nor a child starts a process, or leaves its trace in an event."""
     programs = tmp_path / "programs"
     programs.mkdir()

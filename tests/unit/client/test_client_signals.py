@@ -173,7 +173,7 @@ def test_pause_lasts(go: Run) -> None:
 
 
 def test_poll_and_sleep_last(go: Run) -> None:
-    """libc's own calls, which Python does not repeat, are not interrupted."""
+    """The calls of libc, which Python does not repeat, are not interrupted."""
     ran = go(
         """
         receipt = start()
@@ -197,9 +197,7 @@ def test_poll_and_sleep_last(go: Run) -> None:
 
 
 @pytest.mark.parametrize("when", ["before init", "after init"])
-def test_the_application_s_own_handler_never_runs_for_ours(
-    go: Run, when: str
-) -> None:
+def test_the_application_s_own_handler_never_runs_for_ours(go: Run, when: str) -> None:
     """It keeps the number for itself: only what is sent to the process reaches it."""
     ran = go(
         """

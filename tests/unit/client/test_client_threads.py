@@ -237,9 +237,7 @@ def test_a_swap_that_fails_once_is_tried_again(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_init_that_fails_once_is_tried_again(
-    go: Run, sink: Sink, kind: str
-) -> None:
+def test_an_init_that_fails_once_is_tried_again(go: Run, sink: Sink, kind: str) -> None:
     """The first client comes as soon as it can be built."""
     ran = go(
         BUILDS
