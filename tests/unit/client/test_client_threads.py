@@ -297,9 +297,9 @@ SENDING = """
 class Odd(BaseException):
     "What is no Exception: of a greenlet that is killed, of an injected interrupt."
 
-def once(owner, name, error):
-    "Raise in the next call from another thread than this one."
-    real, left = getattr(owner, name), [error]
+def once(owner, name, *errors):
+    "Raise in the next call from another thread than this one, or in several."
+    real, left = getattr(owner, name), list(errors)
 
     def odd(*args, **kwargs):
         if left and threading.current_thread() is not threading.main_thread():
@@ -308,17 +308,18 @@ def once(owner, name, error):
 
     setattr(owner, name, odd)
 """
+REPORT = "from sentry_sdk.transport import HttpTransport as H; "
+REPORT += "once(H, '_fetch_pending_client_report', {0}, {0})"
+"""The SDK asks for it inside of what it guards itself; then the library asks again."""
+
 PLACES = {
-    "the pool": "import urllib3; once(urllib3.PoolManager, 'request', Odd('odd'))",
-    "the pool, an exit": "import urllib3; once(urllib3.PoolManager, 'request', SystemExit())",
-    "the envelope": "from sentry_sdk.envelope import Envelope as E; "
-    "once(E, 'serialize_into', Odd('odd'))",
-    "the client report": "from sentry_sdk.transport import HttpTransport as H; "
-    "once(H, '_fetch_pending_client_report', RuntimeError('odd'))",
-    "the client report, no memory": "from sentry_sdk.transport import HttpTransport as H; "
-    "once(H, '_fetch_pending_client_report', MemoryError('odd'))",
+    "the pool": "import urllib3; once(urllib3.PoolManager, 'request', Odd())",
+    "an exit": "import urllib3; once(urllib3.PoolManager, 'request', SystemExit())",
+    "the report": REPORT.format("RuntimeError()"),
+    "the report, no memory": REPORT.format("MemoryError()"),
+    "the report, odd": REPORT.format("Odd()"),
     "the SDK's sending": "from sentry_sdk.transport import HttpTransport as H; "
-    "once(H, '_send_envelope', Odd('odd'))",
+    "once(H, '_send_envelope', Odd())",
 }
 
 
@@ -355,6 +356,33 @@ def test_the_sending_thread_outlives_an_exception(
     assert [one for one in found if one != "odd"] == ["before", "0", "1", "2"]
     assert found.count("odd") <= 1
     assert messages(sink, 2) == ["after the swap"]
+
+
+def test_the_sending_thread_outlives_an_exception_over_a_refused_event(
+    go: Run, sink: Sink
+) -> None:
+    """What a revoked DSN refuses is kept for the next one, after that too."""
+    sink.answer(1, 403)
+    go(
+        SENDING
+        + textwrap.dedent("""
+        from sentry_sdk.envelope import Envelope
+        publish({"SENTRY_DSN": A})
+        resentry.init(**QUICK)
+        eventually(receipts)
+        threading.excepthook = lambda args: None
+        once(Envelope, "serialize", Odd())
+        sentry_sdk.capture_message("odd")
+        sentry_sdk.flush(10)
+        for number in range(3):
+            sentry_sdk.capture_message(str(number))
+        sentry_sdk.flush(10)
+        take_up({"SENTRY_DSN": B})
+        sentry_sdk.flush(10)
+        say()
+        """)
+    )
+    assert [one for one in messages(sink, 2) if one != "odd"] == ["0", "1", "2"]
 
 
 # What an application does to logging
