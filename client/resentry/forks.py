@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Any
 
 from resentry import clock
 from resentry.process import Home, has_green_threads, here, reborn
@@ -24,7 +25,7 @@ class _Held(threading.local):
     """What this thread holds from before a fork until after it."""
 
     home: Home | None = None
-    gate = False
+    gate: Any = None
     connecting = False
 
 
@@ -36,7 +37,8 @@ def _before() -> None:
         return
     home, until = here(), clock.monotonic() + WAIT_SECONDS
     _held.home = home
-    _held.gate = home.gate.acquire(timeout=WAIT_SECONDS)
+    gate = home.gate
+    _held.gate = gate if gate.acquire(timeout=WAIT_SECONDS) else None
     left = max(0.0, until - clock.monotonic())
     _held.connecting = home.connecting.acquire(timeout=left)
     if _held.connecting and home.connections:
@@ -50,8 +52,8 @@ def _in_parent() -> None:
         return
     if _held.connecting:
         home.connecting.release()
-    if _held.gate:
-        home.gate.release()
+    if _held.gate is not None:
+        _held.gate.release()
 
 
 def _in_child() -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 5.0
 """So long at most a forked child's envelopes wait for the first look at the volume."""
+_ENSURE_SECONDS = 1.0
+"""While the library's other thread could not be started, it is tried so often."""
 _END_SECONDS = 2.0
 """So long at most whoever captures at the very end waits for it to be sent."""
 
@@ -89,15 +91,16 @@ class Line:
         # A greenlet of the parent goes on in a forked child: it must not send.
         while self.home is here():
             with self.changed:
-                while not self.queue:
+                if not self.queue:
                     if self._is_ended:
                         self._thread = None
                         self.wire.close()
                         return
-                    self.changed.wait()
-                    if self.home is not here():
-                        return
-            self._send_next()
+                    self.changed.wait(_ENSURE_SECONDS if self.home.ensure else None)
+            if self.home.ensure is not None:
+                self.home.ensure()
+            if self.queue:
+                self._send_next()
 
     def _send_next(self) -> None:
         """Send what is first in the queue, if there is something. Never raises."""

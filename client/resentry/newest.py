@@ -50,19 +50,20 @@ class Newest:
         directory = self._volume.directory
         try:
             mark = self._volume.mark()
-            if mark is None:
-                self.unreachable.note(nothing_published(directory))
-                return None
-            self.unreachable.note(self._never_changes())
-            if not self._is_due(mark):
-                return None
-            snapshot = self._volume.read()
+            snapshot = self._read(mark) if mark and self._is_due(mark) else None
         except FileNotFoundError:
             return None  # replaced this moment; the next look has it
         except OSError as error:
             # Looked at again each second: rights may change without the file.
             self.unreachable.note(explain("can't read", directory, error))
             return None
+        missing = nothing_published(directory) if mark is None else None
+        self.unreachable.note(missing or self._never_changes())
+        return snapshot
+
+    def _read(self, mark: Mark) -> Snapshot | None:
+        try:
+            snapshot = self._volume.read()
         except ContractError as error:
             if self.unread != str(error):
                 self.unread = str(error)

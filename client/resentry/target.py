@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,8 +41,8 @@ ignore_logger("resentry")  # our errors are not the application's events
 
 FOREIGN = "the application called sentry_sdk.init itself; its client is in place"
 _EXIT_DRAIN_SECONDS = 2.0
-_GATE_SECONDS = 5.0
-"""So long a second `init` waits for a client that is being built."""
+_GATE_SECONDS = 2.0
+"""So long a client that is being built is waited for; then `init` goes past it."""
 
 
 Became = Literal["runs", "refused", "failed"]
@@ -132,7 +133,7 @@ class Target:
                 return "refused"
             effective = effective.tamed()
         try:
-            with _building(here()):
+            with _building(here(), explicitly=explicitly):
                 self._build(plan, effective, snapshot, explicitly=explicitly)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the application's
             dsn = effective.values["SENTRY_DSN"]
@@ -299,14 +300,22 @@ class Target:
 
 
 @contextlib.contextmanager
-def _building(home: Home) -> Iterator[None]:
-    """Hold the gate. Nothing is logged in it: a handler of the application's may wait."""
-    if not home.gate.acquire(timeout=_GATE_SECONDS):
-        raise TimeoutError(f"a client has been built for {_GATE_SECONDS:g} s")
+def _building(home: Home, *, explicitly: bool) -> Iterator[None]:
+    """Hold the gate. Nothing is logged in it: a handler of the application's may wait.
+
+    A build that hangs holds it for ever. An explicit `init` makes another one: what the
+    hung build makes will not be wanted any more.
+    """
+    gate = home.gate
+    if not gate.acquire(timeout=_GATE_SECONDS):
+        if not explicitly:
+            raise TimeoutError(f"a client has been built for {_GATE_SECONDS:g} s")
+        gate = home.gate = threading.RLock()
+        gate.acquire()
     try:
         yield
     finally:
-        home.gate.release()
+        gate.release()
 
 
 target = Target()

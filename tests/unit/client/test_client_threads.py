@@ -133,7 +133,7 @@ def test_no_thread_in_a_child(go: Run, sink: Sink) -> None:
         """
     )
     assert ["thread" in str(error) for error in ran.said["errors"]] == [True, True]
-    assert (ran.said["after"], ran.said["ends"]) == ([None, None], {"0": 2})
+    assert (ran.said["after"], ran.said["ends"]) == ([None, None], {"0": 2}), ran.log
     assert messages(sink).count("first") == 2
     assert messages(sink, 2).count("more") == 2
 
