@@ -98,6 +98,8 @@ class Follower:
     def _launch(self) -> None:
         if not self._goes_on():
             return
+        if self.failure is not None:  # what was published meanwhile goes before
+            self._home.looked.clear()
         try:
             self._thread = start_thread("resentry", self._run)
         except RuntimeError as error:

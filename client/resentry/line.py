@@ -67,8 +67,6 @@ class Line:
         with self.changed:
             self.queue.append(envelope)
             self.changed.notify_all()
-        if self.home.ensure is not None:
-            self.home.ensure()
         if self.start() is None or self.home.ending:
             self.settle(_END_SECONDS)
 
@@ -104,7 +102,7 @@ class Line:
 
     def _send_next(self) -> None:
         """Send what is first in the queue, if there is something. Never raises."""
-        if self._is_new:
+        if self._is_new or not self.home.looked.is_set():
             self._is_new = False
             self.home.hurry.set()
             self.home.looked.wait(_LOOK_SECONDS)

@@ -8,6 +8,7 @@ import ctypes
 import errno
 import logging
 import os
+import pkgutil
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,13 +16,13 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import sentry_sdk
+from scenario import QUICK, receipts, wait_for
 from sentry_sdk.profiler import transaction_profiler
 from sentry_sdk.scope import Scope
 
 import resentry
 from lab.process import eventually
 from resentry.contract import Snapshot
-from scenario import QUICK, receipts, wait_for
 
 OTHER_USER, OTHER_GROUP = 54321, 54322
 """Ids that no system has a name for."""
@@ -47,7 +48,7 @@ def raising(
         setattr(owner, name, real)
 
 
-class Unprintable(Exception):  # noqa: N818 - it stands for an application's
+class Unprintable(Exception):
     """An exception that raises once more when it is written down."""
 
     def __str__(self) -> str:
@@ -214,6 +215,16 @@ def used() -> tuple[int, int]:
     return threading.active_count(), len(os.listdir("/proc/self/fd"))
 
 
+def back_to(before: tuple[int, int]) -> None:
+    """Wait until there are no more threads and descriptors than before."""
+
+    def is_back() -> bool:
+        return all(now <= then for now, then in zip(used(), before, strict=True))
+
+    names = [thread.name for thread in threading.enumerate()]
+    eventually(is_back, what=f"{used()} is {before}: {names}")
+
+
 def in_a_child(work: Callable[[], Any]) -> None:
     """Do the work in a forked child, and return when it has ended well."""
     with warnings.catch_warnings():
@@ -234,8 +245,6 @@ def become_another_user() -> None:
 
     So everything that may be needed is imported, and used once, before.
     """
-    import pkgutil
-
     for module in pkgutil.walk_packages(resentry.__path__, "resentry."):
         if not module.name.endswith("__main__"):
             __import__(module.name)

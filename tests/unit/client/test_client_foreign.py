@@ -134,7 +134,7 @@ def test_a_foreign_client_is_told_without_a_new_snapshot(go: Run) -> None:
 
 @pytest.mark.parametrize("publishes", [True, False])
 def test_an_explicit_init_takes_over_at_once(
-    go: Run, sink: Sink, publishes: bool
+    go: Run, sink: Sink, *, publishes: bool
 ) -> None:
     """No event of the foreign client is lost or sent twice."""
     sink.answer(2, "ok", seconds=0.02)
@@ -192,10 +192,12 @@ def test_what_a_replaced_foreign_client_holds_is_sent_at_the_end(
     assert messages(sink, 1) == ["ours again"]
 
 
-@pytest.mark.parametrize("way", ["by_set_client", "by_attribute", "by_scope", "by_init"])
+@pytest.mark.parametrize(
+    "way", ["by_set_client", "by_attribute", "by_scope", "by_init"]
+)
 @pytest.mark.parametrize("publishes", [True, False])
 def test_the_newest_snapshot_runs_once_the_foreign_client_is_gone(
-    go: Run, sink: Sink, way: str, publishes: bool
+    go: Run, sink: Sink, way: str, *, publishes: bool
 ) -> None:
     """A test's fixture that puts ours back leaves nothing behind, lost or doubled."""
     ran = go(
@@ -282,9 +284,7 @@ def test_a_child_that_is_forked_meanwhile_follows_once_it_is_gone(
 
 @pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize("how", ["reload", "import anew"])
-def test_a_reload_leaves_one_target(
-    go: Run, sink: Sink, how: str, times: int
-) -> None:
+def test_a_reload_leaves_one_target(go: Run, sink: Sink, how: str, times: int) -> None:
     """One thread, one receipt, which confirms; nothing is lost over it."""
     ran = go(
         """

@@ -51,7 +51,7 @@ def go(run: Run, sink: Sink, volume: str) -> Run:
 ERRORS = [
     "OSError(24, 'Too many open files')",
     "MemoryError()",
-    "RuntimeError(\"can't start new thread\")",
+    'RuntimeError("can\'t start new thread")',
 ]
 
 

@@ -75,7 +75,7 @@ def test_one_client_serves_when_a_swap_fails(go: Run, sink: Sink, how: str) -> N
             hold("during")
         runs(second)
         hold("after")
-        eventually(lambda: used() == before, what=f"{used()} is {before}")
+        back_to(before)
         sentry_sdk.flush(5)
         say(outcome=outcome, second=[second.revision, second.sequence], held=held())
         """,
@@ -100,7 +100,7 @@ def test_one_client_serves_when_a_second_init_fails(
             hold("during")
         runs(second)
         hold("after")
-        eventually(lambda: used() == before, what=f"{used()} is {before}")
+        back_to(before)
         sentry_sdk.flush(5)
         say(outcome=outcome, second=[second.revision, second.sequence], held=held())
         """,
@@ -128,7 +128,7 @@ def test_an_old_part_that_raises_does_not_keep_the_old_client(
             second = publish({"SENTRY_DSN": B})
             runs(second)
         hold("after")
-        eventually(lambda: used() == before, what=f"{used()} is {before}")
+        back_to(before)
         sentry_sdk.flush(5)
         say(held=held())
         """,
