@@ -10,6 +10,7 @@ import logging
 import os
 import pkgutil
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -215,6 +216,13 @@ def used() -> tuple[int, int]:
     return threading.active_count(), len(os.listdir("/proc/self/fd"))
 
 
+def busy() -> None:
+    """Work for so long that a profiler takes several samples."""
+    until = time.monotonic() + 0.15
+    while time.monotonic() < until:
+        sum(range(1000))
+
+
 def back_to(before: tuple[int, int]) -> None:
     """Wait until there are no more threads and descriptors than before."""
 
@@ -240,10 +248,11 @@ def in_a_child(work: Callable[[], Any]) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-def become_another_user() -> None:
-    """Give up being root, and all of its groups; what is imported later is out of reach.
+def become_another_user(*groups: int) -> None:
+    """Give up being root, and all of its groups but these.
 
-    So everything that may be needed is imported, and used once, before.
+    The interpreter may be root's alone: what is imported later is out of reach,
+    so everything that may be needed is imported, and used once, before.
     """
     for module in pkgutil.walk_packages(resentry.__path__, "resentry."):
         if not module.name.endswith("__main__"):
@@ -251,7 +260,7 @@ def become_another_user() -> None:
     client = sentry_sdk.Client(dsn=os.environ["B"], **QUICK)
     client.capture_event({"message": "imports what sending needs"})
     client.close()
-    os.setgroups([OTHER_GROUP])
+    os.setgroups([OTHER_GROUP, *groups])
     os.setgid(OTHER_GROUP)
     os.setuid(OTHER_USER)
     ctypes.CDLL(None).prctl(4, 1)  # PR_SET_DUMPABLE: /proc/self is ours, as after exec

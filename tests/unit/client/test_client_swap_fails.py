@@ -173,16 +173,19 @@ def test_a_profile_goes_on_when_a_swap_fails(go: Run, sink: Sink, how: str) -> N
         PROFILING.clear()
         start()
         start_profiler()
-        eventually(get_profiler_id)
+        busy()
         with BREAKS[os.environ["HOW"]]():
             second = publish({"SENTRY_DSN": B})
             outcome = settled(second.sequence)
             eventually(get_profiler_id, what="the profile that goes on")
+            busy()
             stop_profiler()
             start_profiler()
         runs(second)
         eventually(get_profiler_id)
+        busy()
         stop_profiler()
+        sentry_sdk.flush(5)
         say(outcome=outcome)
         """,
         HOW=how,
