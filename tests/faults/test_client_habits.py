@@ -81,7 +81,9 @@ def confirmed(volume: Volume, snapshot: Snapshot) -> list[Target]:
 
     def all_drained() -> list[Target]:
         found = receipts.read()
-        fine = all(each.runs(snapshot) and each.is_drained for each in found)
+        fine = all(
+            each.runs(snapshot) and each.receipt.phase == "drained" for each in found
+        )
         return found if fine else []
 
     return eventually(all_drained, what=f"all of {receipts.read()}")

@@ -13,6 +13,7 @@ from lab.sink import Sink
 Run = Callable[..., Any]
 
 STEPS = """
+import threading
 import time
 from mishaps import *
 from resentry.contract import ROLE, decode_receipt
@@ -157,6 +158,7 @@ def test_a_start_in_a_directory_that_is_gone_does_not_stop_sentry(
     ran = go(
         """
         os.mkdir("gone")
+        "a".encode("idna")  # Python 3.13.0 finds no codec in a directory that is gone
         os.chdir("gone")
         os.rmdir(HERE + "/gone")
         resentry.init(**QUICK)
@@ -177,6 +179,7 @@ def test_an_absolute_directory_works_where_the_current_one_is_gone(go: Run) -> N
     go(
         """
         os.mkdir("gone")
+        "a".encode("idna")  # Python 3.13.0 finds no codec in a directory that is gone
         os.chdir("gone")
         os.rmdir(HERE + "/gone")
         publish({"SENTRY_DSN": A})
@@ -185,6 +188,43 @@ def test_an_absolute_directory_works_where_the_current_one_is_gone(go: Run) -> N
         say()
         """
     )
+
+
+# The end
+
+
+def test_a_close_during_a_look_ends_the_thread_at_once(go: Run) -> None:
+    """It does not sleep until the next look is due."""
+    ran = go(
+        """
+        import logging
+        entered, goes_on = threading.Event(), threading.Event()
+        class Slow(logging.Handler):
+            def emit(self, record):
+                entered.set()
+                goes_on.wait()
+
+        def followers():
+            return [t.name for t in threading.enumerate() if t.name == "resentry"]
+
+        publish({"SENTRY_DSN": A})
+        resentry.init(**QUICK)
+        logging.getLogger("resentry").setLevel(logging.INFO)
+        logging.getLogger("resentry").addHandler(Slow())
+        publish({"SENTRY_DSN": B})
+        entered.wait()  # the follower is in the middle of a look
+        closing = threading.Thread(target=resentry.close)
+        closing.start()
+        time.sleep(0.2)  # it has been told to end
+        goes_on.set()
+        began = time.monotonic()
+        eventually(lambda: not followers())
+        took = time.monotonic() - began
+        closing.join()
+        say(took=took)
+        """
+    )
+    assert ran.said["took"] < 0.5
 
 
 # Nothing is told that is not wrong
