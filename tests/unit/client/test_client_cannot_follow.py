@@ -213,6 +213,7 @@ import time
 from pathlib import Path
 
 from mishaps import *
+from mounts import *
 
 A, B = os.environ["A"], os.environ["B"]
 HOME = Path(os.environ["HOME"])
