@@ -113,9 +113,10 @@ class Follower:
         self._home.ensure = self.ensure
         self._home.looked.set()  # nobody will
 
-    def ensure(self) -> None:
-        """Try again to begin, now and then, where that has failed."""
-        if self.failure is not None and clock.monotonic() >= self._again_at:
+    def ensure(self, at_once: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Try again to begin, now and then or `at_once`, where that has failed."""
+        is_due = at_once or clock.monotonic() >= self._again_at
+        if self.failure is not None and is_due:
             self._again_at = clock.monotonic() + _RESTART_SECONDS
             self._launch()
 

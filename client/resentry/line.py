@@ -86,6 +86,7 @@ class Line:
             return True
 
     def _run(self) -> None:
+        at_once = True  # where this thread could start, so can another
         # A greenlet of the parent goes on in a forked child: it must not send.
         while self.home is here():
             with self.changed:
@@ -96,7 +97,8 @@ class Line:
                         return
                     self.changed.wait(_ENSURE_SECONDS if self.home.ensure else None)
             if self.home.ensure is not None:
-                self.home.ensure()
+                self.home.ensure(at_once)
+            at_once = False
             if self.queue:
                 self._send_next()
 

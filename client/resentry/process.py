@@ -43,8 +43,8 @@ class Home:
         self.looked.set()
         self.hurry = threading.Event()
         """Set when an envelope waits for that."""
-        self.ensure: Callable[[], None] | None = None
-        """Called when something is captured: starts a thread that could not start."""
+        self.ensure: Callable[[bool], None] | None = None
+        """Starts a thread that could not be started; called by one that could."""
         self.ending = False
         """Whether the interpreter ends: nobody will send what is only queued."""
         self.connecting = threading.Condition(threading.RLock())
