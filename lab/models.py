@@ -6,6 +6,7 @@ processes need for it.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -43,12 +44,16 @@ class Work(Protocol):
 
 
 class Requests:
-    """Work of an API: each request reports an event and is answered with its id."""
+    """Work of an API: each request reports an event and is answered with its id.
+
+    No two requests have the same number.
+    """
 
     def __init__(self, url: str, threads: int = 3, pause: float = 0.01) -> None:
         self._url = url
         self._pause = pause
         self._ids: list[str] = []
+        self._numbers = itertools.count(1)
         self.failed: list[str] = []
         self._stop = threading.Event()
         self._threads = [
@@ -60,13 +65,10 @@ class Requests:
     def _run(self) -> None:
         # A new connection each time, so that every worker gets its share.
         alone = {"Connection": "close"}
-        number = 0
         while not self._stop.wait(self._pause):
-            number += 1
+            url = f"{self._url}/event/{next(self._numbers)}"
             try:
-                answer = requests.post(
-                    f"{self._url}/event/{number}", headers=alone, timeout=30
-                )
+                answer = requests.post(url, headers=alone, timeout=30)
                 answer.raise_for_status()
             except requests.RequestException as error:
                 self.failed.append(str(error))

@@ -1,0 +1,191 @@
+"""The process models that the library promises to follow: one row each.
+
+`tests/matrix` runs every row; `docs/library.md` shows them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Row:
+    """One process model: how it is started, and which processes give a receipt."""
+
+    name: str
+    command: str
+    """PORT stands for a free port, FOLDER for a folder of this run."""
+    targets: int = 1
+    main: int = 0
+    """How many of the targets are a process that others were forked from."""
+    least: int = 0
+    """With so many targets it has converged, where processes come and go."""
+    receipts: str = "the process"
+    """For people: which processes give one."""
+    needs: str = ""
+    """For people: what has to be set."""
+    queue: str = ""
+    """Which queue brings the work; `beat` for a schedule of its own."""
+    between: int = 36
+    """So many events at least are captured between two rotations."""
+    flushes: bool = True
+    """Whether the processes end in a way that lets them send what they hold."""
+    code: int | None = 0
+    """How it ends on SIGTERM; None where that is anything."""
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+UWSGI = (
+    "uwsgi --http-socket 127.0.0.1:PORT --wsgi-file flask_app.py --callable app "
+    "--processes 2 --master --need-app --die-on-term --disable-logging"
+)
+GUNICORN = "gunicorn flask_app:app -w 2 -b 127.0.0.1:PORT"
+CELERY = "celery -A celery_tasks worker --loglevel WARNING"
+MASTER = "master and workers"
+FIRST = "master; workers at their first event"
+HOOKS = "--enable-threads --py-call-uwsgi-fork-hooks"
+
+UWSGI_ROWS = [
+    Row("uWSGI", UWSGI, 3, 1, receipts=FIRST),
+    Row("uWSGI --enable-threads", f"{UWSGI} --enable-threads", 3, 1, receipts=FIRST),
+    Row("uWSGI --threads 2", f"{UWSGI} --threads 2", 3, 1, receipts=FIRST),
+    Row("uWSGI with fork hooks", f"{UWSGI} {HOOKS}", 3, 1, receipts=MASTER),
+    Row(
+        "uWSGI --lazy-apps",
+        f"{UWSGI} --lazy-apps --enable-threads",
+        2,
+        receipts="workers",
+    ),
+]
+SERVERS = [
+    Row("gunicorn sync", GUNICORN, 2, receipts="workers"),
+    Row("gunicorn gthread", f"{GUNICORN} -k gthread --threads 4", 2, receipts="workers"),
+    Row(
+        "gunicorn gevent, with subprocesses",
+        f"{GUNICORN} -k gevent",
+        2,
+        receipts="workers",
+        environ={"MATRIX_SUBPROCESS": "1"},
+    ),
+    Row(
+        "gunicorn gevent --preload, with subprocesses",
+        f"{GUNICORN} -k gevent --preload",
+        3,
+        1,
+        receipts=MASTER,
+        environ={"MATRIX_SUBPROCESS": "1"},
+    ),
+    Row(
+        "Django, gunicorn gthread --preload",
+        "gunicorn django_app:app -w 2 -k gthread --preload -b 127.0.0.1:PORT",
+        3,
+        1,
+        receipts=MASTER,
+    ),
+    Row(
+        "Flask, waitress",
+        "waitress-serve --listen=127.0.0.1:PORT flask_app:app",
+        needs="an end by SIGINT: SIGTERM kills waitress, with what is not sent yet",
+        flushes=False,
+        code=-15,
+    ),
+    Row(
+        "hypercorn",
+        "hypercorn fastapi_app:app -b 127.0.0.1:PORT -w 2",
+        2,
+        receipts="workers",
+    ),
+    Row(
+        "granian, ASGI",
+        "granian --interface asgi fastapi_app:app --port PORT --workers 2",
+        2,
+        receipts="workers",
+    ),
+    Row(
+        "granian, WSGI",
+        "granian --interface wsgi flask_app:app --port PORT --workers 2",
+        2,
+        receipts="workers",
+    ),
+]
+WORKERS = [
+    Row("Celery prefork", f"{CELERY} -c 2", 3, 1, receipts=MASTER, queue="celery"),
+    Row(
+        "Celery worker -B",
+        f"{CELERY} -c 2 -B -s FOLDER/schedule",
+        4,
+        1,
+        receipts="main process, beat and workers",
+        queue="beat",
+        environ={"MATRIX_BEAT": "1"},
+    ),
+    Row(
+        "Celery beat",
+        "celery -A celery_tasks beat --loglevel WARNING -s FOLDER/schedule "
+        "--pidfile FOLDER/pid",
+        queue="beat",
+        environ={"MATRIX_BEAT": "1"},
+    ),
+    Row("Celery eventlet", f"{CELERY} -P eventlet -c 20", queue="celery"),
+    Row(
+        "Celery --autoscale 4,1",
+        f"{CELERY} --autoscale 4,1",
+        5,
+        1,
+        least=2,
+        receipts=MASTER,
+        queue="celery",
+        environ={"AUTOSCALE_KEEPALIVE": "1", "MATRIX_SECONDS": "0.05"},
+    ),
+    Row(
+        "RQ",
+        "rq worker -c rq_settings",
+        2,
+        least=1,
+        receipts="worker; a job's process if it lives long enough",
+        queue="rq",
+    ),
+    Row("RQ SimpleWorker", "rq worker -w rq.SimpleWorker -c rq_settings", queue="rq"),
+    Row(
+        "dramatiq",
+        "dramatiq dramatiq_tasks -p 2 -t 2",
+        2,
+        receipts="workers",
+        queue="dramatiq",
+    ),
+    Row("arq", "arq arq_tasks.WorkerSettings", queue="arq"),
+]
+PROGRAMS = [
+    Row("script with threads", "python script.py"),
+    Row("asyncio", "python loop.py"),
+    Row("APScheduler", "python scheduler.py"),
+    Row("python-daemon", "python supervise.py python daemonized.py"),
+    Row(
+        "multiprocessing, fork",
+        "python pools.py fork",
+        3,
+        1,
+        receipts="parent and children",
+    ),
+    Row("multiprocessing, spawn", "python pools.py spawn", 3, receipts="all"),
+    Row("multiprocessing, forkserver", "python pools.py forkserver", 3, receipts="all"),
+    Row(
+        "clone by ctypes, all descriptors closed",
+        "python cloned.py",
+        2,
+        1,
+        receipts="parent; child at its first event",
+    ),
+    Row(
+        "double fork in the middle of a build",
+        "python doublefork.py",
+        20,
+        least=1,
+        receipts="parent; children that live long enough",
+    ),
+]
+ROWS = [*UWSGI_ROWS, *SERVERS, *WORKERS, *PROGRAMS]

@@ -1,0 +1,5 @@
+"""What `rq worker -c rq_settings` loads first."""
+
+from captures import start
+
+start()
