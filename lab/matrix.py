@@ -18,7 +18,7 @@ class Row:
 
     name: str
     command: str
-    """PORT stands for a free port, FOLDER for a folder of this run."""
+    """PORT, FOLDER and BROKER stand for a free port, a folder of this run, a URL."""
     targets: int = 1
     main: int = 0
     """How many of the targets are a process that others were forked from."""
@@ -110,6 +110,8 @@ SERVERS = [
         "granian --interface wsgi flask_app:app --port PORT --workers 2",
         2,
         receipts="workers",
+        needs="a flush before the end: no exit handler runs in its workers",
+        flushes=False,
     ),
 ]
 WORKERS = [
@@ -143,13 +145,17 @@ WORKERS = [
     ),
     Row(
         "RQ",
-        "rq worker -c rq_settings",
+        "rq worker -c rq_settings --url BROKER",
         2,
         least=1,
         receipts="worker; a job's process if it lives long enough",
         queue="rq",
     ),
-    Row("RQ SimpleWorker", "rq worker -w rq.SimpleWorker -c rq_settings", queue="rq"),
+    Row(
+        "RQ SimpleWorker",
+        "rq worker -w rq.SimpleWorker -c rq_settings --url BROKER",
+        queue="rq",
+    ),
     Row(
         "dramatiq",
         "dramatiq dramatiq_tasks -p 2 -t 2",

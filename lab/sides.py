@@ -110,7 +110,8 @@ class Side:
         port = free_port()
         command = self.row.command.replace("PORT", str(port))
         command = command.replace("FOLDER", str(self.model.folder))
-        is_server = command != self.row.command and "PORT" in self.row.command
+        command = command.replace("BROKER", environ.get("BROKER_URL", ""))
+        is_server = "PORT" in self.row.command
         self.process = self.model.spawn(
             *command.split(),
             cwd=PROGRAMS,
