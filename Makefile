@@ -5,11 +5,12 @@ UV     := .tools/bin/uv
 BIN    := .venv/bin
 READY  := .venv/.ready
 SINK   := .bugsink/.ready
+MODELS := .matrix/.ready
 COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-package resentry
 
 .DEFAULT_GOAL := help
-.PHONY: help setup image image-example demo test vault test-vault test-versions cluster-test crash hammer check format bench bench-converge bench-fleet bench-fork bench-sampling bench-scrub bench-swap soak docs lock clean
+.PHONY: help setup image image-example demo test matrix vault test-vault test-versions cluster-test crash hammer check format bench bench-converge bench-fleet bench-fork bench-sampling bench-scrub bench-swap soak docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +37,13 @@ $(SINK): $(UV) requirements/bugsink.txt
 	@$(UV) pip sync -q --python .bugsink/bin/python --require-hashes requirements/bugsink.txt
 	@touch $@
 
+$(MODELS): $(UV) requirements/matrix.txt client/pyproject.toml
+	@echo "==> building .matrix, the environment of the process models; uWSGI needs a C compiler"
+	@$(UV) venv -q --allow-existing --python $(PYTHON) .matrix
+	@$(UV) pip sync -q --python .matrix/bin/python --require-hashes -b requirements/matrix.txt requirements/matrix.txt
+	@$(UV) pip install -q --python .matrix/bin/python --no-deps --no-build-isolation -e client
+	@touch $@
+
 image: $(READY) ## the agent's image with buildah, as root; prints the docker-archive's path
 	@$(BIN)/python -m lab.images agent
 
@@ -46,15 +54,18 @@ demo: $(READY) $(if $(UI),$(SINK)) ## rotate a DSN under traffic; JSON=1 one obj
 	@$(BIN)/python -m lab.demo $(if $(JSON),--json) $(if $(UI),--ui)
 
 test: $(READY) $(SINK) ## every test, on real servers and real processes
-	@$(BIN)/pytest --ignore tests/cluster -m "not cluster"
+	@$(BIN)/pytest --ignore tests/cluster --ignore tests/matrix -m "not cluster"
 	@$(BIN)/python -m lab.cluster
+
+matrix: $(READY) $(MODELS) ## every process model: rotations under load, beside plain sentry-sdk
+	@$(BIN)/pytest -n 3 tests/matrix
 
 vault: $(READY) ## build HashiCorp Vault, for tests alone; print the program's path
 	@$(BIN)/python -m lab.golang lab/hashicorp
 
 test-vault: $(READY) $(SINK) ## every test that starts a Vault, on HashiCorp's own
 	@RESENTRY_TEST_VAULT=$$($(BIN)/python -m lab.golang lab/hashicorp) && \
-		export RESENTRY_TEST_VAULT && $(BIN)/pytest --ignore tests/cluster -m "vault and not cluster"
+		export RESENTRY_TEST_VAULT && $(BIN)/pytest --ignore tests/cluster --ignore tests/matrix -m "vault and not cluster"
 
 test-versions: $(READY) ## the client's tests on every Python and sentry-sdk it supports
 	@$(BIN)/python -m lab.versions
@@ -117,8 +128,9 @@ lock: $(UV) ## resolve requirements/*.txt anew
 	@$(subst 3.11,3.10,$(COMPILE)) --upgrade -c requirements/dev.txt requirements/versions.in -o requirements/versions.txt
 	@$(COMPILE) --upgrade -c requirements/dev.txt requirements/eventlet.in -o requirements/eventlet.txt
 	@$(COMPILE) --upgrade requirements/bugsink.in -o requirements/bugsink.txt
+	@$(COMPILE) --upgrade -c requirements/agent.txt requirements/matrix.in client/pyproject.toml -o requirements/matrix.txt
 	@$(COMPILE) --upgrade requirements/uv.in -o requirements/uv.txt
 	@$(COMPILE) --upgrade requirements/go.in -o requirements/go.txt
 
 clean: ## remove what the other targets made
-	@rm -rf .venv .tools .bugsink .versions build dist
+	@rm -rf .venv .tools .bugsink .matrix .versions build dist

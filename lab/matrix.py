@@ -61,7 +61,24 @@ UWSGI_ROWS = [
         receipts="workers",
     ),
 ]
+UWSGI_STARTS = UWSGI_ROWS[0]
+"""The row that is started again and again."""
+UVICORN = "uvicorn fastapi_app:app --port PORT"
+ASGI_GUNICORN = (
+    "gunicorn fastapi_app:app -k uvicorn_worker.UvicornWorker -w 3 -b 127.0.0.1:PORT"
+)
 SERVERS = [
+    Row("uvicorn", UVICORN, code=-15),
+    Row("uvicorn --workers 3", f"{UVICORN} --workers 3", 3, receipts="workers"),
+    Row("uvicorn --reload", f"{UVICORN} --reload --reload-dir FOLDER"),
+    Row("gunicorn with uvicorn's workers", ASGI_GUNICORN, 3, receipts="workers"),
+    Row(
+        "gunicorn --preload with uvicorn's workers",
+        f"{ASGI_GUNICORN} --preload",
+        4,
+        1,
+        receipts=MASTER,
+    ),
     Row("gunicorn sync", GUNICORN, 2, receipts="workers"),
     Row("gunicorn gthread", f"{GUNICORN} -k gthread --threads 4", 2, receipts="workers"),
     Row(
@@ -116,6 +133,18 @@ SERVERS = [
 ]
 WORKERS = [
     Row("Celery prefork", f"{CELERY} -c 2", 3, 1, receipts=MASTER, queue="celery"),
+    Row(
+        "Celery prefork --max-tasks-per-child 20",
+        f"{CELERY} -c 2 --max-tasks-per-child 20",
+        3,
+        1,
+        least=2,
+        receipts=MASTER,
+        queue="celery",
+    ),
+    Row("Celery threads", f"{CELERY} -P threads -c 4", queue="celery"),
+    Row("Celery solo", f"{CELERY} -P solo", queue="celery"),
+    Row("Celery gevent", f"{CELERY} -P gevent -c 20", queue="celery"),
     Row(
         "Celery worker -B",
         f"{CELERY} -c 2 -B -s FOLDER/schedule",

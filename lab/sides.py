@@ -180,16 +180,17 @@ class Side:
         """End the work, then the processes, and settle the account."""
         if not self.row.flushes:
             # These end without a chance to send: what they still hold goes first.
-            self._end_work()
+            self.end_work()
             self._await_arrivals()
-        self._end_work()
+        self.end_work()
         began = time.monotonic()
         code = self.process.stop(STOP_SECONDS)
         took = time.monotonic() - began
         self._await_arrivals()
         return self._account(took, code)
 
-    def _end_work(self) -> None:
+    def end_work(self) -> None:
+        """Return when no more work is given."""
         if self._requests:
             self._requests.stop()
         if self._sender:

@@ -32,17 +32,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for outcome in ("passed", "failed")
         for report in terminalreporter.getreports(outcome)
     ]
-    rows = [
-        value
-        for report in reports
-        for name, value in report.user_properties
-        if name == "matrix"
-    ]
-    if not rows:
+    found = [each for report in reports for each in report.user_properties]
+    rows = [value for name, value in found if name == "matrix"]
+    starts = [value for name, value in found if name == "matrix starts"]
+    if not rows + starts:
         return
     table = [TITLES, *sorted(rows)]
-    widths = [max(len(str(row[at])) for row in table) for at in range(len(TITLES))]
+    widths = [max(len(row[at]) for row in table) for at in range(len(TITLES))]
     terminalreporter.section("the matrix")
-    for row in table:
+    for row in table if rows else ():
         cells = (str(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
         terminalreporter.write_line("  ".join(cells).rstrip())
+    for line in starts:
+        terminalreporter.write_line(line)

@@ -12,12 +12,14 @@ import os
 import platform
 import signal
 import threading
+import time
 
 import sentry_sdk
 from captures import capture, start
 
 CLONE = {"x86_64": 56, "aarch64": 220}[platform.machine()]
 PAUSE = 0.03
+QUIET_SECONDS = 0.5
 MOST_DESCRIPTORS = 4096
 
 
@@ -34,7 +36,9 @@ def main() -> None:
     start()
     capture("first")
     sentry_sdk.flush()
-    # PyDLL keeps the interpreter's lock, so that the child owns it.
+    # PyDLL keeps the interpreter's lock, so that the child owns it. A thread that waits
+    # for the lock just then would break it for the child: all have time to fall asleep.
+    time.sleep(QUIET_SECONDS)
     child = ctypes.PyDLL(None).syscall(CLONE, int(signal.SIGCHLD), 0, 0, 0, 0)
     if child == 0:
         os.closerange(0, MOST_DESCRIPTORS)
