@@ -34,8 +34,8 @@ class Row:
     """So many events at least are captured between two rotations."""
     flushes: bool = True
     """Whether the processes end in a way that lets them send what they hold."""
-    code: int | None = 0
-    """How it ends on SIGTERM; None where that is anything."""
+    code: int = 0
+    """How it ends on SIGTERM."""
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -48,6 +48,8 @@ CELERY = "celery -A celery_tasks worker --loglevel WARNING"
 MASTER = "master and workers"
 FIRST = "master; workers at their first event"
 HOOKS = "--enable-threads --py-call-uwsgi-fork-hooks"
+
+POOL = "a flush before a child ends: no exit handler runs in it"
 
 UWSGI_ROWS = [
     Row("uWSGI", UWSGI, 3, 1, receipts=FIRST),
@@ -80,7 +82,9 @@ SERVERS = [
         receipts=MASTER,
     ),
     Row("gunicorn sync", GUNICORN, 2, receipts="workers"),
-    Row("gunicorn gthread", f"{GUNICORN} -k gthread --threads 4", 2, receipts="workers"),
+    Row(
+        "gunicorn gthread", f"{GUNICORN} -k gthread --threads 4", 2, receipts="workers"
+    ),
     Row(
         "gunicorn gevent, with subprocesses",
         f"{GUNICORN} -k gevent",
@@ -94,7 +98,11 @@ SERVERS = [
         3,
         1,
         receipts=MASTER,
-        environ={"MATRIX_SUBPROCESS": "1"},
+        # gevent looks at every object, the settings of an unused Django too.
+        environ={
+            "MATRIX_SUBPROCESS": "1",
+            "DJANGO_SETTINGS_MODULE": "django.conf.global_settings",
+        },
     ),
     Row(
         "Django, gunicorn gthread --preload",
@@ -176,6 +184,7 @@ WORKERS = [
         "RQ",
         "rq worker -c rq_settings --url BROKER",
         2,
+        1,
         least=1,
         receipts="worker; a job's process if it lives long enough",
         queue="rq",
@@ -205,9 +214,25 @@ PROGRAMS = [
         3,
         1,
         receipts="parent and children",
+        needs=POOL,
+        flushes=False,
     ),
-    Row("multiprocessing, spawn", "python pools.py spawn", 3, receipts="all"),
-    Row("multiprocessing, forkserver", "python pools.py forkserver", 3, receipts="all"),
+    Row(
+        "multiprocessing, spawn",
+        "python pools.py spawn",
+        3,
+        receipts="parent and children",
+        needs=f"`init` in each child; {POOL}",
+        flushes=False,
+    ),
+    Row(
+        "multiprocessing, forkserver",
+        "python pools.py forkserver",
+        3,
+        receipts="parent and children",
+        needs=f"`init` in each child; {POOL}",
+        flushes=False,
+    ),
     Row(
         "clone by ctypes, all descriptors closed",
         "python cloned.py",
@@ -219,6 +244,7 @@ PROGRAMS = [
         "double fork in the middle of a build",
         "python doublefork.py",
         20,
+        1,
         least=1,
         receipts="parent; children that live long enough",
     ),

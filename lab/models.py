@@ -158,8 +158,9 @@ class Model:
         cwd: Path,
         ready: Callable[[], bool] | None = None,
         environ: Mapping[str, str] | None = None,
+        within: float = 20.0,
     ) -> Process:
-        """Start a command that follows the volume."""
+        """Start a command that follows the volume; it is `ready` within that time."""
         process = Process(
             command,
             env={
@@ -172,6 +173,7 @@ class Model:
             },
             cwd=cwd,
             ready=ready,
+            within=within,
         )
         self._processes.append(process)
         return self._stack.enter_context(process)

@@ -32,7 +32,7 @@ REQUEST_THREADS = 3
 REQUEST_PAUSE = 0.06
 """With more requests a second the SDK alone drops events, on a busy machine."""
 SETTLED_SECONDS = 10.0
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
 
@@ -55,6 +55,8 @@ class Result(NamedTuple):
     """Deliveries beyond the first, of events and transactions."""
     repeated: int
     """Items of work that were done more than once."""
+    strayed: int
+    """Children in which the application's code went on, though none was for it."""
     failed: int
     """Requests without an answer."""
     late: int
@@ -117,6 +119,7 @@ class Side:
             cwd=PROGRAMS,
             ready=(lambda: listens(port)) if is_server else None,
             environ=environ,
+            within=START_SECONDS,
         )
         if is_server:
             url = f"http://127.0.0.1:{port}"
@@ -191,6 +194,7 @@ class Side:
 
     def end_work(self) -> None:
         """Return when no more work is given."""
+        Path(f"{self._captures_file}.over").touch()
         if self._requests:
             self._requests.stop()
         if self._sender:
@@ -220,6 +224,7 @@ class Side:
             lost=len(self._missing()),
             duplicated=self.sink.duplicates(),
             repeated=items.total() - len(items),
+            strayed=self._lines(".strays"),
             failed=len(self._requests.failed) if self._requests else 0,
             late=len(late),
             misplaced=sum(
@@ -237,6 +242,10 @@ class Side:
             stop_seconds=stop_seconds,
             code=code,
         )
+
+    def _lines(self, suffix: str) -> int:
+        path = Path(f"{self._captures_file}{suffix}")
+        return len(path.read_text().splitlines()) if path.exists() else 0
 
     def _story(self) -> str:
         return self.process.log_text()[-4000:]

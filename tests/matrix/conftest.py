@@ -41,7 +41,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     widths = [max(len(row[at]) for row in table) for at in range(len(TITLES))]
     terminalreporter.section("the matrix")
     for row in table if rows else ():
-        cells = (str(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
+        cells = (
+            str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)
+        )
         terminalreporter.write_line("  ".join(cells).rstrip())
     for line in starts:
         terminalreporter.write_line(line)

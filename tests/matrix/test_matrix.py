@@ -35,11 +35,12 @@ def test_a_process_model_follows_and_loses_nothing(
 
     record_property("matrix", cells(row, found, beside))
     assert (found.lost, found.duplicated, found.repeated) == (0, 0, 0)
-    assert (found.late, found.misplaced, found.failed) == (0, 0, 0)
+    assert (found.late, found.misplaced) == (0, 0)
+    assert (found.strayed, found.failed) == (0, 0)
     assert found.followed > 0
-    assert mains == row.main
+    assert mains <= row.main if row.least else mains == row.main
     assert found.stop_seconds < beside.stop_seconds + PATIENCE_SECONDS
-    assert found.code == beside.code == row.code
+    assert found.code == row.code
 
 
 def cells(row: Row, found: Result, beside: Result) -> list[str]:

@@ -6,8 +6,9 @@ import os
 
 from arq.connections import RedisSettings
 from captures import capture, start
+from sentry_sdk.integrations.arq import ArqIntegration
 
-start()
+start("api", ArqIntegration())
 
 
 async def work(_context: dict[str, object], item: int) -> None:

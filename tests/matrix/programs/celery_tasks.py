@@ -10,11 +10,12 @@ from typing import Any
 from captures import capture, start
 from celery import Celery
 from celery.signals import beat_embedded_init, beat_init, before_task_publish
+from sentry_sdk.integrations.celery import CeleryIntegration
 
 EVERY = 0.05
 """Seconds between two turns of the schedule."""
 
-start(role="celery")
+start("celery", CeleryIntegration())
 broker = os.environ["BROKER_URL"]
 app = Celery("celery_tasks", broker=broker)
 app.conf.task_ignore_result = True

@@ -8,8 +8,9 @@ from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
+from sentry_sdk.integrations.django import DjangoIntegration
 
-start()
+start("api", DjangoIntegration())
 settings.configure(ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, SECRET_KEY="none")
 
 

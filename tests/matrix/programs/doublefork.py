@@ -77,7 +77,7 @@ class Grandchildren:
                 os._exit(0)
             try:
                 if again:
-                    start(integrations=[Slow()])
+                    start("api", Slow())
                 capture(item)
                 sentry_sdk.flush(FLUSH_SECONDS)
             finally:
@@ -105,7 +105,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     slow_down()
     found = Grandchildren()
-    starting = threading.Thread(target=start, kwargs={"integrations": [Slow()]})
+    starting = threading.Thread(target=start, args=("api", Slow()))
     starting.start()
     building.wait()
     found.fork("born-at-start", again=True)

@@ -7,8 +7,9 @@ import os
 import dramatiq
 from captures import capture, start
 from dramatiq.brokers.redis import RedisBroker
+from sentry_sdk.integrations.dramatiq import DramatiqIntegration
 
-start()
+start("api", DramatiqIntegration())
 dramatiq.set_broker(RedisBroker(url=os.environ["BROKER_URL"]))
 
 

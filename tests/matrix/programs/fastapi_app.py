@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from captures import capture, start
 from fastapi import FastAPI
+from sentry_sdk.integrations.fastapi import FastApiIntegration
+from sentry_sdk.integrations.starlette import StarletteIntegration
 
-start()
+start("api", StarletteIntegration(), FastApiIntegration())
 app = FastAPI()
 
 

@@ -8,7 +8,7 @@ import signal
 
 from captures import capture, start
 
-PAUSE = 0.02
+PAUSE = 0.05
 
 
 async def work(items: itertools.count[int], stopped: asyncio.Event) -> None:

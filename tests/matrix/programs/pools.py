@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 
-from captures import capture, start
+from captures import capture, is_over, start
 
 PROCESSES = 2
 AT_ONCE = 4
@@ -24,6 +24,8 @@ def main(method: str) -> None:
         signal.signal(signal.SIGTERM, lambda *_: stopped.set())
         turn = 0
         while not stopped.wait(PAUSE):
+            if is_over():
+                continue
             items = [f"{turn}-{number}" for number in range(AT_ONCE)]
             pool.map(capture, items, chunksize=1)
             capture(f"{turn}-parent")

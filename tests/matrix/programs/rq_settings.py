@@ -1,5 +1,6 @@
 """What `rq worker -c rq_settings` loads first."""
 
 from captures import start
+from sentry_sdk.integrations.rq import RqIntegration
 
-start()
+start("api", RqIntegration())

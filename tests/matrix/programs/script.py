@@ -8,7 +8,7 @@ import threading
 
 from captures import capture, start
 
-PAUSE = 0.02
+PAUSE = 0.05
 
 
 def work(items: itertools.count[int], stopped: threading.Event) -> None:
@@ -21,9 +21,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     start()
     items = itertools.count()
-    threads = [
-        threading.Thread(target=work, args=(items, stopped)) for _ in range(2)
-    ]
+    threads = [threading.Thread(target=work, args=(items, stopped)) for _ in range(2)]
     for thread in threads:
         thread.start()
     work(items, stopped)

@@ -3,6 +3,7 @@
 It sends an item now and then, and none while several wait: the file MATRIX_IDS says how
 many are done.
 """
+# ruff: noqa: PLC0415 - of the queues' packages only one is needed
 
 from __future__ import annotations
 
