@@ -37,6 +37,8 @@ class Row:
     code: int = 0
     """How it ends on SIGTERM."""
     environ: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    """Empty files in FOLDER."""
 
 
 UWSGI = (
@@ -69,18 +71,24 @@ UVICORN = "uvicorn fastapi_app:app --port PORT"
 ASGI_GUNICORN = (
     "gunicorn fastapi_app:app -k uvicorn_worker.UvicornWorker -w 3 -b 127.0.0.1:PORT"
 )
+RELOADED = Row(
+    "uvicorn --reload",
+    f"{UVICORN} --reload --reload-dir FOLDER",
+    files=("changed.py",),
+)
+PRELOADED = Row(
+    "gunicorn --preload with uvicorn's workers",
+    f"{ASGI_GUNICORN} --preload",
+    4,
+    1,
+    receipts=MASTER,
+)
 SERVERS = [
     Row("uvicorn", UVICORN, code=-15),
     Row("uvicorn --workers 3", f"{UVICORN} --workers 3", 3, receipts="workers"),
-    Row("uvicorn --reload", f"{UVICORN} --reload --reload-dir FOLDER"),
+    RELOADED,
     Row("gunicorn with uvicorn's workers", ASGI_GUNICORN, 3, receipts="workers"),
-    Row(
-        "gunicorn --preload with uvicorn's workers",
-        f"{ASGI_GUNICORN} --preload",
-        4,
-        1,
-        receipts=MASTER,
-    ),
+    PRELOADED,
     Row("gunicorn sync", GUNICORN, 2, receipts="workers"),
     Row(
         "gunicorn gthread", f"{GUNICORN} -k gthread --threads 4", 2, receipts="workers"
@@ -98,11 +106,7 @@ SERVERS = [
         3,
         1,
         receipts=MASTER,
-        # gevent looks at every object, the settings of an unused Django too.
-        environ={
-            "MATRIX_SUBPROCESS": "1",
-            "DJANGO_SETTINGS_MODULE": "django.conf.global_settings",
-        },
+        environ={"MATRIX_SUBPROCESS": "1", "MATRIX_PATCH": "1"},
     ),
     Row(
         "Django, gunicorn gthread --preload",

@@ -1,4 +1,4 @@
-"""Process models under load: what they are sent, what arrives, over many rotations.
+"""Processes that follow a volume: load for them, and rotations that they take up.
 
 No agent: snapshots are published by hand, so that a rotation takes as long as the
 processes need for it.
@@ -11,10 +11,9 @@ import os
 import shutil
 import tempfile
 import threading
-import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 import requests
 
@@ -33,28 +32,18 @@ if TYPE_CHECKING:
 SETTLED_SECONDS = 20.0
 
 
-class Work(Protocol):
-    """Something that has a process capture events, and knows their ids."""
-
-    def sent(self) -> list[str]:
-        """Return the ids of the events captured so far; `None` for one without."""
-
-    def stop(self) -> None:
-        """Return when no more is captured."""
-
-
 class Requests:
-    """Work of an API: each request reports an event and is answered with its id.
+    """Work of an API: requests that report an event each, until `stop`.
 
-    No two requests have the same number.
+    No two of them have the same number.
     """
 
     def __init__(self, url: str, threads: int = 3, pause: float = 0.01) -> None:
         self._url = url
         self._pause = pause
-        self._ids: list[str] = []
         self._numbers = itertools.count(1)
         self.failed: list[str] = []
+        """Why those failed that got no answer."""
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, daemon=True) for _ in range(threads)
@@ -72,50 +61,12 @@ class Requests:
                 answer.raise_for_status()
             except requests.RequestException as error:
                 self.failed.append(str(error))
-                continue
-            self._ids.append(str(answer.json()))
-
-    def sent(self) -> list[str]:
-        return list(self._ids)
 
     def stop(self) -> None:
+        """Return when every request that was sent has its answer."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
-
-
-class Program:
-    """Work of which a program appends the ids to a file, until SIGTERM."""
-
-    def __init__(self, path: Path, process: Process) -> None:
-        self._path = path
-        self._process = process
-
-    def sent(self) -> list[str]:
-        return self._path.read_text().split() if self._path.exists() else []
-
-    def stop(self) -> None:
-        self._process.stop()
-
-
-class Account(NamedTuple):
-    """What came of a run: the figures that must be right."""
-
-    name: str
-    rotations: int
-    sent: int
-    received: int
-    lost: int
-    duplicated: int
-    misplaced: int
-    """Events and transactions whose environment or release is another project's."""
-
-    def __str__(self) -> str:
-        return (
-            f"{self.name}: rotations {self.rotations}, sent {self.sent}, "
-            f"received {self.received}, lost {self.lost}, "
-            f"duplicated {self.duplicated}"
-        )
 
 
 class Model:
@@ -202,30 +153,3 @@ class Model:
             found = [target.receipt for target in self.targets()]
             logs = "".join(process.log_text() for process in self._processes)
             raise TimeoutError(f"{wanted}, not {found}\n{logs[-4000:]}") from None
-
-    def account(self, name: str, work: Work) -> Account:
-        """Compare what was captured with what arrived; wait a while for the last."""
-        sent = work.sent()
-        deadline = time.monotonic() + SETTLED_SECONDS
-        while set(sent) - set(self.sink.event_ids()) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        received = self.sink.event_ids()
-        return Account(
-            name,
-            self.rotations,
-            len(sent),
-            len(received),
-            len(set(sent) - set(received)),
-            self.sink.duplicates(),
-            sum(
-                (each.environment, each.release)
-                != (f"env-{each.project}", f"release-{each.project}")
-                for each in self.sink.events() + self.sink.transactions()
-            ),
-        )
-
-
-def await_more(work: Work, events: int, within: float = 30.0) -> None:
-    """Return when so many more events have been captured."""
-    enough = len(work.sent()) + events
-    eventually(lambda: len(work.sent()) >= enough, within, f"{events} more events")

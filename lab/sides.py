@@ -109,6 +109,8 @@ class Side:
             environ |= {name: str(value) for name, value in values.items()}
         if self.row.queue:
             environ["BROKER_URL"] = stack.enter_context(Valkey()).url
+        for name in self.row.files:
+            (self.model.folder / name).touch()
         port = free_port()
         command = self.row.command.replace("PORT", str(port))
         command = command.replace("FOLDER", str(self.model.folder))

@@ -2,12 +2,18 @@
 
 With MATRIX_SUBPROCESS it also runs a command, and another thread, which runs as often as
 it can meanwhile, notes each child that it finds itself in. With MATRIX_SECONDS a request
-takes that long.
+takes that long. With MATRIX_PATCH it is gevent's from its first line on.
 """
 
 from __future__ import annotations
 
 import os
+
+if "MATRIX_PATCH" in os.environ:
+    from gevent import monkey
+
+    monkey.patch_all()
+
 import subprocess
 import threading
 import time
