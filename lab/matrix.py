@@ -28,6 +28,8 @@ class Row:
     """For people: which processes give one."""
     needs: str = ""
     """For people: what has to be set."""
+    plain: str = ""
+    """For people: what sentry-sdk alone loses or sends twice in this program."""
     queue: str = ""
     """Which queue brings the work; `beat` for a schedule of its own."""
     between: int = 36
@@ -254,3 +256,22 @@ PROGRAMS = [
     ),
 ]
 ROWS = [*UWSGI_ROWS, *SERVERS, *WORKERS, *PROGRAMS]
+
+
+def table() -> str:
+    """Return the rows as the Markdown table of `docs/library.md`."""
+    titles = (
+        "process model",
+        "followed",
+        "lost",
+        "twice",
+        "receipts",
+        "what it needs",
+        "sentry-sdk alone",
+    )
+    lines = [titles, ("---",) * len(titles)]
+    lines += [
+        (row.name, "yes", "0", "0", row.receipts, row.needs, row.plain or "the same")
+        for row in ROWS
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
