@@ -140,7 +140,8 @@ class Side:
         """Return what has been captured so far."""
         if not self._captures_file.exists():
             return []
-        lines = self._captures_file.read_text().splitlines()
+        # What follows the last line break is still being written.
+        lines = self._captures_file.read_text().split("\n")[:-1]
         fields = [line.split() for line in lines]
         return [
             Capture(item, event, int(pid), float(began), float(ended))
