@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any
 
-from captures import capture, start
+from captures import capture, is_over, start
 from celery import Celery
 from celery.signals import beat_embedded_init, beat_init, before_task_publish
 from sentry_sdk.integrations.celery import CeleryIntegration
@@ -32,7 +32,8 @@ def work(item: object) -> None:
     """Report one event; a scheduled one has no number of its own."""
     item = f"{item}-{os.getpid()}-{next(turns)}" if item == "beat" else item
     time.sleep(float(os.environ.get("MATRIX_SECONDS", "0")))
-    capture(item)
+    if not is_over():
+        capture(item)
 
 
 @beat_init.connect
@@ -43,4 +44,5 @@ def report_turns(**_: Any) -> None:
 
 
 def report_turn(**_: Any) -> None:
-    capture(f"turn-{os.getpid()}-{next(turns)}")
+    if not is_over():
+        capture(f"turn-{os.getpid()}-{next(turns)}")

@@ -15,6 +15,10 @@ import time
 from typing import Any
 
 import sentry_sdk
+
+# The SDK imports it with its first client. A module that another thread imports during a
+# fork stays locked in the child: that is Python's, and no library's to mend.
+import sentry_sdk.spotlight
 from captures import capture, start
 from sentry_sdk.integrations import Integration
 
