@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 AT_ONCE = 12
-PAUSE = 0.03
+PAUSE = 0.05
 URL = os.environ["BROKER_URL"]
 
 
