@@ -197,6 +197,7 @@ WORKERS = [
         least=1,
         receipts="worker; a job's process if it lives long enough",
         queue="rq",
+        between=12,
     ),
     Row(
         "RQ SimpleWorker",

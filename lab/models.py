@@ -38,9 +38,11 @@ class Requests:
     No two of them have the same number.
     """
 
-    def __init__(self, url: str, threads: int = 3, pause: float = 0.01) -> None:
+    def __init__(self, url: str, threads: int, pause: float) -> None:
         self._url = url
         self._pause = pause
+        self.held = False
+        """Whether none is sent for now."""
         self._numbers = itertools.count(1)
         self.failed: list[str] = []
         """Why those failed that got no answer."""
@@ -55,6 +57,8 @@ class Requests:
         # A new connection each time, so that every worker gets its share.
         alone = {"Connection": "close"}
         while not self._stop.wait(self._pause):
+            if self.held:
+                continue
             url = f"{self._url}/event/{next(self._numbers)}"
             try:
                 answer = requests.post(url, headers=alone, timeout=30)

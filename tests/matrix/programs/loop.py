@@ -8,7 +8,7 @@ import signal
 
 from captures import capture, start
 
-PAUSE = 0.05
+PAUSE = 0.1
 
 
 async def work(items: itertools.count[int], stopped: asyncio.Event) -> None:

@@ -8,7 +8,7 @@ import threading
 
 from captures import capture, start
 
-PAUSE = 0.05
+PAUSE = 0.1
 
 
 def work(items: itertools.count[int], stopped: threading.Event) -> None:

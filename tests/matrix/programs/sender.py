@@ -1,7 +1,7 @@
 """Gives a queue's workers work until SIGTERM: `sender.py QUEUE`.
 
-It sends an item now and then, and none while several wait: the file MATRIX_IDS says how
-many are done.
+It sends an item now and then, and none while several wait (the file MATRIX_IDS says how
+many are done) or while there is a file of that name with `.held`.
 """
 # ruff: noqa: PLC0415 - of the queues' packages only one is needed
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 AT_ONCE = 12
-PAUSE = 0.05
+PAUSE = 0.03
 URL = os.environ["BROKER_URL"]
 
 
@@ -71,6 +71,8 @@ def main() -> None:
     done = Path(os.environ["MATRIX_IDS"])
     item = 0
     while not stopped.wait(PAUSE):
+        if os.path.exists(f"{done}.held"):
+            continue
         finished = done.read_bytes().count(b"\n") if done.exists() else 0
         if item - finished < AT_ONCE:
             send(item)
