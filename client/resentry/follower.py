@@ -160,8 +160,10 @@ class Follower:
         self.receipts.note(problem)
 
     def _wait(self, seconds: float) -> None:
+        if not self._goes_on():
+            return
         try:
-            if self._watch is not None and self._goes_on():
+            if self._watch is not None:
                 self._watch.wait(seconds)
                 return
         except LostError:  # made anew by the next look

@@ -78,8 +78,9 @@ def _role(given: object) -> tuple[str, str | None]:
     if role and role == given:
         return role, None
     role = role or "api"
+    shown = repr(given[:64]) if isinstance(given, str) else f"of {type(given).__name__}"
     problem = (
-        f"role {str(given)[:64]!r} is not usable: it must have 1 to 64 letters, digits "
+        f"role {shown} is not usable: it must have 1 to 64 letters, digits "
         f"or any of _.-; this process has role {role!r}"
     )
     say(logging.WARNING, "resentry: %s", problem)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from typing import TYPE_CHECKING, Any
 
 from resentry import clock, fallback
@@ -12,12 +14,13 @@ from resentry.sdk import client as sdk
 from resentry.sdk.versions import IS_PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import TypeAlias
 
     from sentry_sdk import Client
 
     from resentry.contract import Snapshot
+    from resentry.process import Home
     from resentry.values import Effective
 
 MANAGED = frozenset(
@@ -44,8 +47,30 @@ STALL_SECONDS = 5.0
 LAST_SECONDS = 60.0
 """... but not longer than this."""
 
+_GATE_SECONDS = 2.0
+"""So long a client that is being built is waited for; then `init` goes past it."""
+
 # The SDK's default of 100 drops most of a burst long before a swap could lose any.
 _QUEUE_SIZE = 1000
+
+
+@contextlib.contextmanager
+def building(home: Home, *, explicitly: bool) -> Iterator[None]:
+    """Hold the gate. Nothing is logged in it: a handler of the application's may wait.
+
+    A build that hangs holds it for ever. An explicit `init` makes another one: what the
+    hung build makes will not be wanted any more.
+    """
+    gate = home.gate
+    if not gate.acquire(timeout=_GATE_SECONDS):
+        if not explicitly:
+            raise TimeoutError(f"a client has been built for {_GATE_SECONDS:g} s")
+        gate = home.gate = threading.RLock()
+        gate.acquire()
+    try:
+        yield
+    finally:
+        gate.release()
 
 
 def build(

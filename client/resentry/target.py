@@ -7,9 +7,7 @@ it. What belongs to the process itself, the follower, is made anew after a fork.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import threading
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,11 +24,11 @@ from resentry.process import Home, here, on_renewal
 from resentry.report import receipt, status
 from resentry.sdk import client as sdk
 from resentry.sdk.versions import IS_PLAIN, described
-from resentry.swap import Retiring, announce, build, discard, retire
+from resentry.swap import Retiring, announce, build, building, discard, retire
 from resentry.values import resolve, show_dsn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from sentry_sdk.client import BaseClient
 
@@ -41,9 +39,6 @@ ignore_logger("resentry")  # our errors are not the application's events
 
 FOREIGN = "the application called sentry_sdk.init itself; its client is in place"
 _EXIT_DRAIN_SECONDS = 2.0
-_GATE_SECONDS = 2.0
-"""So long a client that is being built is waited for; then `init` goes past it."""
-
 
 Became = Literal["runs", "refused", "failed"]
 """What came of a snapshot: it runs, is refused for good, or may go another time."""
@@ -133,7 +128,7 @@ class Target:
                 return "refused"
             effective = effective.tamed()
         try:
-            with _building(here(), explicitly=explicitly):
+            with building(here(), explicitly=explicitly):
                 self._build(plan, effective, snapshot, explicitly=explicitly)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the application's
             dsn = effective.values["SENTRY_DSN"]
@@ -297,25 +292,6 @@ class Target:
             inherited.let_go()
             self.follower = Follower(self, self.plan.volume, self.plan.signal)
             self.follower.start_in_child()
-
-
-@contextlib.contextmanager
-def _building(home: Home, *, explicitly: bool) -> Iterator[None]:
-    """Hold the gate. Nothing is logged in it: a handler of the application's may wait.
-
-    A build that hangs holds it for ever. An explicit `init` makes another one: what the
-    hung build makes will not be wanted any more.
-    """
-    gate = home.gate
-    if not gate.acquire(timeout=_GATE_SECONDS):
-        if not explicitly:
-            raise TimeoutError(f"a client has been built for {_GATE_SECONDS:g} s")
-        gate = home.gate = threading.RLock()
-        gate.acquire()
-    try:
-        yield
-    finally:
-        gate.release()
 
 
 target = Target()
