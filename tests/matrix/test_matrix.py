@@ -41,9 +41,9 @@ def test_a_process_model_follows_and_loses_nothing(
     assert (found.strayed, found.failed) == (0, 0)
     assert found.followed > 0
     assert mains <= row.main if row.least else mains == row.main
-    if row.code is not None:
+    if not row.hangs:
         assert found.stop_seconds < beside.stop_seconds + PATIENCE_SECONDS
-        assert found.code == row.code
+    assert row.code in {None, found.code}
 
 
 def cells(row: Row, found: Result, beside: Result) -> list[str]:
