@@ -250,6 +250,7 @@ PROGRAMS = [
         2,
         1,
         receipts="parent; child at its first event",
+        plain="loses the child's first event",
     ),
     Row(
         "double fork in the middle of a build",
@@ -258,6 +259,7 @@ PROGRAMS = [
         1,
         least=1,
         receipts="parent; children that live long enough",
+        plain="loses some, sends some twice; children hang",
         code=0,
     ),
 ]
