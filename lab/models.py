@@ -1,4 +1,4 @@
-"""Processes that follow a volume: load for them, and rotations that they take up.
+"""Process models under load: what they are sent, what arrives, over many rotations.
 
 No agent: snapshots are published by hand, so that a rotation takes as long as the
 processes need for it.
@@ -11,9 +11,10 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 import requests
 
@@ -32,20 +33,30 @@ if TYPE_CHECKING:
 SETTLED_SECONDS = 20.0
 
 
-class Requests:
-    """Work of an API: requests that report an event each, until `stop`.
+class Work(Protocol):
+    """Something that has a process capture events, and knows their ids."""
 
-    No two of them have the same number.
+    def sent(self) -> list[str]:
+        """Return the ids of the events captured so far; `None` for one without."""
+
+    def stop(self) -> None:
+        """Return when no more is captured."""
+
+
+class Requests:
+    """Work of an API: each request reports an event and is answered with its id.
+
+    No two requests have the same number.
     """
 
-    def __init__(self, url: str, threads: int, pause: float) -> None:
+    def __init__(self, url: str, threads: int = 3, pause: float = 0.01) -> None:
         self._url = url
         self._pause = pause
         self.held = False
         """Whether none is sent for now."""
         self._numbers = itertools.count(1)
+        self._ids: list[str] = []
         self.failed: list[str] = []
-        """Why those failed that got no answer."""
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, daemon=True) for _ in range(threads)
@@ -65,12 +76,50 @@ class Requests:
                 answer.raise_for_status()
             except requests.RequestException as error:
                 self.failed.append(str(error))
+                continue
+            self._ids.append(str(answer.json()))
+
+    def sent(self) -> list[str]:
+        return list(self._ids)
 
     def stop(self) -> None:
-        """Return when every request that was sent has its answer."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
+
+
+class Program:
+    """Work of which a program appends the ids to a file, until SIGTERM."""
+
+    def __init__(self, path: Path, process: Process) -> None:
+        self._path = path
+        self._process = process
+
+    def sent(self) -> list[str]:
+        return self._path.read_text().split() if self._path.exists() else []
+
+    def stop(self) -> None:
+        self._process.stop()
+
+
+class Account(NamedTuple):
+    """What came of a run: the figures that must be right."""
+
+    name: str
+    rotations: int
+    sent: int
+    received: int
+    lost: int
+    duplicated: int
+    misplaced: int
+    """Events and transactions whose environment or release is another project's."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}: rotations {self.rotations}, sent {self.sent}, "
+            f"received {self.received}, lost {self.lost}, "
+            f"duplicated {self.duplicated}"
+        )
 
 
 class Model:
@@ -157,3 +206,30 @@ class Model:
             found = [target.receipt for target in self.targets()]
             logs = "".join(process.log_text() for process in self._processes)
             raise TimeoutError(f"{wanted}, not {found}\n{logs[-4000:]}") from None
+
+    def account(self, name: str, work: Work) -> Account:
+        """Compare what was captured with what arrived; wait a while for the last."""
+        sent = work.sent()
+        deadline = time.monotonic() + SETTLED_SECONDS
+        while set(sent) - set(self.sink.event_ids()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        received = self.sink.event_ids()
+        return Account(
+            name,
+            self.rotations,
+            len(sent),
+            len(received),
+            len(set(sent) - set(received)),
+            self.sink.duplicates(),
+            sum(
+                (each.environment, each.release)
+                != (f"env-{each.project}", f"release-{each.project}")
+                for each in self.sink.events() + self.sink.transactions()
+            ),
+        )
+
+
+def await_more(work: Work, events: int, within: float = 30.0) -> None:
+    """Return when so many more events have been captured."""
+    enough = len(work.sent()) + events
+    eventually(lambda: len(work.sent()) >= enough, within, f"{events} more events")
