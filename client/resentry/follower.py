@@ -24,6 +24,8 @@ FORK_SECONDS = 0.05
 _STOP_SECONDS = 1.0
 """So long the end of the thread is waited for: a log handler may hold it for ever."""
 _RESTART_SECONDS = 1.0
+_WAITS_SECONDS = 0.1
+"""So long `init` waits at most until its thread has looked and given the receipt."""
 
 
 class Work(Protocol):
@@ -49,7 +51,9 @@ class Follower:
         self._signal = signal
         self.identity = Identity(self._home)
         self._receipt = ReceiptFile(volume.receipts, self.identity)
-        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._ended.set()
+        self._waits = threading.Event()
         self._watch: Watch | None = None
         self._tid: int | None = None
         self._stopped = False
@@ -75,33 +79,40 @@ class Follower:
         return not self._stopped and self._home is here()
 
     def start(self) -> None:
-        """Begin."""
-        if (
-            has_green_threads()
-        ):  # they may never run: a preloading master waits natively
-            self._give()
+        """Begin; return when the thread waits, or soon.
+
+        Whatever forks next without hooks finds no thread in the middle of something.
+        """
+        if has_green_threads():
+            self._give()  # a greenlet may never run: a preloading master waits natively
         self._launch()
+        if not has_green_threads():
+            self._waits.wait(_WAITS_SECONDS)
 
     def start_in_child(self) -> None:
         """Begin soon after a fork, or when something is captured. Waits for nothing."""
         self._home.looked.clear()
         self._silent_until = clock.monotonic() + FORK_SECONDS
+        self._ended.clear()
         try:
-            start_later(self._launch_later)
+            # Without a `Thread`: its start waits, and it would be a greenlet where the
+            # application replaces threads after the fork.
+            start_later(self._run_later)
         except RuntimeError as error:
             self._has_failed(error)
 
-    def _launch_later(self) -> None:
+    def _run_later(self) -> None:
         self._home.hurry.wait(FORK_SECONDS)
-        self._launch()
+        self._run()
 
     def _launch(self) -> None:
         if not self._goes_on():
             return
         if self.failure is not None:  # what was published meanwhile goes before
             self._home.looked.clear()
+        self._ended.clear()
         try:
-            self._thread = start_thread("resentry", self._run)
+            start_thread("resentry", self._run)
         except RuntimeError as error:
             self._has_failed(error)
         else:
@@ -112,6 +123,7 @@ class Follower:
         self._again_at = clock.monotonic() + _RESTART_SECONDS
         self._home.ensure = self.ensure
         self._home.looked.set()  # nobody will
+        self._ended.set()
 
     def ensure(self, at_once: bool = False) -> None:  # noqa: FBT001, FBT002
         """Try again to begin, now and then or `at_once`, where that has failed."""
@@ -124,9 +136,12 @@ class Follower:
         self._tid = threading.get_native_id()
         try:
             while self._goes_on():
-                self._wait(self._look())
+                pause = self._look()
+                self._waits.set()
+                self._wait(pause)
         finally:
             self._close()
+            self._ended.set()
 
     def _look(self) -> float:
         """Do what is due; return how long to wait for the next time. Never raises."""
@@ -186,8 +201,8 @@ class Follower:
         """End the thread; one that is held up ends when it is free."""
         self._stopped = True
         self.wake()
-        if self._thread is not None and self._home is here():
-            self._thread.join(_STOP_SECONDS)
+        if self._home is here():
+            self._ended.wait(_STOP_SECONDS)
 
     def withdraw(self) -> None:
         """Remove the receipt: this process is a target no more."""

@@ -36,7 +36,7 @@ from resentry import clock
 from resentry.contract import fingerprint
 from resentry.harmless import fault
 from resentry.line import Line
-from resentry.process import here, on_renewal
+from resentry.process import has_green_threads, here, on_renewal
 from resentry.sdk.wire import Fate, Wire, is_report
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class Outlet(Transport):
     def leave(self, successor: Transport | None) -> None:
         """Know that another will be current: it waits for this one in `flush`."""
         _leaving.append(self)
-        if self._is_heir(successor):
+        if self._is_heir(successor) and not has_green_threads():
             # From Python 3.12 on no thread starts any more when the process ends.
             successor._line.start()  # noqa: SLF001
 

@@ -67,7 +67,7 @@ def test_a_broken_answer_is_an_os_error(faults: Faults) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        f"http://127.0.0.1:{free_port()}/",
+        pytest.param(f"http://127.0.0.1:{free_port()}/", id="nobody listens"),
         "http://no-such-host.invalid/",
         "http://a..b/planted-secret",
         "http://127.0.0.1:9/planted secret",
