@@ -186,17 +186,23 @@ class Model:
         """Return the live targets, as an agent would see them."""
         return Receipts(f"{self.volume}/receipts", tidy=True).read()
 
-    def converge(self, targets: int, least: int = 0) -> None:
+    def converge(self, targets: int, least: int = 0, stays: int = 0) -> None:
         """Return once so many targets run the newest snapshot, and are drained.
 
-        With `least`, fewer will do: where processes come and go all the time.
+        With `least`, fewer will do: where processes come and go all the time. With
+        `stays`, so many of them may say that they can't follow.
         """
 
         def settled() -> bool:
             found = self.targets()
-            return (least or targets) <= len(found) <= targets and all(
-                each.runs(self.newest) and each.receipt.phase == "drained"
+            late = [
+                each
                 for each in found
+                if not each.runs(self.newest) or each.receipt.phase != "drained"
+            ]
+            return (least or targets) <= len(found) <= targets and (
+                len(late) <= stays
+                and all(each.receipt.watch.endswith("greenlet") for each in late)
             )
 
         try:

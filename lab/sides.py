@@ -188,7 +188,7 @@ class Side:
     def rotate(self) -> None:
         """Publish the next snapshot; return once every target confirmed it."""
         self.model.rotate()
-        self.model.converge(self.row.targets, self.row.least)
+        self.model.converge(self.row.targets, self.row.least, self.row.stays)
         self._confirmed.append(time.monotonic())
 
     def await_receipts(self) -> None:

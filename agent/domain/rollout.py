@@ -61,6 +61,8 @@ class Target:
             f"{holder.kind} still sends by the older DSN {holder.dsn}"
             for holder in self.receipt.holders
         ]
+        if self.receipt.watch.endswith("greenlet") and self.receipt.sequence:
+            found.append("follows only while its greenlets run")
         if self.receipt.ignored:
             names = ", ".join(self.receipt.ignored)
             found.append(f"ignores {names}: its library does not know it")

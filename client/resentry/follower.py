@@ -54,6 +54,7 @@ class Follower:
         self._ended = threading.Event()
         self._ended.set()
         self._waits = threading.Event()
+        self._is_greenlet = has_green_threads()
         self._watch: Watch | None = None
         self._tid: int | None = None
         self._stopped = False
@@ -66,8 +67,12 @@ class Follower:
 
     @property
     def kind(self) -> str:
-        """What shows a change: `inotify`, `stat`, or `none` before the first look."""
-        return self._watch.kind if self._watch is not None else "none"
+        """What shows a change: `inotify`, `stat`, or `none` before the first look.
+
+        With `, greenlet` nothing is seen while the process lets no greenlet run.
+        """
+        kind = self._watch.kind if self._watch is not None else "none"
+        return f"{kind}, greenlet" if self._is_greenlet else kind
 
     @property
     def signal(self) -> tuple[int | None, int | None]:
