@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 from resentry import clock
 from resentry.advice import explain
 from resentry.harmless import Notice, fault
-from resentry.process import has_green_threads, here, start_later, start_thread
+from resentry.process import (
+    await_rest,
+    has_green_threads,
+    here,
+    start_later,
+    start_thread,
+)
 from resentry.receipt import Identity, ReceiptFile
 from resentry.watch import LostError, Watch, watch
 
@@ -91,8 +97,8 @@ class Follower:
         if has_green_threads():
             self._give()  # a greenlet may never run: a preloading master waits natively
         self._launch()
-        if not has_green_threads():
-            self._waits.wait(_WAITS_SECONDS)
+        if not has_green_threads() and self._waits.wait(_WAITS_SECONDS):
+            await_rest(self._tid)
 
     def start_in_child(self) -> None:
         """Begin soon after a fork, or when something is captured. Waits for nothing."""

@@ -15,6 +15,7 @@ import os
 import secrets
 import signal
 import threading
+import time
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -146,3 +147,19 @@ def start_later(target: Callable[[], None]) -> None:
     and under greenlets it lets others run, in the middle of a fork.
     """
     _thread.start_new_thread(target, ())
+
+
+def await_rest(tid: int | None) -> None:
+    """Return when that thread sleeps, at most after 40 ms.
+
+    The pauses leave it the interpreter: it sleeps in the kernel then, and does not wait
+    for the interpreter's lock, which a fork without hooks would copy.
+    """
+    for _ in range(20):
+        time.sleep(0.002)
+        try:
+            with open(f"/proc/self/task/{tid}/stat", "rb") as file:
+                if file.read().rpartition(b")")[2].split()[0] == b"S":
+                    return
+        except (OSError, IndexError):  # no /proc: the pause has to do
+            return
