@@ -118,8 +118,10 @@ def test_no_thread_in_a_child(go: Run, sink: Sink) -> None:
             starts.refused = False
             me.wait()
             sentry_sdk.capture_message("more")
+            receipt = own_receipt(sequence=2)
+            sentry_sdk.capture_message("last")
             sentry_sdk.flush(10)
-            me.tell(**own_receipt(sequence=2))
+            me.tell(**receipt)
 
         starts.refused = True
         children = [Child(fork, work) for fork in FORKS]
@@ -135,7 +137,8 @@ def test_no_thread_in_a_child(go: Run, sink: Sink) -> None:
     assert ["thread" in str(error) for error in ran.said["errors"]] == [True, True]
     assert (ran.said["after"], ran.said["ends"]) == ([None, None], {"0": 2}), ran.log
     assert messages(sink).count("first") == 2
-    assert messages(sink, 2).count("more") == 2
+    assert messages(sink).count("more") == 2
+    assert messages(sink, 2).count("last") == 2
 
 
 def test_no_thread_for_sending(go: Run, sink: Sink) -> None:
