@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -35,10 +36,26 @@ def fork_without_hooks() -> int:
     """
     interval = sys.getswitchinterval()
     sys.setswitchinterval(60)
-    time.sleep(0.005)
+    deadline, before = time.monotonic() + PATIENCE_SECONDS, None
+    while time.monotonic() < deadline and (before is None or before != _switches()):
+        before = _switches()
+        time.sleep(0.02)
     pid = int(ctypes.PyDLL(None).fork())
     sys.setswitchinterval(interval)
     return pid
+
+
+def _switches() -> list[str]:
+    """Return how often each other thread has begun to run: those that rest do not."""
+    found = []
+    try:
+        for tid in os.listdir("/proc/self/task"):
+            if int(tid) != threading.get_native_id():
+                with open(f"/proc/self/task/{tid}/status") as status:
+                    found += [line for line in status if "ctxt_switches" in line]
+    except OSError:  # no descriptor is free, or a thread has ended this moment
+        time.sleep(0.05)
+    return found
 
 
 FORKS = {"hooks": os.fork, "no hooks": fork_without_hooks}
