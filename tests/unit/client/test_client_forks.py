@@ -384,7 +384,8 @@ class Holder:
             for lock in taken:
                 lock.release()
 
-        self._thread = threading.Thread(target=hold)
+        # A daemon: Python itself waits for any other thread, at the end of a child, too.
+        self._thread = threading.Thread(target=hold, daemon=True)
         self._thread.start()
         ready.wait()
 
@@ -546,7 +547,7 @@ def test_a_fork_in_the_middle_of_the_first_init(go: Run, sink: Sink) -> None:
         publish({"SENTRY_DSN": A})
         build = Build("before")
         build.arm()
-        thread = threading.Thread(target=resentry.init, kwargs=options())
+        thread = threading.Thread(target=resentry.init, kwargs=options(), daemon=True)
         thread.start()
         assert build.reached.wait(10)
 
