@@ -146,9 +146,11 @@ class Follower:
     def _run(self) -> None:
         self._tid = threading.get_native_id()
         try:
-            while self._goes_on():
-                pause = self._look()
+            while self._home is here():
+                pause = self._look()  # once also when stopped: something waits for it
                 self._waits.set()
+                if not self._goes_on():
+                    break
                 self._wait(pause)
         finally:
             self._close()
@@ -211,6 +213,7 @@ class Follower:
     def stop(self) -> None:
         """End the thread; one that is held up ends when it is free."""
         self._stopped = True
+        self._home.hurry.set()
         self.wake()
         if self._home is here():
             self._ended.wait(_STOP_SECONDS)
