@@ -53,8 +53,10 @@ image-example: $(READY) ## the same of examples/lms
 demo: $(READY) $(if $(UI),$(SINK)) ## rotate a DSN under traffic; JSON=1 one object, UI=1 with Bugsink's page
 	@$(BIN)/python -m lab.demo $(if $(JSON),--json) $(if $(UI),--ui)
 
+# Those of tests/unit and tests/contract mostly wait: several at once.
 test: $(READY) $(SINK) ## every test, on real servers and real processes
-	@$(BIN)/pytest --ignore tests/cluster --ignore tests/matrix -m "not cluster"
+	@$(BIN)/pytest -n 3 tests/unit tests/contract
+	@$(BIN)/pytest --ignore tests/cluster --ignore tests/matrix --ignore tests/unit --ignore tests/contract -m "not cluster"
 	@$(BIN)/python -m lab.cluster
 
 matrix: $(READY) $(MODELS) ## every process model: rotations under load, beside plain sentry-sdk
