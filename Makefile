@@ -10,7 +10,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-package resentry
 
 .DEFAULT_GOAL := help
-.PHONY: help setup image image-example demo test matrix vault test-vault test-versions cluster-test crash hammer check format bench bench-converge bench-fleet bench-fork bench-sampling bench-scrub bench-swap soak docs lock clean
+.PHONY: help setup image image-example demo test test-units test-servers matrix vault test-vault test-versions cluster-test crash hammer check format bench bench-converge bench-fleet bench-fork bench-sampling bench-scrub bench-swap soak docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,9 +53,12 @@ image-example: $(READY) ## the same of examples/lms
 demo: $(READY) $(if $(UI),$(SINK)) ## rotate a DSN under traffic; JSON=1 one object, UI=1 with Bugsink's page
 	@$(BIN)/python -m lab.demo $(if $(JSON),--json) $(if $(UI),--ui)
 
-# Those of tests/unit and tests/contract mostly wait: several at once.
-test: $(READY) $(SINK) ## every test, on real servers and real processes
+test: test-units test-servers ## every test, on real servers and real processes
+
+test-units: $(READY) ## those of tests/unit and tests/contract: they mostly wait, so three at once
 	@$(BIN)/pytest -n 3 tests/unit tests/contract
+
+test-servers: $(READY) $(SINK) ## all others, but the process models and the cluster
 	@$(BIN)/pytest --ignore tests/cluster --ignore tests/matrix --ignore tests/unit --ignore tests/contract -m "not cluster"
 	@$(BIN)/python -m lab.cluster
 
