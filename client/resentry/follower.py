@@ -68,6 +68,9 @@ class Follower:
         self._silent_until = 0.0
         self.receipts = Notice()
         """What keeps the receipt from being given."""
+        self.threads = Notice()
+        """What keeps the thread from being started, told like the other one."""
+        self._restarting = threading.Lock()
         self.failure: str | None = None
         """Why there is no thread."""
 
@@ -77,13 +80,15 @@ class Follower:
 
         With `, greenlet` nothing is seen while the process lets no greenlet run.
         """
-        kind = self._watch.kind if self._watch is not None else "none"
+        own = self._watch
+        kind = own.kind if own is not None else "none"
         return f"{kind}, greenlet" if self._is_greenlet else kind
 
     @property
     def signal(self) -> tuple[int | None, int | None]:
         """The signal and the thread that takes it; `None` twice where none does."""
-        number = self._watch.signal if self._watch is not None else None
+        own = self._watch
+        number = own.signal if own is not None else None
         return (None, None) if number is None else (number, self._tid)
 
     def _goes_on(self) -> bool:
@@ -138,10 +143,16 @@ class Follower:
 
     def ensure(self, at_once: bool = False) -> None:  # noqa: FBT001, FBT002
         """Try again to begin, now and then or `at_once`, where that has failed."""
-        is_due = at_once or clock.monotonic() >= self._again_at
-        if self.failure is not None and is_due:
-            self._again_at = clock.monotonic() + _RESTART_SECONDS
-            self._launch()
+        if not self._restarting.acquire(blocking=False):
+            return
+        try:
+            is_due = at_once or clock.monotonic() >= self._again_at
+            if self.failure is not None and is_due:
+                self._again_at = clock.monotonic() + _RESTART_SECONDS
+                self._launch()
+            self.threads.note(self.failure)
+        finally:
+            self._restarting.release()
 
     def _run(self) -> None:
         self._tid = threading.get_native_id()
@@ -207,12 +218,13 @@ class Follower:
 
     def wake(self) -> None:
         """Have it look now."""
-        if self._watch is not None:
-            self._watch.wake()
+        own = self._watch
+        if own is not None:
+            own.wake()
 
     def stop(self) -> None:
         """End the thread; one that is held up ends when it is free."""
-        self._stopped = True
+        self._stopped, self._home.ensure = True, None
         self._home.hurry.set()
         self.wake()
         if self._home is here():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import sentry_sdk
 
 from resentry import otlp
-from resentry.contract import fingerprint
+from resentry.contract import HOLDERS_LIMIT, fingerprint
 from resentry.living import Living
 from resentry.process import here
 
@@ -23,8 +23,6 @@ KIND = "client"
 
 CLIENTS = 1000
 """So many living clients are looked at; more of them are a holder by themselves."""
-MOST = 20
-"""So many holders are named at most: a receipt stays small."""
 
 _KNOWN = "_resentry_clients"
 
@@ -65,7 +63,7 @@ def find(
                 found.add((KIND, mark or ""))
         if len(clients) > CLIENTS:
             found.add((KIND, ""))
-    return sorted(found)[:MOST]
+    return sorted(found)[:HOLDERS_LIMIT]
 
 
 def _mark(

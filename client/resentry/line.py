@@ -67,7 +67,10 @@ class Line:
         with self.changed:
             self.queue.append(envelope)
             self.changed.notify_all()
-        if self.start() is None or self.home.ending:
+        ends_at = self.home.ends_at
+        if ends_at is not None:
+            self.settle(ends_at - clock.monotonic())
+        elif self.start() is None:
             self.settle(_END_SECONDS)
 
     def start(self) -> bool | None:
@@ -96,24 +99,30 @@ class Line:
                         self.wire.close()
                         return
                     self.changed.wait(_ENSURE_SECONDS if self.home.ensure else None)
-            if self.home.ensure is not None:
-                self.home.ensure(at_once)
+            ensure = self.home.ensure
+            if ensure is not None:
+                ensure(at_once)
             at_once = False
             if self.queue:
                 self._send_next()
 
-    def _send_next(self) -> None:
-        """Send what is first in the queue, if there is something. Never raises."""
+    def _send_next(self, seconds: float | None = None) -> None:
+        """Send what is first in the queue, if there is something. Never raises.
+
+        It takes at most so many `seconds`, or as long as the SDK allows.
+        """
         if self._is_new or not self.home.looked.is_set():
             self._is_new = False
             self.home.hurry.set()
-            self.home.looked.wait(_LOOK_SECONDS)
+            self.home.looked.wait(min(_LOOK_SECONDS, seconds or _LOOK_SECONDS))
             self._looked()
         with self.changed:
             if not self.queue or self._is_sending or self.home is not here():
                 return
             envelope = self.queue.popleft()
             self._is_sending = True
+        if seconds is not None:
+            self.wire.hurry(seconds)
         try:
             self._deliver(envelope)
         except Exception:  # noqa: BLE001 - the next envelope is worth as much
@@ -131,13 +140,16 @@ class Line:
         Where no thread can send, the caller does.
         """
         deadline = clock.monotonic() + seconds
-        if not self.pending:
-            return True
+        if not self.pending or seconds <= 0:
+            return not self.pending
         if self.start() and not sys.is_finalizing():  # then threads stand still
             with self.changed:
                 return self.changed.wait_for(lambda: not self.pending, seconds)
-        while self.queue and not self._is_sending and clock.monotonic() < deadline:
-            self._send_next()
+        while self.queue and not self._is_sending:
+            left = deadline - clock.monotonic()
+            if left <= 0:
+                break
+            self._send_next(left)
         return not self.pending
 
     def take(self) -> list[Envelope]:
@@ -147,6 +159,11 @@ class Line:
             self.queue.clear()
             self.changed.notify_all()
         return left
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the thread ends now: nothing is left for it."""
+        return self._is_ended and not self.queue
 
     def end(self) -> None:
         """Let the thread end once the queue is empty."""

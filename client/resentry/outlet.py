@@ -134,6 +134,8 @@ class Outlet(Transport):
         report = line.wire.report()
         if report is not None:
             line.wire.send(report)
+        if self._retired and line.is_over:
+            self._forget()
 
     def _keeps(self, fate: Fate) -> bool:
         """Whether an envelope of that fate is kept, and so is no loss to report."""
@@ -176,7 +178,7 @@ class Outlet(Transport):
         return clock.monotonic() - self._line.last_done
 
     def leave(self, successor: Transport | None) -> None:
-        """Know that another will be current: it waits for this one in `flush`."""
+        """Announce the successor: `flush` on it also waits for what is queued here."""
         _leaving.append(self)
         if self._is_heir(successor) and not has_green_threads():
             # From Python 3.12 on no thread starts any more when the process ends.

@@ -46,8 +46,8 @@ class Home:
         """Set when an envelope waits for that."""
         self.ensure: Callable[[bool], None] | None = None
         """Starts a thread that could not be started; called by one that could."""
-        self.ending = False
-        """Whether the interpreter ends: nobody will send what is only queued."""
+        self.ends_at: float | None = None
+        """When the interpreter ends, at the latest: until then a capture is waited for."""
         self.connecting = threading.Condition(threading.RLock())
         self.connections = 0
         """How many connections are being made."""
@@ -88,7 +88,7 @@ def _renew(inherited: Home) -> Home:
 
 
 def on_renewal(renewal: Callable[[Home], None]) -> None:
-    """Have it called in each forked child, in the order in which they were named.
+    """Call `renewal` in each forked child, in the order of registration.
 
     It may run in the middle of a fork: it must not wait, log, or switch greenlets.
     """

@@ -54,6 +54,10 @@ _GATE_SECONDS = 2.0
 _QUEUE_SIZE = 1000
 
 
+class SupersededError(Exception):
+    """Somebody has initialised Sentry while a client was built: it is not wanted."""
+
+
 @contextlib.contextmanager
 def building(home: Home, *, explicitly: bool) -> Iterator[None]:
     """Hold the gate. Nothing is logged in it: a handler of the application's may wait.

@@ -24,13 +24,19 @@ from resentry.process import Home, here, on_renewal
 from resentry.report import receipt, status
 from resentry.sdk import client as sdk
 from resentry.sdk.versions import IS_PLAIN, described
-from resentry.swap import Retiring, announce, build, building, discard, retire
+from resentry.swap import (
+    Retiring,
+    SupersededError,
+    announce,
+    build,
+    building,
+    discard,
+    retire,
+)
 from resentry.values import resolve, show_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from sentry_sdk.client import BaseClient
 
     from resentry.contract import Receipt, Snapshot
     from resentry.values import Effective
@@ -55,7 +61,7 @@ class Target:
         self.retiring: tuple[Retiring, ...] = ()
         self._newest: Newest | None = None
         self.foreign = Notice(after=0.0)
-        self._replaced: tuple[BaseClient, ...] = ()
+        self._replaced: tuple[Any, ...] = ()
         """Clients of the application's in whose place ours came."""
         self._dsns = frozenset[str]()
         """Fingerprints of the DSNs that were ours here."""
@@ -130,6 +136,8 @@ class Target:
         try:
             with building(here(), explicitly=explicitly):
                 self._build(plan, effective, snapshot, explicitly=explicitly)
+        except SupersededError:
+            return "failed"
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the application's
             dsn = effective.values["SENTRY_DSN"]
             self._refuse(name, text_of(error).replace(dsn or "\0", "DSN"))
@@ -159,7 +167,8 @@ class Target:
         previous = running.client if running is not None else None
         client = build(effective, plan.role, plan.options, snapshot, previous)
         if plan is not self.plan or (self.is_foreign and not explicitly):
-            raise RuntimeError("the application has initialised Sentry meanwhile")
+            discard(client, None)
+            raise SupersededError
         took = round((time.perf_counter() - began) * 1000, 3)
         since = time_text(time.time())
         self._make_current(Running(snapshot, effective, client, since, took))
@@ -277,10 +286,13 @@ class Target:
 
     def end(self) -> None:
         """Stop, because the process ends."""
-        here().ending = True
-        self.stop()
-        for client in self._replaced:
-            client.flush(_EXIT_DRAIN_SECONDS)
+        here().ends_at = ends_at = clock.monotonic() + _EXIT_DRAIN_SECONDS
+        try:
+            self.stop()
+            for client in self._replaced:
+                client.flush(max(0.0, ends_at - clock.monotonic()))
+        except Exception:  # noqa: BLE001 - the exit must not fail for us
+            fault("ending")
 
     def _in_child(self, _home: Home) -> None:
         """Become a target of its own; the client stays, its parts are made anew."""

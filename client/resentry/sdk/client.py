@@ -84,7 +84,7 @@ class Client(sentry_sdk.Client):
         super().__init__(**options)
 
     def capture_event(self, *args: Any, **kwargs: Any) -> str | None:
-        """Capture as ever; the first event of a process takes 0.1 s and more."""
+        """Count the capture while it runs: the first one may outlast a swap's grace."""
         under_way = self.__dict__.setdefault("under_way", deque())  # not in a copy
         under_way.append(None)
         try:
@@ -101,7 +101,7 @@ class Client(sentry_sdk.Client):
         """Close as ever; when the process ends, what comes still later is sent."""
         transport = self.transport
         super().close(*args, **kwargs)
-        if here().ending:
+        if here().ends_at is not None:
             self.transport = transport
 
 

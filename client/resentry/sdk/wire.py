@@ -9,6 +9,7 @@ import enum
 import io
 from typing import TYPE_CHECKING, Any
 
+import urllib3
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import HttpTransport
 from sentry_sdk.utils import capture_internal_exceptions
@@ -65,6 +66,13 @@ class Wire(HttpTransport):
     def heed(self, limits: dict[Any, Any]) -> None:
         """Keep the rate limits in this dictionary, which others of the DSN have, too."""
         self._disabled_until = limits
+
+    def hurry(self, seconds: float) -> None:
+        """Let no request take longer from now on: somebody waits for it."""
+        with capture_internal_exceptions():
+            pool: Any = self._pool
+            url = self._auth.get_api_url()
+            pool.connection_from_url(url).timeout = urllib3.Timeout(total=seconds)
 
     def close(self) -> None:
         """Close the kept connections."""

@@ -32,15 +32,6 @@ class Sleeper:
         return not self._thread.is_alive()
 
 
-def test_the_first_wait_returns_at_once(tmp_path: Path) -> None:
-    """What changed before the watch was there must be looked at."""
-    watching = watch(str(tmp_path), None)
-    began = time.monotonic()
-    watching.wait(LONG)
-    assert time.monotonic() - began < 1
-    watching.close()
-
-
 def test_a_rename_into_the_directory_wakes(tmp_path: Path) -> None:
     """The agent's switch from old to new is a rename."""
     (tmp_path / "tmp").symlink_to("a")
