@@ -4,15 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from resentry import holders
 from resentry._version import __version__
-from resentry.contract import Receipt
+from resentry.contract import Holder, Receipt
 from resentry.process import here
 from resentry.receipt import Identity
+from resentry.sdk.client import is_ours
 from resentry.sdk.versions import described
 from resentry.values import show_dsn
 
 if TYPE_CHECKING:
     from resentry.target import Target
+
+
+FOREIGN = "the application called sentry_sdk.init itself; its client is in place"
+
+
+def _error(target: Target) -> str | None:
+    """Say why the newest snapshot does not run here."""
+    if target.is_foreign:
+        return FOREIGN
+    refused = target.refusal.reason if target.refusal is not None else None
+    newest = target.newest
+    if newest is None or newest.unread:
+        return newest.unread if newest is not None else refused
+    return "; ".join(filter(None, (refused, newest.unreachable.shown))) or None
+
+
+def _holders(target: Target) -> tuple[Holder, ...]:
+    """Return what else in this process sends by a DSN that is not ours any more."""
+    dsn = target.running.dsn if target.running is not None else ""
+    found = holders.find(target.dsns, dsn, is_ours)
+    return tuple(Holder(kind, mark) for kind, mark in found)
 
 
 def receipt(target: Target) -> Receipt:
@@ -21,7 +44,7 @@ def receipt(target: Target) -> Receipt:
     snapshot = running.snapshot if running is not None else None
     me = follower.identity if follower is not None else Identity(home)
     signal, tid = follower.signal if follower is not None else (None, None)
-    refusal, holders = target.refusal, target.holders()
+    refusal, held = target.refusal, _holders(target)
     return Receipt(
         id=me.id,
         role=target.plan.role,
@@ -31,11 +54,11 @@ def receipt(target: Target) -> Receipt:
         parent=me.parent,
         revision=snapshot.revision if snapshot is not None else None,
         sequence=snapshot.sequence if snapshot is not None else 0,
-        phase="running" if target.retiring or holders else "drained",
+        phase="running" if target.retiring or held else "drained",
         since=running.since if running is not None else "",
         swap_ms=running.swap_ms if running is not None else 0.0,
         refused=refusal.name if refusal is not None else None,
-        error=target.error,
+        error=_error(target),
         signal=signal,
         tid=tid,
         watch=follower.kind if follower is not None else "none",
@@ -44,7 +67,7 @@ def receipt(target: Target) -> Receipt:
         sdk=described(),
         library=__version__,
         dsn=running.dsn if running is not None else "",
-        holders=holders,
+        holders=held,
         ignored=snapshot.ignored if snapshot is not None else (),
     )
 

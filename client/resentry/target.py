@@ -15,13 +15,13 @@ import sentry_sdk
 from sentry_sdk.integrations.logging import ignore_logger
 
 from resentry import clock, forks, holders, otlp  # noqa: F401 - forks has hooks
-from resentry.contract import Holder, time_text
+from resentry.contract import time_text
 from resentry.follower import RETIRING_LOOK_SECONDS, Follower
 from resentry.harmless import Notice, fault, say, text_of
 from resentry.newest import Newest
 from resentry.plan import Plan, Refusal, Running, plan
 from resentry.process import Home, here, on_renewal
-from resentry.report import receipt, status
+from resentry.report import FOREIGN, receipt, status
 from resentry.sdk import client as sdk
 from resentry.sdk.versions import IS_PLAIN, described
 from resentry.swap import (
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 ignore_logger("resentry")  # our errors are not the application's events
 
-FOREIGN = "the application called sentry_sdk.init itself; its client is in place"
 _EXIT_DRAIN_SECONDS = 2.0
 
 Became = Literal["runs", "refused", "failed"]
@@ -59,11 +58,11 @@ class Target:
         self.refusal: Refusal | None = None
         self.follower: Follower | None = None
         self.retiring: tuple[Retiring, ...] = ()
-        self._newest: Newest | None = None
+        self.newest: Newest | None = None
         self.foreign = Notice(after=0.0)
         self._replaced: tuple[Any, ...] = ()
         """Clients of the application's in whose place ours came."""
-        self._dsns = frozenset[str]()
+        self.dsns = frozenset[str]()
         """Fingerprints of the DSNs that were ours here."""
 
     def start(
@@ -77,7 +76,7 @@ class Target:
         self.plan = plan(role, options, environ)
         volume, self.refusal = self.plan.volume, None
         volume.await_first(environ)
-        self._newest = Newest(volume) if volume.expected else None
+        self.newest = Newest(volume) if volume.expected else None
         if not self._take_up(explicitly=True):
             self._fall_back()
         if volume.expected:
@@ -89,8 +88,8 @@ class Target:
         refused, running = self.refusal, self.running
         self._swap(running.snapshot if running is not None else None, explicitly=True)
         self.refusal = refused or self.refusal
-        if self.refusal is not None and self._newest is not None:
-            self._newest.unreachable.tell()  # it may be the reason
+        if self.refusal is not None and self.newest is not None:
+            self.newest.unreachable.tell()  # it may be the reason
 
     # Looking, in the follower's thread
 
@@ -107,7 +106,7 @@ class Target:
 
     def _take_up(self, *, explicitly: bool = False) -> bool:
         """Run the newest snapshot, if it is new; say whether this is settled."""
-        newest = self._newest
+        newest = self.newest
         snapshot = newest.look() if newest is not None else None
         if newest is None or snapshot is None:
             return False
@@ -189,8 +188,8 @@ class Target:
                 discard(new.client, before.client if before is not None else None)
                 raise
             fault("making a client current")
-        self._dsns |= {new.dsn}
-        otlp.follow(new.client.dsn or "", self._dsns)
+        self.dsns |= {new.dsn}
+        otlp.follow(new.client.dsn or "", self.dsns)
         if before is not None:
             self.retiring = (*self.retiring, retire(before.client, new.client))
 
@@ -221,30 +220,10 @@ class Target:
         return self.running is not None and not sdk.is_ours(current)
 
     @property
-    def error(self) -> str | None:
-        """Why the newest snapshot does not run here, for people."""
-        if self.is_foreign:
-            return FOREIGN
-        newest, reasons = self._newest, [self.refusal.reason] if self.refusal else []
-        if newest is not None:
-            # What can't be reached may be the reason for what is refused.
-            problem = (
-                newest.unreachable.problem if reasons else newest.unreachable.shown
-            )
-            reasons = [newest.unread] if newest.unread else [*reasons, problem or ""]
-        return "; ".join(filter(None, reasons)) or None
-
-    @property
     def revision(self) -> str | None:
         """The snapshot that runs here; `None` when the environment decides."""
         snapshot = self.running.snapshot if self.running else None
         return snapshot.revision if snapshot else None
-
-    def holders(self) -> tuple[Holder, ...]:
-        """Return what else in this process sends by a DSN that is not ours any more."""
-        dsn = self.running.dsn if self.running is not None else ""
-        found = holders.find(self._dsns, dsn, sdk.is_ours)
-        return tuple(Holder(kind, mark) for kind, mark in found)
 
     def receipt(self) -> Receipt:
         """Return what this process tells the agent."""

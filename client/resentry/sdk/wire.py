@@ -71,7 +71,8 @@ class Wire(HttpTransport):
         """Let no request take longer from now on: somebody waits for it."""
         with capture_internal_exceptions():
             pool: Any = self._pool
-            url = self._auth.get_api_url()
+            dsn: Any = self.parsed_dsn
+            url = f"{dsn.scheme}://{dsn.host}:{dsn.port}"
             pool.connection_from_url(url).timeout = urllib3.Timeout(total=seconds)
 
     def close(self) -> None:
