@@ -140,7 +140,8 @@ def test_a_client_of_the_applications_is_named(model: Model, end: str) -> None:
     pipe = model.folder / "pipe"
     os.mkfifo(pipe)
     first = fingerprint(model.sink.dsn(model.project))
-    model.spawn("python", "second.py", str(pipe), cwd=PROGRAMS)
+    made = model.folder / "pipe.made"
+    model.spawn("python", "second.py", str(pipe), cwd=PROGRAMS, ready=made.exists)
     model.converge(1)
     model.rotate()
 

@@ -76,7 +76,9 @@ def play(
         lines = process.log_text().splitlines()
         assert process.returncode == 0, "\n".join(lines[-40:])
         assert [line for line in lines if "Traceback" in line] == []
-        said: dict[str, Any] = json.loads(lines[-1])
+        said: dict[str, Any] = json.loads(
+            next(line for line in reversed(lines) if line.startswith("{"))
+        )
         return said
 
     return play

@@ -86,12 +86,10 @@ def sockets() -> list[str]:
     return [link for link in found if link.startswith("socket:")]
 
 
-def child(number: int, published: int, birth: Birth, told: int) -> None:
+def child(number: int, birth: Birth, told: int) -> None:
     """Say what this child was born with; capture, unless it ends at once."""
-    born = resentry.status()["sequence"]
     about: dict[str, Any] = {
         "inherited": sockets(),
-        "late": published - born if born < published else 0,
         "half_built": birth.half_built,
         "id": None,
         "flushed": True,
@@ -191,9 +189,7 @@ def main() -> None:
     if given.multiprocessing:
         context = multiprocessing.get_context("fork")
         for number in range(given.forks):
-            process = context.Process(
-                target=child, args=(number, swaps.published, birth, told)
-            )
+            process = context.Process(target=child, args=(number, birth, told))
             process.start()
             process.join(STUCK_SECONDS)
             children.stuck += process.is_alive()
@@ -203,12 +199,11 @@ def main() -> None:
         for number in range(given.forks):
             if given.slow:
                 birth.building.wait(STUCK_SECONDS)
-            published = swaps.published
             pid = os.fork()
             if pid == 0:
                 code = 1
                 try:
-                    child(number, published, birth, told)
+                    child(number, birth, told)
                     code = 0
                 finally:
                     os._exit(code)

@@ -80,9 +80,11 @@ class Captures:
 
     def _run(self) -> None:
         pid = os.getpid()
-        while self._on and pid == os.getpid():
+        while self._on:
+            if pid != os.getpid():  # gevent prints a traceback for one that ends there
+                time.sleep(3600)
             self.ids.append(sentry_sdk.capture_message("parent"))
-            time.sleep(0.005)
+            time.sleep(0.03)
 
     def stop(self) -> None:
         self._on = False
