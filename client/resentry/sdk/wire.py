@@ -9,7 +9,6 @@ import enum
 import io
 from typing import TYPE_CHECKING, Any
 
-import urllib3
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import HttpTransport
 from sentry_sdk.utils import capture_internal_exceptions
@@ -73,7 +72,8 @@ class Wire(HttpTransport):
             pool: Any = self._pool
             dsn: Any = self.parsed_dsn
             url = f"{dsn.scheme}://{dsn.host}:{dsn.port}"
-            pool.connection_from_url(url).timeout = urllib3.Timeout(total=seconds)
+            connections = pool.connection_from_url(url)
+            connections.timeout = type(connections.timeout)(total=seconds)
 
     def close(self) -> None:
         """Close the kept connections."""
