@@ -35,7 +35,7 @@ def fork_without_hooks() -> int:
     A child of another moment could hang in that lock, whatever is imported there.
     """
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(60)
+    sys.setswitchinterval(1)
     deadline, before = time.monotonic() + PATIENCE_SECONDS, None
     while time.monotonic() < deadline and (before is None or before != _switches()):
         before = _switches()
