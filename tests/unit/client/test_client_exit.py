@@ -205,7 +205,8 @@ resource = Resource()
 """,
     )
     assert is_clean(ran)
-    assert float(ran.log.rpartition("took ")[2]) < LONG / 2
+    # A thread that Python has stopped may keep the object: then it has no destructor.
+    assert float(ran.log.rpartition("took ")[2] or 0) < LONG / 2
 
 
 @pytest.mark.parametrize(
