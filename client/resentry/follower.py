@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from resentry import clock
 from resentry.advice import explain
@@ -20,8 +20,8 @@ from resentry.receipt import Identity, ReceiptFile
 from resentry.watch import LostError, Watch, watch
 
 if TYPE_CHECKING:
-    from resentry.contract import Receipt
     from resentry.reader import Volume
+    from resentry.target import Target
 
 LOOK_SECONDS = 1.0
 RETIRING_LOOK_SECONDS = 0.02
@@ -34,25 +34,12 @@ _WAITS_SECONDS = 0.1
 """So long `init` waits at most until its thread has looked and given the receipt."""
 
 
-class Work(Protocol):
-    """What a follower does at each look."""
-
-    def look(self) -> None:
-        """Take the newest snapshot up."""
-
-    def retire(self) -> bool:
-        """Go on with the retirement of old clients; say whether there are any."""
-
-    def receipt(self) -> Receipt:
-        """Return what runs now."""
-
-
 class Follower:
     """Follows a volume in one process, until `stop` or a fork."""
 
-    def __init__(self, work: Work, volume: Volume, signal: int | None) -> None:
+    def __init__(self, target: Target, volume: Volume, signal: int | None) -> None:
         self._home = here()
-        self._work = work
+        self._target = target
         self._volume = volume
         self._signal = signal
         self.identity = Identity(self._home)
@@ -173,9 +160,9 @@ class Follower:
         try:
             if self._watch is None:  # first: then no change is missed
                 self._watch = watch(self._volume.directory, self._signal)
-            self._work.look()
+            self._target.look()
             self._home.looked.set()
-            if self._work.retire():
+            if self._target.retire():
                 pause = RETIRING_LOOK_SECONDS
             silent = self._silent_until - clock.monotonic()
             if silent > 0:
@@ -189,7 +176,7 @@ class Follower:
 
     def _give(self) -> None:
         try:
-            self._receipt.give(self._work.receipt())
+            self._receipt.give(self._target.receipt())
         except OSError as error:  # the next look tries again
             problem: str | None = explain(
                 "can't give a receipt in", self._volume.receipts, error
