@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -103,7 +104,10 @@ def _uv(*arguments: object) -> None:
 
 
 def run_tests(version: Version, *options: str) -> tuple[bool, str]:
-    """Run the client's unit tests there; return whether all passed, and the output."""
+    """Run the client's unit tests there; return whether all passed, and the output.
+
+    They get no option of a pytest that they run in.
+    """
     done = subprocess.run(
         [
             *(environment(version), "-m", "pytest", "-q", "-p", "no:cacheprovider"),
@@ -113,6 +117,11 @@ def run_tests(version: Version, *options: str) -> tuple[bool, str]:
         text=True,
         check=False,
         cwd=REPOSITORY,
+        env={
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("PYTEST_")
+        },
     )
     return done.returncode == 0, done.stdout + done.stderr
 
