@@ -17,7 +17,6 @@ from agent.domain.wishes import (
     against,
     decode_wishes,
     encode_wishes,
-    epoch,
     name_of,
     overlay,
 )
@@ -29,6 +28,7 @@ from agent.errors import (
     SourceError,
 )
 from agent.publish.memory import BASE, WISHES
+from resentry import formats
 from resentry.contract import encode_snapshot
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Pipeline:
     def due_seconds(self) -> float | None:
         """In how many seconds a pass is due by itself: a boost or a token ends."""
         boosts = self.current.boosts if self.current else ()
-        ends = [epoch(boost.until) - time.time() for boost in boosts]
+        ends = [formats.moment(boost.until) - time.time() for boost in boosts]
         if (due := self._source.due_seconds()) is not None:
             ends.append(due)
         return max(0.0, min(ends)) if ends else None

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agent.domain.backoff import RETRY_AFTER_CAP_SECONDS
-from agent.domain.wishes import epoch, left
+from agent.domain.wishes import left
+from resentry import formats
 from resentry.contract import time_text
 from resentry.values import show_dsn
 
@@ -65,9 +66,9 @@ class Status:
         """Take over what an earlier agent knew: a restart does not end an outage."""
         with contextlib.suppress(TypeError, ValueError):  # no time of ours
             if state["last_success_at"]:
-                self.last_success = epoch(state["last_success_at"])
+                self.last_success = formats.moment(state["last_success_at"])
             if state["error"] and state["failures"]:
-                self._begun = {str(state["error"]): epoch(state["since"])}
+                self._begun = {str(state["error"]): formats.moment(state["since"])}
 
     def passed(self, outcome: Outcome) -> bool:
         """Take one pass's outcome in; say whether it is news.
