@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sentry_sdk
-from sentry_sdk import integrations
+from sentry_sdk import integrations, scope, tracing
+from sentry_sdk.consts import DEFAULT_OPTIONS
 from sentry_sdk.transport import HttpTransport
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["continuous_profiler", "transaction_profiler"]
 
@@ -22,10 +20,14 @@ except ImportError:  # `missing` says so, and nobody uses them
 OLDEST, BEYOND = (2, 43), (3,)
 """The versions that we know, as `client/pyproject.toml` has them."""
 
-PRIVATE: Mapping[str, tuple[Any, tuple[str, ...]]] = {
+PRIVATE: dict[str, tuple[Any, tuple[str, ...]]] = {
     "HttpTransport": (
         HttpTransport,
         ("_fetch_pending_client_report", "_make_pool", "_request", "_send_envelope"),
+    ),
+    "Transaction": (
+        tracing.Transaction,
+        ("_baggage", "_set_initial_sampling_decision"),
     ),
     "integrations": (integrations, ("_installer_lock",)),
     "continuous_profiler": (continuous_profiler, ("_scheduler", "start_profiler")),
@@ -34,7 +36,16 @@ PRIVATE: Mapping[str, tuple[Any, tuple[str, ...]]] = {
         ("has_profiling_enabled", "setup_profiler", "teardown_profiler"),
     ),
 }
-"""What must exist for a swap to lose nothing."""
+"""What must exist for a swap to lose nothing, and for rules to reach what they name."""
+
+if "trace_lifecycle" in DEFAULT_OPTIONS:  # since then spans can be streamed
+    from sentry_sdk.traces import StreamedSpan
+
+    PRIVATE |= {
+        "scope": (scope, ("_make_sampling_decision",)),
+        "Scope": (scope.Scope, ("_update_sample_rate",)),
+        "StreamedSpan": (StreamedSpan, ("_sample_rate", "_segment")),
+    }
 
 
 def version() -> tuple[int, ...]:

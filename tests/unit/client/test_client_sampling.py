@@ -1,11 +1,13 @@
 """Which trace rate a transaction gets."""
 
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from resentry import fallback
 from resentry.contract import Boost, Rule, Snapshot
 from resentry.sampling import Sampler
 
@@ -29,16 +31,23 @@ TASK = {
 }
 
 
+Asked = Callable[[dict[str, Any]], float | bool]
+
+
 def sampler(
-    *items: Rule | Boost, role: str = "api", rate: float = 0.2, **more: Any
-) -> Sampler:
+    *items: Rule | Boost,
+    role: str = "api",
+    rate: float | None = 0.2,
+    otherwise: Asked | None = None,
+) -> Asked:
     """Return the sampler of a snapshot with these rules and boosts."""
     snapshot = Snapshot(
         {},
         rules=tuple(item for item in items if isinstance(item, Rule)),
         boosts=tuple(item for item in items if isinstance(item, Boost)),
     )
-    return Sampler(snapshot, role, rate=rate, **more)
+    after = otherwise or fallback.traces_sampler(rate)
+    return Sampler(snapshot, role).before(after)
 
 
 @pytest.mark.parametrize(
