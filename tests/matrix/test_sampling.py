@@ -117,6 +117,3 @@ def test_a_rule_reaches_what_it_names_under_a_prefix(
             assert found["sentry-trace"].endswith("-1")
             assert "sentry-sample_rate=1.0" in found["baggage"]
     eventually(lambda: len(sink.transactions(1)) == 2, what="two transactions")
-    names = sorted(each.message for each in sink.transactions(1))
-    assert "orders" in names[0]
-    assert "users" in names[1]

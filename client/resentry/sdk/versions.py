@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
 from sentry_sdk import integrations, scope, tracing
 from sentry_sdk.consts import DEFAULT_OPTIONS
 from sentry_sdk.transport import HttpTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["continuous_profiler", "transaction_profiler"]
 
@@ -17,10 +20,15 @@ try:
 except ImportError:  # `missing` says so, and nobody uses them
     continuous_profiler = transaction_profiler = None  # type: ignore[assignment]
 
+try:
+    from sentry_sdk.traces import StreamedSpan
+except ImportError:  # the oldest versions stream no spans
+    StreamedSpan = None  # type: ignore[assignment,misc]
+
 OLDEST, BEYOND = (2, 43), (3,)
 """The versions that we know, as `client/pyproject.toml` has them."""
 
-PRIVATE: dict[str, tuple[Any, tuple[str, ...]]] = {
+PRIVATE: Mapping[str, tuple[Any, tuple[str, ...]]] = {
     "HttpTransport": (
         HttpTransport,
         ("_fetch_pending_client_report", "_make_pool", "_request", "_send_envelope"),
@@ -38,14 +46,12 @@ PRIVATE: dict[str, tuple[Any, tuple[str, ...]]] = {
 }
 """What must exist for a swap to lose nothing, and for rules to reach what they name."""
 
-if "trace_lifecycle" in DEFAULT_OPTIONS:  # since then spans can be streamed
-    from sentry_sdk.traces import StreamedSpan
-
-    PRIVATE |= {
-        "scope": (scope, ("_make_sampling_decision",)),
-        "Scope": (scope.Scope, ("_update_sample_rate",)),
-        "StreamedSpan": (StreamedSpan, ("_sample_rate", "_segment")),
-    }
+STREAMING: Mapping[str, tuple[Any, tuple[str, ...]]] = {
+    "scope": (scope, ("_make_sampling_decision",)),
+    "Scope": (scope.Scope, ("_update_sample_rate",)),
+    "StreamedSpan": (StreamedSpan, ("_sample_rate", "_segment")),
+}
+"""The same where the SDK has the option to stream spans."""
 
 
 def version() -> tuple[int, ...]:
@@ -55,9 +61,11 @@ def version() -> tuple[int, ...]:
 
 def missing() -> list[str]:
     """Name what this version of sentry-sdk lacks; empty when all is there."""
+    streams = "trace_lifecycle" in DEFAULT_OPTIONS
+    needed = {**PRIVATE, **(STREAMING if streams else {})}
     return [
         f"{owner}.{name}"
-        for owner, (where, names) in PRIVATE.items()
+        for owner, (where, names) in needed.items()
         for name in names
         if not hasattr(where, name)
     ]

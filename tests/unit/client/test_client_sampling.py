@@ -1,6 +1,7 @@
 """Which trace rate a transaction gets."""
 
 import itertools
+import math
 import time
 import timeit
 from collections.abc import Callable
@@ -287,7 +288,7 @@ def test_patterns_match_as_a_plain_definition_says() -> None:
 def _takes(pattern: str, name: str) -> float:
     """Return the least of the seconds that some comparisons take."""
     patterns = Patterns([pattern])
-    return min(timeit.repeat(lambda: patterns.first([name]), number=50, repeat=15))
+    return min(timeit.repeat(lambda: patterns.first([name]), number=50, repeat=5))
 
 
 WORST: dict[str, Callable[[int], tuple[str, str]]] = {
@@ -303,8 +304,13 @@ WORST: dict[str, Callable[[int], tuple[str, str]]] = {
 @pytest.mark.parametrize("worst", WORST)
 def test_twice_the_name_or_pattern_takes_at_most_twice_the_time(worst: str) -> None:
     """No pattern freezes a process. Sizes are far above the limits, to be measurable."""
-    once, twice = (_takes(*WORST[worst](n)) for n in (4000, 8000))
-    assert twice < 2 * once * 1.25, "a quarter is the clock's and the machine's"
+    once = twice = math.inf
+    for _ in range(50):  # on a busy machine the least comes late
+        once = min(once, _takes(*WORST[worst](4000)))
+        twice = min(twice, _takes(*WORST[worst](8000)))
+        if twice < 2 * once * 1.25:  # a quarter is the clock's
+            return
+    pytest.fail(f"{twice / once:.1f} times as long")
 
 
 @pytest.mark.parametrize("worst", ["slashes", "letters"])
@@ -312,6 +318,13 @@ def test_the_worst_patterns_cost_no_request_a_millisecond(worst: str) -> None:
     """The names that took seconds are decided between two looks at the clock."""
     pattern, name = WORST[worst](400)
     assert _takes(pattern, name) / 50 < 0.001
+
+
+@pytest.mark.parametrize("parent", [True, False, None])
+def test_without_a_known_sdk_an_unset_rate_is_off(parent: bool | None) -> None:  # noqa: FBT001
+    """There a sampler is all there is: what no rule matches is not traced."""
+    asked = sampler(Rule("other", 1.0), rate=None)
+    assert asked(NAMED | {"parent_sampled": parent}) is False
 
 
 @pytest.mark.parametrize("context", [{}, {"transaction_context": None}])
