@@ -82,9 +82,13 @@ def _around_segment(original: Callable[..., Any]) -> Callable[..., Any]:
         if rate is None:
             return original(name, attributes, scope)
         _ = context.trace_id  # it is made when it is first asked for
-        as_parent = copy.copy(context)
-        as_parent.parent_sampled = rate
-        stand_in = SimpleNamespace(get_active_propagation_context=lambda: as_parent)
+        parent = copy.copy(context)
+        parent.parent_sampled = rate
+        if parent.baggage is not None:  # some versions take the caller's rate instead
+            items = {**parent.baggage.sentry_items, "sample_rate": str(rate)}
+            parent.baggage = copy.copy(parent.baggage)
+            parent.baggage.sentry_items = items
+        stand_in = SimpleNamespace(get_active_propagation_context=lambda: parent)
         with _on():
             found = original(name, attributes, stand_in)
         sample_rate = found[1]
