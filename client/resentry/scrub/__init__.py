@@ -24,8 +24,11 @@ from resentry.scrub.walk import SIZE_LIMIT
 Hook = Callable[[Any, Any], Any]
 Part = Callable[[Parts, str, Any], Any]
 
-_TELEMETRY = (("body", Parts.named), ("attributes", Parts.attributes))
-_SPAN = (("name", Parts.named), ("attributes", Parts.attributes))
+_TELEMETRY = (
+    *(("body", Parts.named), ("name", Parts.code), ("unit", Parts.named)),
+    ("attributes", Parts.attributes),
+)
+_SPAN = (("name", Parts.code), ("attributes", Parts.attributes))
 
 _told: set[str] = set()
 
@@ -69,7 +72,7 @@ def behind_span(own: Hook | None, scrub: Callable[[Any], Any]) -> Hook:
 
     def hook(span: Any, hint: Any) -> Any:
         try:
-            given = own(dict(span), hint) if own else span
+            given = own(_copied(span), hint) if own else span
         except Exception as error:  # noqa: BLE001 - the application's
             _tell("before_send_span", error)
             given = span
@@ -77,6 +80,13 @@ def behind_span(own: Hook | None, scrub: Callable[[Any], Any]) -> Hook:
         return scrub(given if usable else span)
 
     return hook
+
+
+def _copied(span: Any) -> Any:
+    """Return a span that can be changed without changing this one."""
+    if not isinstance(span, dict) or not isinstance(span.get("attributes"), dict):
+        return span
+    return {**span, "attributes": dict(span["attributes"])}
 
 
 _HOOKS: Mapping[str, Callable[[Any], Any]] = {
