@@ -234,6 +234,7 @@ def test_code_and_schema_of_sql_stay(sql: str) -> None:
         "SELECT 1 FROM users WHERE UPPER(username) = UPPER('•') AND token != '•'",
         'SELECT 1 FROM users WHERE pin <> ◦ AND data = \'{"password": "•"}\' LIMIT 21',
         "INSERT INTO users (id, password) VALUES (◦, '•'), (◦, '•')",
+        'INSERT INTO users (id, password) VALUES ("•", "•")',
         "ALTER ROLE lms WITH PASSWORD '•'",
         "SELECT 1 FROM t WHERE token = $$•$$",
         "SELECT 1 FROM t WHERE path = 'a\\', password = '•'",
