@@ -17,11 +17,10 @@ from resentry.scrub.text import (
     is_sensitive,
     known,
     names_secret,
-    rule,
     scrub_frame,
 )
 from resentry.scrub.values import FILTERED
-from resentry.scrub.walk import Walk, text_of
+from resentry.scrub.walk import Walk, judged, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -104,7 +103,7 @@ class Parts(Walk):
         if type(part) is not dict:
             return self.value(part)
         return {
-            rule(text_of(name))[1]: self.mapping("", one, _MEASUREMENT)
+            judged(name)[1]: self.mapping("", one, _MEASUREMENT)
             for name, one in part.items()
         }
 
@@ -113,7 +112,7 @@ class Parts(Walk):
         if type(part) is not dict:
             return self.value(part)
         return {
-            rule(text_of(key))[1]: self.meta("", one) if key else self.value(one)
+            judged(key)[1]: self.meta("", one) if key else self.value(one)
             for key, one in part.items()
         }
 
@@ -138,7 +137,7 @@ class Parts(Walk):
         """Each stays an object."""
         out = {}
         for name, context in contexts.items():
-            hide, shown = rule(text_of(name))
+            hide, shown = judged(name)
             inner = self.mapping(shown, context, _CONTEXTS.get(name))
             out[shown] = dict.fromkeys(inner, FILTERED) if hide else inner
         return out

@@ -29,6 +29,12 @@ def text_of(value: Any) -> str:
     return repr(value)
 
 
+def judged(key: Any) -> tuple[bool, Any]:
+    """Say whether what stands under a key is sensitive, and how the key may be shown."""
+    hide = known(key)
+    return rule(text_of(key)) if hide is None else (hide, key)
+
+
 class Walk:
     """One way through one part: counts what it has seen, copies what it changes."""
 
