@@ -42,6 +42,10 @@ _CODE = {
 """What a frame says of the code alone."""
 
 
+_TAKEN_OUT = {"": {"rem": [["!config", "s"]]}}
+"""What the SDK's own scrubber leaves behind."""
+
+
 class Parts(Walk):
     """One way through one part of an item, by the part's name."""
 
@@ -112,9 +116,12 @@ class Parts(Walk):
         if type(part) is not dict:
             return self.value(part)
         return {
-            judged(key)[1]: self.meta("", one) if key else self.value(one)
+            judged(key)[1]: one if one == _TAKEN_OUT else self._meta(key, one)
             for key, one in part.items()
         }
+
+    def _meta(self, key: str, one: Any) -> Any:
+        return self.meta(key, one) if key else self.value(one)
 
     # What the application fills
 

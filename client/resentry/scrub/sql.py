@@ -29,7 +29,8 @@ _TOKEN = re.compile(
   | (?P<bind>%s|%\(\w*\)s|[?$]\d+|[:@]\w+|::\s*\w+)
   | (?P<prefix>\b[A-Za-z]{1,2}&?)?(?P<text>'(?:[^'\\]|\\.|'')*'?)
   | (?P<quoted>\$(?P<tag>\w*)\$.*?(?:\$(?P=tag)\$|\Z))
-  | (?:(?:\w+|"[^"]*"|`[^`]*`|\[\w+\])\.)*(?P<name>[A-Za-z_]\w*|"[^"]*"|`[^`]*`|\[[A-Za-z_]\w*\])
+  | (?P<name>(?:[A-Za-z_]\w*|"[^"]*"|`[^`]*`|\[[A-Za-z_]\w*\])
+        (?:\.(?:\w+|"[^"]*"|`[^`]*`|\[\w+\]))*)
   | (?P<number>[0-9][\w.]*)
   | (?P<mark>[(),;=<>\[\]])
     """,
@@ -96,7 +97,7 @@ class _Scan:
         if kind == "name":
             if self._is_all and token[0] == '"':  # MySQL's other way to quote a text
                 return f'"{FILTERED}"'
-            self._name(found["name"].strip('"`[]'))
+            self._name(token.rpartition(".")[2].strip('"`[]'))
         elif kind == "mark":
             self._mark(token)
         elif kind == "comment":

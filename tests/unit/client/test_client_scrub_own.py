@@ -286,7 +286,12 @@ def test_what_else_the_sdk_names_stays() -> None:
                 "measurements": {"token.count": {"value": 4111111111111111}},
             }
         ],
-        "_meta": {"extra": {"password": {"": {"rem": [["!config", "s"]]}}}},
+        "_meta": {
+            "extra": {
+                "password": {"": {"rem": [["!config", "s"]]}},
+                "tokens": {"": {"len": 20}, "0": {"secret": {"": {"len": 2000}}}},
+            }
+        },
     }
     assert scrub_event(event) == event
     log = {"body": "m", "attributes": {"sentry.release": "lms@3fa9b2.main"}}
