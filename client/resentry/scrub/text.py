@@ -56,20 +56,25 @@ def is_sensitive(key: str) -> bool:
 
 
 def is_plain(key: str, value: object) -> bool:
-    """Whether a value has nothing to hide under a sensitive key: absent, or a count."""
+    """Whether a value has nothing to hide under a sensitive key: empty, or a count."""
     if isinstance(value, str):
         if value in _ABSENT:
             return True
         is_number = value.isdigit()
     elif value is None or isinstance(value, bool):
         return True
+    elif isinstance(value, dict | list | tuple | set | frozenset):
+        return not value
     else:
         is_number = isinstance(value, int | float)
     return is_number and _COUNT.search(key.lower()) is not None
 
 
 _COUNT = re.compile("tokens|token_?count|first_?token")
-_ABSENT = {"", "None", "True", "False", "null", "true", "false", "''", '""'}
+_ABSENT = {
+    *("", "''", '""', "[]", "{}", "()"),
+    *("None", "True", "False", "null", "true", "false"),
+}
 # Of SQL, logging and str.format, where they stand without quotes; also with a cast.
 _PLACEHOLDER = re.compile(
     r"(?:%s|\?\d*|\$\d+|:[A-Za-z]\w*|:\d{1,3}|@[pP]\d+|\{\w*\}|\*+)(?:::\w+)?\Z",
