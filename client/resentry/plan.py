@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resentry.contract import fingerprint, signal_number
@@ -21,21 +21,19 @@ if TYPE_CHECKING:
     from resentry.values import Effective
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What the application has asked for."""
 
     role: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    environ: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = MappingProxyType({})
+    environ: Mapping[str, str] = MappingProxyType({})
     volume: Volume = NOWHERE
     signal: int | None = None
     problem: str | None = None
     """What of it could not be used as it was."""
 
 
-@dataclass(frozen=True)
-class Running:
+class Running(NamedTuple):
     """What runs in this process, since when, and what the swap took."""
 
     snapshot: Snapshot | None
