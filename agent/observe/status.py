@@ -6,7 +6,7 @@ import contextlib
 import json
 import threading
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agent.domain.backoff import RETRY_AFTER_CAP_SECONDS
@@ -199,7 +199,7 @@ def _target(target: Target, state: str) -> dict[str, Any]:
         "swap_ms": receipt.swap_ms,
         "error": receipt.error,
         "dsn": receipt.dsn,
-        "holders": [asdict(holder) for holder in receipt.holders],
+        "holders": [holder._asdict() for holder in receipt.holders],
         "ignored": list(receipt.ignored),
         "notes": target.notes,
     }

@@ -17,6 +17,7 @@ from resentry.process import (
     start_thread,
 )
 from resentry.receipt import Identity, ReceiptFile
+from resentry.swap import RETIRING_LOOK_SECONDS
 from resentry.watch import LostError, Watch, watch
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from resentry.target import Target
 
 LOOK_SECONDS = 1.0
-RETIRING_LOOK_SECONDS = 0.02
 FORK_SECONDS = 0.05
 """So long a forked child gives no receipt: it may be about to exec."""
 _STOP_SECONDS = 1.0

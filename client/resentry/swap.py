@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from resentry import clock, fallback
 from resentry.outlet import Outlet
 from resentry.sampling import Sampler
-from resentry.scrub import hooks
 from resentry.sdk import client as sdk
 from resentry.sdk import tracing
 from resentry.sdk.versions import IS_PLAIN
@@ -47,6 +46,8 @@ STALL_SECONDS = 5.0
 """What may not go there stays with an old DSN that takes something this often ..."""
 LAST_SECONDS = 60.0
 """... but not longer than this."""
+RETIRING_LOOK_SECONDS = 0.02
+"""So often a retirement goes on."""
 
 _GATE_SECONDS = 2.0
 """So long a client that is being built is waited for; then `init` goes past it."""
@@ -104,6 +105,8 @@ def build(
         "transport": Outlet,
     }
     if not values["SENTRY_SEND_PII"]:
+        from resentry.scrub import hooks  # noqa: PLC0415 - takes 4 ms
+
         arguments |= hooks(options, sdk.hook_places(options))
     sampler, own = None, options.get("traces_sampler")
     if snapshot is not None and (snapshot.rules or snapshot.boosts):

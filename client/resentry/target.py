@@ -16,7 +16,6 @@ from sentry_sdk.integrations.logging import ignore_logger
 
 from resentry import clock, forks, holders, otlp  # noqa: F401 - forks has hooks
 from resentry.contract import time_text
-from resentry.follower import RETIRING_LOOK_SECONDS, Follower
 from resentry.harmless import Notice, fault, say, text_of
 from resentry.newest import Newest
 from resentry.plan import Plan, Refusal, Running, plan
@@ -25,6 +24,7 @@ from resentry.report import FOREIGN, receipt, status
 from resentry.sdk import client as sdk
 from resentry.sdk.versions import IS_PLAIN, described
 from resentry.swap import (
+    RETIRING_LOOK_SECONDS,
     Retiring,
     SupersededError,
     announce,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from resentry.contract import Receipt, Snapshot
+    from resentry.follower import Follower
     from resentry.values import Effective
 
 ignore_logger("resentry")  # our errors are not the application's events
@@ -75,13 +76,22 @@ class Target:
         holders.watch()
         self.plan = plan(role, options, environ)
         volume, self.refusal = self.plan.volume, None
+        if volume.expected:
+            # Not in a thread, whose lock of the import a forked child would inherit.
+            import resentry.follower  # noqa: PLC0415 - not needed without a volume
+            import resentry.scrub  # noqa: F401, PLC0415 - a swap may need it
         volume.await_first(environ)
         self.newest = Newest(volume) if volume.expected else None
         if not self._take_up(explicitly=True):
             self._fall_back()
         if volume.expected:
-            self.follower = Follower(self, volume, self.plan.signal)
+            self.follower = self._new_follower()
             self.follower.start()
+
+    def _new_follower(self) -> Follower:
+        from resentry.follower import Follower  # noqa: PLC0415 - see `start`
+
+        return Follower(self, self.plan.volume, self.plan.signal)
 
     def _fall_back(self) -> None:
         """Run what ran before, or what the environment has; what was refused stays told."""
@@ -281,7 +291,7 @@ class Target:
         inherited = self.follower
         if inherited is not None:
             inherited.let_go()
-            self.follower = Follower(self, self.plan.volume, self.plan.signal)
+            self.follower = self._new_follower()
             self.follower.start_in_child()
 
 
