@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+# A swap may need it, as it needs `resentry.scrub`: imported by its own thread, a child that
+# is forked meanwhile would inherit the import's lock.
+import encodings.idna  # noqa: F401
 import threading
 import time
 from typing import TYPE_CHECKING
 
-from resentry import clock
+from resentry import clock, scrub  # noqa: F401 - see above
 from resentry.advice import explain
 from resentry.harmless import Notice, fault
 from resentry.process import (
