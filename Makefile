@@ -10,7 +10,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-package resentry
 
 .DEFAULT_GOAL := help
-.PHONY: help setup image image-example demo test test-units test-servers matrix parity vault test-vault test-versions cluster-test crash hammer check format bench bench-converge bench-fleet bench-fork bench-sampling bench-scrub bench-swap soak docs lock clean
+.PHONY: help setup image image-example demo test test-units test-servers matrix parity vault test-vault test-versions cluster-test crash hammer check format bench bench-converge bench-fleet bench-fork bench-library bench-sampling bench-scrub bench-swap soak docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -112,6 +112,9 @@ bench-fleet: $(READY) ## 1, 10 and 100 agents at one server, and their restarts:
 
 bench-fork: $(READY) ## what a fork costs, beside plain sentry-sdk: bench/results/fork.json
 	@$(BIN)/python -m bench.fork
+
+bench-library: $(READY) ## what the library costs, beside plain sentry-sdk: bench/results/library.json
+	@$(BIN)/python -m bench.library
 
 bench-sampling: $(READY) ## what 50 and 200 sampling rules cost a transaction
 	@$(BIN)/python -m bench.sampling
