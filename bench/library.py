@@ -178,8 +178,8 @@ def captures(bench: Bench, found: Found) -> None:
         ]
         for _, _, one in sides:
             one.ask("error", ERRORS)
-        for _ in range(CAPTURE_TURNS):
-            for name, pii, one in sides:
+        for turn in range(CAPTURE_TURNS):
+            for name, pii, one in sides[:: 1 if turn % 2 else -1]:
                 errors = one.ask("error", ERRORS)
                 for share in ("p50", "p99"):
                     found[f"{'error' if pii else 'scrubbed'}.{share}"][name] += errors
