@@ -23,7 +23,7 @@ from sentry_sdk.transport import Transport
 from sentry_sdk.utils import event_from_exception
 
 from resentry.scrub import hooks
-from resentry.sdk import client as sdk
+from resentry.sdk import build as sdk
 
 if TYPE_CHECKING:
     from collections.abc import Callable

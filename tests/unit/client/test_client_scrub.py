@@ -24,7 +24,7 @@ from resentry.scrub import (
 from resentry.scrub.text import is_sensitive, scrub_source, scrub_text
 from resentry.scrub.values import TEXT_LIMIT
 from resentry.scrub.walk import DEPTH_LIMIT
-from resentry.sdk import client as sdk
+from resentry.sdk import build as sdk
 
 Run = Callable[..., Any]
 
@@ -490,26 +490,6 @@ def test_parameters_follow_their_template() -> None:
 
 
 # What a version of the SDK is given
-
-
-@pytest.mark.parametrize("version", ["2.43.0", "2.71.0", "2.72.0a1", "3.0.0"])
-def test_the_options_follow_the_version(
-    monkeypatch: pytest.MonkeyPatch, version: str
-) -> None:
-    monkeypatch.setattr(sentry_sdk, "VERSION", version)
-    given = {"profiles_sample_rate": 0.5}
-    now, later = sdk._without_deprecated(given, pii=True)
-    if version < "2.72":
-        assert (now, later) == ({"send_default_pii": True, **given}, {})
-    else:
-        assert list(now) == ["data_collection"]
-        assert later["send_default_pii"]
-        assert later["profiles_sample_rate"] == 0.5
-    own = {"data_collection": {"user_info": False}}
-    for option in (own, {"_experiments": own}):
-        now, later = sdk._without_deprecated(option, pii=True)
-        assert now == option
-        assert "send_default_pii" not in later
 
 
 def test_a_hook_that_is_no_option_yet_is_an_experiment(

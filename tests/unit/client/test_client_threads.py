@@ -43,6 +43,7 @@ starts = Starts()
 
 STEPS = """
 import errno, logging, time
+from resentry.outlet import Outlet
 A, B = os.environ["A"], os.environ["B"]
 
 def follow(sequence):
@@ -186,15 +187,15 @@ def test_no_thread_at_a_swap(go: Run, sink: Sink) -> None:
 # A build that fails once
 
 BUILDS = """
-build = sentry_sdk.Client.__init__
+build = Outlet.__init__
 failures = []
 
-def failing(client, **options):
+def failing(*args):
     if failures:
         raise failures.pop()
-    build(client, **options)
+    build(*args)
 
-sentry_sdk.Client.__init__ = failing
+Outlet.__init__ = failing
 
 def fail(times):
     kind = os.environ["KIND"]
