@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resentry.contract import fingerprint, signal_number
 from resentry.harmless import say
+from resentry.options import checked
 from resentry.reader import NOWHERE, Volume
 from resentry.swap import MANAGED
+from resentry.values import show_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,8 +31,19 @@ class Plan(NamedTuple):
     environ: Mapping[str, str] = MappingProxyType({})
     volume: Volume = NOWHERE
     signal: int | None = None
-    problem: str | None = None
+    problems: tuple[str, ...] = ()
     """What of it could not be used as it was."""
+
+    def without(self, options: Mapping[str, Any], problems: list[str]) -> Plan:
+        """Return a plan with these of its options alone, and what is wrong with others."""
+        return self._replace(
+            options=options, problems=(*self.problems, *problems)
+        )
+
+    def tell(self, since: Plan | None = None) -> None:
+        """Log what could not be used; `since` another plan of which that was told."""
+        for problem in self.problems[len(since.problems) if since else 0 :]:
+            say(logging.WARNING, "resentry: %s", problem)
 
 
 class Running(NamedTuple):
@@ -47,6 +60,18 @@ class Running(NamedTuple):
         """The fingerprint of the DSN that the client sends by; empty for none."""
         return fingerprint(self.client.dsn or "")
 
+    @property
+    def revision(self) -> str | None:
+        """The snapshot's name."""
+        return self.snapshot.revision if self.snapshot else None
+
+    def tell(self, role: str) -> None:
+        """Log that it runs."""
+        dsn = self.effective.values["SENTRY_DSN"]
+        text = "resentry: runs %s, role %s, DSN %s"
+        name = f"revision {self.revision}" if self.snapshot else "no snapshot"
+        say(logging.INFO, text, name, role, show_dsn(dsn))
+
 
 class Refusal(NamedTuple):
     """A snapshot that could not be applied (by revision and sequence), and why."""
@@ -60,15 +85,19 @@ def plan(role: object, options: Mapping[str, Any], environ: Mapping[str, str]) -
     for name in sorted(MANAGED & options.keys()):
         text = "resentry decides the Sentry option %r; yours is ignored"
         say(logging.WARNING, text, name)
-    name, problem = _role(role)
-    return Plan(
+    kept = {key: value for key, value in options.items() if key not in MANAGED}
+    usable, problems = checked(kept)
+    name, unusable = _role(role)
+    made = Plan(
         name,
-        {key: value for key, value in options.items() if key not in MANAGED},
+        usable,
         environ,
         Volume.from_environ(environ),
         _signal(environ.get("RESENTRY_SIGNAL", "")),
-        problem,
+        tuple(filter(None, (unusable, *problems))),
     )
+    made.tell()
+    return made
 
 
 def _role(given: object) -> tuple[str, str | None]:
@@ -81,7 +110,6 @@ def _role(given: object) -> tuple[str, str | None]:
         f"role {shown} is not usable: it must have 1 to 64 letters, digits "
         f"or any of _.-; this process has role {role!r}"
     )
-    say(logging.WARNING, "resentry: %s", problem)
     return role, problem
 
 
