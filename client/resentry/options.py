@@ -94,7 +94,8 @@ def usable(
         try:
             build(candidate)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the application's
-            problems.append(f"{what} can't be used, and is left out: {text_of(error)}")
+            why = text_of(error)[:300]
+            problems.append(f"{what} can't be used, and is left out: {why}")
             return False
         return True
 
