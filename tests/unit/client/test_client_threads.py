@@ -247,7 +247,8 @@ def test_an_init_that_fails_once_is_tried_again(go: Run, sink: Sink, kind: str) 
         BUILDS
         + textwrap.dedent("""
         publish({"SENTRY_DSN": A})
-        fail(2)  # the second one is what `init` falls back to
+        # With all options, twice with few, and as often for what `init` falls back to.
+        fail(6)
         resentry.init(**QUICK)
         error = resentry.status()["error"]
         follow(1)
