@@ -36,9 +36,7 @@ class Plan(NamedTuple):
 
     def without(self, options: Mapping[str, Any], problems: list[str]) -> Plan:
         """Return a plan with these of its options alone, and what is wrong with others."""
-        return self._replace(
-            options=options, problems=(*self.problems, *problems)
-        )
+        return self._replace(options=options, problems=(*self.problems, *problems))
 
     def tell(self, since: Plan | None = None) -> None:
         """Log what could not be used; `since` another plan of which that was told."""
