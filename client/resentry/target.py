@@ -98,8 +98,7 @@ class Target:
         if self.refusal is not None and self.newest is not None:
             self.newest.unreachable.tell()  # it may be the reason
 
-    # Looking, in the follower's thread
-
+    # In the follower's thread
     def look(self) -> None:
         """Take up the newest snapshot, unless the application's own client is current."""
         self.foreign.note(FOREIGN if self.is_foreign else None)
@@ -175,7 +174,10 @@ class Target:
             if not explicitly or is_made_from(previous, plan.options):
                 raise
             kept = usable(plan.options, lambda some: discard(attempt(some), None))
-            client, plan = attempt(kept[0]), self._change(plan, plan.without(*kept))
+            better = plan.without(*kept)
+            client = attempt(better.options)
+            if plan is self.plan:  # else `init` was called meanwhile
+                self.plan = plan = better
         if plan is not self.plan or (self.is_foreign and not explicitly):
             discard(client, None)
             raise SupersededError
@@ -183,11 +185,6 @@ class Target:
         new = Running(snapshot, effective, client, time_text(time.time()), took)
         self._make_current(new)
         return new
-
-    def _change(self, plan: Plan, better: Plan) -> Plan:
-        if plan is self.plan:  # else `init` was called meanwhile
-            self.plan = plan = better
-        return plan
 
     def _make_current(self, new: Running) -> None:
         """Let one client serve, and retire the other, whatever raises."""
@@ -255,14 +252,12 @@ class Target:
             self.follower.ensure()
 
     # The end, and forks
-
     def _stop_following(self) -> None:
         here()
         follower, self.follower = self.follower, None
-        if follower is None:
-            return
-        follower.stop()
-        follower.withdraw()
+        if follower is not None:
+            follower.stop()
+            follower.withdraw()
 
     def stop(self) -> None:
         """Stop following the volume; the current Sentry client stays."""
@@ -292,9 +287,8 @@ class Target:
         self.retiring = ()
         if self.running is not None:
             sdk.forget_captures(self.running.client)
-        inherited = self.follower
-        if inherited is not None:
-            inherited.let_go()
+        if self.follower is not None:
+            self.follower.let_go()
             self.follower = self._new_follower()
             self.follower.start_in_child()
 
