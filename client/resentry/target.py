@@ -72,7 +72,7 @@ class Target:
     ) -> None:
         """Run the newest snapshot, then keep up with it. Again: new role, options."""
         if IS_PLAIN and self.running is None:
-            say(logging.WARNING, "resentry: sentry-sdk is %s", described())
+            say(logging.WARNING, "resentry: sentry-sdk %s", described())
         self._stop_following()
         holders.watch()
         self.plan = plan(role, options, environ)

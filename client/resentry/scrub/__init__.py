@@ -80,8 +80,7 @@ class behind_span(behind):  # noqa: N801 - as above
         __tracebackhide__ = True
         try:
             given = self.own(_copied(item), hint) if self.own else item
-        except Exception as error:  # noqa: BLE001 - the application's
-            _tell("before_send_span", error)
+        except Exception:  # noqa: BLE001 - the application's, and silent in the SDK
             given = item
         usable = isinstance(given, dict) and "name" in given
         return self.scrub(given if usable else item)

@@ -259,6 +259,7 @@ def profile_lifecycle() -> None:
     with sentry_sdk.start_transaction(name="profiled"):
         pause()
         rest()
+    rest()  # the profiler's thread ends after the trace, and sends what it has
 
 
 @case(shows={"profile_session_sample_rate": 1.0})
