@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _NUMBERS = ("shutdown_timeout", "transport_queue_size")
+_LISTS = ("disabled_integrations", "integrations", "socket_options")
 _FILES = ("ca_certs", "cert_file", "key_file")
 _TRANSPORTS = ("transport_async", "transport_http2")
 _FIRST = (
@@ -43,9 +44,10 @@ def checked(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if name in options and not isinstance(options[name], int | float):
             del options[name]
             problems.append(f"option {name!r} must be a number: it is left out")
-    if not isinstance(options.get("socket_options") or [], list):
-        del options["socket_options"]
-        problems.append("option 'socket_options' must be a list: it is left out")
+    for name in _LISTS:
+        if not isinstance(options.get(name) or [], list | tuple):
+            del options[name]
+            problems.append(f"option {name!r} must be a list: it is left out")
     experiments = options.get("_experiments")
     if isinstance(experiments, Mapping):
         unused = [name for name in _TRANSPORTS if experiments.get(name)]

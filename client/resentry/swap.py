@@ -24,19 +24,18 @@ if TYPE_CHECKING:
     from resentry.process import Home
     from resentry.values import Effective
 
-MANAGED = frozenset(
-    {
-        "dsn",
-        "environment",
-        "release",
-        "sample_rate",
-        "traces_sample_rate",
-        "profiles_sample_rate",
-        "send_default_pii",
-        "transport",
-    }
-)
-"""Options that the snapshot decides, so an application cannot pass them."""
+VARIABLES = {
+    "dsn": "SENTRY_DSN",
+    "environment": "SENTRY_ENVIRONMENT",
+    "release": "SENTRY_RELEASE",
+    "sample_rate": "SENTRY_SAMPLE_RATE",
+    "traces_sample_rate": "SENTRY_TRACES_SAMPLE_RATE",
+    "profiles_sample_rate": "SENTRY_PROFILES_SAMPLE_RATE",
+    "send_default_pii": "SENTRY_SEND_PII",
+}
+"""Options that the snapshot decides, each by this variable."""
+MANAGED = frozenset({*VARIABLES, "transport"})
+"""Options that an application cannot pass."""
 
 GRACE_SECONDS = 0.05
 """How long a thread may still be between fetching the old client and using it."""
