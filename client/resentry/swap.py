@@ -88,8 +88,8 @@ def build(
 ) -> Client:
     """Return a client for the effective values; the current one is left alone.
 
-    With a `previous` one of the same options it differs from that in values alone. Raises
-    what `sentry_sdk.Client` raises.
+    With a `previous` one it differs from that in values alone; the application's options
+    are that one's. Raises what `sentry_sdk.Client` raises.
     """
     values = effective.values
     on = role != "celery" or values["SENTRY_ENABLE_FOR_CELERY"]
@@ -119,7 +119,7 @@ def build(
     client: Client
     if IS_PLAIN:
         client = fallback.new_client(arguments, previous, pii=pii)
-    elif isinstance(previous, sdk.Client) and made.is_made_from(previous, options):
+    elif isinstance(previous, sdk.Client):
         client = made.successor(previous, arguments, pii=pii)
     else:
         client = made.new_client(options, arguments, pii=pii)
@@ -157,9 +157,8 @@ class Retirement:
         self._outlet = old.transport if isinstance(old.transport, Outlet) else None
         self._old = old
         self._held = parts.components(old)
-        if new.transport is not None:
-            parts.redirect_components(old, new)
         parts.take_monitor(new, old)
+        sdk.retire(old)
         self._began = clock.monotonic()
         self._is_retired = self._is_reported = False
 

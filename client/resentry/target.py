@@ -22,7 +22,6 @@ from resentry.plan import Plan, Refusal, Running, plan
 from resentry.process import Home, here, on_renewal
 from resentry.report import FOREIGN, receipt, status
 from resentry.sdk import client as sdk
-from resentry.sdk.build import is_made_from
 from resentry.sdk.versions import IS_PLAIN, described
 from resentry.swap import (
     RETIRING_LOOK_SECONDS,
@@ -162,8 +161,9 @@ class Target:
     ) -> Running:
         """Build a client, and make it current unless that is not wanted any more."""
         began, running = time.perf_counter(), self.running
-        # In the place of another one the SDK is set up once more, as by its own `init`.
-        previous = None if running is None or self.is_foreign else running.client
+        # By `init`, and in another one's place, the SDK is set up anew, as by its own.
+        is_anew = running is None or explicitly or self.is_foreign
+        previous = None if is_anew or running is None else running.client
 
         def attempt(options: Mapping[str, Any]) -> Client:
             return build(effective, plan.role, options, snapshot, previous)
@@ -171,7 +171,7 @@ class Target:
         try:
             client = attempt(plan.options)
         except (Exception, SystemExit):
-            if not explicitly or is_made_from(previous, plan.options):
+            if not explicitly:
                 raise
             kept = usable(plan.options, lambda some: discard(attempt(some), None))
             better = plan.without(*kept)
