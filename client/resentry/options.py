@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from sentry_sdk.consts import DEFAULT_OPTIONS
 
-from resentry.harmless import text_of
 from resentry.sdk.versions import transaction_profiler
 
 if TYPE_CHECKING:
@@ -84,11 +83,14 @@ def _modes(options: Mapping[str, Any], experiments: Any) -> list[str]:
 
 
 def usable(
-    options: Mapping[str, Any], build: Callable[[Mapping[str, Any]], object]
+    options: Mapping[str, Any],
+    build: Callable[[Mapping[str, Any]], object],
+    describe: Callable[[BaseException], str],
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the options with which `build` does not raise, and what is wrong with others.
 
-    Raises what it raises where the options are not the reason.
+    `describe` writes an exception down without a secret. Raises what `build` raises where
+    the options are not the reason.
     """
     problems = list[str]()
 
@@ -96,7 +98,7 @@ def usable(
         try:
             build(candidate)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the application's
-            why = text_of(error)[:300]
+            why = describe(error)[:300]
             problems.append(f"{what} can't be used, and is left out: {why}")
             return False
         return True

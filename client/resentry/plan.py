@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resentry.contract import fingerprint, signal_number
-from resentry.harmless import say
+from resentry.harmless import say, text_of
 from resentry.options import checked
 from resentry.reader import NOWHERE, Volume
 from resentry.swap import MANAGED, VARIABLES
@@ -97,6 +97,11 @@ def plan(role: object, options: Mapping[str, Any], environ: Mapping[str, str]) -
     )
     made.tell()
     return made
+
+
+def describe(effective: Effective, error: BaseException) -> str:
+    """Write an exception down, without the DSN."""
+    return text_of(error).replace(effective.values["SENTRY_DSN"] or "\0", "DSN")
 
 
 def _role(given: object) -> tuple[str, str | None]:

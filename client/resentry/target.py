@@ -15,10 +15,10 @@ import sentry_sdk
 
 from resentry import clock, forks, holders, otlp  # noqa: F401 - forks has hooks
 from resentry.contract import time_text
-from resentry.harmless import Notice, fault, say, text_of
+from resentry.harmless import Notice, fault, say
 from resentry.newest import Newest
 from resentry.options import usable
-from resentry.plan import Plan, Refusal, Running, plan
+from resentry.plan import Plan, Refusal, Running, describe, plan
 from resentry.process import Home, here, on_renewal
 from resentry.report import FOREIGN, receipt, status
 from resentry.sdk import client as sdk
@@ -141,8 +141,7 @@ class Target:
         except SupersededError:
             return "failed"
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the application's
-            dsn = effective.values["SENTRY_DSN"]
-            self._refuse(name, text_of(error).replace(dsn or "\0", "DSN"))
+            self._refuse(name, describe(effective, error))
             return "failed"
         self.plan.tell(since=plan)
         if effective.problems:
@@ -173,9 +172,12 @@ class Target:
         except (Exception, SystemExit):
             if not explicitly:
                 raise
-            kept = usable(plan.options, lambda some: discard(attempt(some), None))
-            better = plan.without(*kept)
-            client = attempt(better.options)
+            kept = usable(
+                plan.options,
+                lambda some: discard(attempt(some), None),
+                lambda error: describe(effective, error),
+            )
+            client = attempt((better := plan.without(*kept)).options)
             if plan is self.plan:  # else `init` was called meanwhile
                 self.plan = plan = better
         if plan is not self.plan or (self.is_foreign and not explicitly):
