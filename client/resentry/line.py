@@ -31,8 +31,9 @@ _END_SECONDS = 2.0
 class Line:
     """Sends what is put into its queue, one after the other, in a thread of its own.
 
-    `deliver` is called for each, `drop` for each that was parked for too long. In a forked child `looked` is called before the first,
-    once the volume was looked at: what it says may send the envelopes elsewhere.
+    `deliver` is called for each, `drop` for each that was parked for too long. In a forked
+    child `looked` is called before the first, once the volume was looked at: what it says
+    may send the envelopes elsewhere.
     """
 
     def __init__(

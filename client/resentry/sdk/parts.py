@@ -18,9 +18,6 @@ COMPONENTS = ("log_batcher", "metrics_batcher", "span_batcher", "session_flusher
 """Attributes of a client that hold items back, and send them through its transport."""
 
 
-_PREFIX = "_resentry_"
-
-
 class Part:
     """An attribute of a client that is made anew in a process that was forked.
 
@@ -30,7 +27,8 @@ class Part:
     """
 
     def __set_name__(self, _owner: type, name: str) -> None:
-        self._name = _PREFIX + name
+        self._attribute = name
+        self._name = f"_resentry_{name}"
 
     def __get__(self, client: Any, _owner: type) -> Any:
         if client is None:
@@ -41,7 +39,7 @@ class Part:
                 current, "is_retired", True
             )
             if is_another and current.transport is not None:
-                return getattr(current, self._name.removeprefix(_PREFIX))
+                return getattr(current, self._attribute)
         home, part = client.__dict__.get(self._name, (None, None))
         if part is None or home is here():
             return part

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import sentry_sdk
+from recorder import Recorder
 from sentry_sdk.consts import DEFAULT_OPTIONS
 from sentry_sdk.utils import AnnotatedValue
 
-from lab.sink import Sink
 from resentry.process import here
 from resentry.scrub import (
     behind,
@@ -54,18 +54,6 @@ def send(**options):
     assert resentry.status()["error"] is None
     say()
 """
-
-
-class Recorder(Sink):
-    """A sink that keeps what arrives as it arrives."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.arrived = ""
-
-    def book(self, project: int, key: str, body: bytes) -> str:
-        self.arrived += body.decode()
-        return super().book(project, key, body)
 
 
 @pytest.fixture

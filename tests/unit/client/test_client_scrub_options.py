@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 import sentry_sdk
+from recorder import Recorder
 from sentry_sdk.consts import DEFAULT_OPTIONS
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.scrubber import EventScrubber
 from sentry_sdk.transport import Transport
-
-from lab.sink import Sink
 
 Run = Callable[..., Any]
 
@@ -54,18 +53,6 @@ ARRIVES: dict[tuple[str, str], tuple[set[str], set[str]]] = {
     ("on", "`event_scrubber`"): (set(PLANTED) - {"tenant"},) * 2,
 }
 """By PII and by what is given, what arrives from the SDK alone, and what from ours."""
-
-
-class Recorder(Sink):
-    """A sink that keeps what arrives as it arrives."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.arrived = ""
-
-    def book(self, project: int, key: str, body: bytes) -> str:
-        self.arrived += body.decode()
-        return super().book(project, key, body)
 
 
 @pytest.fixture
