@@ -7,7 +7,7 @@ neither happens: one that can't be used costs itself, not the client.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sentry_sdk.consts import DEFAULT_OPTIONS
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _NUMBERS = ("shutdown_timeout", "transport_queue_size")
-_LISTS = ("disabled_integrations", "integrations", "socket_options")
+_SEVERAL = ("disabled_integrations", "integrations")
 _FILES = ("ca_certs", "cert_file", "key_file")
 _TRANSPORTS = ("transport_async", "transport_http2")
 _FIRST = (
@@ -43,10 +43,12 @@ def checked(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if name in options and not isinstance(options[name], int | float):
             del options[name]
             problems.append(f"option {name!r} must be a number: it is left out")
-    for name in _LISTS:
-        if not isinstance(options.get(name) or [], list | tuple):
-            del options[name]
-            problems.append(f"option {name!r} must be a list: it is left out")
+    unusable = [name for name in _SEVERAL if not _is_several(options.get(name) or ())]
+    if not isinstance(options.get("socket_options") or [], list):
+        unusable.append("socket_options")
+    for name in unusable:
+        del options[name]
+        problems.append(f"option {name!r} must be a list: it is left out")
     experiments = options.get("_experiments")
     if isinstance(experiments, Mapping):
         unused = [name for name in _TRANSPORTS if experiments.get(name)]
@@ -64,6 +66,11 @@ def checked(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if isinstance(path, str) and not os.access(path, os.R_OK):
             problems.append(f"option {name!r}: {path} can't be read: nothing is sent")
     return options, problems + _modes(options, experiments)
+
+
+def _is_several(value: object) -> bool:
+    """Whether it is what the SDK goes through: a set as well as a list, but no text."""
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes)
 
 
 def _modes(options: Mapping[str, Any], experiments: Any) -> list[str]:

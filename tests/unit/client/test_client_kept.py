@@ -137,3 +137,28 @@ def test_a_flush_waits_for_what_a_swap_hands_over_meanwhile(
     assert ran.said == {"left": [0]}
     assert sink.count("event", 2) == 3
     assert sink.count("event") == 4
+
+
+def test_integrations_may_be_a_set_but_no_text(
+    run: Run, sink: Sink, environ: dict[str, str]
+) -> None:
+    """The SDK goes through whatever can be gone through; the other is named."""
+    ran = run(
+        """
+        from sentry_sdk.integrations.stdlib import StdlibIntegration
+
+        publish({"SENTRY_DSN": os.environ["A"]})
+        options = {**QUICK, "default_integrations": False}
+        resentry.init(**{**options, "integrations": {StdlibIntegration()}})
+        there = sentry_sdk.get_client().get_integration(StdlibIntegration) is not None
+        first = resentry.status()["error"]
+        resentry.init(**{**options, "integrations": "text"})
+        sentry_sdk.capture_message("works")
+        sentry_sdk.flush(5)
+        say(there=there, errors=[first, resentry.status()["error"]])
+        """,
+        **environ,
+    )
+    why = "option 'integrations' must be a list: it is left out"
+    assert ran.said == {"there": True, "errors": [None, why]}
+    assert sink.count("event") == 1
