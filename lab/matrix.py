@@ -49,7 +49,8 @@ class Row:
 
 UWSGI = (
     "uwsgi --http-socket 127.0.0.1:PORT --wsgi-file flask_app.py --callable app "
-    "--processes 2 --master --need-app --die-on-term --disable-logging"
+    "--processes 2 --master --need-app --die-on-term --disable-logging "
+    "--stats FOLDER/stats"
 )
 GUNICORN = "gunicorn flask_app:app -w 2 -b 127.0.0.1:PORT"
 CELERY = "celery -A celery_tasks worker --loglevel WARNING"

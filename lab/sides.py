@@ -6,7 +6,9 @@ knows what arrived. Both together tell what was lost, doubled or sent to an old 
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import threading
 import time
 from collections import Counter
@@ -53,7 +55,8 @@ class Result(NamedTuple):
     """What came of one side."""
 
     captured: int
-    lost: int
+    missing: list[str]
+    """What never arrived: the item, who captured it, how long before the last one."""
     duplicated: int
     """Deliveries beyond the first, of events and transactions."""
     repeated: int
@@ -70,6 +73,10 @@ class Result(NamedTuple):
     """Processes that captured after a rotation, and sent to the new project."""
     stop_seconds: float
     code: int | None
+
+    @property
+    def lost(self) -> int:
+        return len(self.missing)
 
 
 class Side:
@@ -215,6 +222,7 @@ class Side:
             self.end_work()
             self._await_arrivals()
         self.end_work()
+        self._await_idle()
         began = time.monotonic()
         code = self.process.stop(STOP_SECONDS)
         took = time.monotonic() - began
@@ -228,6 +236,16 @@ class Side:
             self._requests.stop()
         if self._sender:
             self._sender.stop()
+
+    def _await_idle(self) -> None:
+        """Return once no worker of uWSGI is in a request.
+
+        A worker that is busy runs no exit handler, and it is busy for a moment longer than
+        the client waits (plugins/python/python_plugin.c, `uwsgi_python_atexit`).
+        """
+        stats = self.model.folder / "stats"
+        if stats.exists():
+            eventually(lambda: "busy" not in _workers(stats), SETTLED_SECONDS)
 
     def _await_arrivals(self) -> None:
         """Return once all that was captured has arrived, or nothing more does."""
@@ -250,7 +268,7 @@ class Side:
         items = Counter(each.item for each in captures)
         return Result(
             captured=len(captures),
-            lost=len(self._missing()),
+            missing=self._describe(self._missing()),
             duplicated=self.sink.duplicates(),
             repeated=items.total() - len(items),
             strayed=self._lines(".strays"),
@@ -272,12 +290,29 @@ class Side:
             code=code,
         )
 
+    def _describe(self, events: set[str]) -> list[str]:
+        captures = self.captures()
+        last = max((each.ended for each in captures), default=0.0)
+        return [
+            f"{each.item}, process {each.pid}, {last - each.ended:.3f} s"
+            for each in captures
+            if each.event in events
+        ]
+
     def _lines(self, suffix: str) -> int:
         path = Path(f"{self._captures_file}{suffix}")
         return len(path.read_text().splitlines()) if path.exists() else 0
 
     def _story(self) -> str:
         return self.process.log_text()[-4000:]
+
+
+def _workers(stats: Path) -> set[str]:
+    """Return what uWSGI's workers are doing, as its stats server tells."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(str(stats))
+        with asking.makefile() as answer:
+            return {worker["status"] for worker in json.load(answer)["workers"]}
 
 
 def _runs(pid: int) -> bool:

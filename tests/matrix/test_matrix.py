@@ -34,9 +34,11 @@ def test_a_process_model_follows_and_loses_nothing(
         ours.await_receipts()
         mains = sum(target.main for target in ours.model.targets())
         found, beside = ours.finish(), plain.finish()
+        log = ours.process.log_text()
 
     record_property("matrix", cells(row, found, beside))
-    assert (found.lost, found.duplicated, found.repeated) == (0, 0, 0)
+    assert found.missing == [], (beside.missing, log)
+    assert (found.duplicated, found.repeated) == (0, 0)
     assert (found.late, found.misplaced) == (0, 0)
     assert (found.strayed, found.failed) == (0, 0)
     assert found.followed > 0
