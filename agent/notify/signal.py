@@ -31,9 +31,9 @@ _SYS_TGKILL = {"x86_64": 234, "aarch64": 131}
 class Signals:
     """Signals threads of targets in the agent's own PID namespace."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_on: bool = True) -> None:
         self._pidns = _pid_namespace()
-        self._way = _find_way()
+        self._way = _find_way() if is_on else None
         self._barred: set[str] = set()
 
     def notify(self, targets: Iterable[Target]) -> dict[str, Result]:
