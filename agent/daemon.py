@@ -7,9 +7,7 @@ it found. Everybody else posts a call, or reads the newest `View`.
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 import threading
 import time
 from concurrent.futures import Future
@@ -19,21 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from agent import control
 from agent.confirm.receipts import Receipts
 from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
 from agent.domain.rejections import Rejections
 from agent.domain.rollout import DONE, Rollout
 from agent.domain.view import View
-from agent.domain.wishes import left, name_of, next_end
+from agent.domain.wishes import name_of, next_end
 from agent.errors import AgentError, SourceDown
 from agent.loop import Loop
 from agent.notify.signal import Reminders
 from agent.observe import document
 from agent.observe.tell import count, tell, tell_publication
 from agent.operator import Desk, Grounds
-from agent.passing import Passing
+from agent.passing import UNEXPECTED, Passing
 from agent.pipeline import NOT_READ, Pipeline
 from agent.publish.memory import STATE
 
@@ -44,7 +41,6 @@ if TYPE_CHECKING:
     from agent.pipeline import Reading
     from agent.schedule import Schedule
 
-UNEXPECTED = "an unexpected error, see the log"
 SERVICES_SECONDS = 1.0
 """How long the health checks wait for the first pass before they answer without it."""
 LOOK_SECONDS = 1.0
@@ -75,10 +71,11 @@ class Daemon:
             self._pipeline, self._settings.pass_seconds, self._post_reading
         )
         self._desk = Desk(self._settings)
-        self._reminders = Reminders()
+        self._reminders = Reminders(parts.signals)
         self._metrics: Metrics | None = None
         self._schedule: Schedule | None = None
-        self._due_at = NEVER  # the first pass; then the schedule's
+        jitter = random.uniform(0, self._settings.start_jitter_seconds)  # noqa: S311
+        self._due_at = now + jitter  # of the first pass; then the schedule's counts
         self._boost_ends_at = NEVER
         self._is_watching = False
         self._is_stopping = False
@@ -91,26 +88,20 @@ class Daemon:
         )
         """The newest; made and replaced by the loop's thread alone."""
 
-    def run(self) -> None:
-        """Poll until SIGTERM or SIGINT. SIGHUP polls at once."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.stop())
-        signal.signal(signal.SIGHUP, lambda *_: self.poll())
+    def run(self) -> bool:
+        """Poll until `stop` is called; return false if a pass is still stuck."""
         self._parts.gate.listen(self._loop.wake)
         self._parts.receivers.listen(self._loop.wake)
         self._parts.source.listen(self.poll)
-        jitter = random.uniform(0, self._settings.start_jitter_seconds)  # noqa: S311
-        self._due_at = time.monotonic() + jitter
         try:
             while not self._is_stopping:
-                if self._schedule is None and self._is_time_for_services():
+                if self._schedule is None:
                     self._start_services()
                 self._loop.turn(self._wake_at())
                 self._loop.safely(self._look)
         finally:
             ended = self._leave()
-        if not ended:
-            os._exit(0)  # no pass may keep the process
+        return ended
 
     # Whatever thread calls these
 
@@ -134,12 +125,7 @@ class Daemon:
             outcome = answer.result(self._settings.pass_seconds + ANSWER_SECONDS)
         except TimeoutError:
             raise SourceDown("the pass has not ended in time") from None
-        current = self._pipeline.known.current
-        return {
-            **document.published_of(outcome),
-            "code": outcome.exit_code,
-            "boosts": left(current.boosts, time.time()) if current else [],
-        }
+        return document.answer(outcome, self._pipeline.known.current)
 
     def document(self) -> dict[str, Any]:
         """Return what is known, as `/status` shows it, with the receipts of now."""
@@ -154,31 +140,27 @@ class Daemon:
     def _stop(self) -> None:
         self._is_stopping = True
 
-    def _is_time_for_services(self) -> bool:
-        # The first pass does not wait for what only later ones need.
-        is_late = time.monotonic() >= self.view.began_at + SERVICES_SECONDS
-        return self.view.passes.outcome is not None or is_late
-
     def _start_services(self) -> None:
-        from agent.confirm.watch import watch_receipts  # noqa: PLC0415
-        from agent.observe.http import Page, serve  # noqa: PLC0415
-        from agent.observe.metrics import Metrics  # noqa: PLC0415
-        from agent.schedule import Schedule  # noqa: PLC0415
+        """Start what the first pass does without, once it has ended or takes long."""
+        is_late = time.monotonic() >= self.view.began_at + SERVICES_SECONDS
+        if self.view.passes.outcome is None and not is_late:
+            return
+        from agent import services  # noqa: PLC0415 - as above
 
-        settings = self._settings
-        self._metrics = Metrics(self._version)
+        self._metrics, self._schedule, self._is_watching = services.start(
+            self._settings,
+            self._version,
+            services.Doors(
+                view=lambda: self.view,
+                document=self.document,
+                ask=self.ask,
+                poll=lambda: self._loop.post(self._passing.start),
+                wake=self._loop.wake,
+            ),
+        )
         nothing = replace(self.view, passes=Passes(0.0), confirmed_at=None)
         count(nothing, self.view, self._metrics)
-        page = Page(lambda: self.view, self.document, self._metrics, settings)
-        serve(page, settings.http, settings.probes)
-        control.serve(settings.control_path, self.ask)
-        self._schedule = Schedule(
-            settings.poll_seconds, lambda: self._loop.post(self._passing.start)
-        )
         self._plan()
-        self._is_watching = watch_receipts(settings.receipts_dir, self._loop.wake)
-        if not self._is_watching:
-            log.warning("no inotify instance left; receipts are compared each second")
 
     def _wake_at(self) -> float:
         """When there is something to do even if nobody posts a call."""
@@ -210,7 +192,7 @@ class Daemon:
             confirmed_at = now if rollout.state in DONE else None
         self._update(rollout=rollout, confirmed_at=confirmed_at)
         self._note_rejections()
-        self._remind()
+        self._reminders.remind(self.view.known.current, rollout.late)
 
     def _rollout(self, receipts: Receipts) -> Rollout:
         known, settings = self._pipeline.known, self._settings
@@ -219,25 +201,22 @@ class Daemon:
 
     def _update(self, **changes: Any) -> None:
         """Replace the view, and say what has changed."""
-        before = self.view
-        parts = self._parts
+        before, probes = self.view, self._parts.gate.report()
+        deliveries = self._parts.receivers.report()
         self.view = replace(
             before,
             known=self._pipeline.known,
-            probes=parts.gate.report(),
-            deliveries=parts.receivers.report(),
+            probes=probes,
+            deliveries=deliveries,
             **changes,
         )
         tell(before, self.view)
         if self._metrics is not None:
             count(before, self.view, self._metrics)
-        if (before.probes, before.deliveries) != (
-            self.view.probes,
-            self.view.deliveries,
-        ):
+        if (before.probes, before.deliveries) != (probes, deliveries):
             self._save()
-            if before.probes != self.view.probes and self.view.passes.is_waiting:
-                self._passing.start()  # it may be published now, or be refused
+        if before.probes != probes and self.view.passes.is_waiting:
+            self._passing.start()  # it may be published now, or be refused
 
     def _note_rejections(self) -> None:
         current, rejections = self.view.known.current, self._rejections
@@ -247,14 +226,6 @@ class Daemon:
         if rejections != self._rejections:
             self._rejections = rejections
             self._save()
-
-    def _remind(self) -> None:
-        """Signal targets that still wait once more, with growing pauses."""
-        current, late = self.view.known.current, self.view.rollout.late
-        if current is None or not late:
-            return
-        if self._reminders.is_due((current.revision, current.sequence)):
-            self._parts.signals.notify(late)
 
     def _publish(self, reading: Reading, wishes: Wishes) -> Outcome:
         published_at = self._pipeline.known.published_at

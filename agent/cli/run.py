@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import click
@@ -29,4 +31,9 @@ def command(loaded: Loaded) -> None:
     log = structlog.get_logger()
     for warning in loaded.warnings:
         log.warning(warning)
-    Daemon(assemble(settings), __version__).run()
+    daemon = Daemon(assemble(settings), __version__)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: daemon.stop())
+    signal.signal(signal.SIGHUP, lambda *_: daemon.poll())
+    if not daemon.run():
+        os._exit(0)  # no pass may keep the process

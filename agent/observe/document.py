@@ -96,6 +96,15 @@ def published_of(outcome: Outcome) -> dict[str, Any]:
     return outcome_of(outcome) | published
 
 
+def answer(outcome: Outcome, current: Snapshot | None) -> dict[str, Any]:
+    """Return what an operator's request is answered with."""
+    return {
+        **published_of(outcome),
+        "code": outcome.exit_code,
+        "boosts": left(current.boosts, time.time()) if current else [],
+    }
+
+
 def notify(deliveries: Sequence[Delivery]) -> list[dict[str, Any]]:
     """Return the receivers, as every document shows them."""
     return [
