@@ -247,6 +247,7 @@ class Daemon:
         outcome = self._publish(reading, self._pipeline.known.wishes)
         moment = Moment(time.time(), time.monotonic())
         passes = self.view.passes.after(outcome, moment, moment.monotonic - began)
+        self._parts.receivers.notify(self._pipeline.known.current)  # if not told yet
         self._update(passes=passes, source=self._parts.source.report())
         self._plan()
         self._passing.finish(outcome)
@@ -288,8 +289,7 @@ class Daemon:
         if self._schedule is not None:
             self._schedule.stop()
         self._parts.source.abort()
-        ended = self._passing.join(LEAVE_SECONDS)
-        if ended:
+        if ended := self._passing.join(LEAVE_SECONDS):
             closing = threading.Thread(target=self._parts.source.close, daemon=True)
             closing.start()
             closing.join(REVOKE_SECONDS)

@@ -114,9 +114,9 @@ class Pipeline:
                 self.known, current=current, published_at=time.monotonic(), is_own=True
             )
             self._parts.signals.notify(self._parts.receipts.read())
+            self._parts.receivers.notify(current)
         else:
             volume.finish(current)
-        self._parts.receivers.notify(current)
         if reading.error is not None:
             raise reading.error
         if self.known.wishes.held is not None:

@@ -42,10 +42,11 @@ class Receivers:
         """Have `changed` called, from any thread, when the report has changed."""
         self._changed = changed
 
-    def notify(self, snapshot: Snapshot) -> None:
+    def notify(self, snapshot: Snapshot | None) -> None:
         """Have each receiver told of this snapshot, and of no older one any more."""
-        for receiver in self._receivers:
-            receiver.notify(snapshot)
+        if snapshot is not None:
+            for receiver in self._receivers:
+                receiver.notify(snapshot)
 
     def report(self) -> tuple[Delivery, ...]:
         """Return how far each receiver has got."""
