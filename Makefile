@@ -110,7 +110,7 @@ bench-fleet: $(READY) ## 1, 10 and 100 agents at one server, and their restarts:
 bench-fork: $(READY) ## what a fork costs, beside plain sentry-sdk: bench/results/fork.json
 	@$(BIN)/python -m bench.fork
 
-bench-sampling: $(READY) ## what 50 sampling rules cost a transaction
+bench-sampling: $(READY) ## what 50 and 200 sampling rules cost a transaction
 	@$(BIN)/python -m bench.sampling
 
 bench-swap: $(READY) ## what a swap costs and loses, beside naive ways: bench/results/swap.json

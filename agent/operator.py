@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agent.domain.probe import dsns_of, fingerprint_of
-from agent.domain.validate import ROLES
+from agent.domain.validate import ROLES, check_match
 from agent.domain.wishes import name_of, values_of
 from agent.errors import WishRefused
-from resentry.contract import Boost, Snapshot, time_text
-from resentry.values import KEYS, judge, show_dsn
+from resentry import formats
+from resentry.contract import BOOSTS_LIMIT, Boost, Snapshot, time_text
+from resentry.values import judge, show_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,11 +117,14 @@ class Desk:
         return replace(grounds.known.wishes, held=None)
 
     def _boost(self, request: dict[str, Any], grounds: Grounds) -> Wishes:
-        seconds = float(request["seconds"])
+        try:
+            seconds = formats.number(request["seconds"])
+        except ValueError:
+            seconds = 0.0
         if not 0 < seconds <= MAX_BOOST_SECONDS:
             raise WishRefused("a boost lasts more than nothing and at most a day")
         try:
-            traces = KEYS["SENTRY_TRACES_SAMPLE_RATE"].parse(request["traces"])
+            traces = formats.rate(request["traces"])
         except ValueError as error:
             raise WishRefused(f"--traces {error}") from None
         if traces > self._settings.boost_cap:
@@ -132,8 +136,16 @@ class Desk:
         if role not in (None, *ROLES):
             raise WishRefused(f"--role must be {' or '.join(ROLES)}")
         match = request.get("match") or None
-        if not isinstance(match, str | None):
-            raise WishRefused("--match must be text")
+        try:
+            check_match(match)
+        except ValueError as error:
+            raise WishRefused(f"--{error}") from None
+        wishes = grounds.known.wishes
+        if len(wishes.boosts) >= BOOSTS_LIMIT // 2:
+            raise WishRefused(
+                f"{len(wishes.boosts)} boosts run already, which is the limit",
+                "end one of them: resentry-agent boost --end ID",
+            )
         boost = Boost(
             id=secrets.token_hex(3),
             traces=traces,
@@ -141,7 +153,6 @@ class Desk:
             match=match,
             role=role,
         )
-        wishes = grounds.known.wishes
         return replace(wishes, boosts=(*wishes.boosts, boost))
 
     def _end(self, request: dict[str, Any], grounds: Grounds) -> Wishes:

@@ -19,7 +19,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 @click.command("boost")
-@click.option("--traces", type=float, help="The trace rate, from 0 to 1.")
+@click.option("--traces", help="The trace rate, from 0 to 1.")
 @click.option("--for", "duration", help="How long: 90s, 15m, 2h; at most a day.")
 @click.option("--role", help="Only in processes of this role.")
 @click.option("--match", help='Only what fits, as "POST /checkout" or a task\'s name.')
@@ -30,7 +30,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 def command(  # noqa: PLR0913 - one argument per option
     loaded: Loaded,
     *,
-    traces: float | None,
+    traces: str | None,
     duration: str | None,
     role: str | None,
     match: str | None,
@@ -74,7 +74,7 @@ def _list(loaded: Loaded, *, as_json: bool) -> None:
 
 
 def _seconds(duration: str) -> int:
-    found = re.fullmatch(r"(\d+)([smh])", duration)
+    found = re.fullmatch(r"([0-9]{1,9})([smh])", duration)
     if not found:
         raise click.UsageError("--for must be a number with s, m or h, as 15m")
     return int(found[1]) * _UNITS[found[2]]

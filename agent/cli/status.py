@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +15,7 @@ from agent.confirm.receipts import Receipts
 from agent.observe.document import decode_state, document
 from agent.publish.memory import STATE
 from agent.publish.volume import Volume
+from resentry import formats
 
 if TYPE_CHECKING:
     from agent.settings import Loaded, Settings
@@ -43,8 +44,9 @@ def gather(settings: Settings) -> dict[str, Any]:
     current = volume.current()
     late = False
     if current is not None:
-        published = datetime.fromisoformat(current.published_at).timestamp()
-        late = time.time() - published > settings.confirm_seconds
+        with contextlib.suppress(ValueError):  # not the agent's own writing
+            published = formats.moment(current.published_at)
+            late = time.time() - published > settings.confirm_seconds
     receipts = Receipts(settings.receipts_dir)
     rollout = receipts.rollout(current, settings.minimum, late=late)
     lives = {

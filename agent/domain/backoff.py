@@ -31,7 +31,7 @@ def retry_after_seconds(header: str) -> float | None:
     Vault counts down to 0 while it still refuses, so the least is a second. A date,
     which only something in between would send, is left to our own back-off.
     """
-    if not header.isdecimal():
+    if not header.isascii() or not header.isdigit():
         return None
     return min(max(float(header[:9]), 1.0), RETRY_AFTER_CAP_SECONDS)
 

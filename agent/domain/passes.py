@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from resentry import formats
 from resentry.contract import time_text
 
 if TYPE_CHECKING:
@@ -99,6 +99,6 @@ class Passes:
 
 def _epoch(text: object) -> float | None:
     try:
-        return datetime.fromisoformat(str(text)).timestamp()
+        return formats.moment(text)
     except ValueError:
         return None

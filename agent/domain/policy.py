@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from resentry.values import KEYS, split_dsn
+from resentry import formats
+from resentry.values import split_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -58,7 +59,8 @@ def parse_allowed(entries: Iterable[str]) -> tuple[tuple[str, str, str], ...]:
         environment, equals, target = entry.partition("=")
         host, _, project = target.partition("/")
         good = environment and equals and host
-        if not good or not (project in ("", ANY) or project.isdigit()):
+        is_number = project.isascii() and project.isdigit()
+        if not good or not (project in ("", ANY) or is_number):
             raise ValueError(
                 f"{entry} is not ENVIRONMENT=HOST or ENVIRONMENT=HOST/PROJECT"
             )
@@ -73,7 +75,7 @@ def parse_rates(entries: Iterable[str]) -> dict[str, float]:
         environment, _, rate = entry.partition("=")
         if not environment:
             raise ValueError(f"{entry} is not ENVIRONMENT=RATE")
-        rates[environment] = KEYS["SENTRY_TRACES_SAMPLE_RATE"].parse(rate)
+        rates[environment] = formats.rate(rate)
     return rates
 
 
@@ -82,7 +84,8 @@ def parse_counts(entries: Iterable[str]) -> dict[str, int]:
     counts = {}
     for entry in entries:
         role, _, number = entry.partition("=")
-        if not role or not number.isdigit():
-            raise ValueError(f"{entry} is not ROLE=NUMBER")
-        counts[role] = int(number)
+        try:
+            counts[formats.role(role)] = formats.whole(number)
+        except ValueError:
+            raise ValueError(f"{entry} is not ROLE=NUMBER") from None
     return counts

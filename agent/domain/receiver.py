@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"[\x20-\x7e]*")
-_STATUS = re.compile(r"2xx|[1-5]\d\d")
+_STATUS = re.compile(r"2xx|[1-5][0-9]{2}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from agent.errors import CandidateRefused
-from resentry.contract import Boost, Rule, Snapshot, revision_of
+from resentry import formats
+from resentry.contract import (
+    BOOSTS_LIMIT,
+    RULES_LIMIT,
+    Boost,
+    Rule,
+    Snapshot,
+    check,
+    revision_of,
+)
 from resentry.values import KEYS, STRUCTURED, judge
 
 if TYPE_CHECKING:
@@ -18,6 +26,7 @@ if TYPE_CHECKING:
     from agent.domain.policy import Policy
 
 KNOWN = (*KEYS, *STRUCTURED)
+Item = TypeVar("Item", Rule, Boost)
 PREFIXES = ("SENTRY_", "RESENTRY_")
 ROLES = ("api", "celery")
 
@@ -66,8 +75,8 @@ def validate(
     snapshot = Snapshot(
         settings=settings,
         roles=roles,
-        rules=_items(values, "RESENTRY_RULES", _rule, found),
-        boosts=_items(values, "RESENTRY_BOOSTS", _boost, found),
+        rules=_items(values, "RESENTRY_RULES", _rule, RULES_LIMIT, found),
+        boosts=_items(values, "RESENTRY_BOOSTS", _boost, BOOSTS_LIMIT // 2, found),
         provenance={k: v for k, v in candidate.provenance.items() if k in KNOWN},
     )
     if not found.problems:
@@ -150,9 +159,13 @@ def _items(
     values: Mapping[str, Any],
     name: str,
     parse: Callable[[Any], Any],
+    limit: int,
     found: _Findings,
 ) -> tuple[Any, ...]:
     given = found.parse(name, _array, values.get(name) or [])
+    if given and len(given) > limit:
+        found.problems.append(f"{name} has {len(given)} entries; {limit} are the limit")
+        return ()
     parsed = [
         found.parse(f"{name}[{at}]", parse, item) for at, item in enumerate(given or ())
     ]
@@ -161,33 +174,44 @@ def _items(
 
 def _rule(item: Any) -> Rule:
     fields = _fields(item, {"match", "traces", "role"}, required={"match", "traces"})
-    return Rule(**_checked(fields))
+    return _checked(Rule(**fields))
 
 
 def _boost(item: Any) -> Boost:
-    fields = _fields(
-        item,
-        {"id", "traces", "until", "match", "role"},
-        required={"id", "traces", "until"},
+    return _checked(
+        Boost(
+            **_fields(
+                item,
+                {"id", "traces", "until", "match", "role"},
+                required={"id", "traces", "until"},
+            )
+        )
     )
-    until = str(fields["until"])
-    try:
-        zoned = datetime.fromisoformat(until).tzinfo is not None
-    except ValueError:
-        zoned = False
-    if not zoned:
-        raise ValueError("until must be a time with its zone, as 2026-11-24T06:15:00Z")
-    return Boost(**_checked(fields))
 
 
-def _checked(fields: dict[str, Any]) -> dict[str, Any]:
-    fields["traces"] = KEYS["SENTRY_TRACES_SAMPLE_RATE"].parse(fields["traces"])
-    if fields.get("role", ROLES[0]) not in ROLES:
+def _checked(item: Item) -> Item:
+    """Return the item with its rate as a number, or raise as the library would."""
+    item = replace(item, traces=formats.rate(item.traces))
+    check(item)
+    check_match(item.match)
+    if item.role not in (None, *ROLES):
         raise ValueError(f"role must be {' or '.join(ROLES)}")
-    for name in fields.keys() - {"traces"}:
-        if not isinstance(fields[name], str) or not fields[name]:
-            raise ValueError(f"{name} must be text")
-    return fields
+    return item
+
+
+def check_match(match: object) -> None:
+    """Raise `ValueError` for what no transaction can have; `None` is every one."""
+    if match is None:
+        return
+    try:
+        text = formats.words(match, formats.MATCH_LIMIT)
+    except ValueError as error:
+        raise ValueError(f"match {error}") from None
+    if formats.names_route(text):
+        raise ValueError(
+            "match names a route, which is not known yet when the rate is decided: "
+            "write * for what stands in {} or <>, as GET /users/*"
+        )
 
 
 def _fields(item: Any, allowed: set[str], *, required: set[str]) -> dict[str, Any]:

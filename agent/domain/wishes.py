@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from resentry import formats
 from resentry.contract import (
     Boost,
     Snapshot,
@@ -68,24 +68,19 @@ class Wishes:
 
 def running(boosts: tuple[Boost, ...], now: float) -> tuple[Boost, ...]:
     """The boosts whose end has not come."""
-    return tuple(boost for boost in boosts if epoch(boost.until) > now)
-
-
-def epoch(until: str) -> float:
-    """A boost's end in seconds since the epoch."""
-    return datetime.fromisoformat(until).timestamp()
+    return tuple(boost for boost in boosts if formats.moment(boost.until) > now)
 
 
 def next_end(boosts: tuple[Boost, ...], now: float) -> float | None:
     """In how many seconds the next running boost ends."""
-    ends = [epoch(boost.until) - now for boost in running(boosts, now)]
+    ends = [formats.moment(boost.until) - now for boost in running(boosts, now)]
     return min(ends, default=None)
 
 
 def left(boosts: tuple[Boost, ...], now: float) -> list[dict[str, Any]]:
     """The boosts whose end has not come, with the seconds that are left."""
     return [
-        {**asdict(boost), "left_seconds": round(epoch(boost.until) - now)}
+        {**asdict(boost), "left_seconds": round(formats.moment(boost.until) - now)}
         for boost in running(boosts, now)
     ]
 

@@ -12,6 +12,7 @@ from waitress.server import create_server
 from agent.errors import SettingsError
 from agent.observe import health
 from agent.observe.metrics import CONTENT_TYPE
+from resentry import formats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -126,8 +127,12 @@ def _application(paths: dict[str, Callable[[], Answer]]) -> Callable[..., Any]:
 
 def _split(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    try:
+        number = formats.whole(port)
+    except ValueError:
+        number = -1
+    if not host or not 0 <= number <= 65535:
         raise SettingsError(
             f"{address} is not an address", "write HOST:PORT, as 127.0.0.1:19464"
         )
-    return host.strip("[]"), int(port)
+    return host.strip("[]"), number

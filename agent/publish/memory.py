@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 
+from resentry import formats
 from resentry.contract import (
     ContractError,
     Snapshot,
@@ -80,8 +81,11 @@ class Memory:
 
     def last_sequence(self) -> int:
         """The number of the newest snapshot, also where it cannot be read; else 0."""
-        numbers = [name.partition("-")[0] for name in self._names()]
-        return max((int(number) for number in numbers if number.isdigit()), default=0)
+        numbers = [0]
+        for name in self._names():
+            with contextlib.suppress(ValueError):
+                numbers.append(formats.whole(name.partition("-")[0]))
+        return max(numbers)
 
     def history(self) -> list[Snapshot]:
         """Return the published snapshots of late, newest first."""

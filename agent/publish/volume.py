@@ -260,7 +260,8 @@ def _gid(group: str) -> int | None:
     if not group:
         return None
     try:
-        return int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+        is_number = group.isascii() and group.isdigit()
+        return int(group) if is_number else grp.getgrnam(group).gr_gid
     except KeyError:
         raise SettingsError(f"RESENTRY_GROUP: there is no group {group}") from None
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent.errors import (
@@ -17,6 +16,8 @@ from agent.errors import (
     SourceDown,
     SourceMissing,
 )
+from resentry import formats
+from resentry.contract import time_text
 from resentry.values import KEYS, STRUCTURED
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 KEYS_LIMIT = 1000
 SECRET_LIMIT_BYTES = 1024 * 1024
 _PATH = re.compile(
-    r"/?(?:v1/)?+(?P<path>[^?/]+/[^?]*[^?/])/?(?:\?version=(?P<pin>\d{1,9}))?"
+    r"/?(?:v1/)?+(?P<path>[^?/]+/[^?]*[^?/])/?(?:\?version=(?P<pin>[0-9]{1,9}))?"
 )
 
 
@@ -81,7 +82,7 @@ def _mount_of(api: Api, path: str) -> tuple[str, int]:
     try:
         data = api.get(f"sys/internal/ui/mounts/{path}")["data"]
         options = data.get("options") or {}
-        return str(data["path"]), int(options.get("version", 1))
+        return str(data["path"]), formats.whole(str(options.get("version", 1)))
     except SourceDenied as error:
         raise SourceDenied(
             f"Vault does not tell which mount holds {path}: {error.what}",
@@ -121,10 +122,10 @@ def read(api: Api, at: Location) -> Secret:
 def _notes(at: Location, metadata: dict[str, Any]) -> tuple[str, ...]:
     """Warn of an end that is set already; until then the version is as good as any."""
     try:
-        ends = datetime.fromisoformat(str(metadata.get("deletion_time")))
+        ends = formats.moment(metadata.get("deletion_time"))
     except ValueError:
         return ()  # none is set
-    return (f"Vault deletes {at.path} at {ends.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",)
+    return (f"Vault deletes {at.path} at {time_text(ends, 'seconds')}",)
 
 
 def _limit(held: dict[str, Any], at: Location) -> None:

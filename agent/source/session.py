@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SOCKET_SCHEME = "unix://"
 _SOCKET_URL = "http://localhost"
-_HOST = re.compile(r"[a-z0-9._-]{1,253}(:\d+)?|\[[a-f0-9:.]+\](:\d+)?")
+_HOST = re.compile(r"[a-z0-9._-]{1,253}(:[0-9]+)?|\[[a-f0-9:.]+\](:[0-9]+)?")
 
 
 class TooLargeError(requests.RequestException):

@@ -14,14 +14,19 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from resentry import formats
+from resentry.formats import MATCH_LIMIT, ROLE
 from resentry.schema import SCHEMA, ContractError, plain, read_object
 from resentry.snapshot import (
+    BOOSTS_LIMIT,
     NAME_LIMIT,
     NAMED_LIMIT,
+    RULES_LIMIT,
     SETTINGS_FILE,
     Boost,
     Rule,
     Snapshot,
+    check,
     decode_snapshot,
     encode_snapshot,
     read_items,
@@ -32,12 +37,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = [  # what is not defined here is part of the contract all the same
+    "BOOSTS_LIMIT",
+    "MATCH_LIMIT",
+    "ROLE",
+    "RULES_LIMIT",
     "SCHEMA",
     "SETTINGS_FILE",
     "Boost",
     "ContractError",
     "Rule",
     "Snapshot",
+    "check",
     "decode_snapshot",
     "encode_snapshot",
     "read_items",
@@ -67,9 +77,11 @@ HOLDERS_LIMIT = 16
 SIGNAL_OFFSET = 6
 """Targets listen on `SIGRTMIN + 6` unless `RESENTRY_SIGNAL` says otherwise."""
 
-_SIGNAL = re.compile(r"SIGRTMIN(?:\+(\d+))?\Z")
+TRANSACTION_LIMIT = 500
+"""Characters of a transaction's name, and of a path, that patterns are compared with."""
 
-ROLE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+_SIGNAL = re.compile(r"SIGRTMIN(?:\+([0-9]{1,3}))?\Z")
+
 TARGET_ID = re.compile(r"[0-9a-f]{16}\Z")
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
@@ -224,7 +236,7 @@ def fingerprint(dsn: str) -> str:
         parts = urlsplit(dsn)
         port = parts.port if parts.port != _DEFAULT_PORTS[parts.scheme] else None
         path, _, project = parts.path.rpartition("/")
-        named = (parts.username, parts.hostname, port, path, int(project))
+        named = (parts.username, parts.hostname, port, path, formats.whole(project))
         canonical = "\n".join("" if one is None else f"{one}" for one in named).encode()
     except (KeyError, ValueError):  # no scheme of Sentry's, no number, no address
         return ""

@@ -33,7 +33,9 @@ RESEND_SECONDS = (0.0, 1.0, 5.0)
 """How long to wait before each attempt to send what was parked."""
 TIMEOUT_SECONDS = 10.0
 
-ADDRESS = re.compile(r"(https?)://([^/@]+)(/(?:.*/)?)api/(\d+)/(integration/otlp/.*)")
+ADDRESS = re.compile(
+    r"(https?)://([^/@]+)(/(?:.*/)?)api/([0-9]+)/(integration/otlp/.*)"
+)
 """Scheme, host, path, project, and which of OpenTelemetry's signals."""
 AUTH = "x-sentry-auth"
 _TRACES = "integration/otlp/v1/traces/"

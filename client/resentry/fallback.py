@@ -16,7 +16,7 @@ from resentry import clock
 from resentry.harmless import say
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 class _Kept(sentry_sdk.Client):
@@ -46,6 +46,18 @@ def new_client(arguments: Mapping[str, Any], *, pii: bool) -> sentry_sdk.Client:
     client = _Kept(**given)
     client.is_of_resentry = True  # a copy of it is the application's
     return client
+
+
+def traces_sampler(rate: float | None) -> Callable[[dict[str, Any]], float | bool]:
+    """Return a sampler that decides as the SDK does without one; `None` is off."""
+
+    def decide(context: dict[str, Any]) -> float | bool:
+        parent = context.get("parent_sampled")
+        if rate is None:
+            return False
+        return rate if parent is None else bool(parent)
+
+    return decide
 
 
 class Retirement:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import stat
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from resentry import clock
+from resentry import clock, formats
 from resentry.contract import (
     DEFAULT_DIR,
     RECEIPTS_DIR,
@@ -100,11 +99,8 @@ def _absolute(path: str) -> str:
 
 def _seconds(text: str | None) -> float:
     try:
-        seconds = float(text or 0)
+        return formats.number(text or 0)
     except ValueError:
-        seconds = math.nan
-    if math.isfinite(seconds):
-        return seconds
-    text = "RESENTRY_WAIT_SECONDS is not a number of seconds; not waiting"
-    say(logging.WARNING, text)
-    return 0.0
+        text = "RESENTRY_WAIT_SECONDS is not a number of seconds; not waiting"
+        say(logging.WARNING, text)
+        return 0.0

@@ -1,102 +1,160 @@
-"""Which trace rate a transaction gets: boost, rule, parent, rate, in this order."""
+"""Which trace rate a transaction gets: boost, rule, parent, rate, in this order.
+
+Boosts and rules stand here. What comes after them is the SDK's, as if there were none.
+"""
 
 from __future__ import annotations
 
-import re
 import time
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from resentry import formats
+from resentry.contract import TRANSACTION_LIMIT
 from resentry.harmless import fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from resentry.contract import Snapshot
 
 
 class Sampler:
-    """A `traces_sampler` for one snapshot and role.
+    """The rules and boosts of one snapshot, for one role."""
 
-    `otherwise` is the application's own sampler. Where neither boost nor rule fits,
-    it decides; without one the parent's decision stands, else `rate`.
-    """
-
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        role: str,
-        *,
-        rate: float,
-        otherwise: Callable[[dict[str, Any]], float | bool] | None = None,
-    ) -> None:
-        self._rate = rate
-        self._otherwise = otherwise
+    def __init__(self, snapshot: Snapshot, role: str) -> None:
         rules = [rule for rule in snapshot.rules if rule.role in (None, role)]
         boosts = [boost for boost in snapshot.boosts if boost.role in (None, role)]
         boosts.sort(key=lambda boost: -boost.traces)  # of several the highest wins
-        self._rules = _Patterns([rule.match for rule in rules])
+        self._rules = Patterns(rule.match for rule in rules)
         self._rates = [rule.traces for rule in rules]
         self._boosts = [
-            (_Patterns([boost.match or "*"]), boost.traces, _epoch(boost.until))
+            (Patterns([boost.match or "*"]), boost.traces, formats.moment(boost.until))
             for boost in boosts
         ]
 
-    def __call__(self, context: dict[str, Any]) -> float | bool:
-        """Return the rate for one transaction, as the SDK asks it."""
+    def rate(self, context: Mapping[str, Any]) -> float | None:
+        """Return the rate of a transaction by the SDK's context; `None`: nothing fits."""
         try:
-            own = self._decide(context)
+            return self._rate(names(context))
         except Exception:  # noqa: BLE001 - a request must not fail for its trace
             fault("sampling")
-            own = None
-        if own is not None:
-            return own
-        if self._otherwise is not None:
-            return self._otherwise(context)
-        parent = context.get("parent_sampled")
-        return self._rate if parent is None else bool(parent)
+            return None
 
-    def _decide(self, context: Mapping[str, Any]) -> float | None:
-        names = _names(context)
+    def before(
+        self, otherwise: Callable[[dict[str, Any]], float | bool]
+    ) -> Callable[[dict[str, Any]], float | bool]:
+        """Return a `traces_sampler` that asks the given one where nothing fits."""
+
+        def traces_sampler(context: dict[str, Any]) -> float | bool:
+            __tracebackhide__ = True
+            found = self.rate(context)
+            return otherwise(context) if found is None else found
+
+        return traces_sampler
+
+    def _rate(self, compared: Sequence[str]) -> float | None:
         if self._boosts:
             now = time.time()
             for patterns, traces, until in self._boosts:
-                if now < until and patterns.first(names) is not None:
+                if now < until and patterns.first(compared) is not None:
                     return traces
-        rule = self._rules.first(names)
+        rule = self._rules.first(compared)
         return None if rule is None else self._rates[rule]
 
 
-class _Patterns:
-    """Ordered patterns as one expression: its alternatives are tried in their order."""
+class _Parts(NamedTuple):
+    """A pattern between its stars. Without a star it has a beginning alone."""
 
-    def __init__(self, patterns: Sequence[str]) -> None:
-        parts = (
-            f"({'.*'.join(map(re.escape, pattern.split('*')))})" for pattern in patterns
-        )
-        self._match = re.compile(f"(?:{'|'.join(parts)})\\Z", re.DOTALL).match
-        self._any = bool(patterns)
+    first: str
+    middle: tuple[str, ...]
+    last: str | None
 
-    def first(self, names: Sequence[str]) -> int | None:
+    def fit(self, name: str) -> bool:
+        """Whether the whole name fits. Each part is looked for once, in its order."""
+        if self.last is None:
+            return name == self.first
+        at, end = len(self.first), len(name) - len(self.last)
+        if at > end or not (name.startswith(self.first) and name.endswith(self.last)):
+            return False
+        for part in self.middle:
+            at = name.find(part, at, end)
+            if at < 0:
+                return False
+            at += len(part)
+        return True
+
+
+class Patterns:
+    """Ordered patterns, in which `*` is any text, also an empty one."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self._patterns = [_parts(pattern) for pattern in patterns]
+        self._beginnings = tuple(parts.first for parts in self._patterns)
+
+    def first(self, compared: Sequence[str]) -> int | None:
         """Return the position of the first pattern that fits one of the names."""
-        if not self._any:
-            return None
-        found = [match.lastindex for match in map(self._match, names) if match]
-        return min(at - 1 for at in found if at) if found else None
+        likely = [name for name in compared if name.startswith(self._beginnings)]
+        if likely:
+            for at, parts in enumerate(self._patterns):
+                for name in likely:
+                    if name.startswith(parts.first) and parts.fit(name):
+                        return at
+        return None
 
 
-def _epoch(until: str) -> float:
-    # Python 3.10 does not read the Z.
-    return datetime.fromisoformat(until.replace("Z", "+00:00")).timestamp()
+def _parts(pattern: str) -> _Parts:
+    first, *rest = pattern.split("*")
+    return _Parts(first, tuple(rest[:-1]), rest[-1] if rest else None)
 
 
-def _names(context: Mapping[str, Any]) -> list[str]:
-    """What a rule can match: the transaction's name, the request, the Celery task."""
-    names = [str((context.get("transaction_context") or {}).get("name", ""))]
-    scope = context.get("asgi_scope")
-    if scope and "method" in scope:
-        names.append(f"{scope['method']} {scope.get('path', '')}")
-    job = context.get("celery_job")
-    if job:
-        names.append(str(job.get("task", "")))
-    return names
+def names(context: Mapping[str, Any]) -> list[str]:
+    """What a rule is compared with: the transaction's name, the request, the task.
+
+    A path stands there with and without the prefix of its server or mount point.
+    """
+    found = [str((context.get("transaction_context") or {}).get("name") or "")]
+    for key, value in context.items():
+        if key in _OTHER_NAMES:
+            found += _OTHER_NAMES[key](value)
+    return [name[:TRANSACTION_LIMIT] for name in dict.fromkeys(found)]
+
+
+def _of_wsgi(environ: Mapping[str, Any]) -> list[str]:
+    method, prefix = environ["REQUEST_METHOD"], environ.get("SCRIPT_NAME", "")
+    path = environ.get("PATH_INFO", "")
+    # WSGI hands over the bytes of UTF-8 as if they were Latin-1.
+    texts = [
+        text.encode("latin-1", "replace").decode("utf-8", "replace")
+        for text in (prefix + path, path or "/")
+    ]
+    return [f"{method} {text}" for text in texts]
+
+
+def _of_asgi(scope: Mapping[str, Any]) -> list[str]:
+    if "method" not in scope:  # a WebSocket
+        return []
+    method, path = scope["method"], scope.get("path", "")
+    prefix = scope.get("root_path", "").rstrip("/")
+    # Some servers leave the prefix in the path, others take it out.
+    has_prefix = f"{path}/".startswith(f"{prefix}/")
+    other = path[len(prefix) :] or "/" if has_prefix else prefix + path
+    return [f"{method} {path}", f"{method} {other}"]
+
+
+def _of_request(request: Any) -> list[str]:
+    return [f"{request.method} {request.path}"]
+
+
+def _of_celery(job: Mapping[str, Any]) -> list[str]:
+    return [str(job.get("task", ""))]
+
+
+_OTHER_NAMES: Mapping[str, Callable[[Any], list[str]]] = {
+    "wsgi_environ": _of_wsgi,
+    "asgi_scope": _of_asgi,
+    "aiohttp_request": _of_request,
+    "tornado_request": _of_request,
+    "sanic_request": _of_request,
+    "celery_job": _of_celery,
+}
+"""By the name under which an integration of the SDK hands it over."""

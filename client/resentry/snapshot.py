@@ -6,19 +6,23 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from resentry import formats
 from resentry.schema import SCHEMA, ContractError, read_object
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 SETTINGS_FILE = "settings.json"
 NAMED_LIMIT = 16
 """So many fields that are not known are named."""
 NAME_LIMIT = 64
 """Characters of such a name, and of every other one in a receipt's lists."""
+RULES_LIMIT = 200
+BOOSTS_LIMIT = 100
+"""Half of them may stand in a source, half may be an operator's."""
+_ID_LIMIT = 64
 _FIELD = re.compile(r"[A-Za-z0-9_-]{1,40}\Z")
 
 
@@ -43,6 +47,7 @@ class Boost:
 
 
 Item = TypeVar("Item", Rule, Boost)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,10 @@ def decode_snapshot(body: bytes) -> Snapshot:
     """Read `settings.json`, or raise `ContractError` without quoting its content."""
     document = read_object(body, SETTINGS_FILE)
     try:
+        if len(document["rules"]) > RULES_LIMIT:
+            raise ContractError(f"{SETTINGS_FILE} has more than {RULES_LIMIT} rules")
+        if len(document["boosts"]) > BOOSTS_LIMIT:
+            raise ContractError(f"{SETTINGS_FILE} has more than {BOOSTS_LIMIT} boosts")
         rules, later_in_rules = read_items(Rule, document["rules"])
         boosts, later_in_boosts = read_items(Boost, document["boosts"])
         return Snapshot(
@@ -107,12 +116,14 @@ def decode_snapshot(body: bytes) -> Snapshot:
             rules=rules,
             boosts=boosts,
             provenance=dict(document.get("provenance", {})),
-            revision=str(document["revision"]),
-            sequence=int(document["sequence"]),
-            published_at=str(document["published_at"]),
+            revision=_typed(str, document["revision"]),
+            sequence=_typed(int, document["sequence"]),
+            published_at=_typed(str, document["published_at"]),
             ignored=_named("rules", later_in_rules) + _named("boosts", later_in_boosts),
         )
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+    except ContractError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise ContractError(f"{SETTINGS_FILE} is not a snapshot") from None
 
 
@@ -135,23 +146,36 @@ def read_items(kind: type[Item], items: Any) -> tuple[tuple[Item, ...], list[str
             if not later:
                 raise
             continue
-        _check(read)
+        check(read)
         found.append(read)
     return tuple(found), list(unknown)
 
 
-def _check(item: Rule | Boost) -> None:
-    texts = [item.match or "", item.role or ""]
+def check(item: Rule | Boost) -> None:
+    """Raise `ValueError` where a field does not have its form; no value is quoted."""
+    traces: object = item.traces
+    # A source may hold a rate as text. In an item it is a number.
+    formats.rate(None if isinstance(traces, str) else traces)
+    if isinstance(item, Rule) or item.match is not None:
+        _field("match", formats.words, item.match, formats.MATCH_LIMIT)
+    if item.role is not None:
+        _field("role", formats.role, item.role)
     if isinstance(item, Boost):
-        texts.append(item.id)
-        # Python 3.10 does not read the Z.
-        ends = datetime.fromisoformat(item.until.replace("Z", "+00:00"))
-        if ends.tzinfo is None:
-            raise ValueError("until has no zone")
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError("not a text")
-    if type(item.traces) not in (int, float) or not 0 <= item.traces <= 1:
-        raise ValueError("not a rate")
+        _field("until", formats.moment, item.until)
+        _field("id", formats.words, item.id, _ID_LIMIT)
+
+
+def _field(name: str, read: Callable[..., object], *given: object) -> None:
+    try:
+        read(*given)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
+
+
+def _typed(kind: type[T], value: Any) -> T:
+    if type(value) is not kind:
+        raise ValueError("not of its type")
+    return value
 
 
 def _named(place: str, names: list[str]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from resentry.outlet import Outlet
 from resentry.sampling import Sampler
 from resentry.scrub import hooks
 from resentry.sdk import client as sdk
+from resentry.sdk import tracing
 from resentry.sdk.versions import IS_PLAIN
 
 if TYPE_CHECKING:
@@ -104,13 +105,13 @@ def build(
     }
     if not values["SENTRY_SEND_PII"]:
         arguments |= hooks(options, sdk.hook_places(options))
+    sampler, own = None, options.get("traces_sampler")
     if snapshot is not None and (snapshot.rules or snapshot.boosts):
-        arguments["traces_sampler"] = Sampler(
-            snapshot,
-            role,
-            rate=values["SENTRY_TRACES_SAMPLE_RATE"],
-            otherwise=options.get("traces_sampler"),
-        )
+        sampler = Sampler(snapshot, role)
+        if IS_PLAIN and not callable(own):
+            own = fallback.traces_sampler(values["SENTRY_TRACES_SAMPLE_RATE"])
+        if callable(own):
+            arguments["traces_sampler"] = sampler.before(own)
     if previous is not None:
         arguments |= {
             "integrations": list(previous.integrations.values()),
@@ -122,6 +123,8 @@ def build(
     make = fallback.new_client if IS_PLAIN else sdk.new_client
     client = make(arguments, pii=values["SENTRY_SEND_PII"])
     client.options["release"] = client.options["release"] or None
+    if sampler is not None and not callable(own):
+        tracing.follow(client, sampler)
     return client
 
 

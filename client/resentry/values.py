@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from resentry import formats
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from resentry.contract import Snapshot
 
 PRODUCTION = frozenset({"production", "prod"})
-_LOOPBACK = re.compile(r"localhost\Z|127(\.\d{1,3}){3}\Z|::1\Z")
+_LOOPBACK = re.compile(r"localhost\Z|127(\.[0-9]{1,3}){3}\Z|::1\Z")
 _SAFE = re.compile(r"[A-Za-z0-9_.,:/@%+=-]*\Z")
 _NO_RELEASE = re.compile(r"[\n\r\t/\\]")
 _BOOLEANS = {
@@ -56,18 +58,6 @@ def _dsn(value: object) -> str:
     return text
 
 
-def _rate(value: object) -> float:
-    try:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise TypeError
-        rate = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError("must be a number from 0 to 1") from None
-    if not 0.0 <= rate <= 1.0:  # also refuses NaN
-        raise ValueError("must be a number from 0 to 1")
-    return rate
-
-
 def _boolean(value: object) -> bool:
     try:
         return _BOOLEANS[str(value).strip().lower()]
@@ -89,12 +79,18 @@ KEYS: Mapping[str, Key] = {
     "SENTRY_DSN": Key(_dsn, ""),
     "SENTRY_ENVIRONMENT": Key(_environment, "production", "ENVIRONMENT"),
     "SENTRY_RELEASE": Key(_release, "", "VERSION"),
-    "SENTRY_SAMPLE_RATE": Key(_rate, 1.0),
-    "SENTRY_TRACES_SAMPLE_RATE": Key(_rate, 0.0),
-    "SENTRY_PROFILES_SAMPLE_RATE": Key(_rate, 0.0),
+    "SENTRY_SAMPLE_RATE": Key(formats.rate, 1.0),
+    "SENTRY_TRACES_SAMPLE_RATE": Key(formats.rate),  # None is off, as with the SDK
+    "SENTRY_PROFILES_SAMPLE_RATE": Key(formats.rate),
     "SENTRY_SEND_PII": Key(_boolean, False),
     "SENTRY_ENABLE_FOR_CELERY": Key(_boolean, True),
 }
+
+FREE = frozenset({"SENTRY_ENVIRONMENT", "SENTRY_RELEASE"})
+"""From the process's own environment they are taken as they are, as the SDK does.
+
+In a snapshot they have no character that a shell would trip over.
+"""
 
 STRUCTURED = ("RESENTRY_ROLES", "RESENTRY_RULES", "RESENTRY_BOOSTS")
 """The keys of a source that hold JSON rather than one value."""
@@ -125,7 +121,8 @@ def split_dsn(text: str) -> Dsn:
         raise ValueError("is not a DSN") from None
     project = parts.path.rpartition("/")[2]
     good = parts.scheme in {"https", "http"} and parts.hostname and parts.username
-    if not good or not project.isdigit() or parts.query or parts.fragment:
+    is_number = project.isascii() and project.isdigit()
+    if not good or not is_number or parts.query or parts.fragment:
         raise ValueError("is not a DSN (https://KEY@HOST/PROJECT)")
     return Dsn(parts.scheme, str(parts.hostname), port, project, str(parts.username))
 
@@ -144,8 +141,8 @@ def judge(values: Mapping[str, Any]) -> dict[str, str]:
     A key that is absent is not judged: a source may hold rates alone.
     """
     problems: dict[str, str] = {}
-    environment = str(values.get("SENTRY_ENVIRONMENT", "production"))
-    if environment.lower() not in PRODUCTION:
+    environment = str(values.get("SENTRY_ENVIRONMENT", "production")).strip()
+    if environment.casefold() not in PRODUCTION:
         return problems
     dsn = values.get("SENTRY_DSN")
     if dsn == "":
@@ -186,7 +183,11 @@ def resolve(
     origins: dict[str, str] = {}
     problems: dict[str, str] = {}
     for name, key in KEYS.items():
-        raw, origins[name] = _find(name, key, snapshot, role, environ)
+        raw, origin = _find(name, key, snapshot, role, environ)
+        origins[name] = origin
+        if origin == "default" or (origin == "environment" and name in FREE):
+            values[name] = raw
+            continue
         try:
             values[name] = key.parse(raw)
         except ValueError as error:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lab.sink import Sink
 
-PROGRAM = Path(__file__).parent / "programs" / "loop.py"
+PROGRAM = Path(__file__).parent / "programs" / "messages.py"
 
 
 class Sidecar:
@@ -77,17 +77,14 @@ def sidecar(tmp_path: Path) -> Iterator[Sidecar]:
     sidecar.agent.__exit__()
 
 
-def test_a_mounted_secret_reaches_the_application(
-    sidecar: Sidecar, sink: Sink, tmp_path: Path
-) -> None:
+def test_a_mounted_secret_reaches_the_application(sidecar: Sidecar, sink: Sink) -> None:
     """A new DSN in the Secret is what the application sends to, with no poll."""
     mount = Mount(sidecar.source)
     mount.write(SENTRY_DSN=sink.dsn(1), SENTRY_TRACES_SAMPLE_RATE="0.5\n")
     sidecar.agent.start()
     settings = sidecar.await_sequence(1)
     assert settings["SENTRY_TRACES_SAMPLE_RATE"] == 0.5
-    ids = str(tmp_path / "ids")
-    with Process([sys.executable, PROGRAM, ids], env=sidecar.environ):
+    with Process([sys.executable, PROGRAM], env=sidecar.environ):
         eventually(lambda: sink.count("event", 1), what="an event in project 1")
 
         for project in (2, 3):

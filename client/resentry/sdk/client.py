@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from resentry.process import Home
+    from resentry.sampling import Sampler
 
 COMPONENTS = ("log_batcher", "metrics_batcher", "span_batcher", "session_flusher")
 """Attributes of a client that hold items back, and send them through its transport."""
@@ -78,6 +79,7 @@ class Client(sentry_sdk.Client):
     monitor = _Part()
 
     is_of_resentry = False
+    sampling: Sampler | None = None
 
     def __init__(self, **options: Any) -> None:
         self.under_way: deque[None] = deque()  # safe without a lock

@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
-from sentry_sdk import integrations
+from sentry_sdk import integrations, scope, tracing
+from sentry_sdk.consts import DEFAULT_OPTIONS
 from sentry_sdk.transport import HttpTransport
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ try:
 except ImportError:  # `missing` says so, and nobody uses them
     continuous_profiler = transaction_profiler = None  # type: ignore[assignment]
 
+try:
+    from sentry_sdk.traces import StreamedSpan
+except ImportError:  # the oldest versions stream no spans
+    StreamedSpan = None  # type: ignore[assignment,misc]
+
 OLDEST, BEYOND = (2, 43), (3,)
 """The versions that we know, as `client/pyproject.toml` has them."""
 
@@ -27,6 +33,10 @@ PRIVATE: Mapping[str, tuple[Any, tuple[str, ...]]] = {
         HttpTransport,
         ("_fetch_pending_client_report", "_make_pool", "_request", "_send_envelope"),
     ),
+    "Transaction": (
+        tracing.Transaction,
+        ("_baggage", "_set_initial_sampling_decision"),
+    ),
     "integrations": (integrations, ("_installer_lock",)),
     "continuous_profiler": (continuous_profiler, ("_scheduler", "start_profiler")),
     "transaction_profiler": (
@@ -34,7 +44,14 @@ PRIVATE: Mapping[str, tuple[Any, tuple[str, ...]]] = {
         ("has_profiling_enabled", "setup_profiler", "teardown_profiler"),
     ),
 }
-"""What must exist for a swap to lose nothing."""
+"""What must exist for a swap to lose nothing, and for rules to reach what they name."""
+
+STREAMING: Mapping[str, tuple[Any, tuple[str, ...]]] = {
+    "scope": (scope, ("_make_sampling_decision",)),
+    "Scope": (scope.Scope, ("_update_sample_rate",)),
+    "StreamedSpan": (StreamedSpan, ("_sample_rate", "_segment")),
+}
+"""The same where the SDK has the option to stream spans."""
 
 
 def version() -> tuple[int, ...]:
@@ -44,9 +61,11 @@ def version() -> tuple[int, ...]:
 
 def missing() -> list[str]:
     """Name what this version of sentry-sdk lacks; empty when all is there."""
+    streams = "trace_lifecycle" in DEFAULT_OPTIONS
+    needed = {**PRIVATE, **(STREAMING if streams else {})}
     return [
         f"{owner}.{name}"
-        for owner, (where, names) in PRIVATE.items()
+        for owner, (where, names) in needed.items()
         for name in names
         if not hasattr(where, name)
     ]

@@ -101,7 +101,10 @@ def test_the_document_tells_of_every_live_process(
 def test_the_document_shows_boosts_with_what_is_left() -> None:
     """The running ones, each with its seconds."""
     ends = datetime.now(UTC) + timedelta(seconds=90)
-    boosts = (Boost("b1", 1.0, ends.isoformat()), Boost("b2", 1.0, "2026-01-01T00:00Z"))
+    boosts = (
+        Boost("b1", 1.0, ends.isoformat()),
+        Boost("b2", 1.0, "2026-01-01T00:00:00Z"),
+    )
     current = replace(CURRENT, boosts=boosts)
     shown = document(current, assess([], current, late=False), state(view()))
     (row,) = shown["current"]["boosts"]

@@ -445,6 +445,18 @@ def test_a_boost_of_the_source_ends_as_well(
     assert len(answer["boosts"]) == (0 if past else 1)
 
 
+def test_so_many_boosts_run_at_once(agent: Callable[..., Agent]) -> None:
+    """One more is refused, until another one is ended."""
+    one = agent()
+    one.source(1)
+    for _ in range(50):
+        (row, *_) = one.ask("boost", traces=1.0, seconds=900)["boosts"]
+    with pytest.raises(WishRefused, match="50 boosts run already"):
+        one.ask("boost", traces=1.0, seconds=900)
+    one.ask("end", id=row["id"])
+    assert len(one.ask("boost", traces=1.0, seconds=900)["boosts"]) == 50
+
+
 def test_a_boost_can_be_ended(agent: Callable[..., Agent]) -> None:
     """By its id; one of the source, or nobody's, cannot."""
     one = agent()
@@ -467,6 +479,10 @@ def test_a_boost_can_be_ended(agent: Callable[..., Agent]) -> None:
         ({"traces": 0.5, "seconds": 86401}, "at most a day"),
         ({"traces": 0.5, "seconds": 60, "role": "worker"}, "--role"),
         ({"traces": 0.5, "seconds": 60, "match": 5}, "--match"),
+        ({"traces": 0.5, "seconds": 60, "match": "x" * 201}, "--match must be text"),
+        ({"traces": 0.5, "seconds": 60, "match": "GET /{id}"}, "--match names a route"),
+        ({"traces": "0_1", "seconds": 60}, "--traces"),
+        ({"traces": 0.5, "seconds": "1_0"}, "more than nothing"),
     ],
 )
 def test_a_boost_out_of_bounds_is_refused(

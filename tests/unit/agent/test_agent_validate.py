@@ -9,7 +9,14 @@ from agent.domain.candidate import Candidate
 from agent.domain.policy import Policy
 from agent.domain.validate import KNOWN, validate
 from agent.errors import CandidateRefused
-from resentry.contract import Boost, Rule, Snapshot, revision_of
+from resentry.contract import (
+    Boost,
+    Rule,
+    Snapshot,
+    decode_snapshot,
+    encode_snapshot,
+    revision_of,
+)
 
 KEY = "c0ffee00c0ffee00c0ffee00c0ffee00"
 DSN = f"https://{KEY}@sentry.example.org/42"
@@ -69,6 +76,10 @@ def test_an_empty_source_is_fine() -> None:
     assert accepted({})[0].settings == {}
 
 
+ROUTE = (
+    "RESENTRY_RULES[0] match names a route, which is not known yet when the rate is "
+    "decided: write * for what stands in {} or <>, as GET /users/*"
+)
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"SENTRY_DSN": f"ftp://{KEY}@host/1"}, "SENTRY_DSN is not a DSN"),
     ({"SENTRY_DSN": KEY}, "SENTRY_DSN is not a DSN"),
@@ -140,6 +151,59 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (
         {"RESENTRY_BOOSTS": [{"traces": 1, "until": "2026-11-24T06:15:00Z"}]},
         "RESENTRY_BOOSTS[0] must be an object with id",
+    ),
+    (
+        {"RESENTRY_BOOSTS": [{"id": "b", "traces": 1, "until": "2026-11-24T06:15Z"}]},
+        "RESENTRY_BOOSTS[0] until must be a time with its zone",
+    ),
+    (
+        {"RESENTRY_RULES": [{"match": "x", "traces": "0_1"}]},
+        "RESENTRY_RULES[0] must be a number from 0 to 1",
+    ),
+    (
+        {"RESENTRY_RULES": [{"match": "x", "traces": "\uff10"}]},
+        "RESENTRY_RULES[0] must be a number from 0 to 1",
+    ),
+    (
+        {"RESENTRY_RULES": [{"match": SECRET * 20, "traces": 1}]},
+        "RESENTRY_RULES[0] match must be text of 1 to 200 characters",
+    ),
+    (
+        {"RESENTRY_RULES": [{"match": "x", "traces": 1}] * 201},
+        "RESENTRY_RULES has 201 entries; 200 are the limit",
+    ),
+    (
+        {
+            "RESENTRY_BOOSTS": [
+                {"id": "b", "traces": 1, "until": "2026-11-24T06:15:00Z"}
+            ]
+            * 51
+        },
+        "RESENTRY_BOOSTS has 51 entries; 50 are the limit",
+    ),
+    *(
+        (
+            {"RESENTRY_RULES": [{"match": match, "traces": 1}]},
+            ROUTE,
+        )
+        for match in (
+            f"GET /users/{{{SECRET}}}",
+            f"* /users/<int:{SECRET}>/edit",
+            f"/users/{{{SECRET}}}",
+        )
+    ),
+    (
+        {
+            "RESENTRY_BOOSTS": [
+                {
+                    "id": "b",
+                    "traces": 1,
+                    "until": "2026-11-24T06:15:00Z",
+                    "match": "GET /users/{id}",
+                }
+            ]
+        },
+        "RESENTRY_BOOSTS[0] match names a route",
     ),
     ({"RESENTRY_RULES": "[" * 50_000}, "RESENTRY_RULES is not JSON"),
     ({"SENTRY_SAMPLE_RATE": 10**400}, "SENTRY_SAMPLE_RATE must be a number"),
@@ -322,3 +386,15 @@ def test_the_fingerprint_tells_candidates_apart_without_showing_them() -> None:
     assert one.fingerprint == two.fingerprint
     assert one.fingerprint != Candidate({"a": 2, "b": DSN}).fingerprint
     assert len(one.fingerprint) == 12
+
+
+def test_what_the_agent_publishes_the_library_reads() -> None:
+    """At every limit at once."""
+    boost = {"id": "b" * 64, "traces": 1, "until": "2026-11-24T06:15:00+01:00"}
+    snapshot, _ = accepted(
+        {
+            "RESENTRY_RULES": [{"match": "x" * 200, "traces": "1.0"}] * 200,
+            "RESENTRY_BOOSTS": [boost | {"match": "*"}] * 50,
+        }
+    )
+    assert decode_snapshot(encode_snapshot(snapshot)) == snapshot

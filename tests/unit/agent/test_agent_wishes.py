@@ -15,15 +15,15 @@ from agent.domain.wishes import (
     decode_wishes,
     difference,
     encode_wishes,
-    epoch,
     left,
     name_of,
     overlay,
     running,
 )
 from resentry.contract import Boost, Rule, Snapshot, revision_of
+from resentry.formats import moment
 
-NOW = epoch("2026-11-24T06:00:00Z")
+NOW = moment("2026-11-24T06:00:00Z")
 LATER, PAST = "2026-11-24T06:15:00Z", "2026-11-24T05:59:59Z"
 
 
@@ -67,8 +67,8 @@ def test_a_boost_that_is_past_is_left_out() -> None:
 
 def test_a_boost_ends_at_its_second() -> None:
     """It runs until then, and not a moment longer."""
-    assert running((B1,), epoch(LATER) - 0.01) == (B1,)
-    assert running((B1,), epoch(LATER)) == ()
+    assert running((B1,), moment(LATER) - 0.01) == (B1,)
+    assert running((B1,), moment(LATER)) == ()
 
 
 def test_what_is_left_of_a_boost_is_told_in_seconds() -> None:

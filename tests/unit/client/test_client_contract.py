@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from resentry.contract import (
+    BOOSTS_LIMIT,
     HOLDERS_LIMIT,
+    MATCH_LIMIT,
     NAMED_LIMIT,
     RECEIPT_LIMIT_BYTES,
+    RULES_LIMIT,
     SCHEMA,
     Boost,
     ContractError,
@@ -313,6 +316,20 @@ def _snapshot_with(**changed: Any) -> bytes:
         ),
         _snapshot_with(rules=[DSN]),
         _snapshot_with(boosts=[{}]),
+        _snapshot_with(rules=[{"match": "x", "traces": "0.5"}]),
+        _snapshot_with(rules=[{"match": "x", "traces": True}]),
+        _snapshot_with(rules=[{"match": "", "traces": 1}]),
+        _snapshot_with(rules=[{"match": "c0ffee" * 40, "traces": 1}]),
+        _snapshot_with(rules=[{"match": "x", "traces": 1, "role": "c0ffee "}]),
+        _snapshot_with(boosts=[{"id": "b", "traces": 1, "until": 1795500900}]),
+        _snapshot_with(boosts=[{"id": "b", "traces": 1, "until": "2026-11-24T06:15Z"}]),
+        _snapshot_with(
+            boosts=[{"id": "", "traces": 1, "until": "2026-11-24T06:15:00Z"}]
+        ),
+        _snapshot_with(sequence="4_2"),
+        _snapshot_with(sequence=4.2),
+        _snapshot_with(sequence=True),
+        _snapshot_with(revision=7),
         _snapshot_with(sequence=DSN),
         _snapshot_with().replace(b'"sequence": 42', b'"sequence": 1e999'),
     ],
@@ -324,6 +341,33 @@ def test_what_is_no_snapshot_is_refused_without_a_quote(body: bytes) -> None:
     assert "c0ffee" not in str(caught.value)
     assert len(str(caught.value)) < 100
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit", "one"),
+    [
+        ("rules", RULES_LIMIT, {"match": "x", "traces": 1}),
+        (
+            "boosts",
+            BOOSTS_LIMIT,
+            {"id": "b", "traces": 1, "until": "2026-11-24T06:15:00Z"},
+        ),
+    ],
+)
+def test_a_snapshot_has_a_bound_of_rules_and_boosts(
+    kind: str, limit: int, one: dict[str, Any]
+) -> None:
+    """The bound itself is read; one more is refused, with the bound."""
+    found = decode_snapshot(_snapshot_with(**{kind: [one] * limit}))
+    assert len(getattr(found, kind)) == limit
+    with pytest.raises(ContractError, match=f"has more than {limit} {kind}"):
+        decode_snapshot(_snapshot_with(**{kind: [one] * (limit + 1)}))
+
+
+def test_a_pattern_has_a_bound_of_characters() -> None:
+    """200 of them are read."""
+    rules = [{"match": "x" * MATCH_LIMIT, "traces": 1}]
+    assert decode_snapshot(_snapshot_with(rules=rules)).rules[0].match == "x" * 200
 
 
 def _receipt_with(**changed: Any) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sentry_sdk
 import urllib3
+from sentry_sdk.consts import DEFAULT_OPTIONS
 from sentry_sdk.transport import HttpTransport
 
 import resentry
@@ -19,9 +20,11 @@ from resentry.sdk import versions
 
 Run = Callable[..., Any]
 PACKAGE = Path(resentry.__file__).parent
+CAN_STREAM = "trace_lifecycle" in DEFAULT_OPTIONS
 PRIVATE = [
     (owner, where, name)
-    for owner, (where, names) in versions.PRIVATE.items()
+    for table in (versions.PRIVATE, versions.STREAMING if CAN_STREAM else {})
+    for owner, (where, names) in table.items()
     for name in names
 ]
 PUBLIC = {
@@ -121,7 +124,8 @@ def test_no_private_name_is_forgotten() -> None:
         for node in nodes
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
     }
-    listed = {name for _, _, name in PRIVATE}
+    tables = (versions.PRIVATE, versions.STREAMING)
+    listed = {name for table in tables for _, names in table.values() for name in names}
     assert touched - own - listed == {"_pool"}, "_make_pool stands for its result"
 
 

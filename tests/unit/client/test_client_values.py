@@ -72,6 +72,17 @@ def test_a_rate_is_a_number_from_zero_to_one(
         "7",
         1.0000001,
         "lots",
+        "0_1",
+        "0.1_0",
+        "\uff10.\uff11",
+        "\u0661",
+        "0x1",
+        "1e",
+        ".",
+        "1 0",
+        "infinity",
+        "-0",
+        b"1",
         "",
         True,
         False,
@@ -111,6 +122,9 @@ def test_a_dsn_is_taken_as_it_is(dsn: str) -> None:
         "https://c0ffee00host/1",
         "https://c0ffee00@host/",
         "https://c0ffee00@host/c0ffee00",
+        "https://c0ffee00@host/\u0661",
+        "https://c0ffee00@host/\u00b2",
+        "https://c0ffee00@host/4_2",
         "https://c0ffee00@/1",
         "https://c0ffee00@host:99999/1",
         "https://c0ffee00@host:c0ffee00/1",
@@ -249,15 +263,15 @@ RATE = "SENTRY_TRACES_SAMPLE_RATE"
         (SNAPSHOT, "api", {RATE: "0.5"}, (0.1, "snapshot")),
         (Snapshot({}), "api", {RATE: "0.5"}, (0.5, "environment")),
         (None, "api", {RATE: "0.5"}, (0.5, "environment")),
-        (None, "api", {RATE: ""}, (0.0, "default")),
-        (None, "api", {}, (0.0, "default")),
+        (None, "api", {RATE: ""}, (None, "default")),
+        (None, "api", {}, (None, "default")),
     ],
 )
 def test_a_value_comes_from_role_then_snapshot_then_environment_then_default(
     snapshot: Snapshot | None,
     role: str,
     environ: dict[str, str],
-    expected: tuple[float, str],
+    expected: tuple[float | None, str],
 ) -> None:
     """The first that has the key decides, and its name stands beside the value."""
     found = resolve(snapshot, role, environ)
@@ -328,6 +342,34 @@ def test_tamed_values_have_no_bad_dsn_and_no_pii() -> None:
 
 
 def test_every_default_is_a_value_that_its_own_key_reads() -> None:
-    """No default would be refused if somebody wrote it down."""
-    for name, key in KEYS.items():
-        assert key.default == key.parse(key.default), name
+    """No default would be refused if somebody wrote it down; None is no value at all."""
+    unset = {name for name, key in KEYS.items() if key.default is None}
+    assert unset == {"SENTRY_TRACES_SAMPLE_RATE", "SENTRY_PROFILES_SAMPLE_RATE"}
+    for name in KEYS.keys() - unset:
+        assert KEYS[name].default == KEYS[name].parse(KEYS[name].default), name
+
+
+@pytest.mark.parametrize(
+    "name", ["staging eu", "stäging", "a/b", "x" * 99, "$(reboot)", "none", "\u4e00"]
+)
+def test_a_name_of_the_process_s_own_environment_is_taken_as_it_is(name: str) -> None:
+    """As the SDK takes it: another environment than production is not judged as that."""
+    environ = {"SENTRY_DSN": PLAIN, "SENTRY_SEND_PII": "true", "VERSION": name}
+    for variable in ("SENTRY_ENVIRONMENT", "ENVIRONMENT"):
+        found = resolve(None, "api", {**environ, variable: name})
+        assert found.problems == {}
+        assert found.values["SENTRY_ENVIRONMENT"] == name
+        assert found.values["SENTRY_RELEASE"] == name
+
+
+@pytest.mark.parametrize("name", [" production ", "Production", "PROD", "prod\t"])
+def test_production_is_production_however_it_is_written(name: str) -> None:
+    """Spaces around it and capital letters do not loosen what must hold there."""
+    found = resolve(None, "api", {"SENTRY_DSN": PLAIN, "SENTRY_ENVIRONMENT": name})
+    assert set(found.problems) == {"SENTRY_DSN"}
+
+
+def test_a_name_in_a_snapshot_has_no_character_that_a_shell_trips_over() -> None:
+    """There it is refused, and the default counts."""
+    found = resolve(Snapshot({"SENTRY_ENVIRONMENT": "staging eu"}), "api", {})
+    assert set(found.problems) == {"SENTRY_ENVIRONMENT", "SENTRY_DSN"}

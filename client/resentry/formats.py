@@ -1,0 +1,100 @@
+"""How a value of the other side is read: one form each, for agent and library alike.
+
+Standard library only. What is refused is a `ValueError` that quotes nothing. Python reads
+more than anybody means (`0_1`, full-width digits, a time without a zone), and not every
+version the same: so a text is matched first, and converted then.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+
+ROLE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+MATCH_LIMIT = 200
+"""Characters of a rule's or boost's `match`."""
+
+_WHOLE = re.compile(r"[0-9]{1,18}\Z")
+_DECIMAL = re.compile(
+    r"(?:[0-9]{1,32}(?:\.[0-9]{0,32})?|\.[0-9]{1,32})(?:e[+-]?[0-9]{1,3})?\Z"
+)
+_MOMENT = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})"
+    r"(?:\.([0-9]{1,9}))?(?:Z|([+-])([0-9]{2}):([0-9]{2}))\Z"
+)
+_ROUTE = re.compile(r"(?:\S+ )?/.*[{<]", re.DOTALL)
+
+
+def number(value: object) -> float:
+    """Read a number that is not below zero: one of JSON, or a text of ASCII digits."""
+    if isinstance(value, str):
+        value = value.strip(" \t\r\n").lower()
+        is_number = bool(_DECIMAL.match(value))
+    else:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    try:
+        found = float(value) if is_number else -1.0  # type: ignore[arg-type]
+    except OverflowError:  # an int of JSON has no bound
+        found = -1.0
+    if not 0.0 <= found < float("inf"):  # NaN is none of it
+        raise ValueError("must be a number")
+    return found
+
+
+def whole(text: str) -> int:
+    """Read a whole number that is not below zero, of at most 18 ASCII digits."""
+    if not _WHOLE.match(text):
+        raise ValueError("must be a whole number")
+    return int(text)
+
+
+def rate(value: object) -> float:
+    """Read a rate: a number from 0 to 1, or such a text."""
+    try:
+        found = number(value)
+    except ValueError:
+        found = -1.0
+    if not 0.0 <= found <= 1.0:
+        raise ValueError("must be a number from 0 to 1")
+    return found
+
+
+def moment(text: object) -> float:
+    """Read a time of RFC 3339 with its zone; return seconds since the epoch."""
+    found = _MOMENT.match(text) if isinstance(text, str) else None
+    try:
+        if found is None:
+            raise ValueError
+        *clock, fraction, sign, hours, minutes = found.groups()
+        offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+        zone = timezone(-offset if sign == "-" else offset)
+        year, month, day, hour, minute, second = map(int, clock)
+        micro = int((fraction or "")[:6].ljust(6, "0"))
+        at = datetime(year, month, day, hour, minute, second, micro, zone)
+    except ValueError:
+        raise ValueError(
+            "must be a time with its zone, as 2026-11-24T06:15:00Z"
+        ) from None
+    return at.timestamp()
+
+
+def role(value: object) -> str:
+    """Read a role's name."""
+    if not isinstance(value, str) or not ROLE.match(value):
+        raise ValueError("must be 1 to 64 letters, digits or any of _.-")
+    return value
+
+
+def words(value: object, limit: int) -> str:
+    """Read a text that is neither empty nor longer than the limit."""
+    if not isinstance(value, str) or not 0 < len(value) <= limit:
+        raise ValueError(f"must be text of 1 to {limit} characters")
+    return value
+
+
+def names_route(match: str) -> bool:
+    """Whether a pattern is a route, as `GET /users/{id}`: no request has such a name.
+
+    The rate is decided before the framework knows its route.
+    """
+    return bool(_ROUTE.match(match))

@@ -1,0 +1,131 @@
+"""Where the SDK decides on a trace: what a rule or boost matches is decided by its rate.
+
+The SDK derives more from a `traces_sampler` than a rate: tracing is on, and a caller's
+sample rate is replaced. So rules and boosts are none: they stand on the client, and the
+SDK's two decisions ask there first. What nothing matches goes the SDK's own way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+from contextvars import ContextVar
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import sentry_sdk
+from sentry_sdk import scope as sdk_scope
+from sentry_sdk import tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from resentry.sampling import Sampler
+
+_deciding = ContextVar("resentry_deciding", default=False)
+
+
+def follow(client: Any, sampler: Sampler) -> None:
+    """Let the rules and boosts decide, while this client is the current one."""
+    _wrap(tracing.Transaction, "_set_initial_sampling_decision", _around_transaction)
+    if hasattr(sdk_scope, "_make_sampling_decision"):  # the SDK can stream spans
+        _wrap(sdk_scope, "_make_sampling_decision", _around_segment)
+    if client.options["traces_sample_rate"] is None:
+        client.options = OffButMatched(client.options)
+    client.sampling = sampler
+
+
+def _wrap(owner: Any, name: str, around: Callable[[Any], Any]) -> None:
+    """Wrap a function of the SDK once per process."""
+    original = getattr(owner, name)
+    if not hasattr(original, "of_resentry"):
+        wrapper: Any = functools.update_wrapper(around(original), original)
+        wrapper.of_resentry = True
+        setattr(owner, name, wrapper)
+
+
+def _rate(context: Mapping[str, Any]) -> float | None:
+    client = sentry_sdk.get_client()
+    sampling: Sampler | None = getattr(client, "sampling", None)
+    # Spotlight sets a sampler of its own, behind ours.
+    if sampling is None or callable(client.options.get("traces_sampler")):
+        return None
+    return sampling.rate(context)
+
+
+def _around_transaction(original: Callable[..., None]) -> Callable[..., None]:
+    def decide(self: Any, sampling_context: dict[str, Any]) -> None:
+        __tracebackhide__ = True
+        rate = _rate(sampling_context) if self.sampled is None else None
+        if rate is None:
+            original(self, sampling_context)
+            return
+        with _on():  # the SDK takes a parent's decision as the rate
+            original(self, {**sampling_context, "parent_sampled": rate})
+        if self.sample_rate is None:
+            return
+        context = sentry_sdk.get_current_scope().get_active_propagation_context()
+        for baggage in (getattr(context, "baggage", None), self._baggage):
+            if baggage:
+                baggage.sentry_items["sample_rate"] = str(self.sample_rate)
+
+    return decide
+
+
+def _around_segment(original: Callable[..., Any]) -> Callable[..., Any]:
+    def decide(name: str, attributes: dict[str, Any] | None, scope: Any) -> Any:
+        __tracebackhide__ = True
+        context = scope.get_active_propagation_context()
+        own = getattr(context, "custom_sampling_context", None) or {}
+        rate = _rate({"transaction_context": {"name": name}, **own})
+        if rate is None:
+            return original(name, attributes, scope)
+        _ = context.trace_id  # it is made when it is first asked for
+        parent = copy.copy(context)
+        parent.parent_sampled = rate
+        if parent.baggage is not None:  # some versions take the caller's rate instead
+            items = {**parent.baggage.sentry_items, "sample_rate": str(rate)}
+            parent.baggage = copy.copy(parent.baggage)
+            parent.baggage.sentry_items = items
+        stand_in = SimpleNamespace(get_active_propagation_context=lambda: parent)
+        with _on():
+            found = original(name, attributes, stand_in)
+        sample_rate = found[1]
+        if sample_rate is not None:
+            scope._update_sample_rate(sample_rate)  # noqa: SLF001
+        return found
+
+    return decide
+
+
+@contextlib.contextmanager
+def _on() -> Iterator[None]:
+    token = _deciding.set(True)
+    try:
+        yield
+    finally:
+        _deciding.reset(token)
+
+
+class OffButMatched(dict[str, Any]):
+    """A client's options where the rate is unset: tracing is off, but for what matches.
+
+    While a match is decided, and in a trace that a match has begun, the rate is 0.
+    """
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return an option."""
+        if key == "traces_sample_rate" and (_deciding.get() or _is_traced()):
+            return 0.0
+        return super().get(key, default)
+
+
+def _is_traced() -> bool:
+    """Whether the current span's trace has a rate: with tracing off none has."""
+    scope = sentry_sdk.get_current_scope()
+    span: Any = getattr(scope, "streamed_span", None) or scope.span
+    if hasattr(span, "_segment"):
+        return span._segment._sample_rate is not None  # noqa: SLF001
+    transaction = getattr(span, "containing_transaction", None)
+    return transaction is not None and transaction.sample_rate is not None

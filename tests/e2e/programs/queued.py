@@ -1,0 +1,57 @@
+"""Queues a task outside of a trace and in two, and prints the trace headers of each.
+
+The argument says how Sentry is started: `plain` is sentry-sdk alone, with tracing off.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import celery
+import sentry_sdk
+from sentry_sdk.integrations.celery import CeleryIntegration
+
+import resentry
+
+OPTIONS: dict[str, Any] = {
+    "integrations": [CeleryIntegration()],
+    "default_integrations": False,
+    "auto_enabling_integrations": False,
+}
+if sys.argv[1] == "plain":
+    sentry_sdk.init(dsn=os.environ["SENTRY_DSN"], **OPTIONS)
+else:
+    resentry.init(**OPTIONS)
+
+app = celery.Celery(broker="memory://", set_as_current=False)
+
+
+@app.task(name="grade")
+def grade() -> None:
+    """Do nothing."""
+
+
+def queue() -> str | None:
+    """Queue the task; return its trace header."""
+    grade.apply_async()
+    with app.connection_for_read() as connection:
+        message = connection.SimpleQueue("celery").get(timeout=10)
+        message.ack()
+        found: str | None = message.headers.get("sentry-trace")
+    return found
+
+
+def shape(header: str | None) -> str | None:
+    """Return the header's part that tells the decision: `-1`, `-0`, or none."""
+    return header and "-".join(["", *header.split("-")[2:]])
+
+
+headers = [queue()]
+for name in ("other", "checkout"):
+    with sentry_sdk.start_transaction(name=name):
+        headers.append(queue())
+headers.append(queue())
+print(json.dumps([shape(header) for header in headers]))  # noqa: T201 - its answer
