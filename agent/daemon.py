@@ -203,16 +203,19 @@ class Daemon:
         """Replace the view, and say what has changed."""
         before, probes = self.view, self._parts.gate.report()
         deliveries = self._parts.receivers.report()
-        self.view = replace(
+        after = replace(
             before,
             known=self._pipeline.known,
             probes=probes,
             deliveries=deliveries,
             **changes,
         )
-        tell(before, self.view)
-        if self._metrics is not None:
-            count(before, self.view, self._metrics)
+        try:
+            tell(before, after)
+            if self._metrics is not None:
+                count(before, after, self._metrics)
+        finally:
+            self.view = after  # who sees it finds it in the log
         if (before.probes, before.deliveries) != (probes, deliveries):
             self._save()
         if before.probes != probes and self.view.passes.is_waiting:
