@@ -10,7 +10,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-package resentry
 
 .DEFAULT_GOAL := help
-.PHONY: help setup image image-example demo test test-units test-servers matrix vault test-vault test-versions cluster-test crash hammer check format bench bench-converge bench-fleet bench-fork bench-sampling bench-scrub bench-swap soak docs lock clean
+.PHONY: help setup image image-example demo test test-units test-servers matrix parity vault test-vault test-versions cluster-test crash hammer check format bench bench-converge bench-fleet bench-fork bench-library bench-sampling bench-scrub bench-swap soak docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,19 +58,22 @@ test: test-units test-servers ## every test, on real servers and real processes
 test-units: $(READY) ## those of tests/unit and tests/contract: they mostly wait, so three at once
 	@$(BIN)/pytest -n 3 tests/unit tests/contract
 
-test-servers: $(READY) $(SINK) ## all others, but the process models and the cluster
-	@$(BIN)/pytest --ignore tests/cluster --ignore tests/matrix --ignore tests/unit --ignore tests/contract -m "not cluster"
+test-servers: $(READY) $(SINK) ## all others, but process models, parity and cluster
+	@$(BIN)/pytest --ignore tests/cluster --ignore tests/matrix --ignore tests/parity --ignore tests/unit --ignore tests/contract -m "not cluster"
 	@$(BIN)/python -m lab.cluster
 
 matrix: $(READY) $(MODELS) ## every process model: rotations under load, beside plain sentry-sdk
 	@$(BIN)/pytest -n 3 tests/matrix
+
+parity: $(READY) $(MODELS) ## each feature of sentry-sdk, with and without us: whole envelopes
+	@$(BIN)/pytest -n 3 tests/parity
 
 vault: $(READY) ## build HashiCorp Vault, for tests alone; print the program's path
 	@$(BIN)/python -m lab.golang lab/hashicorp
 
 test-vault: $(READY) $(SINK) ## every test that starts a Vault, on HashiCorp's own
 	@RESENTRY_TEST_VAULT=$$($(BIN)/python -m lab.golang lab/hashicorp) && \
-		export RESENTRY_TEST_VAULT && $(BIN)/pytest --ignore tests/cluster --ignore tests/matrix -m "vault and not cluster"
+		export RESENTRY_TEST_VAULT && $(BIN)/pytest --ignore tests/cluster --ignore tests/matrix --ignore tests/parity -m "vault and not cluster"
 
 test-versions: $(READY) ## the client's tests on every Python and sentry-sdk it supports
 	@$(BIN)/python -m lab.versions
@@ -109,6 +112,9 @@ bench-fleet: $(READY) ## 1, 10 and 100 agents at one server, and their restarts:
 
 bench-fork: $(READY) ## what a fork costs, beside plain sentry-sdk: bench/results/fork.json
 	@$(BIN)/python -m bench.fork
+
+bench-library: $(READY) ## what the library costs, beside plain sentry-sdk: bench/results/library.json
+	@$(BIN)/python -m bench.library
 
 bench-sampling: $(READY) ## what 50 and 200 sampling rules cost a transaction
 	@$(BIN)/python -m bench.sampling

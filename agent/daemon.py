@@ -116,8 +116,7 @@ class Daemon:
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Carry an operator's request out, and return the answer.
 
-        Raises `AgentError` where the answer is no, and `KeyError`, `TypeError` or
-        `ValueError` for what is no request.
+        `AgentError` says no; `KeyError`, `TypeError` or `ValueError`, that it is none.
         """
         answer: Future[Outcome] = Future()
         self._loop.post(partial(self._serve, request, answer))
@@ -210,12 +209,10 @@ class Daemon:
             deliveries=deliveries,
             **changes,
         )
-        try:
-            tell(before, after)
-            if self._metrics is not None:
-                count(before, after, self._metrics)
-        finally:
-            self.view = after  # who sees it finds it in the log
+        tell(before, after)  # first: who sees the new view finds it in the log
+        if self._metrics is not None:
+            count(before, after, self._metrics)
+        self.view = after
         if (before.probes, before.deliveries) != (probes, deliveries):
             self._save()
         if before.probes != probes and self.view.passes.is_waiting:

@@ -1,4 +1,4 @@
-"""The agent as it is installed for production: locked, not editable, nothing else.
+"""What is installed for production: locked, not editable, nothing else.
 
 The development environment has more in it, which changes the figures: structlog
 imports rich where there is one.
@@ -19,8 +19,15 @@ UV = ROOT / ".tools/bin/uv"
 DISTRIBUTIONS = (ROOT / "client", ROOT)
 
 
-def build(folder: Path) -> Path:
-    """Make an environment under `folder`, byte-compiled; return its `bin`."""
+def build(
+    folder: Path,
+    locked: str = "requirements/agent.txt",
+    distributions: Sequence[Path] = DISTRIBUTIONS,
+) -> Path:
+    """Make an environment under `folder`, byte-compiled; return its `bin`.
+
+    Without more arguments it is the agent's.
+    """
     environment, wheels = folder / "environment", folder / "wheels"
     python = environment / "bin/python"
     _run([UV, "venv", "--python", sys.executable, environment])
@@ -32,9 +39,8 @@ def build(folder: Path) -> Path:
         "--python",
         python,
     ]
-    locked = ROOT / "requirements/agent.txt"
-    _run([*install, "--require-hashes", "-r", locked])
-    for distribution in DISTRIBUTIONS:
+    _run([*install, "--require-hashes", "-r", ROOT / locked])
+    for distribution in distributions:
         wheel = [sys.executable, "-m", "hatchling", "build", "-t", "wheel"]
         _run([*wheel, "-d", wheels], cwd=distribution)
     _run([*install, "--no-deps", *sorted(wheels.glob("*.whl"))])

@@ -15,7 +15,13 @@ import sentry_sdk
 from sentry_sdk.client import Client
 
 import resentry
-from resentry.contract import RECEIPTS_DIR, Snapshot, encode_snapshot, revision_of
+from resentry.contract import (
+    RECEIPTS_DIR,
+    Rule,
+    Snapshot,
+    encode_snapshot,
+    revision_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,10 +29,15 @@ if TYPE_CHECKING:
 METHODS = ("resentry", "init", "init-close", "init-flush-close")
 
 
-def publish(directory: Path, sequence: int, settings: Mapping[str, Any]) -> Snapshot:
+def publish(
+    directory: Path,
+    sequence: int,
+    settings: Mapping[str, Any],
+    rules: tuple[Rule, ...] = (),
+) -> Snapshot:
     """Replace `settings.json` as an agent would, for programs that need no agent."""
     (directory / RECEIPTS_DIR).mkdir(exist_ok=True)
-    snapshot = Snapshot(settings=settings, sequence=sequence, published_at="now")
+    snapshot = Snapshot(settings, {}, rules, sequence=sequence, published_at="now")
     snapshot = dataclasses.replace(snapshot, revision=revision_of(snapshot))
     temporary = directory / ".next"
     temporary.write_bytes(encode_snapshot(snapshot))

@@ -191,7 +191,7 @@ def _boost(item: Any) -> Boost:
 
 def _checked(item: Item) -> Item:
     """Return the item with its rate as a number, or raise as the library would."""
-    item = replace(item, traces=formats.rate(item.traces))
+    item = item._replace(traces=formats.rate(item.traces))
     check(item)
     check_match(item.match)
     if item.role not in (None, *ROLES):

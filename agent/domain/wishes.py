@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from resentry import formats
@@ -80,7 +80,10 @@ def next_end(boosts: tuple[Boost, ...], now: float) -> float | None:
 def left(boosts: tuple[Boost, ...], now: float) -> list[dict[str, Any]]:
     """The boosts whose end has not come, with the seconds that are left."""
     return [
-        {**asdict(boost), "left_seconds": round(formats.moment(boost.until) - now)}
+        {
+            **boost._asdict(),
+            "left_seconds": round(formats.moment(boost.until) - now),
+        }
         for boost in running(boosts, now)
     ]
 
@@ -150,7 +153,7 @@ def encode_wishes(wishes: Wishes) -> bytes:
     """Return the file that keeps them."""
     held = wishes.held
     document = {
-        "boosts": [asdict(boost) for boost in wishes.boosts],
+        "boosts": [boost._asdict() for boost in wishes.boosts],
         "held": held
         and {
             "snapshot": encode_snapshot(held.snapshot).decode(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from agent.domain.wishes import left
@@ -170,7 +169,7 @@ def _target(target: Target, state: str) -> dict[str, Any]:
         "swap_ms": receipt.swap_ms,
         "error": receipt.error,
         "dsn": receipt.dsn,
-        "holders": [asdict(holder) for holder in receipt.holders],
+        "holders": [holder._asdict() for holder in receipt.holders],
         "ignored": list(receipt.ignored),
         "notes": target.notes,
     }

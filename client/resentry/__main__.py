@@ -13,6 +13,7 @@ import resentry
 
 def main() -> None:
     """Initialise, say what runs, then run the script as `__main__`."""
+    __tracebackhide__ = True
     parser = argparse.ArgumentParser(
         prog="python -m resentry",
         description="Initialise Sentry as the application would, then run a script.",
@@ -34,4 +35,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    __tracebackhide__ = True  # the SDK leaves it out of the script's stack traces
     main()

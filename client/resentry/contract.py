@@ -9,9 +9,9 @@ import hashlib
 import json
 import re
 import signal
-from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from resentry import formats
@@ -87,8 +87,7 @@ TARGET_ID = re.compile(r"[0-9a-f]{16}\Z")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(NamedTuple):
     """Something in a process that still sends by an older DSN, and cannot follow.
 
     `kind` says what: `client` is one that the application made, `otlp` an exporter.
@@ -99,8 +98,7 @@ class Holder:
     dsn: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class Receipt(NamedTuple):
     """A target's proof of what runs in it.
 
     `phase` is `running` from the swap on, and `drained` once nothing in the process
@@ -127,8 +125,8 @@ class Receipt:
     signal: int | None = None
     tid: int | None = None
     watch: str = "stat"
-    tally: Mapping[str, int] = field(default_factory=dict)
-    origins: Mapping[str, str] = field(default_factory=dict)
+    tally: Mapping[str, int] = MappingProxyType({})
+    origins: Mapping[str, str] = MappingProxyType({})
     dsn: str = ""
     holders: tuple[Holder, ...] = ()
     ignored: tuple[str, ...] = ()
@@ -139,8 +137,8 @@ class Receipt:
 def encode_receipt(receipt: Receipt) -> bytes:
     """Return `<id>.json`, smaller than its limit whatever the application does."""
     cut = _cut(receipt)
-    document = {name: getattr(cut, name) for name in Receipt.__dataclass_fields__}
-    document["holders"] = [asdict(holder) for holder in cut.holders]
+    document = cut._asdict()
+    document["holders"] = [holder._asdict() for holder in cut.holders]
     # As it is, not escaped: a character then has four bytes at most, not twelve.
     text = json.dumps({"schema": SCHEMA} | document, ensure_ascii=False)
     return text.encode() + b"\n"
@@ -153,7 +151,7 @@ def decode_receipt(body: bytes) -> Receipt:
     later library knows is skipped.
     """
     document = read_object(body, "the receipt")
-    known = {k: v for k, v in document.items() if k in Receipt.__dataclass_fields__}
+    known = {k: v for k, v in document.items() if k in Receipt._fields}
     for name, kinds in _TYPES.items():
         if name not in known and name not in _REQUIRED:
             continue
@@ -207,14 +205,13 @@ def _cut(receipt: Receipt) -> Receipt:
     """Bound every text and list: the same when it is written and when it is read."""
     texts: dict[str, Any] = {
         name: plain(text, ERROR_LIMIT if name == "error" else TEXT_LIMIT)
-        for name in Receipt.__dataclass_fields__
+        for name in Receipt._fields
         if isinstance(text := getattr(receipt, name), str)
     }
     refused = receipt.refused
     tally = list(receipt.tally.items())[:ENTRIES_LIMIT]
     origins = list(receipt.origins.items())[:ENTRIES_LIMIT]
-    return replace(
-        receipt,
+    return receipt._replace(
         **texts,
         refused=refused and (plain(refused[0], NAME_LIMIT), refused[1]),
         tally={plain(name, NAME_LIMIT): number for name, number in tally},

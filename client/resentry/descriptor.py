@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
 FDINFO = "/proc/self/fdinfo"
 
 
-@dataclass(frozen=True)
-class Descriptor:
+class Descriptor(NamedTuple):
     """A number, and the question whether it is still ours."""
 
     number: int
@@ -51,11 +49,17 @@ def of_kernel(number: int, line: bytes) -> Descriptor:
 
     def is_ours() -> bool:
         try:
-            # As bytes: to decode, Python may have to import something.
-            with open(f"{FDINFO}/{number}", "rb") as file:
-                return line in file.read()
+            # Without a file object, which takes twice as long: a forked child does
+            # this before its first own line.
+            file = os.open(f"{FDINFO}/{number}", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return False
+        try:
+            return line in os.read(file, 4096)
+        except OSError:
+            return False
+        finally:
+            os.close(file)
 
     return Descriptor(number, is_ours)
 

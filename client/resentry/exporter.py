@@ -118,6 +118,7 @@ class Redirect:
 
     def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
         """Send a request of the exporter's to the DSN in force, others as they are."""
+        __tracebackhide__ = True  # the SDK leaves it out of stack traces
         if url != self._address or state.place is None:
             return self._send(method, url, *args, **kwargs)
         self._own_process()
@@ -150,6 +151,7 @@ class Redirect:
                 return place or Place()
 
     def _send_to(self, place: Place, method: str, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
         headers = kwargs.pop("headers", None) or {}
         kept = {name: headers[name] for name in headers if name.lower() != AUTH}
         kwargs["headers"] = {**kept, "X-Sentry-Auth": place.auth}
@@ -157,6 +159,7 @@ class Redirect:
 
     def _send_nowhere(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
         """Answer as if it was sent; without a DSN of its own: send as plain SDK does."""
+        __tracebackhide__ = True
         if not self._mark:
             return self._send(method, url, *args, **kwargs)
         # Whose session this is has imported it.

@@ -16,7 +16,7 @@ from resentry import clock
 from resentry.harmless import say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 
 class _Kept(sentry_sdk.Client):
@@ -29,8 +29,22 @@ class _Kept(sentry_sdk.Client):
             super().__setattr__(name, value)
 
 
-def new_client(arguments: Mapping[str, Any], *, pii: bool) -> sentry_sdk.Client:
-    """Build a client with the SDK's own transport; what is no option here is left."""
+def new_client(
+    arguments: dict[str, Any], previous: sentry_sdk.Client | None, *, pii: bool
+) -> sentry_sdk.Client:
+    """Build a client with the SDK's own transport; what is no option here is left.
+
+    What is done once per process is not done again where there is a `previous` one.
+    """
+    if previous is not None:
+        arguments |= {
+            "integrations": list(previous.integrations.values()),
+            "default_integrations": False,
+            "auto_enabling_integrations": False,
+            "functions_to_trace": [],
+        }
+        if arguments["release"] is None:  # else the SDK asks git
+            arguments["release"] = previous.options["release"] or ""
     given = {name: arguments[name] for name in arguments if name in DEFAULT_OPTIONS}
     if arguments.keys() - given.keys():
         say(
@@ -44,6 +58,7 @@ def new_client(arguments: Mapping[str, Any], *, pii: bool) -> sentry_sdk.Client:
     if pii:
         given["send_default_pii"] = True
     client = _Kept(**given)
+    client.options["release"] = client.options["release"] or None
     client.is_of_resentry = True  # a copy of it is the application's
     return client
 

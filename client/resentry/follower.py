@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+# A swap may need it, as it needs `resentry.scrub`: imported by its own thread, a child that
+# is forked meanwhile would inherit the import's lock.
+import encodings.idna  # noqa: F401
 import threading
 import time
 from typing import TYPE_CHECKING
 
-from resentry import clock
+from resentry import clock, scrub  # noqa: F401 - see above
 from resentry.advice import explain
 from resentry.harmless import Notice, fault
 from resentry.process import (
@@ -17,6 +20,7 @@ from resentry.process import (
     start_thread,
 )
 from resentry.receipt import Identity, ReceiptFile
+from resentry.swap import RETIRING_LOOK_SECONDS
 from resentry.watch import LostError, Watch, watch
 
 if TYPE_CHECKING:
@@ -24,7 +28,6 @@ if TYPE_CHECKING:
     from resentry.target import Target
 
 LOOK_SECONDS = 1.0
-RETIRING_LOOK_SECONDS = 0.02
 FORK_SECONDS = 0.05
 """So long a forked child gives no receipt: it may be about to exec."""
 _STOP_SECONDS = 1.0

@@ -96,6 +96,7 @@ def _clients(of: Any) -> Living[Any]:
     known = Living()
 
     def new(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True  # the SDK leaves it out of stack traces
         following = super(of, cls).__new__
         plain = following is object.__new__  # it takes no arguments
         client = following(cls) if plain else following(cls, *args, **kwargs)

@@ -31,7 +31,7 @@ _END_SECONDS = 2.0
 class Line:
     """Sends what is put into its queue, one after the other, in a thread of its own.
 
-    `deliver` is called for each. In a forked child `looked` is called before the first,
+    `deliver` is called for each, `drop` for each that was parked for too long. In a forked child `looked` is called before the first,
     once the volume was looked at: what it says may send the envelopes elsewhere.
     """
 
@@ -41,13 +41,15 @@ class Line:
         wire: Wire,
         deliver: Callable[[Envelope], None],
         looked: Callable[[], None],
+        drop: Callable[[Envelope], None],
     ) -> None:
         self.home = home
         self.wire = wire
         # Reentrant: the garbage collector may log, and so capture, at any bytecode.
         self.changed = threading.Condition(threading.RLock())
         self.queue: deque[Envelope] = deque()
-        self.parking = Parking()
+        self.parking = Parking(drop)
+        self._drop = drop
         self.last_done = clock.monotonic()
         self._deliver = deliver
         self._looked = looked
@@ -151,6 +153,24 @@ class Line:
                 break
             self._send_next(left)
         return not self.pending
+
+    def finish(self, deadline: float) -> None:
+        """Send what is queued, then tell what was lost of it."""
+        self.settle(deadline - clock.monotonic())
+        if self.home.ends_at is not None:  # no DSN comes after this one
+            with self.changed:
+                parked = self.parking.take()
+            for envelope in parked:
+                self._drop(envelope)
+        if self.report():
+            self.settle(deadline - clock.monotonic())
+
+    def report(self) -> bool:
+        """Queue what is to be told of losses; say whether there is something."""
+        report = self.wire.report(force=True)
+        if report is not None:
+            self.put(report)
+        return report is not None
 
     def take(self) -> list[Envelope]:
         """Take back what was not started."""

@@ -77,6 +77,7 @@ def watch() -> None:
 
     @functools.wraps(make, updated=())
     def noted(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True  # the SDK leaves it out of stack traces
         exporter = make(*args, **kwargs)
         try:
             made = _Made(kwargs.get("endpoint"), kwargs.get("headers"))

@@ -21,12 +21,13 @@ What becomes of an envelope, by its `Fate`:
     UNSENT    current: dropped as by the SDK; retired: to the heir
     UNKNOWN   counted; never sent again. Retired: the queue goes to the heir
 
-Where there is no heir, what would go to it is dropped, and counted.
+Without an heir it is dropped, and counted.
 """
 
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
@@ -57,8 +58,7 @@ _leaving: list[Outlet] = []
 class Outlet(Transport):
     """Sends to one DSN; once retired, what still comes goes to the current outlet.
 
-    But only where it would be true: if the environment is the same. Otherwise it goes
-    to this DSN after all.
+    But only if the environment is the same. Otherwise it goes to this DSN after all.
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -68,14 +68,15 @@ class Outlet(Transport):
         self.dsn = fingerprint(str(self.parsed_dsn)) if self.parsed_dsn else ""
         _own_keys.add(self._key)
         self._environment = options["environment"]
-        self._limit = int(options["transport_queue_size"])
+        size = int(options["transport_queue_size"])
+        self._limit = size if size > 0 else sys.maxsize  # as a `Queue` has it
         self._retired = False
         self._made = self._new_line(here())
 
     def _new_line(self, home: Home) -> Line:
         wire = Wire(self._options, keep=self._keeps)
         wire.heed(_limits.setdefault(self.dsn, {}))
-        return Line(home, wire, self._deliver, self._hand_over_queue)
+        return Line(home, wire, self._deliver, self._hand_over_queue, self._drop)
 
     @property
     def _line(self) -> Line:
@@ -195,10 +196,7 @@ class Outlet(Transport):
         parked is dropped.
         """
         line = self._line
-        report = line.wire.report(force=True)
         with line.changed:
-            if report is not None:
-                self._enqueue(line, report)
             self._retired = True
             parked = line.parking.take()
         for envelope in parked:
@@ -217,14 +215,24 @@ class Outlet(Transport):
             self.give_up()
 
     def _reroute(self, envelope: Envelope) -> None:
-        heir, tally = self.heir, here().tally
+        heir = self.heir
         if is_report(envelope):  # of what its own project lost
             return
         if heir is None:
-            tally.dropped += 1
+            self._drop(envelope)
         else:
-            tally.rerouted += 1
+            here().tally.rerouted += 1
             heir.capture_envelope(envelope)
+
+    def _drop(self, envelope: Envelope) -> None:
+        """Count as lost what was kept and can't be sent, as the SDK does at once."""
+        here().tally.dropped += 1
+        for item in envelope.items:
+            self._line.wire.record_lost_event("network_error", item=item)
+
+    def report(self) -> bool:
+        """Tell what was lost; say whether there is something."""
+        return self._line.report()
 
     def dispose(self) -> None:
         """End the sending thread once the queue is empty, and close connections."""
@@ -247,10 +255,7 @@ class Outlet(Transport):
         timeout: float,
         callback: Callable[[int, float], None] | None = None,
     ) -> None:
-        """Wait until all is sent, here and where outlets are leaving. Never raises.
-
-        At most `timeout` seconds; `callback` is told when it takes longer than 0.1.
-        """
+        """Wait until all is sent, here and where outlets are leaving. Never raises."""
         if timeout <= 0:
             return
         try:
@@ -266,19 +271,17 @@ class Outlet(Transport):
             callback(line.pending, timeout)
         for outlet in (*_leaving, self, self.heir):  # at last what was handed over
             if outlet is not None:
-                outlet._line.settle(deadline - clock.monotonic())  # noqa: SLF001
-        report = line.wire.report(force=True)
-        if report is not None:
-            self._enqueue(line, report)
-            line.settle(deadline - clock.monotonic())
+                outlet._line.finish(deadline)  # noqa: SLF001
 
     def kill(self) -> None:
         """Let the sending thread end once its queue is empty."""
         self._line.end()
 
     def record_lost_event(self, *args: Any, **kwargs: Any) -> None:
-        """Count a loss for the next client report."""
-        self._line.wire.record_lost_event(*args, **kwargs)
+        """Count a loss for the next client report; once retired, for the heir's."""
+        heir = self.heir if self._retired else None
+        line = self._line if heir is None else heir._line  # noqa: SLF001
+        line.wire.record_lost_event(*args, **kwargs)
 
     def is_healthy(self) -> bool:
         """Say whether the SDK should keep its sampling rates."""

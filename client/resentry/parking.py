@@ -9,6 +9,8 @@ from resentry import clock
 from resentry.process import here
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sentry_sdk.envelope import Envelope
 
 PARKED_ENVELOPES = 1000
@@ -23,30 +25,36 @@ class _Parked(NamedTuple):
 
 
 class Parking:
-    """Envelopes for a while: so many, so large, so long. Callers hold the line's lock."""
+    """Envelopes for a while: so many, so large, so long. Callers hold the line's lock.
 
-    def __init__(self) -> None:
+    `drop` is called with each one that is over the bounds, the oldest first.
+    """
+
+    def __init__(self, drop: Callable[[Envelope], None]) -> None:
         self._parked: deque[_Parked] = deque()
+        self._drop = drop
         self._bytes = 0
 
     def add(self, envelope: Envelope, size: int) -> None:
-        """Keep it; what is over the bounds is dropped, and counted, the oldest first."""
-        parked, now, tally = self._parked, clock.monotonic(), here().tally
+        """Keep it."""
+        parked, now = self._parked, clock.monotonic()
         parked.append(_Parked(envelope, size, now + PARKED_SECONDS))
         self._bytes += size
-        tally.parked += 1
+        here().tally.parked += 1
         while parked and (
             len(parked) > PARKED_ENVELOPES
             or self._bytes > PARKED_BYTES
             or parked[0].until < now
         ):
-            self._bytes -= parked.popleft().size
-            tally.dropped += 1
+            first = parked.popleft()
+            self._bytes -= first.size
+            self._drop(first.envelope)
 
     def take(self) -> list[Envelope]:
         """Give back what is kept, and is not too old."""
         parked, self._parked, self._bytes = self._parked, deque(), 0
         now = clock.monotonic()
-        fresh = [one.envelope for one in parked if one.until >= now]
-        here().tally.dropped += len(parked) - len(fresh)
-        return fresh
+        for one in parked:
+            if one.until < now:
+                self._drop(one.envelope)
+        return [one.envelope for one in parked if one.until >= now]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resentry.contract import fingerprint, signal_number
 from resentry.harmless import say
+from resentry.options import checked
 from resentry.reader import NOWHERE, Volume
 from resentry.swap import MANAGED
+from resentry.values import show_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,21 +23,28 @@ if TYPE_CHECKING:
     from resentry.values import Effective
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What the application has asked for."""
 
     role: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    environ: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = MappingProxyType({})
+    environ: Mapping[str, str] = MappingProxyType({})
     volume: Volume = NOWHERE
     signal: int | None = None
-    problem: str | None = None
+    problems: tuple[str, ...] = ()
     """What of it could not be used as it was."""
 
+    def without(self, options: Mapping[str, Any], problems: list[str]) -> Plan:
+        """Return a plan with these of its options alone, and what is wrong with others."""
+        return self._replace(options=options, problems=(*self.problems, *problems))
 
-@dataclass(frozen=True)
-class Running:
+    def tell(self, since: Plan | None = None) -> None:
+        """Log what could not be used; `since` another plan of which that was told."""
+        for problem in self.problems[len(since.problems) if since else 0 :]:
+            say(logging.WARNING, "resentry: %s", problem)
+
+
+class Running(NamedTuple):
     """What runs in this process, since when, and what the swap took."""
 
     snapshot: Snapshot | None
@@ -48,6 +57,18 @@ class Running:
     def dsn(self) -> str:
         """The fingerprint of the DSN that the client sends by; empty for none."""
         return fingerprint(self.client.dsn or "")
+
+    @property
+    def revision(self) -> str | None:
+        """The snapshot's name."""
+        return self.snapshot.revision if self.snapshot else None
+
+    def tell(self, role: str) -> None:
+        """Log that it runs."""
+        dsn = self.effective.values["SENTRY_DSN"]
+        text = "resentry: runs %s, role %s, DSN %s"
+        name = f"revision {self.revision}" if self.snapshot else "no snapshot"
+        say(logging.INFO, text, name, role, show_dsn(dsn))
 
 
 class Refusal(NamedTuple):
@@ -62,15 +83,19 @@ def plan(role: object, options: Mapping[str, Any], environ: Mapping[str, str]) -
     for name in sorted(MANAGED & options.keys()):
         text = "resentry decides the Sentry option %r; yours is ignored"
         say(logging.WARNING, text, name)
-    name, problem = _role(role)
-    return Plan(
+    kept = {key: value for key, value in options.items() if key not in MANAGED}
+    usable, problems = checked(kept)
+    name, unusable = _role(role)
+    made = Plan(
         name,
-        {key: value for key, value in options.items() if key not in MANAGED},
+        usable,
         environ,
         Volume.from_environ(environ),
         _signal(environ.get("RESENTRY_SIGNAL", "")),
-        problem,
+        tuple(filter(None, (unusable, *problems))),
     )
+    made.tell()
+    return made
 
 
 def _role(given: object) -> tuple[str, str | None]:
@@ -83,7 +108,6 @@ def _role(given: object) -> tuple[str, str | None]:
         f"role {shown} is not usable: it must have 1 to 64 letters, digits "
         f"or any of _.-; this process has role {role!r}"
     )
-    say(logging.WARNING, "resentry: %s", problem)
     return role, problem
 
 

@@ -129,7 +129,7 @@ def start_thread(
     def run() -> None:
         if mask is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        target(*args)
+        _contain(target, *args)
         if home is not here():
             # A greenlet that went on in a forked child: there `threading` does not know
             # it, and would print a traceback at its end.
@@ -146,7 +146,17 @@ def start_later(target: Callable[[], None]) -> None:
     `Thread.start` waits: 5 ms where the new thread does not let go of the interpreter,
     and under greenlets it lets others run, in the middle of a fork.
     """
-    _thread.start_new_thread(target, ())
+    _thread.start_new_thread(_contain, (target,))
+
+
+def _contain(target: Callable[..., None], *args: Any) -> None:
+    """Let no error of ours end a thread: the SDK would send it as the application's."""
+    try:
+        target(*args)
+    except Exception:  # noqa: BLE001 - as said
+        from resentry.harmless import fault  # noqa: PLC0415 - which imports this
+
+        fault("a thread")
 
 
 def await_rest(tid: int | None) -> None:

@@ -85,7 +85,7 @@ def status(target: Target) -> dict[str, Any]:
         "sequence": told.sequence,
         "phase": told.phase,
         "since": told.since,
-        "error": told.error or unseen or target.plan.problem,
+        "error": told.error or unseen or "; ".join(target.plan.problems) or None,
         "sdk": told.sdk,
         "tally": dict(told.tally),
         "values": values,

@@ -6,6 +6,7 @@ Boosts and rules stand here. What comes after them is the SDK's, as if there wer
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resentry import formats
@@ -44,13 +45,7 @@ class Sampler:
         self, otherwise: Callable[[dict[str, Any]], float | bool]
     ) -> Callable[[dict[str, Any]], float | bool]:
         """Return a `traces_sampler` that asks the given one where nothing fits."""
-
-        def traces_sampler(context: dict[str, Any]) -> float | bool:
-            __tracebackhide__ = True
-            found = self.rate(context)
-            return otherwise(context) if found is None else found
-
-        return traces_sampler
+        return _Before(self, otherwise)
 
     def _rate(self, compared: Sequence[str]) -> float | None:
         if self._boosts:
@@ -60,6 +55,20 @@ class Sampler:
                     return traces
         rule = self._rules.first(compared)
         return None if rule is None else self._rates[rule]
+
+
+@dataclass(frozen=True)
+class _Before:
+    """A `traces_sampler`: no closure, so that the client can be pickled."""
+
+    sampler: Sampler
+    otherwise: Callable[[dict[str, Any]], float | bool]
+
+    def __call__(self, context: dict[str, Any]) -> float | bool:
+        """Return the rate."""
+        __tracebackhide__ = True
+        found = self.sampler.rate(context)
+        return self.otherwise(context) if found is None else found
 
 
 class _Parts(NamedTuple):

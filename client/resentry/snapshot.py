@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from resentry import formats
 from resentry.schema import SCHEMA, ContractError, read_object
@@ -26,8 +26,7 @@ _ID_LIMIT = 64
 _FIELD = re.compile(r"[A-Za-z0-9_-]{1,40}\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """The trace rate of every transaction that `match` fits, in one role or all."""
 
     match: str
@@ -35,8 +34,7 @@ class Rule:
     role: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Boost:
+class Boost(NamedTuple):
     """A trace rate that ends by itself at `until` (seconds since the epoch, UTC)."""
 
     id: str
@@ -137,7 +135,7 @@ def read_items(kind: type[Item], items: Any) -> tuple[tuple[Item, ...], list[str
     found: list[Item] = []
     unknown: dict[str, None] = {}
     for item in items:
-        known = kind.__dataclass_fields__.keys() & item.keys()
+        known = item.keys() & set(kind._fields)
         later = sorted(item.keys() - known)
         unknown.update(dict.fromkeys(later))
         try:
@@ -185,5 +183,5 @@ def _named(place: str, names: list[str]) -> tuple[str, ...]:
 
 
 def _without_none(item: Rule | Boost) -> dict[str, Any]:
-    values = ((name, getattr(item, name)) for name in item.__dataclass_fields__)
+    values = item._asdict().items()
     return {name: value for name, value in values if value is not None}

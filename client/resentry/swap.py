@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from resentry import clock, fallback
 from resentry.outlet import Outlet
 from resentry.sampling import Sampler
-from resentry.scrub import hooks
+from resentry.sdk import build as made
 from resentry.sdk import client as sdk
-from resentry.sdk import tracing
+from resentry.sdk import parts, profiles, tracing
 from resentry.sdk.versions import IS_PLAIN
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ STALL_SECONDS = 5.0
 """What may not go there stays with an old DSN that takes something this often ..."""
 LAST_SECONDS = 60.0
 """... but not longer than this."""
+RETIRING_LOOK_SECONDS = 0.02
+"""So often a retirement goes on."""
 
 _GATE_SECONDS = 2.0
 """So long a client that is being built is waited for; then `init` goes past it."""
@@ -87,8 +89,8 @@ def build(
 ) -> Client:
     """Return a client for the effective values; the current one is left alone.
 
-    Integrations are installed once per process, so a later client gets the
-    instances of the `previous` one. Raises what `sentry_sdk.Client` raises.
+    With a `previous` one of the same options it differs from that in values alone. Raises
+    what `sentry_sdk.Client` raises.
     """
     values = effective.values
     on = role != "celery" or values["SENTRY_ENABLE_FOR_CELERY"]
@@ -104,7 +106,9 @@ def build(
         "transport": Outlet,
     }
     if not values["SENTRY_SEND_PII"]:
-        arguments |= hooks(options, sdk.hook_places(options))
+        from resentry.scrub import hooks  # noqa: PLC0415 - takes 4 ms
+
+        arguments |= hooks(options, made.hook_places(options))
     sampler, own = None, options.get("traces_sampler")
     if snapshot is not None and (snapshot.rules or snapshot.boosts):
         sampler = Sampler(snapshot, role)
@@ -112,17 +116,14 @@ def build(
             own = fallback.traces_sampler(values["SENTRY_TRACES_SAMPLE_RATE"])
         if callable(own):
             arguments["traces_sampler"] = sampler.before(own)
-    if previous is not None:
-        arguments |= {
-            "integrations": list(previous.integrations.values()),
-            "default_integrations": False,
-            "auto_enabling_integrations": False,
-        }
-        if arguments["release"] is None:  # else the SDK asks git, at every swap
-            arguments["release"] = previous.options["release"] or ""
-    make = fallback.new_client if IS_PLAIN else sdk.new_client
-    client = make(arguments, pii=values["SENTRY_SEND_PII"])
-    client.options["release"] = client.options["release"] or None
+    pii = values["SENTRY_SEND_PII"]
+    client: Client
+    if IS_PLAIN:
+        client = fallback.new_client(arguments, previous, pii=pii)
+    elif isinstance(previous, sdk.Client) and made.is_made_from(previous, options):
+        client = made.successor(previous, arguments, pii=pii)
+    else:
+        client = made.new_client(options, arguments, pii=pii)
     if sampler is not None and not callable(own):
         tracing.follow(client, sampler)
     return client
@@ -138,7 +139,7 @@ def discard(new: Client, old: Client | None) -> None:
     """End a client that did not become current after all: the old one stays."""
     if old is not None and isinstance(old.transport, Outlet):
         old.transport.stay()
-    sdk.end_components(sdk.components(new))
+    parts.end_components(parts.components(new))
     if isinstance(new.transport, Outlet):
         new.transport.dispose()
 
@@ -156,27 +157,27 @@ class Retirement:
     def __init__(self, old: Client, new: Client) -> None:
         self._outlet = old.transport if isinstance(old.transport, Outlet) else None
         self._old = old
-        self._held = sdk.components(old)
+        self._held = parts.components(old)
         if new.transport is not None:
-            sdk.redirect_components(old, new)
-        sdk.take_monitor(new, old)
+            parts.redirect_components(old, new)
+        parts.take_monitor(new, old)
         self._began = clock.monotonic()
-        self._is_retired = False
+        self._is_retired = self._is_reported = False
 
     def step(self) -> bool:
         """Do what can be done without waiting; say whether the old client is done."""
         age = clock.monotonic() - self._began
-        sdk.flush_components(self._held)
+        parts.flush_components(self._held)
         if age < GRACE_SECONDS or (sdk.is_capturing(self._old) and age < LAST_SECONDS):
             return False
         self._retire()
         outlet = self._outlet
-        if outlet is not None and outlet.pending:
+        if outlet is not None and (outlet.pending or self._reports(outlet)):
             if not self._is_over(outlet, age):
                 return False
             outlet.give_up()
         try:
-            sdk.end_idle_profiler()
+            profiles.end_idle()
         except RuntimeError:  # its thread starts just now: the next step has it
             return False
         self._end()
@@ -192,6 +193,8 @@ class Retirement:
         self._retire()
         if self._outlet is not None and self._outlet.heir is not None:
             self._outlet.give_up()
+        if self._outlet is not None:
+            self._reports(self._outlet)
         self._end()
 
     def _retire(self) -> None:
@@ -200,8 +203,15 @@ class Retirement:
             if self._outlet is not None:
                 self._outlet.retire()
 
+    def _reports(self, outlet: Outlet) -> bool:
+        """Tell once, when the queue is empty, what was lost; say whether that is sent."""
+        if self._is_reported:
+            return False
+        self._is_reported = True
+        return outlet.report()
+
     def _end(self) -> None:
-        sdk.end_components(self._held)  # with what a thread has added meanwhile
+        parts.end_components(self._held)  # with what a thread has added meanwhile
         if self._outlet is not None:
             self._outlet.dispose()
 

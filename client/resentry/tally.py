@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 
-
-@dataclass
 class Tally:
     """Figures that only grow, from zero in each process."""
 
-    parked: int = 0
-    """Envelopes that a revoked DSN refused, kept for the next DSN."""
-    rerouted: int = 0
-    """Envelopes that went to the DSN after theirs."""
-    dropped: int = 0
-    """Envelopes that no DSN could be given."""
-    unknown: int = 0
-    """Envelopes that a hung DSN may have taken or not."""
-    faults: int = 0
-    """Exceptions inside the library that were kept from the application."""
+    def __init__(self) -> None:
+        self.parked = 0
+        """Envelopes that a revoked DSN refused, kept for the next DSN."""
+        self.rerouted = 0
+        """Envelopes that went to the DSN after theirs."""
+        self.dropped = 0
+        """Envelopes that no DSN could be given."""
+        self.unknown = 0
+        """Envelopes that a hung DSN may have taken or not."""
+        self.faults = 0
+        """Exceptions inside the library that were kept from the application."""
 
     def as_dict(self) -> dict[str, int]:
         """Return the figures by name."""
-        return asdict(self)
+        return dict(vars(self))

@@ -12,19 +12,20 @@ import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import sentry_sdk
-from sentry_sdk.integrations.logging import ignore_logger
 
 from resentry import clock, forks, holders, otlp  # noqa: F401 - forks has hooks
 from resentry.contract import time_text
-from resentry.follower import RETIRING_LOOK_SECONDS, Follower
 from resentry.harmless import Notice, fault, say, text_of
 from resentry.newest import Newest
+from resentry.options import usable
 from resentry.plan import Plan, Refusal, Running, plan
 from resentry.process import Home, here, on_renewal
 from resentry.report import FOREIGN, receipt, status
 from resentry.sdk import client as sdk
+from resentry.sdk.build import is_made_from
 from resentry.sdk.versions import IS_PLAIN, described
 from resentry.swap import (
+    RETIRING_LOOK_SECONDS,
     Retiring,
     SupersededError,
     announce,
@@ -33,15 +34,16 @@ from resentry.swap import (
     discard,
     retire,
 )
-from resentry.values import resolve, show_dsn
+from resentry.values import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from resentry.contract import Receipt, Snapshot
-    from resentry.values import Effective
+    from sentry_sdk import Client
 
-ignore_logger("resentry")  # our errors are not the application's events
+    from resentry.contract import Receipt, Snapshot
+    from resentry.follower import Follower
+    from resentry.values import Effective
 
 _EXIT_DRAIN_SECONDS = 2.0
 
@@ -70,7 +72,7 @@ class Target:
     ) -> None:
         """Run the newest snapshot, then keep up with it. Again: new role, options."""
         if IS_PLAIN and self.running is None:
-            say(logging.WARNING, "resentry: sentry-sdk is %s", described())
+            say(logging.WARNING, "resentry: sentry-sdk %s", described())
         self._stop_following()
         holders.watch()
         self.plan = plan(role, options, environ)
@@ -80,8 +82,13 @@ class Target:
         if not self._take_up(explicitly=True):
             self._fall_back()
         if volume.expected:
-            self.follower = Follower(self, volume, self.plan.signal)
+            self.follower = self._new_follower()
             self.follower.start()
+
+    def _new_follower(self) -> Follower:
+        from resentry.follower import Follower  # noqa: PLC0415 - 8 ms
+
+        return Follower(self, self.plan.volume, self.plan.signal)
 
     def _fall_back(self) -> None:
         """Run what ran before, or what the environment has; what was refused stays told."""
@@ -91,8 +98,7 @@ class Target:
         if self.refusal is not None and self.newest is not None:
             self.newest.unreachable.tell()  # it may be the reason
 
-    # Looking, in the follower's thread
-
+    # In the follower's thread
     def look(self) -> None:
         """Take up the newest snapshot, unless the application's own client is current."""
         self.foreign.note(FOREIGN if self.is_foreign else None)
@@ -120,8 +126,6 @@ class Target:
         newest.settle()
         return True
 
-    # Swapping
-
     def _swap(self, snapshot: Snapshot | None, *, explicitly: bool) -> Became:
         """Run these values, or say why not."""
         plan, running = self.plan, self.running
@@ -134,23 +138,18 @@ class Target:
             effective = effective.tamed()
         try:
             with building(here(), explicitly=explicitly):
-                self._build(plan, effective, snapshot, explicitly=explicitly)
+                new = self._build(plan, effective, snapshot, explicitly=explicitly)
         except SupersededError:
             return "failed"
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the application's
             dsn = effective.values["SENTRY_DSN"]
             self._refuse(name, text_of(error).replace(dsn or "\0", "DSN"))
             return "failed"
+        self.plan.tell(since=plan)
         if effective.problems:
             self._refuse(name, effective.reason())
             return "refused"
-        say(
-            logging.INFO,
-            "resentry: runs %s, role %s, DSN %s",
-            f"revision {snapshot.revision}" if snapshot else "no snapshot",
-            plan.role,
-            show_dsn(effective.values["SENTRY_DSN"]),
-        )
+        new.tell(plan.role)
         return "runs"
 
     def _build(
@@ -160,17 +159,32 @@ class Target:
         snapshot: Snapshot | None,
         *,
         explicitly: bool,
-    ) -> None:
+    ) -> Running:
         """Build a client, and make it current unless that is not wanted any more."""
         began, running = time.perf_counter(), self.running
-        previous = running.client if running is not None else None
-        client = build(effective, plan.role, plan.options, snapshot, previous)
+        # In the place of another one the SDK is set up once more, as by its own `init`.
+        previous = None if running is None or self.is_foreign else running.client
+
+        def attempt(options: Mapping[str, Any]) -> Client:
+            return build(effective, plan.role, options, snapshot, previous)
+
+        try:
+            client = attempt(plan.options)
+        except (Exception, SystemExit):
+            if not explicitly or is_made_from(previous, plan.options):
+                raise
+            kept = usable(plan.options, lambda some: discard(attempt(some), None))
+            better = plan.without(*kept)
+            client = attempt(better.options)
+            if plan is self.plan:  # else `init` was called meanwhile
+                self.plan = plan = better
         if plan is not self.plan or (self.is_foreign and not explicitly):
             discard(client, None)
             raise SupersededError
         took = round((time.perf_counter() - began) * 1000, 3)
-        since = time_text(time.time())
-        self._make_current(Running(snapshot, effective, client, since, took))
+        new = Running(snapshot, effective, client, time_text(time.time()), took)
+        self._make_current(new)
+        return new
 
     def _make_current(self, new: Running) -> None:
         """Let one client serve, and retire the other, whatever raises."""
@@ -211,8 +225,6 @@ class Target:
                 self.retiring = tuple(one for one in self.retiring if one is not old)
         return bool(self.retiring)
 
-    # What others see
-
     @property
     def is_foreign(self) -> bool:
         """Whether the application has called `sentry_sdk.init` itself, after us."""
@@ -222,8 +234,7 @@ class Target:
     @property
     def revision(self) -> str | None:
         """The snapshot that runs here; `None` when the environment decides."""
-        snapshot = self.running.snapshot if self.running else None
-        return snapshot.revision if snapshot else None
+        return self.running.revision if self.running else None
 
     def receipt(self) -> Receipt:
         """Return what this process tells the agent."""
@@ -241,14 +252,12 @@ class Target:
             self.follower.ensure()
 
     # The end, and forks
-
     def _stop_following(self) -> None:
         here()
         follower, self.follower = self.follower, None
-        if follower is None:
-            return
-        follower.stop()
-        follower.withdraw()
+        if follower is not None:
+            follower.stop()
+            follower.withdraw()
 
     def stop(self) -> None:
         """Stop following the volume; the current Sentry client stays."""
@@ -278,10 +287,9 @@ class Target:
         self.retiring = ()
         if self.running is not None:
             sdk.forget_captures(self.running.client)
-        inherited = self.follower
-        if inherited is not None:
-            inherited.let_go()
-            self.follower = Follower(self, self.plan.volume, self.plan.signal)
+        if self.follower is not None:
+            self.follower.let_go()
+            self.follower = self._new_follower()
             self.follower.start_in_child()
 
 

@@ -7,8 +7,8 @@ same `judge` before it publishes, so both mean the same by a good value.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from resentry import formats
@@ -65,8 +65,7 @@ def _boolean(value: object) -> bool:
         raise ValueError("must be true or false (also 1/0, yes/no, on/off)") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """One variable of the guide: how it is read, what stands in when it is absent."""
 
     parse: Callable[[object], Any]
@@ -96,8 +95,7 @@ STRUCTURED = ("RESENTRY_ROLES", "RESENTRY_RULES", "RESENTRY_BOOSTS")
 """The keys of a source that hold JSON rather than one value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dsn:
+class Dsn(NamedTuple):
     """A DSN in its parts. Shown as host, project and the key's last four."""
 
     scheme: str
@@ -156,13 +154,12 @@ def judge(values: Mapping[str, Any]) -> dict[str, str]:
     return problems
 
 
-@dataclass(frozen=True, slots=True)
-class Effective:
+class Effective(NamedTuple):
     """What one process should run: each value, where it came from, what is wrong."""
 
     values: Mapping[str, Any]
-    origins: Mapping[str, str] = field(default_factory=dict)
-    problems: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, str] = MappingProxyType({})
+    problems: Mapping[str, str] = MappingProxyType({})
 
     def reason(self) -> str:
         """All problems in one line; empty when there is none."""

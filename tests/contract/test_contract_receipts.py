@@ -222,7 +222,7 @@ def test_the_signal_is_sent_to_nobody_else(
     (target,) = Receipts(f"{directory}/receipts").read()
     if changed.get("tid") == 0:
         changed = {"tid": listener.pid}  # the main thread, which does not block it
-    other = replace(target, receipt=replace(target.receipt, **changed))
+    other = replace(target, receipt=target.receipt._replace(**changed))
     assert "sent" not in Signals().notify([other]).values()
     assert listener.alive
     assert listener.log_text() == "ready\n"

@@ -163,7 +163,7 @@ def test_the_agent_reads_why_a_swap_failed(
     publish(volume, sink.dsn(1))
     script = f"""
 resentry.init(**QUICK)
-mishap = raising(sentry_sdk.Client, "__init__", RuntimeError({error}))
+mishap = raising(Outlet, "__init__", RuntimeError({error}))
 mishap.__enter__()
 open("/dev/stderr", "w").write("broken")
 """

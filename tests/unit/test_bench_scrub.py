@@ -13,7 +13,7 @@ def test_at_the_gates_it_passes() -> None:
 
 
 def test_a_broken_gate_is_named_with_its_limit() -> None:
-    assert broken_gates(figures(planted=0.51, error=0.9)) == [
+    assert broken_gates(figures(**{**GATES, "planted": 0.51})) == [
         "the planted event takes 0.51 of the SDK's time, allowed is 0.5"
     ]
 

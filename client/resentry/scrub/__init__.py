@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from resentry.harmless import say
@@ -24,8 +25,11 @@ from resentry.scrub.walk import SIZE_LIMIT
 Hook = Callable[[Any, Any], Any]
 Part = Callable[[Parts, str, Any], Any]
 
-_TELEMETRY = (("body", Parts.named), ("attributes", Parts.attributes))
-_SPAN = (("name", Parts.named), ("attributes", Parts.attributes))
+_TELEMETRY = (
+    *(("body", Parts.named), ("name", Parts.code), ("unit", Parts.named)),
+    ("attributes", Parts.attributes),
+)
+_SPAN = (("name", Parts.code), ("attributes", Parts.attributes))
 
 _told: set[str] = set()
 
@@ -52,31 +56,41 @@ def scrub_span(span: Any) -> Item | None:
     return _scrub(span, [part for part in _SPAN if part[0] in span])
 
 
-def behind(own: Hook | None, scrub: Callable[[Any], Any]) -> Hook:
-    """Return a hook that asks the application's own first, then scrubs what it gave.
+@dataclass(frozen=True)
+class behind:  # noqa: N801 - a function, but for `pickle` and `copy`
+    """A hook that asks the application's own first, then scrubs what it gave.
 
     Where that returns `None` or raises, the SDK drops the item, as without us.
     """
 
-    def hook(item: Any, hint: Any) -> Any:
-        return scrub(item if own is None else own(item, hint))
+    own: Hook | None
+    scrub: Callable[[Any], Any]
 
-    return hook
+    def __call__(self, item: Any, hint: Any) -> Any:
+        """Return the item as it may be sent."""
+        __tracebackhide__ = True  # the SDK leaves it out of stack traces
+        return self.scrub(item if self.own is None else self.own(item, hint))
 
 
-def behind_span(own: Hook | None, scrub: Callable[[Any], Any]) -> Hook:
+class behind_span(behind):  # noqa: N801 - as above
     """As `behind`; where the own hook fails, the SDK keeps the span as it was."""
 
-    def hook(span: Any, hint: Any) -> Any:
+    def __call__(self, item: Any, hint: Any) -> Any:
+        """Return the span as it may be sent."""
+        __tracebackhide__ = True
         try:
-            given = own(dict(span), hint) if own else span
-        except Exception as error:  # noqa: BLE001 - the application's
-            _tell("before_send_span", error)
-            given = span
+            given = self.own(_copied(item), hint) if self.own else item
+        except Exception:  # noqa: BLE001 - the application's, and silent in the SDK
+            given = item
         usable = isinstance(given, dict) and "name" in given
-        return scrub(given if usable else span)
+        return self.scrub(given if usable else item)
 
-    return hook
+
+def _copied(span: Any) -> Any:
+    """Return a span that can be changed without changing this one."""
+    if not isinstance(span, dict) or not isinstance(span.get("attributes"), dict):
+        return span
+    return {**span, "attributes": dict(span["attributes"])}
 
 
 _HOOKS: Mapping[str, Callable[[Any], Any]] = {

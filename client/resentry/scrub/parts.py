@@ -1,29 +1,37 @@
-"""The parts of an event that are not scrubbed like any other value."""
+"""The parts of an item that are not scrubbed like any other value."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from resentry.scrub.own import (
+    is_number,
+    is_release,
+    is_span_id,
+    is_thread_id,
+    scrub_code,
+    scrub_slug,
+)
 from resentry.scrub.text import (
     is_plain,
     is_sensitive,
     known,
     names_secret,
-    rule,
-    scrub_source,
+    scrub_frame,
 )
 from resentry.scrub.values import FILTERED
-from resentry.scrub.walk import Walk, text_of
+from resentry.scrub.walk import Walk, judged, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from resentry.scrub.walk import Own
+
 Item = dict[str, Any]
 
 SDKS_OWN = {
-    *("_meta", "dist", "environment", "event_id", "level", "measurements", "modules"),
-    *("platform", "release", "sdk", "server_name", "start_timestamp", "timestamp"),
-    *("transaction_info", "type"),
+    *("dist", "environment", "modules", "release", "sdk", "server_name"),
+    *("start_timestamp", "timestamp"),
 }
 """Parts without values of the application; `modules` has package names as its keys."""
 
@@ -34,8 +42,12 @@ _CODE = {
 """What a frame says of the code alone."""
 
 
+_TAKEN_OUT = {"": {"rem": [["!config", "s"]]}}
+"""What the SDK's own scrubber leaves behind."""
+
+
 class Parts(Walk):
-    """One way through one part of an event, by the part's name."""
+    """One way through one part of an item, by the part's name."""
 
     __slots__ = ()
 
@@ -46,14 +58,76 @@ class Parts(Walk):
             return part if is_plain(key, part) else FILTERED
         return self.value(part)
 
-    def mapping(self, _key: str, part: Any) -> Item:
+    def mapping(self, _key: str, part: Any, own: Own | None = None) -> Item:
         """A part that the SDK, or Sentry, wants to be an object."""
+        if own and type(part) is dict:
+            return self.object(part, own)
         out = self.value(part)
         return out if isinstance(out, dict) else {}
 
+    # What the SDK itself makes
+
+    def span_id(self, _key: str, value: Any) -> Any:
+        """One id in 32,000 looks like a card number."""
+        return value if is_span_id(value) else self.value(value)
+
+    def thread_id(self, _key: str, value: Any) -> Any:
+        """On some platforms it looks like a card number, as an address does."""
+        return value if is_thread_id(value) else self.value(value)
+
+    def user_id(self, _key: str, value: Any) -> Any:
+        """A number stays, whatever it looks like."""
+        return value if is_number(value) else self.value(value)
+
+    def code(self, _key: str, value: Any) -> Any:
+        """The name of a route or a task, or a statement of SQL."""
+        return scrub_code(value) if type(value) is str else self.value(value)
+
+    def slug(self, _key: str, value: Any) -> Any:
+        """The name of a monitor."""
+        return scrub_slug(value) if type(value) is str else self.value(value)
+
+    def release(self, _key: str, value: Any) -> Any:
+        """A release that looks like an address."""
+        if type(value) is str and is_release(value):
+            return value
+        return self.value(value)
+
+    def sampling(self, _key: str, context: Any) -> Any:
+        """What the SDK takes out of `trace` again, for the envelope's header."""
+        name = context.get("transaction") if isinstance(context, dict) else None
+        return {**context, "transaction": scrub_code(name)} if name else context
+
+    def number(self, _key: str, value: Any) -> Any:
+        """A figure, whatever it looks like."""
+        return value if type(value) in (int, float) else self.value(value)
+
+    def measurements(self, _key: str, part: Any) -> Any:
+        """What is measured may be called `session.duration`."""
+        if type(part) is not dict:
+            return self.value(part)
+        return {
+            judged(name)[1]: self.mapping("", one, _MEASUREMENT)
+            for name, one in part.items()
+        }
+
+    def meta(self, _key: str, part: Any) -> Any:
+        """What the SDK says of values that it cut off: their keys alone may tell."""
+        if type(part) is not dict:
+            return self.value(part)
+        return {
+            judged(key)[1]: one if one == _TAKEN_OUT else self._meta(key, one)
+            for key, one in part.items()
+        }
+
+    def _meta(self, key: str, one: Any) -> Any:
+        return self.meta(key, one) if key else self.value(one)
+
+    # What the application fills
+
     def user(self, key: str, user: Any) -> Item:
         """An address goes altogether (`{{auto}}` asks Sentry for it); the id stays."""
-        out = dict(self.mapping(key, user))
+        out = dict(self.mapping(key, user, _USER))
         out.pop("ip_address", None)
         if "name" in out:
             out["name"] = FILTERED
@@ -67,15 +141,12 @@ class Parts(Walk):
         return out
 
     def contexts(self, _key: str, contexts: Any) -> Item:
-        """Each stays an object; what the SDK takes out of `trace` again is left."""
+        """Each stays an object."""
         out = {}
         for name, context in contexts.items():
-            hide, shown = rule(text_of(name))
-            inner = self.mapping(shown, context)
+            hide, shown = judged(name)
+            inner = self.mapping(shown, context, _CONTEXTS.get(name))
             out[shown] = dict.fromkeys(inner, FILTERED) if hide else inner
-        trace, sampling = contexts.get("trace"), "dynamic_sampling_context"
-        if isinstance(trace, dict) and sampling in trace:
-            out["trace"] = {**out["trace"], sampling: trace[sampling]}
         return out
 
     def logentry(self, key: str, entry: Any) -> Item:
@@ -87,35 +158,45 @@ class Parts(Walk):
 
     def attributes(self, key: str, attributes: Any) -> Item:
         """As `logentry`, where each parameter is an attribute."""
-        out = self.mapping(key, attributes)
-        template = attributes.get("sentry.message.template")
+        out = self.mapping(key, attributes, _ATTRIBUTES)
+        template = out.get("sentry.message.template")
         if isinstance(template, str) and names_secret(template):
             prefix = "sentry.message.parameter."
             return {k: FILTERED if k.startswith(prefix) else v for k, v in out.items()}
         return out
 
+    def fingerprint(self, _key: str, part: Any) -> Any:
+        """Two words are no pair of a key and its value."""
+        if type(part) is not list or len(part) > self.left:
+            return self.value(part)
+        return [self.value(one) for one in part]
+
+    def spans(self, _key: str, part: Any) -> Any:
+        """The spans of a transaction."""
+        return self._each(part, lambda one: self.mapping("", one, _SPAN))
+
+    def breadcrumbs(self, _key: str, part: Any) -> Any:
+        """A query's message is SQL."""
+        return self._each(part, self._breadcrumb)
+
+    def _breadcrumb(self, one: Any) -> Any:
+        is_query = type(one) is dict and one.get("category") == "query"
+        return self.object(one, _QUERY) if is_query else self.value(one)
+
     def stacks(self, _key: str, part: Any) -> Any:
-        """Exceptions or threads: an object with `values`, or a list."""
-        if isinstance(part, list):
-            return [self._stack(one) for one in part]
-        rest = dict(part)
-        values = self.stacks("", rest.pop("values", []))
-        return {**(rest and self.mapping("", rest)), "values": values}
+        """Exceptions or threads."""
+        return self._each(part, lambda one: self.mapping("", one, _STACK))
 
-    def _stack(self, one: Any) -> Any:
-        rest = dict(one)
-        traces = {
-            key: self.stacktrace(key, rest.pop(key))
-            for key in ("stacktrace", "raw_stacktrace")
-            if rest.get(key)
-        }
-        return {**self.mapping("", rest), **traces}
+    def stacktrace(self, key: str, trace: Any) -> Any:
+        """A stack; what an exception without one has in its place is nothing."""
+        return self.mapping(key, trace, _TRACE) if trace else self.value(trace)
 
-    def stacktrace(self, _key: str, trace: Any) -> Item:
+    def frames(self, _key: str, frames: Any) -> Any:
         """What names code, in a frame, is left."""
-        rest = dict(trace)
-        frames = [self._frame(frame) for frame in rest.pop("frames", None) or []]
-        return {**(rest and self.mapping("", rest)), "frames": frames}
+        return [
+            self._frame(frame) if type(frame) is dict else self.value(frame)
+            for frame in frames or []
+        ]
 
     def _frame(self, frame: Item) -> Item:
         out = _scrub_lines(frame)
@@ -126,6 +207,17 @@ class Parts(Walk):
                     out = {**out, key: new}
         return out
 
+    def _each(self, part: Any, scrub: Callable[[Any], Any]) -> Any:
+        """Scrub a list of items, or an object with such a list as its `values`."""
+        if type(part) is dict and "values" in part:
+            return self.object(
+                part, {"values": lambda _, __, it: self._each(it, scrub)}
+            )
+        if type(part) is not list or len(part) > self.left:
+            return self.value(part)
+        self.left -= len(part)
+        return [scrub(one) for one in part]
+
 
 def _scrub_lines(frame: Item) -> Item:
     """Scrub a frame's source as one text: a key may stand on several lines."""
@@ -134,7 +226,7 @@ def _scrub_lines(frame: Item) -> Item:
     before, line = frame.get("pre_context") or [], frame["context_line"]
     lines = [*before, line, *(frame.get("post_context") or [])]
     text = "\n".join(lines)
-    new = scrub_source(text)
+    new = scrub_frame(text)
     if new == text:
         return frame
     scrubbed = new.split("\n")
@@ -149,12 +241,52 @@ def _scrub_lines(frame: Item) -> Item:
     }
 
 
-PARTS: Mapping[str, Callable[[Parts, str, Any], Any]] = {
-    "user": Parts.user,
-    "request": Parts.request,
-    "contexts": Parts.contexts,
-    "logentry": Parts.logentry,
-    "exception": Parts.stacks,
-    "threads": Parts.stacks,
+_USER: Own = {"id": Parts.user_id}
+_MEASUREMENT: Own = {"value": Parts.number}
+_QUERY: Own = {"message": Parts.code}
+_STACK: Own = {
+    "id": Parts.thread_id,
+    "thread_id": Parts.thread_id,
     "stacktrace": Parts.stacktrace,
+    "raw_stacktrace": Parts.stacktrace,
+}
+_TRACE: Own = {"frames": Parts.frames}
+_SPAN: Own = {
+    "span_id": Parts.span_id,
+    "parent_span_id": Parts.span_id,
+    "description": Parts.code,
+    "data": Parts.attributes,
+    "measurements": Parts.measurements,
+}
+_CONTEXTS: Mapping[str, Own] = {
+    "trace": {**_SPAN, "dynamic_sampling_context": Parts.sampling},
+    "otel": {"attributes": Parts.attributes},
+}
+_ATTRIBUTES: Own = {
+    "sentry.segment.id": Parts.span_id,
+    "sentry.trace.parent_span_id": Parts.span_id,
+    "sentry.segment.name": Parts.code,
+    "sentry.release": Parts.release,
+    "thread.id": Parts.thread_id,
+    "user.id": Parts.user_id,
+    "http.route": Parts.code,
+    "db.query.text": Parts.code,
+    "db.statement": Parts.code,
+}
+
+PARTS: Mapping[str, Callable[[Parts, str, Any], Any]] = {
+    "_meta": Parts.meta,
+    "breadcrumbs": Parts.breadcrumbs,
+    "contexts": Parts.contexts,
+    "exception": Parts.stacks,
+    "fingerprint": Parts.fingerprint,
+    "logentry": Parts.logentry,
+    "measurements": Parts.measurements,
+    "monitor_slug": Parts.slug,
+    "request": Parts.request,
+    "spans": Parts.spans,
+    "stacktrace": Parts.stacktrace,
+    "threads": Parts.stacks,
+    "transaction": Parts.code,
+    "user": Parts.user,
 }

@@ -56,23 +56,32 @@ def is_sensitive(key: str) -> bool:
 
 
 def is_plain(key: str, value: object) -> bool:
-    """Whether a value has nothing to hide under a sensitive key: absent, or a count."""
+    """Whether a value has nothing to hide under a sensitive key: empty, or a count."""
     if isinstance(value, str):
         if value in _ABSENT:
             return True
         is_number = value.isdigit()
     elif value is None or isinstance(value, bool):
         return True
+    elif isinstance(value, dict | list | tuple | set | frozenset):
+        return not value
     else:
         is_number = isinstance(value, int | float)
-    return is_number and "tokens" in key.lower()
+    return is_number and _COUNT.search(key.lower()) is not None
 
 
-_ABSENT = {"", "None", "True", "False", "null", "true", "false", "''", '""'}
-# Of SQL, logging and str.format, where they stand without quotes.
+_COUNT = re.compile("tokens|token_?count|first_?token")
+_ABSENT = {
+    *("", "''", '""', "[]", "{}", "()"),
+    *("None", "True", "False", "null", "true", "false"),
+}
+# Of SQL, logging and str.format, where they stand without quotes; also with a cast.
 _PLACEHOLDER = re.compile(
-    r"(?:%s|%\(\w+\)s|\?|\$\d+|:[A-Za-z]\w*|\{\w*\}|\*+)\Z", re.ASCII
+    r"(?:%s|\?\d*|\$\d+|:[A-Za-z]\w*|:\d{1,3}|@[pP]\d+|\{\w*\}|\*+)(?:::\w+)?\Z",
+    re.ASCII,
 )
+_COLUMN = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+\Z", re.ASCII)
+_SQL = re.compile(r"\b(?:SELECT|JOIN|WHERE|UPDATE|INSERT INTO|DELETE FROM)\b")
 
 _TUPLE = re.compile(
     r"""(\(b?(["'])([\w.-]+)\2, ?b?(["']))(?:[^'"\\]|\\.)*(?=\4\))""", re.ASCII
@@ -81,16 +90,22 @@ _TUPLE = re.compile(
 # A pair is looked for in the reversed text, from its separator to its key: the other
 # way round, every word would have to be tried as a key (five times the time).
 _PAIR = re.compile(
-    r"""(?:>=|==?:?|:|D3%|A3%|d3%|a3%)\s{0,4}(?:["'\]]\\{0,3}|[Dd]5%)?([\w.-]{2,100})""",
-    re.ASCII,
+    r"""(?:>=|><|==?[:!]?=?|:|D3%|A3%|d3%|a3%)\s{0,4}
+        (?:["'`\]]\\{0,3}|[Dd]5%)?([\w.-]{2,100})""",
+    re.ASCII | re.VERBOSE,
 )
 # Nothing follows the repetitions, so that they never backtrack.
+_LITERAL = r"""[bBrRuUfFnNeE]{0,2}"(?P<double>(?:[^"\\]+|\\.)*)
+      | [bBrRuUfFnNeE]{0,2}'(?P<single>(?:[^'\\]+|\\.|'')*)"""
 _VALUE = re.compile(
     r"""\s{0,4}(?:
-        [bruf]?"(?P<double>(?:[^"\\]+|\\.)*)
-      | [bruf]?'(?P<single>(?:[^'\\]+|\\.|'')*)
+        """
+    + _LITERAL
+    + r"""
       | (?P<quote>\\+["'])(?P<escaped>.*?)(?=(?P=quote)|\Z)
-      | (?P<group>[\[({][^\])}]*[\])}]?)
+      | (?P<bind>%\(\w+\)s)
+      | (?P<group>[\[({][^\])}]*[\])}]?|<[^<>\n]{1,200}>
+          |[\w.]+\((?:[^"')\\]|"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?)*\)?)
       | (?P<bare>(?:(?i:bearer|basic|digest|token|apikey|negotiate)[ ]+)?
           (?:\[Filtered\]|[^\s&;,%"'>)\]}\\]+|%(?!26)|\\(?![nrt"'])
           |,(?![\s"']|[\w.-]+[=:]|\Z))+)
@@ -99,6 +114,12 @@ _VALUE = re.compile(
 )
 _HEADER = re.compile(r"\s{0,4}(?P<bare>(?:[^\r\n\"'}\\]|\\(?![nrt\"']))+)")
 _WHOLE_LINE = re.compile("authori[sz]ation|cookie")
+# In source a type may stand before the literal: `pin: str | None = "1234"`.
+_SOURCE_VALUE = re.compile(
+    r"(?:[ ]?[\w.]+(?:\[[\w., ]*\])?(?:[ ]\|[ ][\w.]+)*[ ]=(?!=))?\s{0,4}(?:"
+    rf"{_LITERAL})",
+    re.VERBOSE | re.ASCII | re.DOTALL,
+)
 
 
 def scrub_text(text: str) -> str:
@@ -111,7 +132,7 @@ def scrub_text(text: str) -> str:
         return text
     elif "@" in text or "%" in text:  # nothing else is so short
         text = scrub_values(text)
-    if "=" in text or ":" in text or "%3" in text:
+    if "=" in text or ":" in text or "%3" in text or "<>" in text:
         text = _scrub_pairs(text)
     if "(b'" in text or "('" in text:
         text = _TUPLE.sub(_filtered_pair, text)
@@ -122,6 +143,15 @@ def scrub_source(text: str) -> str:
     """Return source code without its secrets: of pairs, only with a literal as value."""
     text = scrub_values(text)
     return _scrub_pairs(text, literals=True)
+
+
+def scrub_frame(text: str) -> str:
+    """As `scrub_source`; the same frame costs once: its lines do not change."""
+    return _of_frame(text) if len(text) < _FRAME_LIMIT else scrub_source(text)
+
+
+_FRAME_LIMIT = 2000
+_of_frame = functools.lru_cache(512)(scrub_source)
 
 
 def names_secret(text: str) -> bool:
@@ -148,6 +178,7 @@ def _scrub_pairs(text: str, *, literals: bool = False) -> str:
     ]
     if not pairs:
         return text
+    is_sql = _SQL.search(text) is not None
     parts: list[str] = []
     done = 0
     for start, reversed_key in reversed(pairs):
@@ -155,19 +186,34 @@ def _scrub_pairs(text: str, *, literals: bool = False) -> str:
             continue
         key = reversed_key[::-1]
         is_header = text[start - 1] == ":" and _WHOLE_LINE.search(key.lower())
-        found = (_HEADER if is_header else _VALUE).match(text, start)
-        if found is None or (literals and found.lastgroup not in _LITERALS):
+        value = _SOURCE_VALUE if literals else _HEADER if is_header else _VALUE
+        found = value.match(text, start)
+        if found is None or _is_harmless(key, found):
+            continue
+        if is_sql and text[start - 1] == "=" and _is_column(key, found):
             continue
         begin, end = found.span(found.lastgroup or 0)
-        secret = text[begin:end]
-        if is_plain(key, secret) or secret == FILTERED:
-            continue
-        if found.lastgroup in _LOOSE and _PLACEHOLDER.match(secret):
-            continue
         parts += text[done:begin], FILTERED
         done = end
     return "".join((*parts, text[done:])) if parts else text
 
 
-_LITERALS = ("double", "single")
+def _is_harmless(key: str, found: re.Match[str]) -> bool:
+    """Whether what stands for a value is none: absent, a count, a placeholder."""
+    kind, secret = found.lastgroup, found[found.lastgroup or 0]
+    if kind == "bind" or is_plain(key, secret) or secret == FILTERED:
+        return True
+    if kind == "double":
+        return found.string.startswith('"."', found.end(kind))  # "table"."column"
+    return kind in _LOOSE and _PLACEHOLDER.match(secret) is not None
+
+
+def _is_column(key: str, found: re.Match[str]) -> bool:
+    """Whether both sides are columns, as in a join: `a.session_id = b.session_id`."""
+    secret = found[found.lastgroup or 0]
+    same = secret.rpartition(".")[2] == key.rpartition(".")[2]
+    is_code = found.lastgroup == "bare" and (same or "." in key)
+    return is_code and _COLUMN.match(secret) is not None
+
+
 _LOOSE = ("bare", "group")

@@ -38,8 +38,9 @@ _DOMAIN = re.compile(r"(?:@|%40)(?!\d+\.\d)(?:[\w-]+\.)+[^\W\d_]{2,}(?![\w-])")
 _LOCAL = re.compile(r"[\w.+%-]*")
 _LOCAL_LIMIT = 64
 _LONG_NUMBER = re.compile("[0-9][0-9 -]{11}")
+# Behind a trace id and a dash there is a span's, as in `sentry-trace`, `traceparent`.
 _CARD = re.compile(
-    r"(?<![0-9A-Za-z])(?<![0-9]\.)(?:[2-6][0-9]{12,18}"
+    r"(?<![0-9A-Za-z])(?<![0-9]\.)(?<![0-9a-f]{32}-)(?:[2-6][0-9]{12,18}"
     r"|[2-6][0-9]{3}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{4}(?:\1[0-9]{3})?"
     r"|3[0-9]{3}([ -])[0-9]{6}\2[0-9]{4,5})(?![0-9A-Za-z])"
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from resentry.scrub.text import is_plain, is_sensitive, known, rule, scrub_text
@@ -13,6 +14,11 @@ DEPTH_LIMIT = 20
 SIZE_LIMIT = 50_000
 """How many values of one part of an event are looked at; what follows is filtered."""
 
+Own = Mapping[Any, Callable[[Any, str, Any], Any]]
+"""How the values of some keys are scrubbed, where the SDK itself may have made them."""
+
+_NO_OWN: Own = MappingProxyType({})
+
 
 def text_of(value: Any) -> str:
     """Return a key or a value as text. Raises what its own `__repr__` raises."""
@@ -21,6 +27,12 @@ def text_of(value: Any) -> str:
     if isinstance(value, bytes | bytearray):
         return value.decode(errors="replace")
     return repr(value)
+
+
+def judged(key: Any) -> tuple[bool, Any]:
+    """Say whether what stands under a key is sensitive, and how the key may be shown."""
+    hide = known(key)
+    return rule(text_of(key)) if hide is None else (hide, key)
 
 
 class Walk:
@@ -41,7 +53,9 @@ class Walk:
             self.left -= len(value)
             if depth >= DEPTH_LIMIT or self.left < 0:
                 return FILTERED
-            scrub = self._mapping if kind is dict else self._list
+            scrub: Callable[[Any, int], Any] = self._list
+            if kind is dict:
+                scrub = self._mapping
             return scrub(value, depth + 1)
         if value is None or kind is bool or kind is float:
             return value
@@ -50,13 +64,24 @@ class Walk:
             return FILTERED if is_long and is_card(str(value)) else value
         return self._other(value, depth)
 
-    def _mapping(self, value: dict[Any, Any], depth: int) -> Any:
+    def object(self, value: dict[Any, Any], own: Own) -> dict[Any, Any]:
+        """Return an object in which the SDK fills the keys of `own`."""
+        self.left -= len(value)
+        if self.left < 0:
+            return {}
+        return self._mapping(value, 1, own)
+
+    def _mapping(
+        self, value: dict[Any, Any], depth: int, own: Own = _NO_OWN
+    ) -> dict[Any, Any]:
         out = value
         for key, inner in value.items():
             name, hide = key, known(key)
             if hide is None:
                 hide, name = rule(text_of(key))
-            if hide:
+            if own and key in own:
+                new = own[key](self, key, inner)
+            elif hide:
                 new = inner if is_plain(name, inner) else FILTERED
             elif type(inner) is str:
                 new = scrub_text(inner)
@@ -72,7 +97,7 @@ class Walk:
 
     def _list(self, value: list[Any], depth: int) -> Any:
         if len(value) == 2 and type(value[0]) is str and is_sensitive(value[0]):
-            return [value[0], FILTERED]  # a header, cookie or tag given as a pair
+            return [scrub_text(value[0]), FILTERED]  # a header, cookie or tag as a pair
         out, hide = value, False
         for at, inner in enumerate(value):
             if type(inner) is str:

@@ -5,5 +5,8 @@ names it one by one against the oldest and the newest supported version.
 
     versions    which versions are known, and what they must have
     wire        sends one envelope at a time
-    client      a client whose parts belong to one process; makes it current
+    parts       what a client holds back, in one process
+    client      a client of ours; makes it current
+    build       builds one, or a successor of one
+    profiles    the profilers, which belong to the process
 """

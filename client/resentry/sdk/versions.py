@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,17 @@ from sentry_sdk.transport import HttpTransport
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["continuous_profiler", "transaction_profiler"]
+__all__ = ["collected", "continuous_profiler", "transaction_profiler"]
 
 try:
     from sentry_sdk.profiler import continuous_profiler, transaction_profiler
 except ImportError:  # `missing` says so, and nobody uses them
     continuous_profiler = transaction_profiler = None  # type: ignore[assignment]
+
+collected: Any = None
+"""Says what `send_default_pii` means, since there is an option `data_collection`."""
+with contextlib.suppress(ImportError):
+    from sentry_sdk.data_collection import _map_from_send_default_pii as collected
 
 try:
     from sentry_sdk.traces import StreamedSpan
@@ -29,6 +35,7 @@ OLDEST, BEYOND = (2, 43), (3,)
 """The versions that we know, as `client/pyproject.toml` has them."""
 
 PRIVATE: Mapping[str, tuple[Any, tuple[str, ...]]] = {
+    "Client": (sentry_sdk.Client, ("_init_impl", "_setup_instrumentation")),
     "HttpTransport": (
         HttpTransport,
         ("_fetch_pending_client_report", "_make_pool", "_request", "_send_envelope"),
@@ -38,10 +45,19 @@ PRIVATE: Mapping[str, tuple[Any, tuple[str, ...]]] = {
         ("_baggage", "_set_initial_sampling_decision"),
     ),
     "integrations": (integrations, ("_installer_lock",)),
-    "continuous_profiler": (continuous_profiler, ("_scheduler", "start_profiler")),
+    "continuous_profiler": (
+        continuous_profiler,
+        (
+            "PROFILE_BUFFER_SECONDS",
+            "ProfileBuffer",
+            "ProfileChunk",
+            "_scheduler",
+            "setup_continuous_profiler",
+        ),
+    ),
     "transaction_profiler": (
         transaction_profiler,
-        ("has_profiling_enabled", "setup_profiler", "teardown_profiler"),
+        ("_scheduler", "has_profiling_enabled", "setup_profiler"),
     ),
 }
 """What must exist for a swap to lose nothing, and for rules to reach what they name."""
@@ -63,12 +79,15 @@ def missing() -> list[str]:
     """Name what this version of sentry-sdk lacks; empty when all is there."""
     streams = "trace_lifecycle" in DEFAULT_OPTIONS
     needed = {**PRIVATE, **(STREAMING if streams else {})}
-    return [
+    lacks = [
         f"{owner}.{name}"
         for owner, (where, names) in needed.items()
         for name in names
         if not hasattr(where, name)
     ]
+    if collected is None and "data_collection" in DEFAULT_OPTIONS:
+        lacks.append("data_collection._map_from_send_default_pii")
+    return lacks
 
 
 def is_known() -> bool:

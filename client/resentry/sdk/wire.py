@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-# urllib3 would import it in the sending thread: a child that is forked meanwhile
-# inherits the import lock, and never sends anything.
-import encodings.idna  # noqa: F401
 import enum
 import io
 from typing import TYPE_CHECKING, Any
@@ -46,6 +43,10 @@ class Wire(HttpTransport):
         self._body: _Body | None = None
         self._home = here()
         super().__init__(options)
+        # urllib3 would import it in the sending thread: a child that is forked meanwhile
+        # inherits the import lock, and never sends anything.
+        import encodings.idna  # noqa: F401, PLC0415 - takes 2 ms
+
         note_connections(self._pool)
 
     def send(self, envelope: Envelope) -> Fate:

@@ -21,6 +21,7 @@ import sentry_sdk
 
 import resentry
 from lab.swaps import publish, settings_for
+from resentry.outlet import Outlet
 
 AT_ONCE = 6
 STUCK_SECONDS = 10.0
@@ -147,15 +148,15 @@ class Birth:
 
     def slow_down(self, seconds: float) -> None:
         """Let every later client take that long to build."""
-        build = sentry_sdk.Client.__init__
+        build = Outlet.__init__
 
-        def slow(client: Any, **options: Any) -> None:
+        def slow(outlet: Any, options: Any) -> None:
             self.building.set()
             time.sleep(seconds)
-            build(client, **options)
+            build(outlet, options)
             self.building.clear()
 
-        sentry_sdk.Client.__init__ = slow
+        Outlet.__init__ = slow
 
 
 def listen(heard: int, lines: list[bytes]) -> None:

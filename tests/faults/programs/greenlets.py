@@ -38,6 +38,7 @@ import sentry_sdk
 import resentry
 from lab.process import eventually
 from lab.swaps import publish
+from resentry.outlet import Outlet
 
 # eventlet's own switches to another greenlet before it writes to a pipe.
 write = eventlet.patcher.original("os").write if GREEN == "eventlet" else os.write
@@ -246,13 +247,13 @@ def silent() -> dict[str, Any]:
         import greenlet  # noqa: PLC0415 - of the library that GREEN names
 
         greenlet.settrace(lambda event, _: note(f"a {event} to another greenlet"))
-    build = sentry_sdk.Client.__init__
+    build = Outlet.__init__
 
-    def noting(client: Any, **options: Any) -> None:
+    def noting(outlet: Any, options: Any) -> None:
         note("a client is built")
-        build(client, **options)
+        build(outlet, options)
 
-    sentry_sdk.Client.__init__ = noting  # type: ignore[assignment,method-assign]
+    Outlet.__init__ = noting  # type: ignore[assignment,method-assign]
     log = logging.Handler()
     log.emit = lambda record: note(f"logged: {record.msg}")  # type: ignore[method-assign]
     logging.getLogger().addHandler(log)

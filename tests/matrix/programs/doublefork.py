@@ -22,6 +22,8 @@ import sentry_sdk.spotlight
 from captures import capture, start
 from sentry_sdk.integrations import Integration
 
+from resentry.outlet import Outlet
+
 PR_SET_CHILD_SUBREAPER = 36
 SECONDS = 0.05
 """How long it takes to build a client."""
@@ -45,15 +47,15 @@ class Slow(Integration):
 
 def slow_down() -> None:
     """Let every client take its time."""
-    build = sentry_sdk.Client.__init__
+    build = Outlet.__init__
 
-    def slow(client: Any, *args: Any, **options: Any) -> None:
+    def slow(outlet: Any, options: Any) -> None:
         building.set()
         time.sleep(SECONDS)
-        build(client, *args, **options)
+        build(outlet, options)
         building.clear()
 
-    sentry_sdk.Client.__init__ = slow  # type: ignore[method-assign]
+    Outlet.__init__ = slow  # type: ignore[method-assign]
 
 
 def work(stopped: threading.Event) -> None:

@@ -1,7 +1,7 @@
 """What goes wrong around the library in the scripts of these tests, and is mended.
 
-Nothing here is of the agent, or of the library's own names: a mishap is what the SDK,
-the application or the machine does.
+Nothing here is of the agent: a mishap is what the SDK, the application or the machine
+does. What every client needs is an `Outlet`: one that can't be made is a failed build.
 """
 
 import ctypes
@@ -24,6 +24,7 @@ from sentry_sdk.scope import Scope
 import resentry
 from lab.process import eventually
 from resentry.contract import Snapshot
+from resentry.outlet import Outlet
 
 OTHER_USER, OTHER_GROUP = 54321, 54322
 """Ids that no system has a name for."""
@@ -132,21 +133,19 @@ def no_new_thread() -> Iterator[None]:
 
 BREAKS: dict[str, Callable[[], Any]] = {
     "nothing": nullcontext,
-    "no client": lambda: raising(sentry_sdk.Client, "__init__"),
+    "no client": lambda: raising(Outlet, "__init__"),
     "a client that is built, and raises": lambda: raising(
-        sentry_sdk.Client, "__init__", after=True
+        Outlet, "__init__", after=True
     ),
     "no descriptor left": lambda: raising(
-        sentry_sdk.Client, "__init__", OSError(errno.EMFILE, "Too many open files")
+        Outlet, "__init__", OSError(errno.EMFILE, "Too many open files")
     ),
-    "no memory left": lambda: raising(sentry_sdk.Client, "__init__", MemoryError()),
-    "an error without text": lambda: raising(
-        sentry_sdk.Client, "__init__", Unprintable()
-    ),
-    "an exit": lambda: raising(sentry_sdk.Client, "__init__", SystemExit(3)),
+    "no memory left": lambda: raising(Outlet, "__init__", MemoryError()),
+    "an error without text": lambda: raising(Outlet, "__init__", Unprintable()),
+    "an exit": lambda: raising(Outlet, "__init__", SystemExit(3)),
     "not set": lambda: raising(Scope, "set_client"),
     "set, and raises": lambda: raising(Scope, "set_client", after=True),
-    "the profiler's end": lambda: raising(transaction_profiler, "teardown_profiler"),
+    "the profiler's end": lambda: raising(transaction_profiler._scheduler, "teardown"),
     "the profiler's start": profiler_in_mid_start,
     "a log handler": log_mistake,
     "a log filter": lambda: log_mistake(with_filter=True),

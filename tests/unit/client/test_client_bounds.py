@@ -20,6 +20,7 @@ BOUND = 10
 
 STEPS = """
 import logging, threading, time
+from resentry.outlet import Outlet
 A, B = os.environ["A"], os.environ["B"]
 stuck = threading.Event()
 
@@ -98,13 +99,13 @@ def test_a_build_that_never_ends(go: Run, action: str) -> None:
     ran = go(
         f"""
         start()
-        build = sentry_sdk.Client.__init__
+        build = Outlet.__init__
 
-        def slow(client, **options):
+        def slow(*args):
             is_main() or hang()
-            build(client, **options)
+            build(*args)
 
-        sentry_sdk.Client.__init__ = slow
+        Outlet.__init__ = slow
         publish({{"SENTRY_DSN": B}})
         assert stuck.wait(10)
         {ACTIONS[action]}
@@ -119,16 +120,16 @@ def test_the_second_init_runs_while_the_first_thread_hangs(go: Run, sink: Sink) 
     go(
         """
         start()
-        build = sentry_sdk.Client.__init__
+        build = Outlet.__init__
         hangs = [True]
 
-        def slow(client, **options):
+        def slow(*args):
             if hangs and not is_main():
                 hangs.clear()
                 hang()
-            build(client, **options)
+            build(*args)
 
-        sentry_sdk.Client.__init__ = slow
+        Outlet.__init__ = slow
         publish({"SENTRY_DSN": B})
         assert stuck.wait(10)
         resentry.init(**QUICK)
@@ -221,16 +222,16 @@ def test_a_fork_while_a_client_is_built(go: Run) -> None:
         """
         from children import Child
         start()
-        build = sentry_sdk.Client.__init__
+        build = Outlet.__init__
         gone = threading.Event()
 
-        def slow(client, **options):
+        def slow(*args):
             if not is_main():
                 stuck.set()
                 gone.wait(3)
-            build(client, **options)
+            build(*args)
 
-        sentry_sdk.Client.__init__ = slow
+        Outlet.__init__ = slow
         publish({"SENTRY_DSN": B})
         assert stuck.wait(10)
         began = clock()

@@ -99,7 +99,7 @@ def test_a_receipt_of_an_earlier_library_is_read(lacks: str) -> None:
         Receipt(id="a" * 16, role="api", pid=1, pidns=0, start_time=0), lacks
     )
     expected = "running" if lacks == "phase" else default
-    assert found == replace(RECEIPT, **{lacks: expected})
+    assert found == RECEIPT._replace(**{lacks: expected})
 
 
 @pytest.mark.parametrize("lacks", sorted(NEEDED))
@@ -116,8 +116,7 @@ ENDLESS = '\U0001f600"\x1b' * 100_000
 
 def test_a_receipt_is_small_whatever_the_application_does() -> None:
     """Texts are cut and printable, lists are short; and the agent can read it."""
-    given = replace(
-        RECEIPT,
+    given = RECEIPT._replace(
         sdk=ENDLESS,
         since=ENDLESS,
         error=ENDLESS + "\ud800",

@@ -144,7 +144,7 @@ def test_an_error_of_any_size_makes_a_small_receipt_that_can_be_read(
             resentry.init(**QUICK)
             runs(first)
         log = Told()
-        with raising(sentry_sdk.Client, "__init__", error):
+        with raising(Outlet, "__init__", error):
             if os.environ["WHEN"] == "start":
                 resentry.init(**QUICK)
             publish({"SENTRY_DSN": B})

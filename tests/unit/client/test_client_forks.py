@@ -456,6 +456,9 @@ def test_a_child_of_a_moment_when_another_thread_sends(go: Run, sink: Sink) -> N
 # In the middle of a build
 
 BUILDS = """
+import resentry.target
+from resentry.outlet import Outlet
+
 class Build:
     "The next client is built by another thread, which stops at a stage of it."
     def __init__(self, stage):
@@ -465,9 +468,8 @@ class Build:
             setattr(owner, attribute, self._stopping(name, getattr(owner, attribute)))
 
     STAGES = {
-        "before": (sentry_sdk.Client, "__init__"),
-        "integrations": (sentry_sdk.client, "setup_integrations"),
-        "transport": (sentry_sdk.client, "make_transport"),
+        "before": (resentry.target, "build"),
+        "transport": (Outlet, "__init__"),
         "current": (sentry_sdk.Scope, "set_client"),
     }
 
@@ -480,31 +482,24 @@ class Build:
         def stop(*args, **kwargs):
             if self._armed and name == self._stage and not is_main():
                 self._armed = False
-                with held(name):
-                    self.reached.set()
-                    self.go_on.wait(3)
+                self.reached.set()
+                self.go_on.wait(3)
             return function(*args, **kwargs)
         return stop
 
 def is_main():
     return threading.current_thread() is threading.main_thread()
-
-def held(stage):
-    "The lock that the SDK has at that stage."
-    lock = sentry_sdk.integrations._installer_lock
-    return lock if stage == "integrations" else contextlib.nullcontext()
 """
 
 
-@pytest.mark.parametrize("stage", ["before", "integrations", "transport", "current"])
+@pytest.mark.parametrize("stage", ["before", "transport", "current"])
 @pytest.mark.parametrize("twice", [False, True], ids=["one fork", "a double fork"])
 def test_children_of_a_moment_when_a_client_is_built(
     go: Run, sink: Sink, stage: str, *, twice: bool
 ) -> None:
     """None of them hangs, loses its event or is late; the fork waits for no build."""
     ran = go(
-        "import contextlib\n"
-        + BUILDS
+        BUILDS
         + textwrap.dedent("""
         build = Build(os.environ["STAGE"])
         start()
@@ -541,8 +536,7 @@ def test_children_of_a_moment_when_a_client_is_built(
 def test_a_fork_in_the_middle_of_the_first_init(go: Run, sink: Sink) -> None:
     """The child's own `init` returns, whatever the parent's thread was doing."""
     ran = go(
-        "import contextlib\n"
-        + BUILDS
+        BUILDS
         + textwrap.dedent("""
         publish({"SENTRY_DSN": A})
         build = Build("before")

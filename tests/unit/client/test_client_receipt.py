@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ def test_a_new_receipt_replaces_the_old_one_under_the_same_lock(
     given = receipt_of(me, sequence=1)
     file.give(given)
     inodes = [path.stat().st_ino, (tmp_path / f"{me.id}.lock").stat().st_ino]
-    file.give(replace(given, sequence=2))
+    file.give(given._replace(sequence=2))
     assert decode_receipt(path.read_bytes()).sequence == 2
     assert inodes[0] != path.stat().st_ino
     assert inodes[1] == (tmp_path / f"{me.id}.lock").stat().st_ino

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import sentry_sdk
 import urllib3
+from scenario import QUICK
 from sentry_sdk.consts import DEFAULT_OPTIONS
 from sentry_sdk.transport import HttpTransport
 
 import resentry
 from lab.sink import Sink
 from resentry.process import Home, here
-from resentry.sdk import client as sdk
-from resentry.sdk import versions
+from resentry.sdk import build, parts, versions
 
 Run = Callable[..., Any]
 PACKAGE = Path(resentry.__file__).parent
@@ -63,18 +63,19 @@ def test_a_private_name_is_there(where: Any, name: str) -> None:
 def test_a_client_has_the_parts_that_hold_items_back() -> None:
     """A new client's parts are known by these attributes, and can be flushed."""
     client = sentry_sdk.Client(dsn="http://0123456789@127.0.0.1:9/1", enable_logs=True)
-    assert {"log_batcher", "session_flusher"} <= set(sdk.COMPONENTS)
-    assert client.log_batcher in sdk.components(client)
-    assert client.session_flusher in sdk.components(client)
+    assert {"log_batcher", "session_flusher"} <= set(parts.COMPONENTS)
+    assert client.log_batcher in parts.components(client)
+    assert client.session_flusher in parts.components(client)
     assert hasattr(client, "monitor")
-    sdk.flush_components(sdk.components(client))
+    parts.flush_components(parts.components(client))
     client.close(timeout=0)
 
 
 def test_a_forked_child_s_parts_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is of the same kind, empty, with locks of its own, and is kept then."""
-    client = sdk.Client(dsn="http://0123456789@127.0.0.1:9/1")
-    names = [*sdk.COMPONENTS, "monitor"]
+    options = {"dsn": "http://0123456789@127.0.0.1:9/1", "release": "one", **QUICK}
+    client = build.new_client({}, options, pii=False)
+    names = [*parts.COMPONENTS, "monitor"]
     before = {name: getattr(client, name, None) for name in names}
     monkeypatch.setattr("resentry.process._home", Home(parent=here()))
     for name, part in before.items():
@@ -162,7 +163,7 @@ TAKE_AWAY = {
     ("what", "lack"),
     [
         ("a function", "transaction_profiler.setup_profiler"),
-        ("a module", "transaction_profiler.teardown_profiler"),
+        ("a module", "transaction_profiler.setup_profiler"),
         ("a version", "3.1.0 is not supported (>=2.43,<3)"),
     ],
 )
@@ -193,7 +194,7 @@ def test_an_unknown_sdk_works_with_the_safe_fallback(
         take_up({"SENTRY_DSN": os.environ["A"]})
         take_up({"SENTRY_DSN": os.environ["B"]})
         resentry.close()
-        eventually(lambda: threading.active_count() <= 3)
+        eventually(lambda: threading.active_count() <= 3, 20)  # monitors sleep for 10 s
         say(sdk=resentry.status()["sdk"], error=resentry.status()["error"])
         """,
         first=TAKE_AWAY[what],

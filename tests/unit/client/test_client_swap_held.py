@@ -69,6 +69,7 @@ KINDS = {
         "busy(); work.__exit__(None, None, None)",
         "QUICK.update(profile_session_sample_rate=1.0, profile_lifecycle='trace');"
         "SETTINGS['SENTRY_TRACES_SAMPLE_RATE'] = 1.0",
+        parts=2,
     ),
     "check-in": Kind(
         "check_in",

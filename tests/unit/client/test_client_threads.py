@@ -43,6 +43,7 @@ starts = Starts()
 
 STEPS = """
 import errno, logging, time
+from resentry.outlet import Outlet
 A, B = os.environ["A"], os.environ["B"]
 
 def follow(sequence):
@@ -186,15 +187,15 @@ def test_no_thread_at_a_swap(go: Run, sink: Sink) -> None:
 # A build that fails once
 
 BUILDS = """
-build = sentry_sdk.Client.__init__
+build = Outlet.__init__
 failures = []
 
-def failing(client, **options):
+def failing(*args):
     if failures:
         raise failures.pop()
-    build(client, **options)
+    build(*args)
 
-sentry_sdk.Client.__init__ = failing
+Outlet.__init__ = failing
 
 def fail(times):
     kind = os.environ["KIND"]
@@ -246,7 +247,8 @@ def test_an_init_that_fails_once_is_tried_again(go: Run, sink: Sink, kind: str) 
         BUILDS
         + textwrap.dedent("""
         publish({"SENTRY_DSN": A})
-        fail(2)  # the second one is what `init` falls back to
+        # With all options, twice with few, and as often for what `init` falls back to.
+        fail(6)
         resentry.init(**QUICK)
         error = resentry.status()["error"]
         follow(1)

@@ -1,0 +1,73 @@
+"""Processes of bench/beside.py, as `bench.library` starts them and talks to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from lab.swaps import publish
+
+PROGRAM = Path(__file__).parent / "beside.py"
+
+
+class Bench(NamedTuple):
+    """Where the applications run, and where they send."""
+
+    python: Path
+    folder: Path
+    dsn: str
+
+    def start(self, name: str, *, pii: bool = True, traces: float = 0.0) -> Application:
+        """Start the application."""
+        options = {
+            "dsn": self.dsn,
+            "environment": "bench",
+            "release": "1",
+            "traces_sample_rate": traces,
+            "send_default_pii": pii,
+        }
+        settings = {f"SENTRY_{key.upper()}": value for key, value in options.items()}
+        settings["SENTRY_SEND_PII"] = settings.pop("SENTRY_SEND_DEFAULT_PII")
+        volume = Path(tempfile.mkdtemp(dir=self.folder))
+        (volume / "receipts").mkdir()
+        publish(volume, 1, settings)
+        command: list[str | Path] = [self.python, "-I", "-W", "ignore", PROGRAM, name]
+        environ = {"RESENTRY_DIR": str(volume), "PATH": os.environ["PATH"]}
+        return Application([*command, json.dumps(options)], environ)
+
+
+class Application:
+    """One process of bench/beside.py."""
+
+    def __init__(self, command: list[str | Path], environ: dict[str, str]) -> None:
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, env=environ, stdin=pipe, stdout=pipe)
+        self.pid = self._process.pid
+        self.started: dict[str, float] = self._answer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def _answer(self) -> Any:
+        assert self._process.stdout
+        return json.loads(self._process.stdout.readline())
+
+    def tell(self, work: str, number: int) -> None:
+        """Have it do that."""
+        assert self._process.stdin
+        self._process.stdin.write(f"{work} {number}\n".encode())
+        self._process.stdin.flush()
+
+    def ask(self, work: str, number: int) -> list[float]:
+        """Have it do that so many times; return what each has taken, when all is sent."""
+        self.tell(work, number)
+        times: list[float] = self._answer()
+        return times

@@ -1,0 +1,198 @@
+"""The SDK's profilers belong to the process: a swap changes what they are asked for alone.
+
+Building a client would make the continuous profiler anew, and so end a profile, give it
+another id, and draw again whether this process is profiled at all.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import TYPE_CHECKING, Any
+
+import sentry_sdk
+from sentry_sdk.client import SDK_INFO
+from sentry_sdk.utils import capture_internal_exceptions
+
+from resentry.process import on_renewal
+from resentry.sdk.versions import (
+    IS_PLAIN,
+    continuous_profiler,
+    transaction_profiler,
+)
+
+if TYPE_CHECKING:
+    from resentry.process import Home
+    from resentry.sdk.client import Client
+
+_Buffer: Any = getattr(continuous_profiler, "ProfileBuffer", object)
+_JOIN_SECONDS = 1.0
+
+
+class _Chunks(_Buffer):  # type: ignore[misc]
+    """A profile's buffer that cuts where another client of ours becomes current.
+
+    Each chunk goes by the client under which it was sampled. All of it happens in the
+    profiler's thread, so a chunk never has one client's environment and another one's DSN.
+    """
+
+    def __init__(self, scheduler: Any, client: Client) -> None:
+        seconds = continuous_profiler.PROFILE_BUFFER_SECONDS
+        super().__init__(
+            client.options, scheduler.sdk_info, seconds, client.send_envelope
+        )
+        self._scheduler, self._client = scheduler, client
+
+    def write(self, monotonic_time: float, sample: Any) -> None:
+        """Keep a sample."""
+        client: Any = sentry_sdk.get_global_scope().client
+        if client is not self._client and self.goes_on(client):
+            self.flush()
+            self.chunk = continuous_profiler.ProfileChunk()
+            self.start_monotonic_time = monotonic_time
+            self._client = client
+            self.options, self.capture_func = client.options, client.send_envelope
+        super().write(monotonic_time, sample)
+
+    def goes_on(self, client: Any) -> bool:
+        """Whether that client is ours, and something is profiled under it.
+
+        One more sample comes when the last trace has ended: it is the old one's.
+        """
+        by_hand = self._scheduler.lifecycle != "trace"
+        is_ours = getattr(client, "is_of_resentry", False)
+        return is_ours and bool(by_hand or self._scheduler.active_profiles)
+
+
+class _Aside:
+    """Stands in for the continuous profiler while transactions are profiled.
+
+    The SDK has either the one or the other. What the application asks of this one is done
+    when the other one ends.
+    """
+
+    sampled = running = False
+    profiler_id = None
+
+    def __init__(self, scheduler: Any) -> None:
+        self.scheduler = scheduler
+        self.lock = threading.Lock()
+        self._is_wanted = scheduler.running and scheduler.lifecycle == "manual"
+
+    def is_auto_start_enabled(self) -> bool:
+        """Never start."""
+        return False
+
+    def auto_start(self) -> None:
+        """Profile no trace."""
+
+    def manual_start(self) -> None:
+        """Start later."""
+        with self.lock:
+            self._is_wanted = True
+            if current() is self.scheduler:  # since just now
+                self.scheduler.manual_start()
+
+    def manual_stop(self) -> None:
+        """Do not start later."""
+        with self.lock:
+            self._is_wanted = False
+            if current() is self.scheduler:
+                self.scheduler.manual_stop()
+
+    def give_way(self) -> None:
+        """Put the profiler back in its place; it must not be asked while it starts."""
+        with self.lock:
+            if self._is_wanted:
+                self.scheduler.manual_start()
+            _put(self.scheduler)
+
+
+_own: Any = None
+"""The continuous profiler of a client of ours; others are left alone."""
+
+
+def adopt(before: Any) -> None:
+    """Know the profiler that the SDK has made for a client of ours, if it is another."""
+    global _own  # noqa: PLW0603 - see below
+    made = current()
+    if made is not None and made is not before:
+        _own = made
+
+
+def current() -> Any:
+    """Return the continuous profiler, whoever has made it; None where there is none."""
+    return continuous_profiler._scheduler  # noqa: SLF001
+
+
+def follow(client: Client) -> None:
+    """Run the profiler that the options of the current client ask for. Never raises."""
+    if IS_PLAIN:
+        return
+    with capture_internal_exceptions():
+        if transaction_profiler.has_profiling_enabled(client.options):
+            if transaction_profiler._scheduler is None:  # noqa: SLF001
+                transaction_profiler.setup_profiler(client.options)
+            _put_aside()
+        else:
+            _bring_back(client)
+
+
+def _put_aside() -> None:
+    scheduler = current()
+    if scheduler is not _own or scheduler is None or isinstance(scheduler, _Aside):
+        return
+    _put(_Aside(scheduler))
+    # Not its `teardown`: a `stop_profiler` of the application's may be in there.
+    scheduler.running = False
+    if isinstance(scheduler.thread, threading.Thread):
+        scheduler.thread.join(_JOIN_SECONDS)
+
+
+def _bring_back(client: Client) -> None:
+    scheduler = current()
+    if scheduler is None:
+        continuous_profiler.setup_continuous_profiler(
+            client.options, sdk_info=SDK_INFO, capture_func=client.send_envelope
+        )
+        adopt(None)
+        scheduler = current()
+    if scheduler is not _own:
+        return
+    aside = scheduler if isinstance(scheduler, _Aside) else None
+    if aside is not None:
+        scheduler = aside.scheduler
+    scheduler.options, scheduler.capture_func = client.options, client.send_envelope
+    scheduler.reset_buffer = functools.partial(_reset_buffer, scheduler, client)
+    if aside is not None:
+        aside.give_way()
+
+
+def _put(scheduler: Any) -> None:
+    global _own  # noqa: PLW0603 - a process has one
+    continuous_profiler._scheduler = _own = scheduler  # noqa: SLF001
+
+
+def _reset_buffer(scheduler: Any, client: Client) -> None:
+    scheduler.buffer = _Chunks(scheduler, client)
+
+
+def end_idle() -> None:
+    """End the thread of the transaction profiler where nothing is profiled any more.
+
+    The SDK never does. Raises RuntimeError while that thread is being started: then it
+    has to be asked for again.
+    """
+    options = sentry_sdk.get_global_scope().client.options
+    scheduler = None if IS_PLAIN else transaction_profiler._scheduler  # noqa: SLF001
+    if scheduler and not transaction_profiler.has_profiling_enabled(options):
+        # The scheduler stays: another one would be one more thing to do at exit.
+        scheduler.teardown()
+
+
+def _renew_lock(_home: Home) -> None:
+    if isinstance(_own, _Aside):
+        _own.lock = threading.Lock()
+
+
+on_renewal(_renew_lock)

@@ -1,0 +1,3 @@
+"""Hides eventlet, which sentry-sdk imports wherever it is installed: a second each time."""
+
+raise ImportError("no program here uses it")
