@@ -68,7 +68,9 @@ class Daemon:
         self._rejections = Rejections.from_document(state.get("rejections"))
         self._loop = Loop()
         self._passing = Passing(
-            self._pipeline, self._settings.pass_seconds, self._post_reading
+            self._pipeline,
+            self._settings.pass_seconds,
+            lambda *found: self._loop.post(partial(self._after_reading, *found)),
         )
         self._desk = Desk(self._settings)
         self._reminders = Reminders(parts.signals)
@@ -77,8 +79,7 @@ class Daemon:
         jitter = random.uniform(0, self._settings.start_jitter_seconds)  # noqa: S311
         self._due_at = now + jitter  # of the first pass; then the schedule's counts
         self._boost_ends_at = NEVER
-        self._is_watching = False
-        self._is_stopping = False
+        self._is_watching = self._is_stopping = False
         self.view = View(
             self._pipeline.known,
             Passes.resumed(state, now),
@@ -130,9 +131,6 @@ class Daemon:
         """Return what is known, as `/status` shows it, with the receipts of now."""
         receipts = Receipts(self._settings.receipts_dir)
         return document.whole(replace(self.view, rollout=self._rollout(receipts)))
-
-    def _post_reading(self, reading: Reading, began: float) -> None:
-        self._loop.post(partial(self._after_reading, reading, began))
 
     # In the loop's thread
 
@@ -248,9 +246,11 @@ class Daemon:
         moment = Moment(time.time(), time.monotonic())
         passes = self.view.passes.after(outcome, moment, moment.monotonic - began)
         self._parts.receivers.notify(self._pipeline.known.current)  # if not told yet
-        self._update(passes=passes, source=self._parts.source.report())
-        self._plan()
-        self._passing.finish(outcome)
+        try:
+            self._update(passes=passes, source=self._parts.source.report())
+            self._plan()
+        finally:
+            self._passing.finish(outcome)
         self._save()
 
     def _plan(self) -> None:
