@@ -281,7 +281,9 @@ def markdown(figures: Figures) -> str:
     """Return the figures as the table of docs/library.md."""
     lines = [["", *SUBJECTS, "ratio", "allowed"], ["---", *["---:"] * 4]]
     lines += [[row.title, *cells(row, figures[name])] for name, row in ROWS.items()]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    broken = "".join(f"- {said}\n" for said in above(figures))
+    return f"{text}\nAbove what is allowed:\n\n{broken}" if broken else text
 
 
 if __name__ == "__main__":

@@ -191,7 +191,10 @@ def _boost(item: Any) -> Boost:
 
 def _checked(item: Item) -> Item:
     """Return the item with its rate as a number, or raise as the library would."""
-    item = item._replace(traces=formats.rate(item.traces))
+    try:
+        item = item._replace(traces=formats.rate(item.traces))
+    except ValueError as error:
+        raise ValueError(f"traces {error}") from None
     check(item)
     check_match(item.match)
     if item.role not in (None, *ROLES):
@@ -215,12 +218,16 @@ def check_match(match: object) -> None:
 
 
 def _fields(item: Any, allowed: set[str], *, required: set[str]) -> dict[str, Any]:
-    if not isinstance(item, dict) or not required <= item.keys() <= allowed:
-        raise ValueError(
-            f"must be an object with {', '.join(sorted(required))} and at most "
-            f"{', '.join(sorted(allowed - required))}"
-        )
-    return dict(item)
+    """Return the item's fields, or raise: a name that looks like a field is named."""
+    if isinstance(item, dict) and required <= item.keys() <= allowed:
+        return dict(item)
+    odd = sorted(item.keys() - allowed) if isinstance(item, dict) else []
+    named = [name for name in odd if formats.ROLE.match(name) and len(name) <= 20]
+    unknown = f"; {', '.join(named)} is none of these" if named else ""
+    raise ValueError(
+        f"must be an object with {', '.join(sorted(required))} and at most "
+        f"{', '.join(sorted(allowed - required))}{unknown}"
+    )
 
 
 def _object(raw: Any) -> dict[str, Any]:

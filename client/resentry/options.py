@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from sentry_sdk.consts import DEFAULT_OPTIONS
 
-from resentry.harmless import text_of
 from resentry.sdk.versions import transaction_profiler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _NUMBERS = ("shutdown_timeout", "transport_queue_size")
+_LISTS = ("disabled_integrations", "integrations", "socket_options")
 _FILES = ("ca_certs", "cert_file", "key_file")
 _TRANSPORTS = ("transport_async", "transport_http2")
 _FIRST = (
@@ -43,9 +43,10 @@ def checked(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if name in options and not isinstance(options[name], int | float):
             del options[name]
             problems.append(f"option {name!r} must be a number: it is left out")
-    if not isinstance(options.get("socket_options") or [], list):
-        del options["socket_options"]
-        problems.append("option 'socket_options' must be a list: it is left out")
+    for name in _LISTS:
+        if not isinstance(options.get(name) or [], list | tuple):
+            del options[name]
+            problems.append(f"option {name!r} must be a list: it is left out")
     experiments = options.get("_experiments")
     if isinstance(experiments, Mapping):
         unused = [name for name in _TRANSPORTS if experiments.get(name)]
@@ -82,11 +83,14 @@ def _modes(options: Mapping[str, Any], experiments: Any) -> list[str]:
 
 
 def usable(
-    options: Mapping[str, Any], build: Callable[[Mapping[str, Any]], object]
+    options: Mapping[str, Any],
+    build: Callable[[Mapping[str, Any]], object],
+    describe: Callable[[BaseException], str],
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the options with which `build` does not raise, and what is wrong with others.
 
-    Raises what it raises where the options are not the reason.
+    `describe` writes an exception down without a secret. Raises what `build` raises where
+    the options are not the reason.
     """
     problems = list[str]()
 
@@ -94,7 +98,7 @@ def usable(
         try:
             build(candidate)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the application's
-            why = text_of(error)[:300]
+            why = describe(error)[:300]
             problems.append(f"{what} can't be used, and is left out: {why}")
             return False
         return True

@@ -127,7 +127,7 @@ class Outlet(Transport):
         if line.home is not here():  # a greenlet went on in a forked child
             return
         if fate is Fate.UNKNOWN and self._retired:
-            line.home.tally.unknown += 1
+            line.home.tally.unknown += not is_report(envelope)
             if self.heir is not None:  # else the next one may be in doubt as well
                 self.give_up()
         elif self._keeps(fate):

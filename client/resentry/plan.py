@@ -8,10 +8,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resentry.contract import fingerprint, signal_number
-from resentry.harmless import say
+from resentry.harmless import say, text_of
 from resentry.options import checked
 from resentry.reader import NOWHERE, Volume
-from resentry.swap import MANAGED
+from resentry.swap import MANAGED, VARIABLES
 from resentry.values import show_dsn
 
 if TYPE_CHECKING:
@@ -81,8 +81,9 @@ class Refusal(NamedTuple):
 def plan(role: object, options: Mapping[str, Any], environ: Mapping[str, str]) -> Plan:
     """Return what can be done of what `init` was given; the rest is logged."""
     for name in sorted(MANAGED & options.keys()):
-        text = "resentry decides the Sentry option %r; yours is ignored"
-        say(logging.WARNING, text, name)
+        text = "resentry decides the Sentry option %r: yours is ignored%s"
+        variable = VARIABLES.get(name)
+        say(logging.WARNING, text, name, f"; set {variable}" if variable else "")
     kept = {key: value for key, value in options.items() if key not in MANAGED}
     usable, problems = checked(kept)
     name, unusable = _role(role)
@@ -98,15 +99,25 @@ def plan(role: object, options: Mapping[str, Any], environ: Mapping[str, str]) -
     return made
 
 
+def describe(effective: Effective, error: BaseException) -> str:
+    """Write an exception down, without the DSN."""
+    return text_of(error).replace(effective.values["SENTRY_DSN"] or "\0", "DSN")
+
+
 def _role(given: object) -> tuple[str, str | None]:
+    """Return the role, and what is wrong with what was given: it is not quoted."""
     role = re.sub(r"[^A-Za-z0-9_.-]", "_", given)[:64] if isinstance(given, str) else ""
     if role and role == given:
         return role, None
+    if isinstance(given, str) and "://" in given:  # as `sentry_sdk.init` is given a DSN
+        return "api", (
+            "the first argument of init is the role, no DSN: that comes from SENTRY_DSN; "
+            "this process has role 'api'"
+        )
     role = role or "api"
-    shown = repr(given[:64]) if isinstance(given, str) else f"of {type(given).__name__}"
     problem = (
-        f"role {shown} is not usable: it must have 1 to 64 letters, digits "
-        f"or any of _.-; this process has role {role!r}"
+        "the role is not usable: it must have 1 to 64 letters, digits or any of _.-; "
+        f"this process has role {role!r}"
     )
     return role, problem
 

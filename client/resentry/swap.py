@@ -24,19 +24,18 @@ if TYPE_CHECKING:
     from resentry.process import Home
     from resentry.values import Effective
 
-MANAGED = frozenset(
-    {
-        "dsn",
-        "environment",
-        "release",
-        "sample_rate",
-        "traces_sample_rate",
-        "profiles_sample_rate",
-        "send_default_pii",
-        "transport",
-    }
-)
-"""Options that the snapshot decides, so an application cannot pass them."""
+VARIABLES = {
+    "dsn": "SENTRY_DSN",
+    "environment": "SENTRY_ENVIRONMENT",
+    "release": "SENTRY_RELEASE",
+    "sample_rate": "SENTRY_SAMPLE_RATE",
+    "traces_sample_rate": "SENTRY_TRACES_SAMPLE_RATE",
+    "profiles_sample_rate": "SENTRY_PROFILES_SAMPLE_RATE",
+    "send_default_pii": "SENTRY_SEND_PII",
+}
+"""Options that the snapshot decides, each by this variable."""
+MANAGED = frozenset({*VARIABLES, "transport"})
+"""Options that an application cannot pass."""
 
 GRACE_SECONDS = 0.05
 """How long a thread may still be between fetching the old client and using it."""
@@ -89,8 +88,8 @@ def build(
 ) -> Client:
     """Return a client for the effective values; the current one is left alone.
 
-    With a `previous` one of the same options it differs from that in values alone. Raises
-    what `sentry_sdk.Client` raises.
+    With a `previous` one it differs from that in values alone; the application's options
+    are that one's. Raises what `sentry_sdk.Client` raises.
     """
     values = effective.values
     on = role != "celery" or values["SENTRY_ENABLE_FOR_CELERY"]
@@ -120,7 +119,7 @@ def build(
     client: Client
     if IS_PLAIN:
         client = fallback.new_client(arguments, previous, pii=pii)
-    elif isinstance(previous, sdk.Client) and made.is_made_from(previous, options):
+    elif isinstance(previous, sdk.Client):
         client = made.successor(previous, arguments, pii=pii)
     else:
         client = made.new_client(options, arguments, pii=pii)
@@ -158,9 +157,8 @@ class Retirement:
         self._outlet = old.transport if isinstance(old.transport, Outlet) else None
         self._old = old
         self._held = parts.components(old)
-        if new.transport is not None:
-            parts.redirect_components(old, new)
         parts.take_monitor(new, old)
+        sdk.retire(old)
         self._began = clock.monotonic()
         self._is_retired = self._is_reported = False
 

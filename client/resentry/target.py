@@ -15,14 +15,13 @@ import sentry_sdk
 
 from resentry import clock, forks, holders, otlp  # noqa: F401 - forks has hooks
 from resentry.contract import time_text
-from resentry.harmless import Notice, fault, say, text_of
+from resentry.harmless import Notice, fault, say
 from resentry.newest import Newest
 from resentry.options import usable
-from resentry.plan import Plan, Refusal, Running, plan
+from resentry.plan import Plan, Refusal, Running, describe, plan
 from resentry.process import Home, here, on_renewal
 from resentry.report import FOREIGN, receipt, status
 from resentry.sdk import client as sdk
-from resentry.sdk.build import is_made_from
 from resentry.sdk.versions import IS_PLAIN, described
 from resentry.swap import (
     RETIRING_LOOK_SECONDS,
@@ -142,8 +141,7 @@ class Target:
         except SupersededError:
             return "failed"
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the application's
-            dsn = effective.values["SENTRY_DSN"]
-            self._refuse(name, text_of(error).replace(dsn or "\0", "DSN"))
+            self._refuse(name, describe(effective, error))
             return "failed"
         self.plan.tell(since=plan)
         if effective.problems:
@@ -162,8 +160,9 @@ class Target:
     ) -> Running:
         """Build a client, and make it current unless that is not wanted any more."""
         began, running = time.perf_counter(), self.running
-        # In the place of another one the SDK is set up once more, as by its own `init`.
-        previous = None if running is None or self.is_foreign else running.client
+        # By `init`, and in another one's place, the SDK is set up anew, as by its own.
+        is_anew = running is None or explicitly or self.is_foreign
+        previous = None if is_anew or running is None else running.client
 
         def attempt(options: Mapping[str, Any]) -> Client:
             return build(effective, plan.role, options, snapshot, previous)
@@ -171,11 +170,14 @@ class Target:
         try:
             client = attempt(plan.options)
         except (Exception, SystemExit):
-            if not explicitly or is_made_from(previous, plan.options):
+            if not explicitly:
                 raise
-            kept = usable(plan.options, lambda some: discard(attempt(some), None))
-            better = plan.without(*kept)
-            client = attempt(better.options)
+            kept = usable(
+                plan.options,
+                lambda some: discard(attempt(some), None),
+                lambda error: describe(effective, error),
+            )
+            client = attempt((better := plan.without(*kept)).options)
             if plan is self.plan:  # else `init` was called meanwhile
                 self.plan = plan = better
         if plan is not self.plan or (self.is_foreign and not explicitly):

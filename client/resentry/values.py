@@ -55,6 +55,16 @@ def _dsn(value: object) -> str:
     text = _text(value)
     if text:
         split_dsn(text)
+    if "?" in text or "#" in text:
+        raise ValueError("is not a DSN (https://KEY@HOST/PROJECT)")
+    return text
+
+
+def _own_dsn(value: object) -> str:
+    """A DSN as the SDK takes it: with space around it, a query, a fragment."""
+    text = str(value).strip()
+    if text:
+        split_dsn(text)
     return text
 
 
@@ -85,10 +95,14 @@ KEYS: Mapping[str, Key] = {
     "SENTRY_ENABLE_FOR_CELERY": Key(_boolean, True),
 }
 
-FREE = frozenset({"SENTRY_ENVIRONMENT", "SENTRY_RELEASE"})
-"""From the process's own environment they are taken as they are, as the SDK does.
+OWN: Mapping[str, Callable[[object], Any]] = {
+    "SENTRY_DSN": _own_dsn,
+    "SENTRY_ENVIRONMENT": str,
+    "SENTRY_RELEASE": str,
+}
+"""How the process's own environment is read: as the SDK does.
 
-In a snapshot they have no character that a shell would trip over.
+In a snapshot these have no character that a shell would trip over.
 """
 
 STRUCTURED = ("RESENTRY_ROLES", "RESENTRY_RULES", "RESENTRY_BOOSTS")
@@ -120,7 +134,7 @@ def split_dsn(text: str) -> Dsn:
     project = parts.path.rpartition("/")[2]
     good = parts.scheme in {"https", "http"} and parts.hostname and parts.username
     is_number = project.isascii() and project.isdigit()
-    if not good or not is_number or parts.query or parts.fragment:
+    if not good or not is_number:
         raise ValueError("is not a DSN (https://KEY@HOST/PROJECT)")
     return Dsn(parts.scheme, str(parts.hostname), port, project, str(parts.username))
 
@@ -182,11 +196,12 @@ def resolve(
     for name, key in KEYS.items():
         raw, origin = _find(name, key, snapshot, role, environ)
         origins[name] = origin
-        if origin == "default" or (origin == "environment" and name in FREE):
+        if origin == "default":
             values[name] = raw
             continue
+        parse = OWN.get(name, key.parse) if origin == "environment" else key.parse
         try:
-            values[name] = key.parse(raw)
+            values[name] = parse(raw)
         except ValueError as error:
             values[name] = key.default
             problems[name] = f"{error} (from {origins[name]})"

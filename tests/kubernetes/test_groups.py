@@ -31,7 +31,7 @@ wanted = Snapshot({"SENTRY_ENVIRONMENT": "development"})
 volume.publish(replace(wanted, revision=revision_of(wanted)))
 """
 _APP = """
-import glob, resentry.reader, resentry.receipt, resentry.target
+import glob, resentry.follower, resentry.reader, resentry.receipt, resentry.target
 become()
 volume = resentry.reader.Volume(f"{folder}/settings", "", True)
 assert volume.read().revision

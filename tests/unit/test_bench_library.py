@@ -66,3 +66,10 @@ def test_both_tables_have_a_line_for_each_row() -> None:
 def test_the_result_that_is_kept_has_every_row() -> None:
     """docs/library.md shows it."""
     assert json.loads(RESULT.read_bytes())["figures"].keys() == ROWS.keys()
+
+
+def test_the_page_names_what_is_above_its_bound() -> None:
+    """Below the table, in the words of the command."""
+    assert markdown(figures(init=(100, 116))).splitlines()[-1] == (
+        "- init (ms) is 1.16 times, allowed is 1.15"
+    )

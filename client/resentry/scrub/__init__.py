@@ -79,7 +79,7 @@ class behind_span(behind):  # noqa: N801 - as above
         """Return the span as it may be sent."""
         __tracebackhide__ = True
         try:
-            given = self.own(_copied(item), hint) if self.own else item
+            given = item if self.own is None else self.own(_copied(item), hint)
         except Exception:  # noqa: BLE001 - the application's, and silent in the SDK
             given = item
         usable = isinstance(given, dict) and "name" in given
@@ -116,7 +116,9 @@ def hooks(options: Mapping[str, Any], places: Mapping[str, bool]) -> dict[str, A
     experiments = dict(options.get("_experiments") or {})
     found: dict[str, Any] = {}
     for name, is_option in places.items():
-        own = options.get(name) or experiments.get(name)
+        own = options.get(name)
+        if own is None and name not in ("before_send", "before_send_transaction"):
+            own = experiments.get(name)
         wrap = behind_span if name == "before_send_span" else behind
         (found if is_option else experiments)[name] = wrap(own, _HOOKS[name])
     if experiments:

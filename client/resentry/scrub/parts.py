@@ -96,7 +96,7 @@ class Parts(Walk):
     def sampling(self, _key: str, context: Any) -> Any:
         """What the SDK takes out of `trace` again, for the envelope's header."""
         name = context.get("transaction") if isinstance(context, dict) else None
-        return {**context, "transaction": scrub_code(name)} if name else context
+        return {**context, "transaction": self.code("", name)} if name else context
 
     def number(self, _key: str, value: Any) -> Any:
         """A figure, whatever it looks like."""

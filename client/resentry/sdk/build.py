@@ -66,7 +66,7 @@ def successor(previous: Client, arguments: dict[str, Any], *, pii: bool) -> Clie
     """
     client = Client.__new__(Client)
     client.__dict__.update(previous.__dict__)
-    client.under_way, client.sampling = deque(), None
+    client.under_way, client.sampling, client.is_retired = deque(), None, False
     client.recipe = Recipe(previous.recipe.given, arguments, pii)
     client.options = _next_options(previous, arguments, pii=pii)
     client.transport = make_transport(client.options)
@@ -118,18 +118,6 @@ def is_same(one: Any, other: Any) -> bool:
         return one is other or bool(type(one) is type(other) and one == other)
     except Exception:  # noqa: BLE001 - the application's
         return False
-
-
-def is_made_from(client: object, given: Mapping[str, Any]) -> bool:
-    """Whether a client of ours was made from these options of the application's."""
-    recipe = getattr(client, "recipe", None)
-    return recipe is not None and (
-        recipe.given is given
-        or (
-            recipe.given.keys() == given.keys()
-            and all(is_same(given[name], recipe.given[name]) for name in given)
-        )
-    )
 
 
 def hook_places(options: Mapping[str, Any]) -> dict[str, bool]:

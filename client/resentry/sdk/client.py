@@ -49,6 +49,8 @@ class Client(sentry_sdk.Client):
 
     is_of_resentry = False
     """Also of a copy: that one is the application's."""
+    is_retired = False
+    """Whether another client has come: then the parts of that one serve."""
     under_way: deque[None]
     recipe: Recipe
     sampling: Sampler | None = None
@@ -107,6 +109,10 @@ class Client(sentry_sdk.Client):
     def close(self, *args: Any, **kwargs: Any) -> None:
         """Close as ever; when the process ends, what comes still later is sent."""
         __tracebackhide__ = True
+        if self.is_retired:  # its parts are the current client's
+            self.flush(*args, **kwargs)
+            self.transport = None
+            return
         transport = self.transport
         super().close(*args, **kwargs)
         if here().ends_at is not None:
@@ -118,10 +124,18 @@ _traced: dict[str, Any] = {}
 
 
 def _find(name: str) -> Any:
+    if "." not in name or ":" in name:  # none for the SDK: it must not be imported
+        return None
     try:
         return pkgutil.resolve_name(name)
     except Exception:  # noqa: BLE001 - a name that is none: the SDK says so
         return None
+
+
+def retire(client: sentry_sdk.Client) -> None:
+    """Let the parts of whatever client is current serve those who keep this one."""
+    if isinstance(client, Client):
+        client.is_retired = True
 
 
 def is_ours(client: object) -> bool:

@@ -5,33 +5,43 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+import sentry_sdk
 from sentry_sdk.monitor import Monitor
 from sentry_sdk.utils import capture_internal_exceptions
 
 from resentry.process import here
 
 if TYPE_CHECKING:
-    import sentry_sdk
-
     from resentry.sdk.client import Client
 
 COMPONENTS = ("log_batcher", "metrics_batcher", "span_batcher", "session_flusher")
 """Attributes of a client that hold items back, and send them through its transport."""
 
 
+_PREFIX = "_resentry_"
+
+
 class Part:
     """An attribute of a client that is made anew in a process that was forked.
 
     What it holds is its parent's to send, and its lock may belong to a thread that does
-    not exist here.
+    not exist here. Of a retired client it is the current one's: who has kept the old
+    client goes on, however many swaps there were.
     """
 
     def __set_name__(self, _owner: type, name: str) -> None:
-        self._name = f"_resentry_{name}"
+        self._name = _PREFIX + name
 
     def __get__(self, client: Any, _owner: type) -> Any:
         if client is None:
             return self
+        if client.is_retired:
+            current: Any = sentry_sdk.get_global_scope().client
+            is_another = current is not client and not getattr(
+                current, "is_retired", True
+            )
+            if is_another and current.transport is not None:
+                return getattr(current, self._name.removeprefix(_PREFIX))
         home, part = client.__dict__.get(self._name, (None, None))
         if part is None or home is here():
             return part
@@ -89,14 +99,6 @@ def components(client: sentry_sdk.Client) -> list[Any]:
     """The parts of a client that hold items back."""
     found = (getattr(client, name, None) for name in COMPONENTS)
     return [part for part in found if part is not None]
-
-
-def redirect_components(old: sentry_sdk.Client, new: sentry_sdk.Client) -> None:
-    """Let what is captured on `old` from now on be held by the parts of `new`."""
-    for name in COMPONENTS:
-        part = getattr(new, name, None)
-        if part is not None and getattr(old, name, None) is not None:
-            setattr(old, name, part)
 
 
 def flush_components(parts: list[Any]) -> None:

@@ -27,6 +27,8 @@ def start(role: str = "api", *integrations: Integration) -> None:
     options: dict[str, Any] = {
         "auto_enabling_integrations": False,
         "integrations": integrations,
+        # By default 2 s: less than a busy machine may need for the last event.
+        "shutdown_timeout": 10,
     }
     if IS_PLAIN:
         sentry_sdk.init(traces_sample_rate=1.0, **options)

@@ -126,7 +126,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"RESENTRY_RULES": [{"match": "x", "traces": 1}, {"match": "y", "traces": 7}]},
-        "RESENTRY_RULES[1] must be a number",
+        "RESENTRY_RULES[1] traces must be a number",
     ),
     (
         {"RESENTRY_RULES": [{"match": "x", "traces": 1, "role": SECRET}]},
@@ -158,11 +158,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"RESENTRY_RULES": [{"match": "x", "traces": "0_1"}]},
-        "RESENTRY_RULES[0] must be a number from 0 to 1",
+        "RESENTRY_RULES[0] traces must be a number from 0 to 1",
     ),
     (
         {"RESENTRY_RULES": [{"match": "x", "traces": "\uff10"}]},
-        "RESENTRY_RULES[0] must be a number from 0 to 1",
+        "RESENTRY_RULES[0] traces must be a number from 0 to 1",
     ),
     (
         {"RESENTRY_RULES": [{"match": SECRET * 20, "traces": 1}]},

@@ -262,12 +262,13 @@ def test_a_start_before_the_agent_s_is_no_mistake(go: Run) -> None:
         ('"x" * 100_000', "x" * 64),
         ("['api']", None),
         ("Odd()", None),
+        ('"https://c0ffee@sentry.example.org/1"', "api"),
     ],
 )
 def test_a_role_that_is_none_becomes_one_with_a_warning(
     go: Run, sink: Sink, role: str, usable: str | None
 ) -> None:
-    """Sentry works, the receipt has a role, and the log names both."""
+    """Sentry works, the receipt has a role, and the log names that, not what was given."""
     ran = go(
         """
         class Odd:
@@ -298,6 +299,7 @@ def test_a_role_that_is_none_becomes_one_with_a_warning(
     ((_, text),) = ran.said["lines"]
     assert "role" in text
     assert ran.said["role"] in text
+    assert "c0ffee" not in text
     assert ran.said["size"] < 2000
     assert messages(sink, 2) == ["works"]
 

@@ -115,7 +115,7 @@ say()
     )
     assert sink.count("event") == 1
     assert arrived(sink.arrived) == ours
-    assert ("'send_default_pii'; yours is ignored" in ran.log) == (
+    assert ("'send_default_pii': yours is ignored; set SENTRY_SEND_PII" in ran.log) == (
         given == "`send_default_pii`"
     )
 

@@ -386,16 +386,22 @@ def test_an_error_of_the_sdk_never_quotes_the_dsn(run: Run, sink: Sink) -> None:
     """An exception that has the DSN in its text is logged and shown without it."""
     ran = run(
         """
-        class Odd:
-            def __iter__(self):
+        from sentry_sdk.integrations import Integration
+
+        class Odd(Integration):
+            identifier = "odd"
+
+            @staticmethod
+            def setup_once():
                 raise RuntimeError("cannot use " + os.environ["SENTRY_DSN"])
 
-        resentry.init(integrations=Odd(), **QUICK)
+        resentry.init(integrations=[Odd()], **QUICK)
         say(error=resentry.status()["error"])
         """,
         SENTRY_DSN=sink.dsn(1),
     )
-    assert ran.said == {"error": "RuntimeError: cannot use DSN"}
+    assert "integration Odd can't be used" in ran.said["error"]
+    assert "RuntimeError: cannot use DSN" in ran.said["error"]
     assert key_of(1) not in ran.log
 
 

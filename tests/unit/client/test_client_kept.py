@@ -1,0 +1,102 @@
+"""A client that the application keeps over swaps goes on as with the SDK alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lab.sink import Sink
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def environ(volume: str, sink: Sink) -> dict[str, str]:
+    return {"RESENTRY_DIR": volume, "A": sink.dsn(1), "B": sink.dsn(2)}
+
+
+def test_a_kept_client_sends_all_kinds_over_many_swaps(
+    run: Run, sink: Sink, environ: dict[str, str]
+) -> None:
+    """Logs, metrics and sessions too: what holds them back is the current client's."""
+    run(
+        """
+        publish({"SENTRY_DSN": os.environ["A"]})
+        resentry.init(enable_logs=True, **QUICK)
+        kept = sentry_sdk.get_client()
+        for dsn in "BABA":
+            take_up({"SENTRY_DSN": os.environ[dsn]})
+            with sentry_sdk.isolation_scope() as scope:
+                scope.set_client(kept)
+                sentry_sdk.capture_message("kept")
+                sentry_sdk.logger.info("kept")
+                sentry_sdk.metrics.count("kept", 1)
+                scope.start_session()
+                scope.end_session()
+            sentry_sdk.flush(5)
+        say()
+        """,
+        **environ,
+    )
+    kinds = ("event", "log", "trace_metric", "session")
+    assert {kind: sink.count(kind) for kind in kinds} == dict.fromkeys(kinds, 4)
+
+
+def test_to_close_a_former_client_ends_no_other(
+    run: Run, sink: Sink, environ: dict[str, str]
+) -> None:
+    """It sends nothing itself any more; the current one sends all kinds."""
+    run(
+        """
+        publish({"SENTRY_DSN": os.environ["A"]})
+        resentry.init(enable_logs=True, **QUICK)
+        kept = sentry_sdk.get_client()
+        take_up({"SENTRY_DSN": os.environ["B"]})
+        sentry_sdk.logger.info("before")
+        sentry_sdk.metrics.count("before", 1)
+        kept.close()
+        kept.capture_event({"message": "closed"})
+        for _ in range(3):
+            sentry_sdk.logger.info("after")
+            sentry_sdk.metrics.count("after", 1)
+        sentry_sdk.capture_message("after")
+        sentry_sdk.flush(5)
+        say()
+        """,
+        **environ,
+    )
+    assert (sink.count("log"), sink.count("trace_metric"), sink.count("event")) == (
+        4,
+        4,
+        1,
+    )
+
+
+def test_a_second_init_sees_what_was_changed_in_place(
+    run: Run, environ: dict[str, str]
+) -> None:
+    """The same list, with one integration more: that is installed."""
+    ran = run(
+        """
+        from sentry_sdk.integrations import Integration
+
+        class Own(Integration):
+            identifier = "own"
+            set_up = 0
+
+            @staticmethod
+            def setup_once():
+                Own.set_up += 1
+
+        integrations = []
+        publish({"SENTRY_DSN": os.environ["A"]})
+        resentry.init(integrations=integrations, **QUICK)
+        integrations.append(Own())
+        resentry.init(integrations=integrations, **QUICK)
+        take_up({"SENTRY_DSN": os.environ["B"]})
+        client = sentry_sdk.get_client()
+        say(set_up=Own.set_up, there=client.get_integration(Own) is not None)
+        """,
+        **environ,
+    )
+    assert ran.said == {"set_up": 1, "there": True}
