@@ -269,9 +269,12 @@ class Outlet(Transport):
         deadline, line = clock.monotonic() + timeout, self._line
         if not line.settle(min(0.1, timeout)) and callback is not None:
             callback(line.pending, timeout)
-        for outlet in (*_leaving, self, self.heir):  # at last what was handed over
-            if outlet is not None:
-                outlet._line.finish(deadline)  # noqa: SLF001
+        for outlet in (*_leaving, self):
+            outlet._line.finish(deadline)  # noqa: SLF001
+        heir = self.heir  # only now: a swap may have handed over what was here
+        while heir is not None and clock.monotonic() < deadline:
+            heir._line.finish(deadline)  # noqa: SLF001
+            heir = heir.heir
 
     def kill(self) -> None:
         """Let the sending thread end once its queue is empty."""
@@ -280,13 +283,11 @@ class Outlet(Transport):
     def record_lost_event(self, *args: Any, **kwargs: Any) -> None:
         """Count a loss for the next client report; once retired, for the heir's."""
         heir = self.heir if self._retired else None
-        line = self._line if heir is None else heir._line  # noqa: SLF001
-        line.wire.record_lost_event(*args, **kwargs)
+        (heir or self)._line.wire.record_lost_event(*args, **kwargs)  # noqa: SLF001
 
     def is_healthy(self) -> bool:
         """Say whether the SDK should keep its sampling rates."""
-        line = self._line
-        return len(line.queue) < self._limit and line.wire.is_healthy()
+        return len(self._line.queue) < self._limit and self._line.wire.is_healthy()
 
 
 def _forget_leaving(_home: Home) -> None:

@@ -160,9 +160,8 @@ class Target:
     ) -> Running:
         """Build a client, and make it current unless that is not wanted any more."""
         began, running = time.perf_counter(), self.running
-        # By `init`, and in another one's place, the SDK is set up anew, as by its own.
-        is_anew = running is None or explicitly or self.is_foreign
-        previous = None if is_anew or running is None else running.client
+        goes_on = not explicitly and not self.is_foreign  # else it is set up anew
+        previous = running.client if running is not None and goes_on else None
 
         def attempt(options: Mapping[str, Any]) -> Client:
             return build(effective, plan.role, options, snapshot, previous)
@@ -178,13 +177,13 @@ class Target:
                 lambda error: describe(effective, error),
             )
             client = attempt((better := plan.without(*kept)).options)
-            if plan is self.plan:  # else `init` was called meanwhile
+            if plan is self.plan:  # no `init` was called meanwhile
                 self.plan = plan = better
         if plan is not self.plan or (self.is_foreign and not explicitly):
             discard(client, None)
             raise SupersededError
-        took = round((time.perf_counter() - began) * 1000, 3)
-        new = Running(snapshot, effective, client, time_text(time.time()), took)
+        took, since = (time.perf_counter() - began) * 1000, time_text(time.time())
+        new = Running(snapshot, effective, client, since, round(took, 3))
         self._make_current(new)
         return new
 

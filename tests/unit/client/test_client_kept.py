@@ -100,3 +100,40 @@ def test_a_second_init_sees_what_was_changed_in_place(
         **environ,
     )
     assert ran.said == {"set_up": 1, "there": True}
+
+
+def test_a_flush_waits_for_what_a_swap_hands_over_meanwhile(
+    run: Run, sink: Sink, environ: dict[str, str]
+) -> None:
+    """It began with the old client; both take their time."""
+    sink.answer(1, "ok", seconds=2)
+    sink.answer(2, "ok", seconds=0.7)
+    ran = run(
+        """
+        from resentry import swap
+
+        swap.DRAIN_SECONDS = 0.5
+        publish({"SENTRY_DSN": os.environ["A"]})
+        resentry.init(**QUICK)
+        for _ in range(4):
+            sentry_sdk.capture_message("handed over")
+        left, waits = [], threading.Event()
+
+        def flush():
+            sentry_sdk.flush(30, callback=lambda pending, timeout: waits.set())
+            left.append(sentry_sdk.get_client().transport.pending)
+
+        flushing = threading.Thread(target=flush)
+        flushing.start()
+        assert waits.wait(5)
+        take_up({"SENTRY_DSN": os.environ["B"]})
+        flushing.join()
+        say(left=left)
+        os._exit(0)
+        """,
+        first="import threading",
+        **environ,
+    )
+    assert ran.said == {"left": [0]}
+    assert sink.count("event", 2) == 3
+    assert sink.count("event") == 4

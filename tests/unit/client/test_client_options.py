@@ -221,8 +221,8 @@ def test_a_rate_of_profiles_among_the_experiments_counts(go: Run, sink: Sink) ->
         arguments = {**given, **told, "transport": Outlet, "transport_queue_size": 9}
         first = build.new_client(given, dict(arguments), pii=False)
         client.set_current(build.successor(first, {**arguments, "dsn": B}, pii=False))
-        with sentry_sdk.start_transaction(name="work"):
-            busy()
+        with sentry_sdk.start_transaction(name="work") as work:
+            eventually(lambda: work._profile.unique_samples > 3)
         sentry_sdk.flush(5)
         say()
         """
