@@ -1,281 +1,286 @@
-"""The daemon's main loop: wake-ups, deadlines, what follows a pass, shutdown.
+"""The daemon: one thread changes what is known, and the volume.
 
-Signal handlers and threads only put a word into the queue; the main thread acts. It
-needs no clock but the monotonic one.
+That is the main thread, in its loop. A pass reads in a thread of its own, and posts what
+it found. Everybody else posts a call, or reads the newest `View`.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import queue
 import random
-import signal
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from agent import control
+from agent.confirm.receipts import Receipts
+from agent.domain.outcome import Outcome
+from agent.domain.passes import Moment, Passes
+from agent.domain.rejections import Rejections
+from agent.domain.rollout import DONE, Rollout
+from agent.domain.view import View
+from agent.domain.wishes import name_of, next_end
 from agent.errors import AgentError, SourceDown
-from agent.follow import Follower
-from agent.observe.changes import Changes, notify_part, probe_part, tell_pass
-from agent.observe.status import Status, decode_state, document
-from agent.operator import Operator
+from agent.loop import Loop
+from agent.notify.signal import Reminders
+from agent.observe import document
+from agent.observe.tell import count, tell, tell_publication
+from agent.operator import Desk, Grounds
+from agent.passing import UNEXPECTED, Passing
+from agent.pipeline import NOT_READ, Pipeline
 from agent.publish.memory import STATE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import FrameType
-
-    from agent.domain.outcome import Outcome
+    from agent.domain.wishes import Wishes
     from agent.observe.metrics import Metrics
-    from agent.pipeline import Pipeline
-    from agent.publish.volume import Volume
+    from agent.parts import Parts
+    from agent.pipeline import Reading
     from agent.schedule import Schedule
-    from agent.settings import Settings
 
-Word = Literal["stop", "poll", "began", "passed", "receipts", "probed or told"]
-
-FIRST_PASS_SECONDS = 1.0
-"""How long the probes wait for the first pass before they answer without it."""
+SERVICES_SECONDS = 1.0
+"""How long the health checks wait for the first pass before they answer without it."""
 LOOK_SECONDS = 1.0
 """Between two looks at the receipts while a rollout is not finished."""
+ANSWER_SECONDS = 5.0
+"""How much longer than a pass an operator's request may take."""
 LEAVE_SECONDS = 0.6
 REVOKE_SECONDS = 0.3
 """At the end, for giving the token back: one that is not given back ends by itself."""
+NEVER = float("inf")
 
 log = structlog.get_logger()
 
 
 class Daemon:
-    """Runs passes until it is told to stop."""
+    """Runs passes, and answers operators, until it is told to stop."""
 
-    def __init__(
-        self, settings: Settings, pipeline: Pipeline, volume: Volume, version: str
-    ) -> None:
-        self._settings = settings
-        self._pipeline = pipeline
-        self._volume = volume
+    def __init__(self, parts: Parts, version: str) -> None:
+        now = time.monotonic()
+        self._parts = parts
         self._version = version
-        self._metrics: Metrics | None = None
-        self.status = Status(
-            settings.poll_seconds, settings.startup_seconds, settings.pass_seconds
+        self._settings = parts.settings
+        self._pipeline = Pipeline(parts)
+        state = document.decode_state(parts.volume.memory.read(STATE))
+        self._rejections = Rejections.from_document(state.get("rejections"))
+        self._loop = Loop()
+        self._passing = Passing(
+            self._pipeline,
+            self._settings.pass_seconds,
+            lambda *found: self._loop.post(partial(self._after_reading, *found)),
         )
-        self.status.has_snapshot = volume.current() is not None
-        self.status.resume(decode_state(volume.memory.read(STATE)))
-        self._words: queue.SimpleQueue[Word] = queue.SimpleQueue()
-        self._passed: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._passing = threading.Lock()
-        self._begun = 0  # passes, counted
-        self._seen = 0  # the last of them that the main thread knows the end of
-        self._ended = threading.Condition()
-        self._last: tuple[int, Outcome] | None = None
-        self._again = False
-        self._abort_at: float | None = None  # set while a pass runs
-        self._follower = Follower(pipeline)
-        self._changes = Changes()
-        self._watching = False
+        self._desk = Desk(self._settings)
+        self._reminders = Reminders(parts.signals)
+        self._metrics: Metrics | None = None
         self._schedule: Schedule | None = None
+        jitter = random.uniform(0, self._settings.start_jitter_seconds)  # noqa: S311
+        self._due_at = now + jitter  # of the first pass; then the schedule's counts
+        self._boost_ends_at = NEVER
+        self._is_watching = self._is_stopping = False
+        self.view = View(
+            self._pipeline.known,
+            Passes.resumed(state, now),
+            now,
+            self._rollout(parts.receipts),
+            source=parts.source.report(),
+        )
+        """The newest; made and replaced by the loop's thread alone."""
 
-    def document(self) -> dict[str, Any]:
-        """Return what is known, as `/status` shows it."""
-        pipeline = self._pipeline
-        return document(pipeline.current, pipeline.rollout(), self._state())
-
-    def _state(self) -> dict[str, Any]:
-        """What only the daemon knows."""
-        return {
-            **self.status.source(),
-            "where": self._pipeline.source_report(),
-            "probe": probe_part(self._pipeline.probes()),
-            "notify": notify_part(self._pipeline.deliveries()),
-        }
-
-    def refresh(self) -> Outcome:
-        """Run a pass now, from another thread; return its outcome."""
-        before = self._begun
-        self._words.put("poll")
-        with self._ended:
-            self._ended.wait_for(
-                lambda: self._last is not None and self._last[0] > before,
-                self._settings.pass_seconds + 5,
-            )
-        if self._last is None or self._last[0] <= before:
-            return self._pipeline.failed(SourceDown("the pass has not ended in time"))
-        return self._last[1]
-
-    def run(self) -> None:
-        """Poll until SIGTERM or SIGINT. SIGHUP polls at once."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._saying("stop"))
-        signal.signal(signal.SIGHUP, self._saying("poll"))
-        # The first pass does not wait for what only later ones need.
-        wait = random.uniform(0, self._settings.start_jitter_seconds)  # noqa: S311
-        first = threading.Timer(wait, self._pass)
-        first.daemon = True
-        first.start()
-        word = self._next_word(time.monotonic() + FIRST_PASS_SECONDS)
+    def run(self) -> bool:
+        """Poll until `stop` is called; return false if a pass is still stuck."""
+        self._parts.gate.listen(self._loop.wake)
+        self._parts.receivers.listen(self._loop.wake)
+        self._parts.source.listen(self.poll)
         try:
-            if word != "stop":
-                self._start_services()
-                self._obey_safely(word)
-                while (word := self._next_word(self._wake_at())) != "stop":
-                    self._obey_safely(word)
+            while not self._is_stopping:
+                if self._schedule is None:
+                    self._start_services()
+                self._loop.turn(self._wake_at())
+                self._loop.safely(self._look)
         finally:
             ended = self._leave()
-        if not ended:
-            os._exit(0)  # no pass may keep the process
+        return ended
 
-    def _saying(self, word: Word) -> Callable[[int, FrameType | None], None]:
-        def handler(_number: int, _frame: FrameType | None) -> None:
-            self._words.put(word)
+    # Whatever thread calls these
 
-        return handler
+    def stop(self) -> None:
+        """Have `run` end."""
+        self._loop.post(self._stop)
 
-    def _next_word(self, until: float) -> Word | None:
-        """Wait for a word; `None` when the time has come to look by itself."""
+    def poll(self) -> None:
+        """Have a pass begin at once, or right after the one that runs."""
+        self._loop.post(self._passing.hurry)
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Carry an operator's request out, and return the answer.
+
+        `AgentError` says no; `KeyError`, `TypeError` or `ValueError`, that it is none.
+        """
+        answer: Future[Outcome] = Future()
+        self._loop.post(partial(self._serve, request, answer))
         try:
-            left = until - time.monotonic()
-            return self._words.get(timeout=min(max(left, 0), 86400))
-        except queue.Empty:
-            return None
+            outcome = answer.result(self._settings.pass_seconds + ANSWER_SECONDS)
+        except TimeoutError:
+            raise SourceDown("the pass has not ended in time") from None
+        return document.answer(outcome, self._pipeline.known.current)
+
+    def document(self) -> dict[str, Any]:
+        """Return what is known, as `/status` shows it, with the receipts of now."""
+        receipts = Receipts(self._settings.receipts_dir)
+        return document.whole(replace(self.view, rollout=self._rollout(receipts)))
+
+    # In the loop's thread
+
+    def _stop(self) -> None:
+        self._is_stopping = True
 
     def _start_services(self) -> None:
-        from agent.confirm.watch import watch_receipts  # noqa: PLC0415
-        from agent.observe.http import Page, serve  # noqa: PLC0415
-        from agent.observe.metrics import Metrics  # noqa: PLC0415
-        from agent.schedule import Schedule  # noqa: PLC0415
+        """Start what the first pass does without, once it has ended or takes long."""
+        is_late = time.monotonic() >= self.view.began_at + SERVICES_SECONDS
+        if self.view.passes.outcome is None and not is_late:
+            return
+        from agent import services  # noqa: PLC0415 - as above
 
-        settings = self._settings
-        self._metrics = self._follower.metrics = Metrics(self._version)
-        page = Page(self.status, self._metrics, self.document)
-        serve(page, settings.http, settings.probes)
-        self._pipeline.listen(lambda: self._words.put("probed or told"))
-        self._pipeline.watch(lambda: self._words.put("poll"))
-        operator = Operator(settings, self._pipeline, self.refresh)
-        control.serve(settings.control_path, operator.handle)
-        self._schedule = Schedule(settings.poll_seconds, self._pass)
-        self._watching = watch_receipts(
-            settings.receipts_dir,
-            # Every word makes the main thread look: one in the queue is enough.
-            lambda: self._words.put("receipts") if self._words.empty() else None,
+        self._metrics, self._schedule, self._is_watching = services.start(
+            self._settings,
+            self._version,
+            services.Doors(
+                view=lambda: self.view,
+                document=self.document,
+                ask=self.ask,
+                poll=lambda: self._loop.post(self._passing.start),
+                wake=self._loop.wake,
+            ),
         )
-        if not self._watching:
-            log.warning("no inotify instance left; receipts are compared each second")
-
-    @property
-    def _overdue_at(self) -> float:
-        return self._schedule.overdue_at if self._schedule else float("inf")
+        nothing = replace(self.view, passes=Passes(0.0), confirmed_at=None)
+        count(nothing, self.view, self._metrics)
+        self._plan()
 
     def _wake_at(self) -> float:
-        """When the main thread must look even if nobody says a word."""
-        # While a pass runs none is overdue: only its deadline counts, until its end.
-        deadline = self._abort_at or float("inf")
-        times = [deadline if self._is_passing else self._overdue_at]
-        if self._follower.is_unfinished or not self._watching:
+        """When there is something to do even if nobody posts a call."""
+        times = [self._boost_ends_at]
+        if not self._passing.is_running:
+            times.append(self._overdue_at)
+        if self._schedule is None:
+            times.append(self.view.began_at + SERVICES_SECONDS)
+        if self.view.rollout.is_unfinished or not self._is_watching:
             times.append(time.monotonic() + LOOK_SECONDS)
         return min(times)
 
-    def _obey(self, word: Word | None) -> None:
-        now, abort_at = time.monotonic(), self._abort_at
-        if word == "began":  # there is a deadline to wake up for
-            return
-        if word == "passed":
-            self._after_pass()
-        elif word == "probed or told" and self.status.is_probing:
-            self._poll()  # it may be published now, or be refused
-        elif word == "poll":
-            self._pipeline.hurry()
-            self._poll()
-        elif not self._is_passing and now >= self._overdue_at:
-            self._poll()
-        elif abort_at is not None and now >= abort_at:
-            self._pipeline.abort()
-            if self._abort_at == abort_at:  # else it has ended meanwhile
-                self._abort_at = now + LOOK_SECONDS
-        self._follower.look()
-        self._look_at_reports()
-
-    def _obey_safely(self, word: Word | None) -> None:
-        try:
-            self._obey(word)
-        except Exception:  # the loop outlives every mistake of ours
-            log.exception("the daemon met an unexpected error, and goes on")
-
-    # Passes, in the scheduler's thread; the first in one of its own
-
-    def _pass(self) -> None:
-        """Run one pass, unless one runs."""
-        if self._passing.acquire(blocking=False):
-            try:
-                self._timed_pass()
-            finally:
-                self._passing.release()
-
-    def _timed_pass(self) -> None:
-        began = time.monotonic()
-        self._begun += 1
-        self._abort_at = began + self._settings.pass_seconds
-        if self._schedule is not None:
-            self._words.put("began")
-        try:
-            outcome = self._pipeline.run()
-        except Exception:  # the loop outlives every mistake of ours
-            log.exception("a pass failed in an unexpected way")
-            error = SourceDown("an unexpected error, see the log")
-            outcome = self._pipeline.failed(error)
-        finally:
-            self._abort_at = None
-        seconds = time.monotonic() - began
-        news = self.status.passed(outcome)
-        if outcome.kind == "published":
-            self._follower.published()
-        tell_pass(outcome, seconds, self.status.outage, news=news)
-        self._passed.put((self._begun, outcome, seconds))
-        self._words.put("passed")
-        with self._ended:
-            self._last = (self._begun, outcome)
-            self._ended.notify_all()
-
-    # What follows, in the main thread
-
-    def _after_pass(self) -> None:
-        (self._seen, outcome, seconds), status = self._passed.get(), self.status
-        if self._metrics is not None:
-            self._metrics.passed(outcome, seconds, status)
-            self._metrics.source(self._pipeline.source_report())
-        self._pipeline.tell_receivers()  # also of what an earlier agent published
-        self._save()
-        if self._schedule is not None:
-            due = self._pipeline.due_seconds()
-            self._schedule.passed(outcome, status.failures, due)
-        if self._again:
-            self._again = False
-            self._poll()  # the scheduler may still count the last one: then once overdue
-
     @property
-    def _is_passing(self) -> bool:
-        """Whether a pass runs, or has said so little ago that it ended."""
-        return self._begun > self._seen
+    def _overdue_at(self) -> float:
+        planned = self._schedule.overdue_at if self._schedule else NEVER
+        return min(planned, self._due_at)
 
-    def _poll(self) -> None:
-        if self._is_passing:
-            self._again = True  # the scheduler would not start a second one
-        elif self._schedule is not None:
-            self._schedule.after(0)
+    def _look(self) -> None:
+        """Do what is due, and take in what others have written."""
+        now = time.monotonic()
+        if now >= self._overdue_at and not self._passing.is_running:
+            self._due_at = NEVER
+            self._passing.start()
+        if now >= self._boost_ends_at:
+            self._publish(NOT_READ, self._pipeline.known.wishes)
+        rollout = self._rollout(self._parts.receipts)
+        confirmed_at = self.view.confirmed_at
+        if confirmed_at is None and self._pipeline.known.is_own:
+            confirmed_at = now if rollout.state in DONE else None
+        self._update(rollout=rollout, confirmed_at=confirmed_at)
+        self._note_rejections()
+        self._reminders.remind(self.view.known.current, rollout.late)
 
-    def _look_at_reports(self) -> None:
-        probes, deliveries = self._pipeline.probes(), self._pipeline.deliveries()
-        if self._changes.look(probes, deliveries, self._metrics):
+    def _rollout(self, receipts: Receipts) -> Rollout:
+        known, settings = self._pipeline.known, self._settings
+        late = time.monotonic() - known.published_at > settings.confirm_seconds
+        return receipts.rollout(known.current, settings.minimum, late=late)
+
+    def _update(self, **changes: Any) -> None:
+        """Replace the view, and say what has changed."""
+        before, probes = self.view, self._parts.gate.report()
+        deliveries = self._parts.receivers.report()
+        after = replace(
+            before,
+            known=self._pipeline.known,
+            probes=probes,
+            deliveries=deliveries,
+            **changes,
+        )
+        tell(before, after)  # first: who sees the new view finds it in the log
+        if self._metrics is not None:
+            count(before, after, self._metrics)
+        self.view = after
+        if (before.probes, before.deliveries) != (probes, deliveries):
+            self._save()
+        if before.probes != probes and self.view.passes.is_waiting:
+            self._passing.start()  # it may be published now, or be refused
+
+    def _note_rejections(self) -> None:
+        current, rejections = self.view.known.current, self._rejections
+        if self.view.rollout.state == "refused" and current is not None:
+            rejections = rejections.with_revision(name_of(current))
+        rejections = rejections.judged(self.view.probes)
+        if rejections != self._rejections:
+            self._rejections = rejections
             self._save()
 
-    def _save(self) -> None:
-        """Keep what only the daemon knows, for `status`."""
+    def _publish(self, reading: Reading, wishes: Wishes) -> Outcome:
+        published_at = self._pipeline.known.published_at
         try:
-            state = json.dumps(self._state()).encode()
-            self._volume.keep(STATE, state, flush=False)
+            outcome = self._pipeline.publish(reading, wishes)
+        except Exception:
+            log.exception("publishing failed in an unexpected way")
+            error = AgentError(UNEXPECTED)
+            outcome = Outcome.kept(error, self._pipeline.known.current)
+        known = self._pipeline.known
+        ends = next_end(known.current.boosts, time.time()) if known.current else None
+        self._boost_ends_at = NEVER if ends is None else time.monotonic() + ends
+        if known.published_at != published_at:
+            self._update(confirmed_at=None, rollout=self._rollout(self._parts.receipts))
+        return outcome
+
+    def _after_reading(self, reading: Reading, began: float) -> None:
+        """A pass has read: publish, under the wishes of now."""
+        outcome = self._publish(reading, self._pipeline.known.wishes)
+        moment = Moment(time.time(), time.monotonic())
+        passes = self.view.passes.after(outcome, moment, moment.monotonic - began)
+        self._parts.receivers.notify(self._pipeline.known.current)  # if not told yet
+        try:
+            self._update(passes=passes, source=self._parts.source.report())
+            self._plan()
+        finally:
+            self._passing.finish(outcome)
+        self._save()
+
+    def _plan(self) -> None:
+        """Say when the next pass comes, by what the newest one came to."""
+        passes = self.view.passes
+        if self._schedule is not None and passes.outcome is not None:
+            due = self._parts.source.due_seconds()
+            self._schedule.passed(passes.outcome, passes.failures, due)
+
+    def _serve(self, request: dict[str, Any], answer: Future[Outcome]) -> None:
+        """Do what an operator asks for; a `refresh` is answered after its pass."""
+        try:
+            if request["command"] == "refresh":
+                self._passing.hurry(answer)
+                return
+            history = self._parts.volume.memory.history()
+            grounds = Grounds(self._pipeline.known, self._rejections, history)
+            wishes = self._desk.wishes(request, grounds)
+            outcome = self._publish(NOT_READ, wishes)
+            tell_publication(outcome, request["command"])
+            answer.set_result(outcome)
+        except Exception as error:  # noqa: BLE001 - the caller's thread raises it
+            answer.set_exception(error)
+
+    def _save(self) -> None:
+        """Keep what only the daemon knows, for `status` and for the next agent."""
+        rejections = {"rejections": self._rejections.document()}
+        body = json.dumps(document.state(self.view) | rejections).encode()
+        try:
+            self._parts.volume.keep(STATE, body, flush=False)
         except AgentError as error:
             log.warning(error.what, hint=error.hint)
 
@@ -283,13 +288,12 @@ class Daemon:
         """Stop within a second; say whether no pass is stuck where nothing can cut it."""
         if self._schedule is not None:
             self._schedule.stop()
-        self._pipeline.abort()
-        ended = self._passing.acquire(timeout=LEAVE_SECONDS)
-        if ended:
-            closing = threading.Thread(target=self._pipeline.close, daemon=True)
+        self._parts.source.abort()
+        if ended := self._passing.join(LEAVE_SECONDS):
+            closing = threading.Thread(target=self._parts.source.close, daemon=True)
             closing.start()
             closing.join(REVOKE_SECONDS)
         self._save()
-        self._volume.close()
+        self._parts.volume.close()
         log.info("stopped; what is published stays")
         return ended

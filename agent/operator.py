@@ -1,79 +1,77 @@
-"""What an operator may ask of the daemon: refresh, rollback, boost. Pure of transport."""
+"""What an operator may ask for: a request and what is known in, wishes out.
+
+It changes nothing, and knows of no threads and no sockets.
+"""
 
 from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agent.domain.probe import dsns_of, fingerprint_of
 from agent.domain.validate import ROLES, check_match
-from agent.domain.wishes import left, name_of, values_of
+from agent.domain.wishes import name_of, values_of
 from agent.errors import WishRefused
 from resentry import formats
 from resentry.contract import BOOSTS_LIMIT, Boost, Snapshot, time_text
 from resentry.values import judge, show_dsn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
-    from agent.domain.outcome import Outcome
-    from agent.pipeline import Pipeline
+    from agent.domain.rejections import Rejections
+    from agent.domain.view import Known
+    from agent.domain.wishes import Wishes
     from agent.settings import Settings
 
 MAX_BOOST_SECONDS = 24 * 3600
 
 
-class Operator:
-    """Carries requests out. `refresh` runs a pass now and returns its outcome."""
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """What a request is answered from."""
 
-    def __init__(
-        self, settings: Settings, pipeline: Pipeline, refresh: Callable[[], Outcome]
-    ) -> None:
+    known: Known
+    rejections: Rejections
+    history: Sequence[Snapshot]
+    """The published snapshots of late, newest first."""
+
+
+class Desk:
+    """Turns requests into wishes."""
+
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._pipeline = pipeline
-        self._refresh = refresh
 
-    def handle(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answer one request of the control socket."""
-        commands: dict[str, Callable[[dict[str, Any]], None]] = {
-            "refresh": lambda _: None,
-            "rollback": self._roll_back,
+    def wishes(self, request: dict[str, Any], grounds: Grounds) -> Wishes:
+        """Return the wishes as the request wants them, or raise `WishRefused`.
+
+        A request that is none raises `KeyError`, `TypeError` or `ValueError`.
+        """
+        commands = {
+            "rollback": self._rollback,
             "resume": self._resume,
             "boost": self._boost,
             "end": self._end,
         }
-        commands[request["command"]](request)
-        outcome = self._refresh()
-        return {
-            "outcome": outcome.kind,
-            "sentence": outcome.sentence,
-            "hint": outcome.hint,
-            "notes": list(outcome.notes),
-            "revision": outcome.revision,
-            "sequence": outcome.sequence,
-            "code": outcome.exit_code,
-            "boosts": self.boosts(),
-        }
+        return commands[request["command"]](request, grounds)
 
-    def boosts(self) -> list[dict[str, Any]]:
-        """The running boosts of operator and source, with the seconds that are left."""
-        current = self._pipeline.current
-        return left(current.boosts, time.time()) if current else []
-
-    def _roll_back(self, request: dict[str, Any]) -> None:
-        pipeline, revision = self._pipeline, request.get("revision")
-        current = pipeline.current
+    def _rollback(self, request: dict[str, Any], grounds: Grounds) -> Wishes:
+        revision, known = request.get("revision"), grounds.known
+        current, held = known.current, known.wishes.held
         if current is None:
             raise WishRefused("nothing is published, so nothing can be rolled back")
-        published, held = values_of(current), pipeline.wishes.held
+        published = values_of(current)
         earlier = [
-            one
-            for one in pipeline.history()
-            if values_of(one) != published
+            snapshot
+            for snapshot in grounds.history
+            if values_of(snapshot) != published
             and (
-                one.revision == revision if revision else not (held and held.bars(one))
+                snapshot.revision == revision
+                if revision
+                else not (held and held.bars(snapshot))
             )
         ]
         if current.revision == revision:
@@ -85,14 +83,19 @@ class Operator:
                 else "no earlier revision differs in a setting",
                 "resentry-agent history lists them",
             )
-        self._must_be_good(earlier[0])
-        pipeline.hold(earlier[0])
+        self._must_be_good(earlier[0], grounds.rejections)
+        return known.wishes.holding(earlier[0], current, known.last_good)
 
-    def _must_be_good(self, snapshot: Snapshot) -> None:
+    def _must_be_good(self, snapshot: Snapshot, rejections: Rejections) -> None:
         """Hold an earlier snapshot to the policy of now, and to what targets said."""
-        if name_of(snapshot) in self._pipeline.wishes.rejected:
+        if name_of(snapshot) in rejections.revisions:
             raise WishRefused(f"a process could not apply revision {snapshot.revision}")
-        bad = sorted(filter(self._is_rejected, dsns_of(snapshot)))
+        is_checked = self._settings.probe != "off"
+        bad = sorted(
+            dsn
+            for dsn in dsns_of(snapshot)
+            if is_checked and fingerprint_of(dsn) in rejections.dsns
+        )
         if bad:
             raise WishRefused(
                 f"the DSN of revision {snapshot.revision} is rejected: "
@@ -105,19 +108,15 @@ class Operator:
             effective = {**default, **snapshot.settings, **own}
             problems = {**policy.problems(effective), **judge(effective)}
             if problems:
-                told = "; ".join(f"{key} {text}" for key, text in problems.items())
-                raise WishRefused(f"revision {snapshot.revision}: {told}")
+                listed = "; ".join(f"{key} {text}" for key, text in problems.items())
+                raise WishRefused(f"revision {snapshot.revision}: {listed}")
 
-    def _is_rejected(self, dsn: str) -> bool:
-        rejected = self._pipeline.wishes.rejected
-        return self._settings.probe != "off" and fingerprint_of(dsn) in rejected
-
-    def _resume(self, _request: dict[str, Any]) -> None:
-        if self._pipeline.wishes.held is None:
+    def _resume(self, _request: dict[str, Any], grounds: Grounds) -> Wishes:
+        if grounds.known.wishes.held is None:
             raise WishRefused("no rollback is held")
-        self._pipeline.wish(lambda wishes: replace(wishes, held=None))
+        return replace(grounds.known.wishes, held=None)
 
-    def _boost(self, request: dict[str, Any]) -> None:
+    def _boost(self, request: dict[str, Any], grounds: Grounds) -> Wishes:
         try:
             seconds = formats.number(request["seconds"])
         except ValueError:
@@ -141,10 +140,10 @@ class Operator:
             check_match(match)
         except ValueError as error:
             raise WishRefused(f"--{error}") from None
-        wanted = self._pipeline.wishes.boosts
-        if len(wanted) >= BOOSTS_LIMIT // 2:
+        wishes = grounds.known.wishes
+        if len(wishes.boosts) >= BOOSTS_LIMIT // 2:
             raise WishRefused(
-                f"{len(wanted)} boosts run already, which is the limit",
+                f"{len(wishes.boosts)} boosts run already, which is the limit",
                 "end one of them: resentry-agent boost --end ID",
             )
         boost = Boost(
@@ -154,16 +153,14 @@ class Operator:
             match=match,
             role=role,
         )
-        self._pipeline.wish(
-            lambda wishes: replace(wishes, boosts=(*wishes.boosts, boost))
-        )
+        return replace(wishes, boosts=(*wishes.boosts, boost))
 
-    def _end(self, request: dict[str, Any]) -> None:
-        named = request["id"]
-        kept = tuple(b for b in self._pipeline.wishes.boosts if b.id != named)
-        if len(kept) == len(self._pipeline.wishes.boosts):
+    def _end(self, request: dict[str, Any], grounds: Grounds) -> Wishes:
+        ended, wishes = request["id"], grounds.known.wishes
+        kept = tuple(boost for boost in wishes.boosts if boost.id != ended)
+        if len(kept) == len(wishes.boosts):
             raise WishRefused(
-                f"no boost {named} was asked for here",
+                f"no boost {ended} was asked for here",
                 "one of RESENTRY_BOOSTS ends in Vault, or by itself",
             )
-        self._pipeline.wish(lambda wishes: replace(wishes, boosts=kept))
+        return replace(wishes, boosts=kept)

@@ -39,9 +39,13 @@ class Interval(BaseTrigger):  # type: ignore[misc]
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
+    def seconds(self) -> float:
+        """Return how long to wait this time."""
+        return self._seconds * random.uniform(0.8, 1)  # noqa: S311
+
     def get_next_fire_time(self, _before: datetime | None, now: datetime) -> datetime:
         """Return when the job runs next."""
-        return now + timedelta(seconds=self._seconds * random.uniform(0.8, 1))  # noqa: S311
+        return now + timedelta(seconds=self.seconds())
 
 
 class Schedule:
@@ -51,12 +55,13 @@ class Schedule:
         self._poll_seconds = poll_seconds
         self.overdue_at = float("inf")
         """When a pass should have begun, in monotonic time; the first is not ours."""
+        self._interval = Interval(poll_seconds)
         self._scheduler = BackgroundScheduler(
             timezone=UTC, executors={"default": ThreadPoolExecutor(1)}, daemon=True
         )
         self._job = self._scheduler.add_job(
             run_pass,
-            Interval(poll_seconds),
+            self._interval,
             misfire_grace_time=None,
             coalesce=True,
             max_instances=1,
@@ -69,6 +74,8 @@ class Schedule:
             cap = min(self._poll_seconds, BACKOFF_CAP_SECONDS)
             self.after(retry_seconds(failures, cap, outcome.retry_after))
             return
+        # From now, whatever the wall clock showed when the job was planned.
+        self._plan(self._interval.seconds())
         wait = self._poll_seconds + GRACE_SECONDS
         if due is not None:
             wait = min(wait, max(due, GRACE_SECONDS))
@@ -77,6 +84,9 @@ class Schedule:
     def after(self, seconds: float) -> None:
         """Have the next pass begin in so many seconds, instead of when it was to."""
         self.overdue_at = time.monotonic() + max(seconds, 1) + GRACE_SECONDS
+        self._plan(seconds)
+
+    def _plan(self, seconds: float) -> None:
         at = datetime.now(UTC) + timedelta(seconds=seconds)
         self._job.modify(next_run_time=at)
 

@@ -31,7 +31,6 @@ COMMANDS = (
     "rollback",
     "boost",
 )
-USER_AGENT = f"resentry-agent/{__version__}"
 
 
 class _Commands(click.Group):

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
+import time
+from contextlib import closing
 from typing import TYPE_CHECKING, cast
 
 import click
 
-from agent.cli import USER_AGENT, settings_options, warn
+from agent.cli import settings_options, warn
 from agent.confirm.receipts import Receipts
 from agent.domain.rollout import assess
 from agent.domain.validate import validate
 from agent.errors import AgentError, PublishError, SettingsError, SourceDenied
+from agent.parts import USER_AGENT
 from agent.publish.volume import Volume
 from agent.source.choose import open_source
 from resentry.values import show_dsn
@@ -65,25 +67,9 @@ def _policy(settings: Settings) -> str:
     from agent.source import rights  # noqa: PLC0415 - with hvac, which files do without
     from agent.source.vault import VaultSource  # noqa: PLC0415
 
-    source = VaultSource(settings, USER_AGENT)
-    with _deadline(settings, source):
+    with closing(VaultSource(settings, USER_AGENT)) as source:
+        source.limit(time.monotonic() + settings.pass_seconds)
         return rights.policy(settings, source)
-
-
-class _deadline:  # noqa: N801 - reads as a statement
-    """Within it the source is cut off when the pass would be over time."""
-
-    def __init__(self, settings: Settings, source: Source) -> None:
-        self._source = source
-        self._timer = threading.Timer(settings.pass_seconds, source.abort)
-        self._timer.daemon = True
-
-    def __enter__(self) -> None:
-        self._timer.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        self._source.close()
 
 
 class _Checks:
@@ -92,6 +78,7 @@ class _Checks:
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
         self._source: Source | None = None
+        self._until = time.monotonic() + loaded.settings.pass_seconds
         self._candidate: Candidate | None = None
         self.exit_code = 0
         self.steps: list[dict[str, str]] = []
@@ -100,7 +87,7 @@ class _Checks:
         """Return one row per step; a step whose ground is missing is skipped."""
         self._step("settings", self._settings)
         if self._source is not None:
-            with _deadline(self._loaded.settings, self._source):
+            with closing(self._source):
                 self._step("source", self._reach)
                 self._step("rights", self._rights)
                 self._step("secret", self._secret)
@@ -130,6 +117,7 @@ class _Checks:
         if settings.source_path:
             return settings.source_path
         source = cast("VaultSource", self._source)
+        source.limit(self._until)
         source.log_in()
         try:
             found = [source.locate(path) for path in settings.vault_paths]
@@ -160,7 +148,7 @@ class _Checks:
     def _secret(self, _settings: Settings) -> str | None:
         if self._source is None or self.exit_code:
             return None
-        self._candidate = self._source.read()
+        self._candidate = self._source.read(self._until)
         return "; ".join(
             (f"{len(self._candidate.values)} keys", *self._candidate.notes)
         )

@@ -10,7 +10,7 @@ import click
 
 from agent.cli import settings_options, warn
 from agent.domain.wishes import difference
-from agent.observe.status import shown
+from agent.observe.document import shown
 from agent.publish.memory import HISTORY_LENGTH
 from agent.publish.volume import Volume
 

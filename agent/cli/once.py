@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING
 
 import click
 
 from agent.cli import settings_options, warn
-from agent.cli.run import assemble, open_volume
 from agent.cli.status import notify_lines
-from agent.observe.changes import notify_part
+from agent.observe import document
+from agent.parts import assemble
+from agent.pipeline import Pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from agent.domain.outcome import Outcome
-    from agent.domain.probe import Found
-    from agent.pipeline import Pipeline
+    from agent.domain.rollout import Rollout
+    from agent.domain.view import Known
+    from agent.parts import Parts
     from agent.settings import Loaded
 
 LOOK_SECONDS = 0.2
@@ -35,27 +34,19 @@ def command(loaded: Loaded, *, as_json: bool) -> None:
     With --probe enforce a new DSN is waited for until the probe has a verdict.
     """
     warn(loaded)
-    settings = loaded.settings
-    pipeline = assemble(settings, open_volume(settings))
-    before, outcome = pipeline.probes(), _pass(pipeline, settings.pass_seconds)
-    while outcome.kind == "probing":
-        _await_answer(pipeline, before)
-        before, outcome = pipeline.probes(), _pass(pipeline, settings.pass_seconds)
-    pipeline.close()
-    pipeline.await_receivers(settings.notify_seconds)
-    rollout = pipeline.rollout()
+    parts = assemble(loaded.settings)
+    outcome, known = _passes(parts)
+    parts.source.close()
+    parts.receivers.wait(loaded.settings.notify_seconds)
+    rollout = _rollout(parts, known)
+    receivers = document.notify(parts.receivers.report())
     if as_json:
-        document = {
-            "outcome": outcome.kind,
-            "sentence": outcome.sentence,
-            "hint": outcome.hint,
-            "revision": outcome.revision,
-            "sequence": outcome.sequence,
-            "notes": list(outcome.notes),
+        whole = {
+            **document.published_of(outcome),
             "rollout": {"state": rollout.state, "sentence": rollout.sentence},
-            "notify": notify_part(pipeline.deliveries()),
+            "notify": receivers,
         }
-        click.echo(json.dumps(document))
+        click.echo(json.dumps(whole))
     else:
         click.echo(outcome.sentence, err=outcome.exit_code != 0)
         for line in (*outcome.notes, outcome.hint):
@@ -64,21 +55,25 @@ def command(loaded: Loaded, *, as_json: bool) -> None:
         if outcome.exit_code == 0:
             click.echo(rollout.sentence)
         if outcome.kind == "published":
-            for line in notify_lines(notify_part(pipeline.deliveries())):
+            for line in notify_lines(receivers):
                 click.echo(f"notify: {line}")
     sys.exit(outcome.exit_code)
 
 
-def _pass(pipeline: Pipeline, seconds: float) -> Outcome:
-    deadline = threading.Timer(seconds, pipeline.abort)
-    deadline.daemon = True
-    deadline.start()
-    outcome = pipeline.run()
-    deadline.cancel()
-    return outcome
+def _passes(parts: Parts) -> tuple[Outcome, Known]:
+    """Do one pass; another one as long as a new DSN waits for its verdict."""
+    pipeline = Pipeline(parts)
+    while True:
+        before = parts.gate.report()
+        reading = pipeline.read(time.monotonic() + parts.settings.pass_seconds)
+        outcome = pipeline.publish(reading, pipeline.known.wishes)
+        if outcome.kind != "probing":
+            return outcome, pipeline.known
+        while parts.gate.report() == before:
+            time.sleep(LOOK_SECONDS)
 
 
-def _await_answer(pipeline: Pipeline, before: Sequence[Found]) -> None:
-    """Wait until more is known of the probes than `before` the last pass."""
-    while pipeline.probes() == before:
-        time.sleep(LOOK_SECONDS)
+def _rollout(parts: Parts, known: Known) -> Rollout:
+    settings = parts.settings
+    late = time.monotonic() - known.published_at > settings.confirm_seconds
+    return parts.receipts.rollout(known.current, settings.minimum, late=late)

@@ -12,8 +12,7 @@ import click
 
 from agent.cli import settings_options, warn
 from agent.confirm.receipts import Receipts
-from agent.domain.rollout import assess
-from agent.observe.status import decode_state, document
+from agent.observe.document import decode_state, document
 from agent.publish.memory import STATE
 from agent.publish.volume import Volume
 from resentry import formats
@@ -48,14 +47,8 @@ def gather(settings: Settings) -> dict[str, Any]:
         with contextlib.suppress(ValueError):  # not the agent's own writing
             published = formats.moment(current.published_at)
             late = time.time() - published > settings.confirm_seconds
-    seen = Receipts(settings.receipts_dir).look()
-    rollout = assess(
-        seen.targets,
-        current,
-        late=late,
-        minimum=settings.minimum,
-        unknown=seen.unknown,
-    )
+    receipts = Receipts(settings.receipts_dir)
+    rollout = receipts.rollout(current, settings.minimum, late=late)
     lives = {
         True: "running",
         False: "not running",

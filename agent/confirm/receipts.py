@@ -14,8 +14,9 @@ import os
 import stat
 import time
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from agent.domain.rollout import Target
+from agent.domain.rollout import Rollout, Target, assess
 from agent.locks import holder
 from resentry.contract import (
     LOCK_SUFFIX,
@@ -25,6 +26,11 @@ from resentry.contract import (
     ContractError,
     decode_receipt,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from resentry.contract import Snapshot
 
 FILES_LIMIT = 10_000
 """So many files of the directory are looked at; with more, nothing is confirmed."""
@@ -52,6 +58,20 @@ class Receipts:
     def read(self) -> list[Target]:
         """Return the live targets that can be seen."""
         return self.look().targets
+
+    def rollout(
+        self, current: Snapshot | None, minimum: Mapping[str, int], *, late: bool
+    ) -> Rollout:
+        """Say how far `current` has got, from the receipts of now.
+
+        `minimum` has by role how many workers must confirm; `late` says whether who
+        still waits is overdue.
+        """
+        seen = self.look()
+        unknown = seen.unknown
+        return assess(
+            seen.targets, current, late=late, minimum=minimum, unknown=unknown
+        )
 
     def look(self) -> Seen:
         """Return the live targets, and whether those are all."""

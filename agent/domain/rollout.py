@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 UNKNOWN_ROLE = "unknown"
 """The role of a process whose receipt cannot be read."""
 
+DONE = ("confirmed", "drained")
+"""States in which every target runs the current snapshot."""
+SETTLED = frozenset({"drained", "refused"})
+"""States that only a receipt can change."""
+
 State = Literal["drained", "confirmed", "waiting", "overdue", "refused"]
 
 
@@ -98,6 +103,18 @@ class Rollout:
     def counts(self) -> Counter[State]:
         """How many targets are in each state."""
         return Counter(state for _, state in self.targets)
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether time alone may change it: a deadline, a death."""
+        if self.unknown:
+            return True
+        return bool(self.targets) and not {self.state, *self.counts} <= SETTLED
+
+    @property
+    def late(self) -> list[Target]:
+        """The targets that still have to take the current snapshot up."""
+        return [t for t, state in self.targets if state in ("waiting", "overdue")]
 
     @property
     def sentence(self) -> str:

@@ -45,11 +45,18 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """Boosts, a held rollback, and revisions that a target could not apply."""
+    """What an operator asked for: boosts, and a held rollback."""
 
     boosts: tuple[Boost, ...] = ()
     held: Held | None = None
-    rejected: tuple[str, ...] = ()
+
+    def holding(self, then: Snapshot, *turned_from: Snapshot | None) -> Wishes:
+        """Return these with a rollback to `then`.
+
+        It lasts until the source holds no value any more that was turned from.
+        """
+        present = [snapshot for snapshot in turned_from if snapshot is not None]
+        return replace(self, held=Held(then, against(then, *present)))
 
     def pruned(self, base: Snapshot | None, now: float) -> Wishes:
         """Without boosts that have ended, and without a rollback that is over."""
@@ -62,6 +69,12 @@ class Wishes:
 def running(boosts: tuple[Boost, ...], now: float) -> tuple[Boost, ...]:
     """The boosts whose end has not come."""
     return tuple(boost for boost in boosts if formats.moment(boost.until) > now)
+
+
+def next_end(boosts: tuple[Boost, ...], now: float) -> float | None:
+    """In how many seconds the next running boost ends."""
+    ends = [formats.moment(boost.until) - now for boost in running(boosts, now)]
+    return min(ends, default=None)
 
 
 def left(boosts: tuple[Boost, ...], now: float) -> list[dict[str, Any]]:
@@ -146,7 +159,6 @@ def encode_wishes(wishes: Wishes) -> bytes:
             "snapshot": encode_snapshot(held.snapshot).decode(),
             "against": dict(held.against),
         },
-        "rejected": wishes.rejected,
     }
     return json.dumps(document).encode()
 
@@ -160,7 +172,6 @@ def decode_wishes(body: bytes | None) -> Wishes:
             read_items(Boost, found.get("boosts", ()))[0],
             held
             and Held(decode_snapshot(held["snapshot"].encode()), dict(held["against"])),
-            tuple(found.get("rejected", ())),
         )
     except (ValueError, TypeError, KeyError, AttributeError):
         return Wishes()

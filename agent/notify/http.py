@@ -23,7 +23,6 @@ class Receivers:
     """Tells every URL of the newest snapshot; each has a thread of its own.
 
     `send` posts to a URL with headers and returns the status; it may take its time.
-    `changed` is called from those threads when a report has changed.
     """
 
     def __init__(
@@ -33,16 +32,21 @@ class Receivers:
         expected: str = "2xx",
         pause: Callable[[int, float], float] = backoff_seconds,
     ) -> None:
-        self.changed: Callable[[], None] = lambda: None
+        self._changed: Callable[[], None] = lambda: None
         self._receivers = [
             _Receiver(url, name, send, expected, pause, self._tell)
             for url, name in zip(urls, shown(urls), strict=True)
         ]
 
-    def notify(self, snapshot: Snapshot) -> None:
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Have `changed` called, from any thread, when the report has changed."""
+        self._changed = changed
+
+    def notify(self, snapshot: Snapshot | None) -> None:
         """Have each receiver told of this snapshot, and of no older one any more."""
-        for receiver in self._receivers:
-            receiver.notify(snapshot)
+        if snapshot is not None:
+            for receiver in self._receivers:
+                receiver.notify(snapshot)
 
     def report(self) -> tuple[Delivery, ...]:
         """Return how far each receiver has got."""
@@ -55,7 +59,7 @@ class Receivers:
             receiver.wait(deadline - time.monotonic())
 
     def _tell(self) -> None:
-        self.changed()
+        self._changed()
 
 
 class _Receiver:

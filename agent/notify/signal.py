@@ -14,9 +14,10 @@ from agent.domain.backoff import backoff_seconds
 from resentry.receipt import start_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from agent.domain.rollout import Target
+    from resentry.contract import Snapshot
 
     Way = Callable[[Target, int, int], bool]
     """Sends a signal to a target's thread, if it waits for it, and says whether."""
@@ -31,9 +32,9 @@ _SYS_TGKILL = {"x86_64": 234, "aarch64": 131}
 class Signals:
     """Signals threads of targets in the agent's own PID namespace."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_on: bool = True) -> None:
         self._pidns = _pid_namespace()
-        self._way = _find_way()
+        self._way = _find_way() if is_on else None
         self._barred: set[str] = set()
 
     def notify(self, targets: Iterable[Target]) -> dict[str, Result]:
@@ -63,21 +64,33 @@ class Signals:
 
 
 class Reminders:
-    """When targets that still wait are signalled once more.
+    """Signals targets once more that still wait.
 
     1, 2, 4 ... 60 s after the last time, and from the start with every new snapshot.
     """
 
     CAP_SECONDS = 60.0
 
-    def __init__(self, pause: Callable[[int, float], float] = backoff_seconds) -> None:
+    def __init__(
+        self,
+        signals: Signals,
+        pause: Callable[[int, float], float] = backoff_seconds,
+    ) -> None:
+        self._signals = signals
         self._pause = pause
         self._snapshot: Hashable = None
         self._sent = 0
         self._next_at = 0.0
 
+    def remind(self, current: Snapshot | None, late: Sequence[Target]) -> None:
+        """Signal these targets if a reminder of the current snapshot is due."""
+        if current is None or not late:
+            return
+        if self.is_due((current.revision, current.sequence)):
+            self._signals.notify(late)
+
     def is_due(self, snapshot: Hashable, now: float | None = None) -> bool:
-        """Say whether it is time, and count on its being done then."""
+        """Return true if a reminder is due now, and plan the next one."""
         now = time.monotonic() if now is None else now
         is_new = snapshot != self._snapshot
         if not is_new and now < self._next_at:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from waitress.server import create_server
 
 from agent.errors import SettingsError
+from agent.observe import health
 from agent.observe.metrics import CONTENT_TYPE
 from resentry import formats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from agent.domain.view import View
+    from agent.observe.health import Health
     from agent.observe.metrics import Metrics
-    from agent.observe.status import Status
+    from agent.settings import Settings
 
     Answer = tuple[str, str, bytes]
 
@@ -31,9 +35,10 @@ IDLE_SECONDS = 10
 class Page(NamedTuple):
     """What the endpoints answer from."""
 
-    status: Status
-    metrics: Metrics
+    view: Callable[[], View]
     document: Callable[[], dict[str, Any]]
+    metrics: Metrics
+    settings: Settings
 
 
 def serve(page: Page, http: str, probes: str) -> None:
@@ -70,10 +75,13 @@ def serve(page: Page, http: str, probes: str) -> None:
 
 
 def _public(page: Page) -> dict[str, Callable[[], Answer]]:
+    def answer(check: Callable[[View, Settings, float], Health]) -> Answer:
+        return _probe(*check(page.view(), page.settings, time.monotonic()))
+
     return {
-        "/livez": lambda: _probe(*page.status.live()),
-        "/readyz": lambda: _probe(*page.status.ready()),
-        "/startupz": lambda: _probe(*page.status.started()),
+        "/livez": lambda: answer(health.live),
+        "/readyz": lambda: answer(health.ready),
+        "/startupz": lambda: answer(health.started),
         "/metrics": lambda: ("200 OK", CONTENT_TYPE, page.metrics.render()),
     }
 
@@ -82,7 +90,7 @@ def _all(page: Page) -> dict[str, Callable[[], Answer]]:
     return {**_public(page), "/status": lambda: _json(page.document())}
 
 
-def _probe(good: bool, sentence: str) -> Answer:  # noqa: FBT001 - what Status answers
+def _probe(good: bool, sentence: str) -> Answer:  # noqa: FBT001 - what a health check answers
     code = "200 OK" if good else "503 Service Unavailable"
     return code, TEXT, f"{sentence}\n".encode()
 

@@ -22,11 +22,11 @@ from agent.domain.rollout import State
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.domain.outcome import Outcome
+    from agent.domain.passes import Passes
     from agent.domain.probe import Found
     from agent.domain.receiver import Delivery
     from agent.domain.rollout import Rollout
-    from agent.observe.status import Status
+    from agent.domain.view import View
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -107,7 +107,7 @@ class Metrics:
             ["verdict"],
             registry=self.registry,
         )
-        self.probed([])
+        self._show_probes([])
         self._notify_failures = Gauge(
             "resentry_notify_failures",
             "POSTs that failed since a receiver was last told of a snapshot.",
@@ -121,27 +121,40 @@ class Metrics:
             registry=self.registry,
         )
 
-    def passed(self, outcome: Outcome, seconds: float, status: Status) -> None:
-        """Count one pass, and show what the status has become by it."""
+    def passed(self, passes: Passes) -> None:
+        """Count the newest pass."""
+        outcome = passes.outcome
+        if outcome is None:
+            return
         self._passes.labels(outcome.kind).inc()
-        self._pass_seconds.observe(seconds)
-        self._sequence.set(outcome.sequence)
-        self._failing.set(status.failures)
+        self._pass_seconds.observe(passes.seconds)
+        self._failing.set(passes.failures)
         self._since.clear()
-        if status.failures and outcome.error:
-            self._since.labels(outcome.error).set(status.since)
-        if status.last_success is not None:
-            self._success.set(status.last_success)
+        if passes.failures and outcome.error:
+            self._since.labels(outcome.error).set(passes.since or 0.0)
+        if passes.last_success is not None:
+            self._success.set(passes.last_success)
 
-    def source(self, report: Mapping[str, Any]) -> None:
-        """Show what the source says of itself; a source that is not Vault, nothing."""
+    def show(self, view: View) -> None:
+        """Show what is known now."""
+        current = view.known.current
+        self._sequence.set(current.sequence if current else 0)
+        self._show_source(view.source)
+        self._show_rollout(view.rollout)
+        self._show_probes(view.probes)
+        self._show_deliveries(view.deliveries)
+
+    def confirmed(self, seconds: float) -> None:
+        """Count one snapshot that every target runs."""
+        self._confirm_seconds.observe(seconds)
+
+    def _show_source(self, report: Mapping[str, Any]) -> None:
         self._unverified.set(report.get("tls_verified") is False)
         for call in ("logins", "renewals"):
             if call in report:
                 self._vault_calls.labels(call).set(report[call])
 
-    def rolled_out(self, rollout: Rollout) -> None:
-        """Show the targets of now."""
+    def _show_rollout(self, rollout: Rollout) -> None:
         self._targets.clear()
         for role in sorted({target.receipt.role for target, _ in rollout.targets}):
             for state in get_args(State):
@@ -151,18 +164,12 @@ class Metrics:
                 )
                 self._targets.labels(role, state).set(count)
 
-    def confirmed(self, seconds: float) -> None:
-        """Count one snapshot that every target runs."""
-        self._confirm_seconds.observe(seconds)
-
-    def probed(self, probes: Sequence[Found]) -> None:
-        """Show what is known of the DSNs that were probed."""
+    def _show_probes(self, probes: Sequence[Found]) -> None:
         for verdict in get_args(Verdict):
             count = sum(found.verdict == verdict for found in probes)
             self._probe_verdict.labels(verdict).set(count)
 
-    def notified(self, deliveries: Sequence[Delivery]) -> None:
-        """Show how far each receiver has got."""
+    def _show_deliveries(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
             self._notify_failures.labels(delivery.receiver).set(delivery.failures)
             self._notify_sequence.labels(delivery.receiver).set(delivery.sequence)

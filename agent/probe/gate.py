@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from agent.domain.probe import PASSING, dsns_of
 from agent.errors import CandidateRefused, CandidateWaits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agent.domain.probe import Found
     from agent.probe.prober import Prober
     from resentry.contract import Snapshot
 
-GLANCE_SECONDS = 2.0
-"""So long a pass waits for the answer to a new DSN's first probe."""
+Mode = Literal["off", "warn", "enforce"]
 
 
 class Gate:
     """Stands between a good candidate and the volume."""
 
-    def __init__(self, prober: Prober, *, enforce: bool) -> None:
-        self.prober = prober
-        self._enforce = enforce
+    def __init__(self, prober: Prober, mode: Mode) -> None:
+        self._prober = prober
+        self._mode = mode
         self._waiting: frozenset[str] = frozenset()
 
     def admit(
@@ -35,11 +36,11 @@ class Gate:
 
         Else raise `CandidateWaits`, and in the end `CandidateRefused`.
         """
-        if not self._enforce:
+        if self._mode != "enforce":
             return
         in_use = dsns_of(current)
         self._waiting = dsns_of(candidate) - in_use - dsns_of(last_good)
-        found = self.prober.ask(self._waiting, in_use)
+        found = self._prober.ask(self._waiting, in_use)
         lacking = [one for one in found if one.verdict not in PASSING]
         refused = [f"SENTRY_DSN: {one.sentence}" for one in lacking if one.settled]
         if refused:
@@ -48,17 +49,28 @@ class Gate:
             told = "; ".join(one.sentence for one in lacking)
             raise CandidateWaits(told, fingerprint)
 
-    def glance(self, wanted: Snapshot, current: Snapshot | None) -> tuple[str, ...]:
-        """Probe what is new in a snapshot once, and return what to note of it."""
+    def glance(
+        self, wanted: Snapshot, current: Snapshot | None, seconds: float = 0.0
+    ) -> tuple[str, ...]:
+        """Have what is new in a snapshot probed, and return what to note of it.
+
+        It waits at most so many seconds for the first answer.
+        """
+        if self._mode == "off":
+            return ()
         in_use = dsns_of(current)
-        found = self.prober.ask(dsns_of(wanted) - in_use, in_use, GLANCE_SECONDS)
+        found = self._prober.ask(dsns_of(wanted) - in_use, in_use, seconds)
         good = ("accepted", "accepted_once")
         return tuple(one.sentence for one in found if one.verdict not in good)
 
     def retain(self, current: Snapshot | None) -> None:
         """Go on asking for what is published or waits, and for nothing else."""
-        self.prober.retain(dsns_of(current) | self._waiting)
+        self._prober.retain(dsns_of(current) | self._waiting)
 
-    def report(self) -> list[Found]:
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Have `changed` called, from any thread, when the report has changed."""
+        self._prober.changed = changed
+
+    def report(self) -> tuple[Found, ...]:
         """Return what is known of each DSN that was probed."""
-        return self.prober.report()
+        return tuple(self._prober.report())

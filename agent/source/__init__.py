@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -13,14 +14,20 @@ if TYPE_CHECKING:
 class Source(Protocol):
     """Something that holds a candidate."""
 
-    def read(self) -> Candidate:
-        """Return what the source holds now, or raise a `SourceError`."""
+    def read(self, until: float = math.inf) -> Candidate:
+        """Return what the source holds now, or raise a `SourceError`.
+
+        It ends at `until`, a monotonic time.
+        """
 
     def abort(self) -> None:
-        """Make a `read` that another thread is in fail soon. Harmless otherwise."""
+        """Make a `read` that another thread is in fail soon: the agent ends."""
 
     def listen(self, changed: Callable[[], None]) -> None:
-        """Have `changed` called, from any thread, when the source has changed."""
+        """Have `changed` called, from any thread, when the source has changed.
+
+        Before the first `read`: that begins to watch.
+        """
 
     def due_seconds(self) -> float | None:
         """In how many seconds the source itself needs a pass, or `None` for never."""

@@ -105,7 +105,7 @@ class Api:
         """What to say of a request that got no answer."""
         settings = self._settings
         where = settings.vault_addr
-        if self.session.bounds.is_cut:
+        if self.session.bounds.is_over:
             return SourceDown(
                 "no answer from Vault in the time that a pass may take",
                 f"it is RESENTRY_PASS_SECONDS, now {settings.pass_seconds:g}",

@@ -29,6 +29,8 @@ class Bounds:
     """What the answer under way may still take. Another thread can cut it."""
 
     def __init__(self) -> None:
+        self.until = float("inf")
+        """The monotonic time at which the pass has to end."""
         self.is_cut = False
         self.received = 0
         self.reading: socket.socket | None = None
@@ -40,20 +42,32 @@ class Bounds:
         self._answer_by = time.monotonic() + ANSWER_SECONDS
 
     @property
+    def is_over(self) -> bool:
+        """Whether the pass has had its time, or was cut off."""
+        return self.is_cut or time.monotonic() >= self.until
+
+    @property
     def is_over_time(self) -> bool:
         """Whether the last answer was still not whole after `ANSWER_SECONDS`."""
         return time.monotonic() >= self._answer_by
 
     def left(self) -> float:
         """How long the next read may wait; `OSError` if nothing may be read any more."""
-        if self.is_cut or self.is_over_time:
+        if self.is_over or self.is_over_time:
             raise TimeoutError("the answer is over time")
         if self.received > 2 * ANSWER_LIMIT_BYTES:  # in what is not its body
             raise OSError("the answer is too large")
-        return min(self._answer_by - time.monotonic(), READ_SECONDS)
+        return min(self._end() - time.monotonic(), READ_SECONDS)
+
+    def to_connect(self) -> float:
+        """How long connecting may take; never quite 0, which would mean no waiting."""
+        return max(min(self._end() - time.monotonic(), CONNECT_SECONDS), 0.001)
+
+    def _end(self) -> float:
+        return min(self._answer_by, self.until)
 
     def cut(self) -> None:
-        """Fail the read under way, and every later one until `is_cut` is unset."""
+        """Fail the read under way, and every later one."""
         self.is_cut = True
         if self.reading is not None:
             with contextlib.suppress(OSError):
@@ -87,13 +101,14 @@ class _Connects:
     def _new_conn(self) -> socket.socket:
         if self.path:
             made = socket.socket(socket.AF_UNIX)
-            made.settimeout(CONNECT_SECONDS)
+            made.settimeout(self.bounds.to_connect())
             made.connect(self.path)
         else:
+            self.timeout = self.bounds.to_connect()
             made = super()._new_conn()  # type: ignore[misc]
         bounded = _Socket(fileno=made.detach())
         bounded.bounds = self.bounds
-        bounded.settimeout(CONNECT_SECONDS)
+        bounded.settimeout(self.bounds.to_connect())
         return bounded
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agent.domain.candidate import Candidate
-from agent.errors import AgentError, CandidateRefused, SourceDown, SourceMissing
+from agent.errors import CandidateRefused, SourceDown, SourceMissing
 from agent.source.dotenv import parse_dotenv
 from agent.source.mount import KEYS_LIMIT, read_directory, read_file
 
@@ -35,16 +37,16 @@ class FileSource:
         self._is_watched = False
         self._accepted = ""
 
-    def read(self) -> Candidate:
+    def read(self, until: float = math.inf) -> Candidate:
         """Return all keys as one candidate, or raise a `SourceError`.
 
         What does not change in one step has changed when a second read agrees.
         """
-        self._cut.clear()
         self._arm()  # first, so that what comes after this read is told
         candidate, is_whole = self._read()
         if not is_whole and candidate.fingerprint != self._accepted:
-            if self._cut.wait(self._settle):
+            left = until - time.monotonic()
+            if self._cut.wait(min(self._settle, left)) or left < self._settle:
                 raise SourceDown("the pass is over time")
             if self._read()[0] != candidate:
                 raise SourceDown(f"{self._path} was changing while it was read")
@@ -58,17 +60,10 @@ class FileSource:
         self._cut.set()
 
     def listen(self, changed: Callable[[], None]) -> None:
-        """Have `changed` called once per burst of changes, and if there was one."""
+        """Have `changed` called once per burst of changes after the next `read`."""
         from agent.source.watch import MountWatch  # noqa: PLC0415 - `run` alone watches
 
         self._watch = MountWatch(self._path, changed)
-        self._arm()
-        try:
-            now = self._read()[0].fingerprint
-        except AgentError:
-            now = ""
-        if now != self._accepted:
-            changed()
 
     def due_seconds(self) -> float | None:
         """Never: nothing here ends by itself."""

@@ -75,7 +75,6 @@ class VaultSession(requests.Session):
 
     def refresh(self) -> None:
         """Begin anew: not cut, and with the certificate files of now."""
-        self.bounds.is_cut = False
         if not self.is_tls:
             return
         context = self._tls.context()
@@ -119,7 +118,7 @@ class VaultSession(requests.Session):
     def _send(
         self, request: requests.PreparedRequest, **kwargs: Any
     ) -> requests.Response:
-        if self.bounds.is_cut:
+        if self.bounds.is_over:
             raise requests.ConnectionError("the pass is over time")
         self.bounds.begin()
         kwargs["stream"] = True

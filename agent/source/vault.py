@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -41,8 +42,9 @@ class VaultSource:
         self._locations: dict[str, kv.Location] = {}
         self._accepted: dict[str, Any] | None = None
 
-    def read(self) -> Candidate:
+    def read(self, until: float = math.inf) -> Candidate:
         """Return all secrets as one candidate, or raise a `SourceError`."""
+        self.limit(until)
         is_new = self.log_in()
         try:
             candidate = self._read_all()
@@ -59,6 +61,10 @@ class VaultSource:
         self.token.trusted()
         notes = candidate.notes + self.token.notes + self.api.session.notes()
         return replace(candidate, notes=notes)
+
+    def limit(self, until: float) -> None:
+        """Have every request end at `until`, a monotonic time."""
+        self.api.session.bounds.until = until
 
     def _read_again(self, error: AgentError, *, is_new: bool) -> Candidate:
         """Read once more if there is reason to hope; else raise the error."""
@@ -78,12 +84,13 @@ class VaultSource:
         return self.token.ensure()
 
     def abort(self) -> None:
-        """Cut the connection that a `read` may be waiting on."""
+        """Cut the connection that a `read` may be waiting on. Nothing is read again."""
         self.api.session.bounds.cut()
 
     def close(self) -> None:
         """Give back the token that we made."""
         self.api.session.bounds.is_cut = False
+        self.api.session.bounds.until = math.inf
         self.token.revoke()
         self.api.session.close()
 

@@ -152,8 +152,11 @@ def test_what_a_target_refused_is_never_gone_back_to(
     eventually(
         lambda: staging.status()["rollout"]["state"] == "refused", what="the refusal"
     )
-    wishes = staging.directory / "agent" / "wishes.json"
-    eventually(wishes.exists, what="the agent's note of it")
+    state = staging.directory / "agent" / "state.json"
+    eventually(
+        lambda: json.loads(state.read_text())["rejections"]["revisions"],
+        what="the agent's note of it",
+    )
     publish(staging, sink, 3)
     staging.converge(1, 3)
 

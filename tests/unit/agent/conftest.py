@@ -12,7 +12,12 @@ import pytest
 
 from agent.confirm.receipts import Receipts
 from agent.domain.candidate import Candidate
-from agent.pipeline import Pipeline
+from agent.domain.probe import Times
+from agent.notify.http import Receivers
+from agent.notify.signal import Signals
+from agent.parts import Parts
+from agent.probe.gate import Gate
+from agent.probe.prober import Prober
 from agent.publish.volume import Volume
 from agent.settings import Settings, load
 from resentry.contract import Receipt
@@ -102,7 +107,7 @@ class Shelf:
         self.values: dict[str, Any] = {}
         self.error: Exception | None = None
 
-    def read(self) -> Candidate:
+    def read(self, _until: float = 0.0) -> Candidate:
         if self.error is not None:
             raise self.error
         return Candidate(dict(self.values))
@@ -138,14 +143,21 @@ def volume(settings: Callable[..., Settings]) -> Iterator[Volume]:
 
 
 @pytest.fixture
-def pipeline(
+def parts(
     settings: Callable[..., Settings], volume: Volume, shelf: Shelf
-) -> Callable[..., Pipeline]:
-    """Make a pipeline on that volume; a second one is the agent after a restart."""
+) -> Callable[..., Parts]:
+    """Make parts on that volume, with the shelf for a source; nobody is asked."""
 
-    def make(**values: Any) -> Pipeline:
+    def make(**values: Any) -> Parts:
         made = settings(**values)
-        receipts = Receipts(made.receipts_dir)
-        return Pipeline(made, shelf, volume, None, receipts)
+        return Parts(
+            made,
+            shelf,
+            Gate(Prober(Times(), lambda _dsn, _seconds: "none"), "off"),
+            volume,
+            Signals(is_on=False),
+            Receivers((), lambda _url, _headers: 200),
+            Receipts(made.receipts_dir),
+        )
 
     return make

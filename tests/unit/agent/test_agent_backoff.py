@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.daemon import Daemon
 from agent.domain.backoff import backoff_seconds, retry_seconds
 from agent.domain.outcome import Outcome
 from agent.errors import SourceDenied, SourceDown
@@ -18,9 +17,6 @@ from lab.process import eventually
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from agent.pipeline import Pipeline
-    from agent.publish.volume import Volume
-    from agent.settings import Settings
 
 DOWN = Outcome.kept(SourceDown("Vault is sealed"), None)
 DENIED = Outcome.kept(SourceDenied("Vault refuses it"), None)
@@ -167,124 +163,6 @@ def test_a_token_that_ends_brings_a_pass_forward(
     for due, wait in ((30.0, 30.0), (0.0, GRACE_SECONDS), (None, 61.0), (999.0, 61.0)):
         one.passed(Outcome("unchanged", ""), 0, due)
         assert one.overdue_at - time.monotonic() == pytest.approx(wait, abs=0.1)
-
-
-def test_the_first_pass_waits_by_chance(
-    settings: Callable[..., Settings],
-    pipeline: Callable[..., Pipeline],
-    volume: Volume,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """From 0 to the start jitter, each agent its own: a node brings up many at once."""
-    waits: list[float] = []
-
-    class Timer:
-        daemon = False
-
-        def __init__(self, seconds: float, _run: Callable[[], None]) -> None:
-            waits.append(seconds)
-
-        def start(self) -> None:
-            """Run nothing."""
-
-    monkeypatch.setattr("agent.daemon.threading.Timer", Timer)
-    monkeypatch.setattr("agent.daemon.signal.signal", lambda *_: None)
-    monkeypatch.setattr(volume, "close", lambda: None)
-    for _ in range(100):
-        made = settings(start_jitter_seconds=5.0)
-        daemon = Daemon(made, pipeline(), volume, "1")
-        daemon._words.put("stop")
-        daemon.run()
-    assert spread(0, 5, waits)
-
-
-def test_a_pass_that_hangs_is_followed_by_the_back_off(
-    settings: Callable[..., Settings],
-    pipeline: Callable[..., Pipeline],
-    volume: Volume,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Polls that come meanwhile ask for no further pass right after it."""
-    daemon = Daemon(settings(), pipeline(), volume, "1")
-    passes: list[Any] = []
-
-    def hang() -> None:
-        passes.append(1)
-        if len(passes) == 1:
-            daemon._pass()  # the scheduler, in another thread
-
-    monkeypatch.setattr(daemon, "_timed_pass", hang)
-    daemon._pass()
-    assert len(passes) == 1
-
-
-def test_the_main_thread_sleeps_while_a_pass_hangs(
-    settings: Callable[..., Settings],
-    pipeline: Callable[..., Pipeline],
-    volume: Volume,
-    planned: Callable[[float], Schedule],
-) -> None:
-    """It wakes at the deadline: a poll that is overdue meanwhile keeps nothing busy."""
-    daemon = Daemon(settings(), pipeline(), volume, "1")
-    daemon._watching = True
-    daemon._schedule = planned(60)
-    daemon._schedule.overdue_at = time.monotonic() - 10
-    assert daemon._wake_at() == daemon._schedule.overdue_at
-    daemon._begun, daemon._abort_at = 1, time.monotonic() + 10
-    assert daemon._wake_at() == daemon._abort_at
-
-
-def test_a_poll_asked_for_while_a_pass_ends_is_not_lost(
-    settings: Callable[..., Settings],
-    pipeline: Callable[..., Pipeline],
-    volume: Volume,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The scheduler refuses a second pass until the first is over: it comes after it."""
-    daemon = Daemon(settings(), pipeline(), volume, "1")
-    daemon._watching = True
-    daemon._schedule = Schedule(3600, daemon._pass)
-    told: list[Outcome] = []
-
-    def tell(outcome: Outcome, _seconds: float, _outage: str, *, news: bool) -> None:
-        told.append(outcome)
-        if len(told) == 1:
-            daemon._obey("poll")
-            assert daemon._wake_at() == float("inf")  # until the pass has said its end
-        assert news or len(told) > 1
-
-    monkeypatch.setattr("agent.daemon.tell_pass", tell)
-    daemon._pass()
-    for word in ("began", "passed"):
-        assert daemon._next_word(time.monotonic() + 5) == word
-        daemon._obey(word)
-    eventually(lambda: len(told) == 2, 5, what="the pass that was asked for")
-    daemon._schedule.stop()
-
-
-def test_the_main_thread_learns_that_a_pass_begins(
-    settings: Callable[..., Settings],
-    pipeline: Callable[..., Pipeline],
-    volume: Volume,
-    planned: Callable[[float], Schedule],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """It may come a fifth of the interval before it is overdue: its deadline counts."""
-    daemon = Daemon(settings(pass_seconds=7.0), pipeline(), volume, "1")
-    daemon._watching = True
-    daemon._schedule = planned(3600)
-    passes = pipeline()
-    wakes: list[float] = []
-
-    def run() -> Outcome:
-        assert daemon._words.get_nowait() == "began"
-        wakes.append(daemon._wake_at() - time.monotonic())
-        return DOWN
-
-    monkeypatch.setattr(passes, "run", run)
-    monkeypatch.setattr(daemon, "_pipeline", passes)
-    daemon._pass()
-    assert wakes == [pytest.approx(7.0, abs=0.5)]
 
 
 def test_what_is_asked_for_now_runs_now() -> None:

@@ -4,10 +4,9 @@ import json
 import os
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import MagicMock, Mock
 
 import pytest
-from click.testing import CliRunner
 
 from agent import errors
 from agent.cli import COMMANDS, once
@@ -143,20 +142,19 @@ def test_once_does_not_wait_for_an_answer_that_has_come(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A probe's last answer may come while the pass before it ends: none follows."""
-    pipeline, outcomes = Mock(), [Outcome("refused", ""), Outcome("probing", "")]
+    parts, pipeline = MagicMock(), MagicMock()
+    outcomes = [Outcome("refused", ""), Outcome("probing", "")]
 
-    def run() -> Outcome:
-        pipeline.probes.return_value = ["settled"]
+    def publish(*_: object) -> Outcome:
+        parts.gate.report.return_value = ("settled",)
         return outcomes.pop()
 
-    pipeline.probes.return_value = ["asked"]
-    pipeline.run = run
-    pipeline.deliveries.return_value = []
-    monkeypatch.setattr(once, "open_volume", Mock())
-    monkeypatch.setattr(once, "assemble", lambda *_: pipeline)
+    parts.gate.report.return_value = ("asked",)
+    parts.settings.pass_seconds = 1.0
+    pipeline.publish = publish
+    monkeypatch.setattr(once, "Pipeline", lambda _parts: pipeline)
     monkeypatch.setattr(once.time, "sleep", Mock(side_effect=AssertionError("waits")))
-    ran = CliRunner().invoke(once.command)
-    assert ran.exception is None or isinstance(ran.exception, SystemExit)
+    assert once._passes(parts)[0].kind == "refused"
     assert not outcomes
 
 

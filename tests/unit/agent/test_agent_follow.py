@@ -1,51 +1,36 @@
 """What is said of a rollout between two passes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from agent.domain.rollout import Rollout, Target, assess
-from agent.follow import NAMED, Follower
+from agent.domain.passes import Passes
+from agent.domain.rollout import Target, assess
+from agent.domain.view import Known, View
+from agent.observe.tell import NAMED, tell
 from resentry.contract import Holder, Receipt, Snapshot
 
 CURRENT = Snapshot({}, revision="a" * 12, sequence=7)
 RUNS = {"revision": CURRENT.revision, "sequence": CURRENT.sequence}
 
 
-class Stage:
-    """A pipeline whose rollout is what the test makes of it."""
-
-    def __init__(self) -> None:
-        self.current = CURRENT
-        self.began = 0.0
-        self.seen = assess([], CURRENT, late=False)
-
-    def rollout(self) -> Rollout:
-        return self.seen
-
-    def remind(self, _waiting: Sequence[Target]) -> None:
-        """Nobody is signalled."""
-
-
 @pytest.fixture
-def stage() -> Stage:
-    return Stage()
-
-
-@pytest.fixture
-def look(stage: Stage) -> Callable[..., list[Any]]:
-    """Show these targets to the follower; return what it logs."""
-    follower = Follower(stage)  # type: ignore[arg-type]
+def look() -> Callable[..., list[Any]]:
+    """Have these targets seen after those of the last call; return what is logged."""
+    seen = View(Known(CURRENT), Passes(0.0), 0.0, assess([], CURRENT, late=False))
 
     def look(*targets: Target, unknown: str = "", late: bool = False) -> list[Any]:
-        stage.seen = assess(targets, CURRENT, late=late, unknown=unknown)
+        nonlocal seen
+        rollout = assess(targets, CURRENT, late=late, unknown=unknown)
+        before, seen = seen, replace(seen, rollout=rollout)
         with capture_logs() as lines:
-            follower.look()
+            tell(before, seen)
         return [
-            SimpleNamespace(is_unfinished=follower.is_unfinished, **line)
+            SimpleNamespace(is_unfinished=rollout.is_unfinished, **line)
             for line in lines
         ]
 

@@ -2,12 +2,15 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from agent.domain.passes import Passes
 from agent.domain.receiver import (
     Delivery,
     is_expected,
@@ -15,10 +18,12 @@ from agent.domain.receiver import (
     parse_urls,
     shown,
 )
+from agent.domain.rollout import assess
+from agent.domain.view import Known, View
 from agent.errors import SettingsError
 from agent.notify.http import Receivers
-from agent.notify.signal import Reminders
-from agent.observe.changes import Changes
+from agent.notify.signal import Reminders, Signals
+from agent.observe.tell import tell
 from agent.settings import load
 from lab.process import eventually
 from resentry.contract import Snapshot
@@ -271,28 +276,15 @@ def test_targets_that_wait_are_signalled_again_with_growing_pauses() -> None:
     def doubling(failures: int, cap: float) -> float:
         return float(min(cap, 2.0 ** (failures - 1)))
 
-    reminders = Reminders(doubling)
+    reminders = Reminders(Signals(is_on=False), doubling)
     first = [at for at in range(300) if reminders.is_due("first", float(at))]
     assert first == [1, 3, 7, 15, 31, 63, 123, 183, 243]
     second = [at for at in range(300, 310) if reminders.is_due("second", float(at))]
     assert second == [301, 303, 307]
 
 
-class Log:
-    """Takes the place of the log."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, str]] = []
-
-    def __getattr__(self, level: str) -> Callable[..., None]:
-        return lambda sentence, **_: self.lines.append((level, sentence))
-
-
-def test_each_change_of_a_delivery_is_one_line(monkeypatch: Any) -> None:
+def test_each_change_of_a_delivery_is_one_line() -> None:
     """A night of failures is one warning, whatever each try says."""
-    log = Log()
-    monkeypatch.setattr("agent.observe.changes.log", log)
-    changes = Changes()
     steps = [
         Delivery("h"),
         Delivery("h", failures=1, error="refused"),
@@ -300,9 +292,12 @@ def test_each_change_of_a_delivery_is_one_line(monkeypatch: Any) -> None:
         Delivery("h", "a" * 12, 1),
         Delivery("h", "a" * 12, 1),
     ]
-    seen = [changes.look([], [step], None) for step in steps]
-    assert seen == [True, True, True, True, False]
-    assert log.lines == [
+    seen = View(Known(), Passes(0.0), 0.0, assess([], None, late=False))
+    with capture_logs() as lines:
+        for step in steps:
+            before, seen = seen, replace(seen, deliveries=(step,))
+            tell(before, seen)
+    assert [(line["log_level"], line["event"]) for line in lines] == [
         ("warning", "cannot tell h: refused"),
         ("info", f"told h of revision {'a' * 12}"),
     ]

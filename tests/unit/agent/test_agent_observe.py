@@ -16,11 +16,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.domain.outcome import Outcome
+from agent.domain.passes import Moment, Passes
 from agent.domain.rollout import Target, assess
+from agent.domain.view import Known, View
 from agent.errors import SettingsError, SourceDenied, SourceDown
+from agent.observe.document import document, state, whole
 from agent.observe.http import Page, serve
 from agent.observe.metrics import CONTENT_TYPE, Metrics
-from agent.observe.status import Status, decode_state, document
+from agent.observe.tell import count
+from agent.settings import load
 from lab.process import free_port
 from resentry.contract import Boost, Holder, Receipt, Snapshot
 
@@ -41,187 +45,20 @@ DENIED = Outcome.kept(SourceDenied("Vault refuses it"), CURRENT)
 NEVER = Outcome.kept(SourceDown("Vault is sealed"), None)
 
 
-def status(**seconds: float) -> Status:
-    return Status(
-        **{
-            "poll_seconds": 60.0,
-            "startup_seconds": 20.0,
-            "pass_seconds": 15.0,
-            **seconds,
-        }
-    )
-
-
-@pytest.mark.parametrize(
-    ("outcomes", "ready"),
-    [([], False), ([PUBLISHED], True), ([UNCHANGED], True), ([NEVER], False)],
-)
-def test_ready_is_a_snapshot_and_a_source_that_was_read(
-    outcomes: list[Outcome], *, ready: bool
-) -> None:
-    """Without either the agent is not ready, and says which it lacks."""
-    seen = status()
-    for outcome in outcomes:
-        seen.passed(outcome)
-    assert ready is seen.ready()[0]
-    assert seen.ready()[1]
-
-
-def test_a_snapshot_of_an_earlier_agent_alone_is_not_ready() -> None:
-    """What stands on the volume may be old: the source was not read yet."""
-    seen = status(has_snapshot=True)
-    assert seen.ready() == (
-        False,
-        "published by an earlier agent; the source was not read yet",
-    )
-    seen.passed(FAILED)
-    assert seen.ready()[0] is False
-
-
-def test_readiness_ends_when_the_source_was_not_read_for_long() -> None:
-    """Three intervals and half a minute without success are too long."""
-    seen = status()
-    seen.passed(PUBLISHED)
-    seen.passed(FAILED)
-    assert seen.ready()[0] is True
-    seen._last_read = time.monotonic() - 3 * 60 - 31
-    assert seen.ready()[0] is False
-
-
-def test_an_agent_lives_while_passes_end_well_or_not() -> None:
-    """An agent whose Vault is away for a year is healthy."""
-    seen = status()
-    assert seen.live()[0] is True
-    seen._last_pass = time.monotonic() - 3 * 60 - 2 * 15 - 1
-    assert seen.live()[0] is False
-    seen.passed(NEVER)
-    assert seen.live()[0] is True
-
-
-def test_an_agent_that_was_asked_to_wait_lives() -> None:
-    """A Retry-After of five minutes may be longer than three intervals."""
-    seen = status()
-    seen.passed(Outcome.kept(SourceDown("slow down", retry_after=300.0), CURRENT))
-    seen._last_pass = time.monotonic() - 3 * 60 - 2 * 15 - 299
-    assert seen.live()[0] is True
-    seen._last_pass = time.monotonic() - 3 * 60 - 2 * 15 - 301
-    assert seen.live()[0] is False
-
-
-@pytest.mark.parametrize(
-    ("values", "started", "says"),
-    [
-        ({"has_snapshot": True}, True, "a snapshot is published"),
-        ({}, False, "waiting for the first snapshot"),
-        ({"startup_seconds": 0.0}, True, "environment variables serve"),
-    ],
-)
-def test_applications_may_start_with_a_snapshot_or_after_a_while(
-    values: dict[str, Any], *, started: bool, says: str
-) -> None:
-    """The wait for the first snapshot is bounded, and the answer says which it is."""
-    answer = status(**values).started()
-    assert started is answer[0]
-    assert says in answer[1]
-
-
-@pytest.mark.parametrize(
-    ("outcomes", "expected"),
-    [
-        ([PUBLISHED], [True]),
-        ([PUBLISHED, UNCHANGED, UNCHANGED], [True, True, False]),
-        ([FAILED, FAILED, UNCHANGED], [True, False, True]),
-    ],
-)
-def test_the_same_outcome_twice_is_no_news(
-    outcomes: list[Outcome], expected: list[bool]
-) -> None:
-    """An outage of a night is one line in the log, not thousands."""
-    seen = status()
-    assert expected == [seen.passed(outcome) for outcome in outcomes]
-
-
-def test_an_outage_has_one_beginning_for_each_error(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """However often it alternates with another: else no alert would ever be due."""
-    seen, since = status(), []
-    for at, outcome in enumerate(
-        (PUBLISHED, FAILED, DENIED, FAILED, DENIED, UNCHANGED)
-    ):
-        monkeypatch.setattr("agent.observe.status.time.time", lambda at=at: float(at))
-        seen.passed(outcome)
-        since.append(seen.since)
-    assert since == [0, 1, 2, 1, 2, 5]
-
-
-def test_the_end_of_an_outage_says_since_when_it_lasted() -> None:
-    """Once, with the first good pass."""
-    seen, said = status(), []
-    for outcome in (PUBLISHED, FAILED, DENIED, UNCHANGED, UNCHANGED):
-        seen.passed(outcome)
-        said.append(seen.outage)
-    began = seen.source()["since"][:16]
-    assert said[3].startswith(f"passes had failed since {began}")
-    assert [*said[:3], said[4]] == [""] * 4
-
-
-def test_a_restart_does_not_begin_an_outage_anew() -> None:
-    """The next agent knows since when the same error stands, and the last success."""
-    before = status()
-    before.passed(PUBLISHED)
-    before.passed(FAILED)
-    read, since = before.source()["last_success_at"], before.source()["since"]
-    time.sleep(0.01)
-
-    after = status()
-    after.resume(decode_state(json.dumps(before.source()).encode()))
-    assert after.source()["last_success_at"] == read
-    after.passed(FAILED)
-
-    assert (after.source()["last_success_at"], after.source()["since"]) == (read, since)
-    assert after.ready()[0] is False
-    after.passed(UNCHANGED)
-    assert since in after.outage
-
-
-@pytest.mark.parametrize(
-    "state",
-    [
-        None,
-        b"",
-        b"{",
-        b"[1]",
-        b"7",
-        b'{"last_success_at": 7}',
-        b'{"last_success_at": "yesterday"}',
-        b'{"error": "SourceDown", "failures": 1, "since": null}',
-        b'{"error": ["x"], "failures": 1, "since": "2026-11-24T06:00:00Z"}',
-    ],
-)
-def test_a_state_that_cannot_be_read_is_no_state(state: bytes | None) -> None:
-    """An agent starts on any volume."""
-    seen = status()
-    seen.resume(decode_state(state))
-    seen.passed(FAILED)
-    assert seen.since > time.time() - 10
-
-
-def test_failures_are_counted_until_the_next_success() -> None:
-    """The count drives the back-off."""
-    seen, counts = status(), []
-    for outcome in (FAILED, FAILED, UNCHANGED, FAILED):
-        seen.passed(outcome)
-        counts.append(seen.failures)
-    assert counts == [1, 2, 0, 1]
+def view(*outcomes: Outcome, **known: Any) -> View:
+    """What is known after these passes, a second apart."""
+    passes = Passes(0.0)
+    for at, outcome in enumerate(outcomes):
+        passes = passes.after(outcome, Moment(float(at), float(at)), 0.02)
+        known["current"] = CURRENT if outcome.revision else None
+    return View(Known(**known), passes, 0.0, assess([], None, late=False))
 
 
 def test_the_document_shows_no_key(receipt: Callable[..., Receipt]) -> None:
     """DSNs, also those of roles, are shown as host, project and the last four."""
-    seen = status()
-    seen.passed(PUBLISHED)
     target = Target(receipt(revision="a" * 12, sequence=7), 0, main=True)
-    shown = document(CURRENT, assess([target], CURRENT, late=False), seen.source())
+    rollout = assess([target], CURRENT, late=False)
+    shown = whole(replace(view(PUBLISHED), rollout=rollout))
     assert KEY not in json.dumps(shown)
     expected = "sentry.example.org/42 (key …ee00)"
     assert expected == shown["current"]["settings"]["SENTRY_DSN"]
@@ -249,7 +86,7 @@ def test_the_document_tells_of_every_live_process(
     )
     silent = Target.unreadable("f" * 16, 0, "the receipt is not JSON")
     rollout = assess([holding, silent], CURRENT, late=False, unknown="too many files")
-    shown = document(CURRENT, rollout, status().source())["rollout"]
+    shown = document(CURRENT, rollout, state(view()))["rollout"]
     one, two = shown["targets"]
     assert shown["unknown"] == "too many files"
     assert (one["readable"], one["state"], one["dsn"]) == (True, "confirmed", "a" * 12)
@@ -269,7 +106,7 @@ def test_the_document_shows_boosts_with_what_is_left() -> None:
         Boost("b2", 1.0, "2026-01-01T00:00:00Z"),
     )
     current = replace(CURRENT, boosts=boosts)
-    shown = document(current, assess([], current, late=False), status().source())
+    shown = document(current, assess([], current, late=False), state(view()))
     (row,) = shown["current"]["boosts"]
     assert row["id"] == "b1"
     assert 80 < row["left_seconds"] <= 90
@@ -277,7 +114,7 @@ def test_the_document_shows_boosts_with_what_is_left() -> None:
 
 def test_the_document_without_anything_is_whole() -> None:
     """Before the first pass every part is there, and empty."""
-    shown = document(None, assess([], None, late=False), status().source())
+    shown = document(None, assess([], None, late=False), state(view()))
     assert (shown["current"], shown["source"]["outcome"]) == (None, None)
     assert shown["rollout"]["state"] == "waiting"
 
@@ -285,13 +122,13 @@ def test_the_document_without_anything_is_whole() -> None:
 @pytest.fixture
 def metrics(receipt: Callable[..., Receipt]) -> Metrics:
     """Metrics in which every method was called."""
-    made, seen = Metrics("1.2.3"), status()
-    for outcome in (PUBLISHED, FAILED):
-        seen.passed(outcome)
-        made.passed(outcome, 0.02, seen)
+    made, before = Metrics("1.2.3"), view()
+    for after in (view(PUBLISHED), view(PUBLISHED, FAILED)):
+        count(before, after, made)
+        before = after
     targets = [Target(receipt(role=role), 0) for role in ("api", "celery", "api")]
-    made.rolled_out(assess(targets, CURRENT, late=False))
-    made.confirmed(0.1)
+    rollout = assess(targets, CURRENT, late=False)
+    count(before, replace(before, rollout=rollout, confirmed_at=0.1), made)
     return made
 
 
@@ -330,23 +167,20 @@ def test_metrics_count_what_happened(metrics: Metrics) -> None:
 
 def test_metrics_say_since_when_and_by_which_error(metrics: Metrics) -> None:
     """One series while it fails, none while it is good; the last success stays."""
-    name, seen = "resentry_failing_since_timestamp_seconds", status()
-    for outcome in (FAILED, DENIED):
-        seen.passed(outcome)
-        metrics.passed(outcome, 0.02, seen)
+    name = "resentry_failing_since_timestamp_seconds"
+    failing, good = view(PUBLISHED, FAILED, DENIED), view(UNCHANGED)
+    count(view(), failing, metrics)
     found = samples(metrics)
     assert [key for key in found if key[0] == name] == [(name, "SourceDenied")]
-    assert found[name, "SourceDenied"] == pytest.approx(time.time(), abs=10)
-    success = found["resentry_last_success_timestamp_seconds",]
-    assert success == pytest.approx(time.time(), abs=10)
-    seen.passed(UNCHANGED)
-    metrics.passed(UNCHANGED, 0.02, seen)
+    assert found[name, "SourceDenied"] == 2
+    assert found["resentry_last_success_timestamp_seconds",] == 0
+    count(failing, good, metrics)
     assert not [key for key in samples(metrics) if key[0] == name]
 
 
 def test_a_role_that_has_gone_leaves_no_series(metrics: Metrics) -> None:
     """The targets of now are shown, and none of those of yesterday."""
-    metrics.rolled_out(assess([], CURRENT, late=False))
+    count(view(), view(), metrics)
     assert not [name for name in samples(metrics) if name[0] == "resentry_targets"]
 
 
@@ -417,14 +251,19 @@ def test_a_log_that_cannot_be_written_ends_nothing(python: Any) -> None:
     assert ran.stdout == "lives\n"
 
 
+def page(served: Any) -> Page:
+    settings = load({"config": ""}, {}).settings
+    return Page(lambda: served.view, lambda: {"current": None}, Metrics("1"), settings)
+
+
 class Served:
     """The endpoints on two real sockets."""
 
     def __init__(self) -> None:
         self.http, self.probes = free_port(), free_port()
-        self.status = status()
-        page = Page(self.status, Metrics("1"), lambda: {"current": None})
-        serve(page, f"127.0.0.1:{self.http}", f"127.0.0.1:{self.probes}")
+        now = time.monotonic()
+        self.view = replace(view(), passes=Passes(now), began_at=now)
+        serve(page(self), f"127.0.0.1:{self.http}", f"127.0.0.1:{self.probes}")
 
     def ask(
         self, path: str, method: str = "GET", *, probes: bool = False
@@ -450,11 +289,14 @@ PUBLIC = ["/livez", "/readyz", "/startupz", "/metrics"]
 @pytest.mark.parametrize("probes", [False, True])
 def test_probes_turn_with_the_status(served: Served, *, probes: bool) -> None:
     """200 or 503, with a sentence that says why."""
-    served.status.passed(NEVER)
+    now = time.monotonic()
+    passes = Passes(now).after(NEVER, Moment(0.0, now), 0.02)
+    served.view = replace(served.view, passes=passes, known=Known())
     codes = [served.ask(path, probes=probes)[0] for path in PUBLIC]
     assert codes == [200, 503, 503, 200]
     assert "nothing is published yet" in served.ask("/readyz", probes=probes)[2]
-    served.status.passed(PUBLISHED)
+    passes = passes.after(PUBLISHED, Moment(0.0, now), 0.02)
+    served.view = replace(served.view, passes=passes, known=Known(CURRENT))
     codes = [served.ask(path, probes=probes)[0] for path in PUBLIC]
     assert codes == [200, 200, 200, 200]
 
@@ -522,7 +364,7 @@ def test_no_answer_names_the_server_or_may_be_kept(served: Served, path: str) ->
 def test_an_address_that_is_none_is_a_settings_error(address: str) -> None:
     """The form is named; nothing was started."""
     with pytest.raises(SettingsError, match="is not an address"):
-        serve(Page(status(), Metrics("1"), dict), address, "")
+        serve(page(None), address, "")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -530,7 +372,7 @@ def test_an_address_that_is_taken_is_a_settings_error(served: Served) -> None:
     """The address and the way out are named."""
     taken = f"127.0.0.1:{served.http}"
     with pytest.raises(SettingsError, match=f"cannot listen on {taken}"):
-        serve(Page(status(), Metrics("1"), dict), taken, "")
+        serve(page(None), taken, "")
     gc.collect()  # waitress leaves the socket that it could not bind to this
 
 
@@ -552,5 +394,5 @@ def test_idle_connections_keep_no_probe_out(monkeypatch: pytest.MonkeyPatch) -> 
 def test_both_addresses_can_be_off(first: str, second: str) -> None:
     """Then there is no socket and no thread."""
     before = threading.active_count()
-    serve(Page(status(), Metrics("1"), dict), first, second)
+    serve(page(None), first, second)
     assert before == threading.active_count()

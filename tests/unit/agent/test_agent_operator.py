@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,17 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.domain.wishes import name_of
+from agent.daemon import Daemon
+from agent.domain.wishes import Wishes, name_of
 from agent.errors import SourceDown, WishRefused
-from agent.operator import Operator
-from resentry.contract import Receipt, encode_receipt
+from agent.pipeline import Pipeline
+from lab.process import eventually
+from resentry.contract import Receipt, Snapshot, encode_receipt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from agent.pipeline import Pipeline
+    from agent.parts import Parts
     from agent.publish.volume import Volume
-    from agent.settings import Settings
 
 KEY = "c0ffee00c0ffee00c0ffee00c0ffee00"
 
@@ -33,15 +36,16 @@ def dsn(project: int) -> str:
 
 
 class Agent:
-    """A pipeline and an operator, without daemon and socket."""
+    """A daemon in a thread, without its socket; the source is the test's own."""
 
-    def __init__(self, pipeline: Pipeline, settings: Settings, shelf: Any) -> None:
-        self.pipeline = pipeline
+    def __init__(self, parts: Parts, shelf: Any) -> None:
         self.shelf = shelf
-        self.operator = Operator(settings, pipeline, pipeline.run)
+        self.daemon = Daemon(parts, "1")
+        self._thread = threading.Thread(target=self.daemon.run)
+        self._thread.start()
 
     def ask(self, command: str, **values: Any) -> dict[str, Any]:
-        return self.operator.handle({"command": command, **values})
+        return self.daemon.ask({"command": command, **values})
 
     def source(self, project: int, **more: Any) -> dict[str, Any]:
         """Let the source hold that DSN, and run a pass."""
@@ -49,24 +53,54 @@ class Agent:
         return self.ask("refresh")
 
     @property
+    def current(self) -> Snapshot:
+        """What is published."""
+        current = self.daemon.view.known.current
+        assert current is not None
+        return current
+
+    @property
+    def wishes(self) -> Wishes:
+        """What the agent has been asked for."""
+        return self.daemon.view.known.wishes
+
+    @property
     def project(self) -> int:
         """The project of the published DSN."""
-        assert self.pipeline.current is not None
-        return int(self.pipeline.current.settings["SENTRY_DSN"].rpartition("/")[2])
+        return int(self.current.settings["SENTRY_DSN"].rpartition("/")[2])
+
+    @property
+    def rollout(self) -> str:
+        state: str = self.daemon.document()["rollout"]["state"]
+        return state
+
+    def stop(self) -> None:
+        self.daemon.stop()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
 
 
 @pytest.fixture
 def agent(
-    pipeline: Callable[..., Pipeline],
-    settings: Callable[..., Settings],
-    shelf: Any,
-) -> Callable[..., Agent]:
+    parts: Callable[..., Parts], shelf: Any, tmp_path: Path
+) -> Iterator[Callable[..., Agent]]:
     """Make an agent; a second one is the same after a restart."""
+    made: list[Agent] = []
 
     def make(**values: Any) -> Agent:
-        return Agent(pipeline(**values), settings(**values), shelf)
+        if made:
+            made.pop().stop()
+        shelf.error = None
+        values = {"http": "off", "probes": "off", **values}
+        ready = parts(control=str(tmp_path / "control" / "socket"), **values)
+        if ready.volume.is_open() is not True:
+            ready.volume.open()
+        made.append(Agent(ready, shelf))
+        return made[-1]
 
-    return make
+    yield make
+    for one in made:
+        one.stop()
 
 
 # Refresh
@@ -89,11 +123,15 @@ def test_refresh_answers_what_the_pass_did(agent: Callable[..., Agent]) -> None:
 
 
 def test_nothing_is_written_when_nothing_has_changed(
-    agent: Callable[..., Agent], volume: Volume
+    parts: Callable[..., Parts], shelf: Any, volume: Volume
 ) -> None:
     """A pass that finds the old values leaves every file and link as it was."""
-    one = agent()
-    one.source(1)
+    shelf.values = {"SENTRY_DSN": dsn(1)}
+    pipeline = Pipeline(parts())
+
+    def run() -> str:
+        reading = pipeline.read(time.monotonic() + 5)
+        return pipeline.publish(reading, pipeline.known.wishes).kind
 
     def look() -> dict[str, tuple[int, int, int]]:
         found = {}
@@ -103,8 +141,9 @@ def test_nothing_is_written_when_nothing_has_changed(
                 found[f"{folder}/{name}"] = (at.st_ino, at.st_mtime_ns, at.st_ctime_ns)
         return found
 
+    assert run() == "published"
     before = look()
-    assert one.ask("refresh")["outcome"] == "unchanged"
+    assert run() == "unchanged"
     assert before == look()
 
 
@@ -160,7 +199,7 @@ def test_a_rollback_ends_when_the_source_drops_the_value(
     one.ask("rollback")
     one.source(now, SENTRY_ENVIRONMENT="production")
     assert project == one.project
-    assert (one.pipeline.wishes.held is None) == (now != 2)
+    assert (one.wishes.held is None) == (now != 2)
 
 
 def test_once_ended_a_rollback_does_not_come_back(agent: Callable[..., Agent]) -> None:
@@ -238,7 +277,7 @@ def test_a_rollback_sees_through_boosts(agent: Callable[..., Agent]) -> None:
     assert len(answer["boosts"]) == 1
     one.ask("end", id=answer["boosts"][0]["id"])
     assert one.project == 1
-    assert one.operator.boosts() == []
+    assert one.current.boosts == ()
 
 
 def test_a_key_that_vanished_comes_back_with_a_rollback(
@@ -250,8 +289,7 @@ def test_a_key_that_vanished_comes_back_with_a_rollback(
     one.source(1)
     one.ask("rollback")
     assert one.ask("refresh")["outcome"] == "unchanged"
-    assert one.pipeline.current is not None
-    assert one.pipeline.current.settings["SENTRY_RELEASE"] == "1"
+    assert one.current.settings["SENTRY_RELEASE"] == "1"
 
 
 def test_what_the_policy_of_now_forbids_is_not_gone_back_to(
@@ -288,7 +326,9 @@ def living(receipts: Path, receipt: Receipt) -> Iterator[None]:
     ) as process:
         assert process.stdout
         assert process.stdout.readline() == b"held\n"
-        (receipts / f"{receipt.id}.json").write_bytes(encode_receipt(receipt))
+        written = receipts / f"{receipt.id}.tmp"
+        written.write_bytes(encode_receipt(receipt))
+        written.rename(receipts / f"{receipt.id}.json")  # as a target does
         yield
         process.kill()
 
@@ -307,11 +347,16 @@ def test_what_a_target_refused_is_not_gone_back_to(
     refused = one.source(2)["revision"]
     if boosted:
         one.ask("boost", traces=1.0, seconds=900)
-    current = one.pipeline.current
-    assert current is not None
+    current = one.current
     said = receipt(refused=(current.revision, current.sequence), error="why")
     with living(Path(volume.directory, "receipts"), said):
-        assert one.pipeline.rollout().state == "refused"
+        state = Path(volume.directory, "agent", "state.json")
+        eventually(
+            lambda: (
+                json.loads(state.read_text())["rejections"]["revisions"] == [refused]
+            ),
+            what="the refusal, in the agent's memory",
+        )
     one.source(3)
 
     two = agent()
@@ -320,7 +365,6 @@ def test_what_a_target_refused_is_not_gone_back_to(
         with pytest.raises(WishRefused, match="a process could not apply"):
             two.ask("rollback", **request)
     assert two.project == 3
-    assert two.pipeline.wishes.rejected == (refused,)
     assert name_of(current) == refused
 
 
@@ -333,15 +377,14 @@ def test_a_clock_that_is_set_makes_nobody_overdue(
     step: int,
 ) -> None:
     """The deadline of a rollout is counted in monotonic time."""
-    one = agent()
-    one.source(1)
     at = time.time() + step
-    monkeypatch.setattr(time, "time", lambda: at)
     with living(Path(volume.directory, "receipts"), receipt()):
-        assert one.pipeline.rollout().state == "waiting"
-        since = time.monotonic() + 31
-        monkeypatch.setattr(time, "monotonic", lambda: since)
-        assert one.pipeline.rollout().state == "overdue"
+        agent().source(1)
+        monkeypatch.setattr(time, "time", lambda: at)
+        one = agent()
+        assert one.rollout == "waiting"
+        two = agent(confirm_seconds=0.2)
+        eventually(lambda: two.rollout == "overdue", what="the deadline")
 
 
 # Boosts
@@ -360,10 +403,8 @@ def test_a_boost_is_published_and_listed_with_what_is_left(
     (row,) = answer["boosts"]
     assert (row["traces"], row["role"], row["match"]) == (1.0, "api", "POST /checkout")
     assert 890 <= row["left_seconds"] <= 900
-    assert one.pipeline.current is not None
-    (boost,) = one.pipeline.current.boosts
+    (boost,) = one.current.boosts
     assert (boost.id, boost.role) == (row["id"], "api")
-    assert 890 <= (one.pipeline.due_seconds() or 0) <= 900
 
 
 def test_a_boost_survives_a_restart(agent: Callable[..., Agent]) -> None:
@@ -373,7 +414,7 @@ def test_a_boost_survives_a_restart(agent: Callable[..., Agent]) -> None:
     one.ask("boost", traces=1.0, seconds=900)
     two = agent()
     assert two.ask("refresh")["outcome"] == "unchanged"
-    assert len(two.operator.boosts()) == 1
+    assert len(two.current.boosts) == 1
 
 
 def test_a_boost_that_has_ended_is_dropped_by_the_next_pass(
@@ -385,13 +426,10 @@ def test_a_boost_that_has_ended_is_dropped_by_the_next_pass(
     one.ask("boost", traces=1.0, seconds=60)
     at = time.time() + 61
     monkeypatch.setattr(time, "time", lambda: at)
-    assert one.operator.boosts() == []
-    assert one.pipeline.due_seconds() == 0
     one.shelf.error = SourceDown("Vault is away")
     answer = one.ask("refresh")
     assert (answer["revision"], answer["sequence"]) == (before, 3)
-    assert one.pipeline.wishes.boosts == ()
-    assert one.pipeline.due_seconds() is None
+    assert one.wishes.boosts == ()
 
 
 @pytest.mark.parametrize("past", [True, False])
@@ -455,7 +493,7 @@ def test_a_boost_out_of_bounds_is_refused(
     one.source(1)
     with pytest.raises(WishRefused, match=why):
         one.ask("boost", **request_)
-    assert one.pipeline.wishes.boosts == ()
+    assert one.wishes.boosts == ()
     assert one.ask("refresh")["outcome"] == "unchanged"
 
 
@@ -465,9 +503,9 @@ def test_a_boost_out_of_bounds_is_refused(
 def test_a_request_that_is_none_changes_nothing(
     agent: Callable[..., Agent], request_: dict[str, Any]
 ) -> None:
-    """The socket answers it; the pipeline never hears of it."""
+    """The socket answers it; nothing is published for it."""
     one = agent()
     one.source(1)
     with pytest.raises((KeyError, TypeError)):
-        one.operator.handle(request_)
+        one.daemon.ask(request_)
     assert one.ask("refresh")["outcome"] == "unchanged"

@@ -342,19 +342,19 @@ def test_enforce_waits_for_the_verdict(
     """Accepted or limited passes; rejected, wrong, or unknown to the end is refused."""
     server = Server(answer)
     server.hold = threading.Event()
-    gate = Gate(Prober(Times(2.0), server), enforce=True)
+    gate = Gate(Prober(Times(2.0), server), "enforce")
     assert before == judged(gate, snapshot(OTHER), snapshot(DSN))
     server.hold.set()
     eventually(lambda: gate.report()[0].settled, what="the verdict")
     assert after == judged(gate, snapshot(OTHER), snapshot(DSN))
-    gate.prober.retain([])
+    gate.retain(None)
 
 
 @pytest.mark.parametrize("enforce", [True, False])
 def test_what_is_published_is_not_probed(*, enforce: bool) -> None:
     """Neither as the settings' DSN nor as a role's, wherever it stood before."""
     server = Server("denied")
-    gate = Gate(Prober(QUICK, server), enforce=enforce)
+    gate = Gate(Prober(QUICK, server), "enforce" if enforce else "warn")
     both = Snapshot({"SENTRY_DSN": DSN}, roles={"celery": {"SENTRY_DSN": OTHER}})
     assert judged(gate, snapshot(OTHER), both) is None
     assert gate.glance(snapshot(OTHER), both) == ()
@@ -363,26 +363,26 @@ def test_what_is_published_is_not_probed(*, enforce: bool) -> None:
 
 def test_warn_passes_and_says_what_it_saw() -> None:
     """An accepted DSN needs no note; a denied one has its host, not its key."""
-    gate = Gate(Prober(QUICK, Server("denied")), enforce=False)
+    gate = Gate(Prober(QUICK, Server("denied")), "warn")
     assert judged(gate, snapshot(OTHER), snapshot(DSN)) is None
-    (note,) = gate.glance(snapshot(OTHER), snapshot(DSN))
+    (note,) = gate.glance(snapshot(OTHER), snapshot(DSN), 5.0)
     assert "sentry.example.org/43 (key …ee00)" in note
     assert "403" in note
-    gate.prober.retain([])
-    good = Gate(Prober(QUICK, Server()), enforce=False)
-    assert good.glance(snapshot(OTHER), snapshot(DSN)) == ()
-    good.prober.retain([])
+    gate.retain(None)
+    good = Gate(Prober(QUICK, Server()), "warn")
+    assert good.glance(snapshot(OTHER), snapshot(DSN), 5.0) == ()
+    good.retain(None)
 
 
 def test_a_candidate_that_was_taken_back_is_not_reported() -> None:
     """Its bad verdict would stand in metrics and status for ever."""
-    gate = Gate(Prober(QUICK, Server("denied")), enforce=True)
+    gate = Gate(Prober(QUICK, Server("denied")), "enforce")
     judged(gate, snapshot(OTHER), snapshot(DSN))
     gate.retain(snapshot(DSN))
     assert len(gate.report()) == 1
     judged(gate, snapshot(DSN), snapshot(DSN))
     gate.retain(snapshot(DSN))
-    assert gate.report() == []
+    assert gate.report() == ()
 
 
 def test_changes_are_told(monkeypatch: Any) -> None:

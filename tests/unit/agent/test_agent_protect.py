@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import protect
-from agent.cli import run
-from agent.publish.volume import Volume
+from agent import parts, protect
 from agent.settings import Settings
 
 NOBODY = 65534
@@ -80,12 +78,12 @@ def test_what_is_protected_is_closed_to_its_own_user() -> None:
 
 def test_run_and_once_protect_themselves_first(
     settings: Callable[..., Settings],
-    volume: Volume,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Before the source is opened, which may read a credential."""
     done: list[str] = []
-    monkeypatch.setattr(run, "protect", lambda: done.append("protected"))
-    monkeypatch.setattr(run, "open_source", lambda *_: done.append("opened"))
-    run.assemble(settings(), volume)
+    monkeypatch.setattr(parts, "protect", lambda: done.append("protected"))
+    monkeypatch.setattr(parts, "open_source", lambda *_: done.append("opened"))
+    made = parts.assemble(settings())
+    made.volume.close()
     assert done == ["protected", "opened"]

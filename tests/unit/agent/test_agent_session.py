@@ -454,7 +454,7 @@ def test_what_is_endless_before_the_body_is_cut(
 def test_another_thread_cuts_a_read_at_once(
     server: Proxy, vault: ProductionVault, source: Make, scheme: str
 ) -> None:
-    """The deadline of the pass, or the end of the agent, does not wait for a time-out."""
+    """The end of the agent does not wait for a time-out."""
     with Proxy(vault.address) as over_tls:
         proxy = server if scheme == "http" else over_tls
         reading = source(
@@ -482,6 +482,27 @@ def test_another_thread_cuts_a_read_at_once(
         thread.join(5)
         assert time.monotonic() - began < 0.5
         assert "in the time that a pass may take" in errors[0].what
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_read_ends_at_its_deadline(
+    server: Proxy, vault: ProductionVault, source: Make, scheme: str
+) -> None:
+    """It is cut off in the middle of an answer; the next read is as good as ever."""
+    with Proxy(vault.address) as over_tls:
+        proxy = server if scheme == "http" else over_tls
+        reading = source(
+            proxy.url,
+            vault_ca=str(vault.ca),
+            vault_auth="token",
+            vault_token=vault.token,
+        )
+        reading.read()
+        proxy.faults = Faults(hang=True)
+        began = time.monotonic()
+        with pytest.raises(SourceDown, match="in the time that a pass may take"):
+            reading.read(began + 0.5)
+        assert time.monotonic() - began >= 0.5
         proxy.faults = GOOD if scheme == "http" else Faults()
         assert reading.read().values == VALUES
 

@@ -142,14 +142,14 @@ def test_a_rollback_is_from_what_is_published_and_from_what_the_source_holds() -
 def test_pruning_drops_boosts_that_have_ended() -> None:
     """So they do not pile up; without a base a rollback is not judged."""
     held = Held(GOOD, {})
-    wishes = Wishes(boosts=(B1, B2), held=held, rejected=("x",))
-    assert wishes.pruned(None, NOW) == Wishes((B1,), held, ("x",))
-    assert wishes.pruned(GOOD, NOW) == Wishes((B1,), None, ("x",))
+    wishes = Wishes(boosts=(B1, B2), held=held)
+    assert wishes.pruned(None, NOW) == Wishes((B1,), held)
+    assert wishes.pruned(GOOD, NOW) == Wishes((B1,), None)
 
 
 def test_wishes_survive_their_file() -> None:
     """What was written is read."""
-    wishes = Wishes((B1, B2), Held(BAD, {"SENTRY_DSN": ["x"], "K": [None]}), ("r",))
+    wishes = Wishes((B1, B2), Held(BAD, {"SENTRY_DSN": ["x"], "K": [None]}))
     assert decode_wishes(encode_wishes(wishes)) == wishes
     assert decode_wishes(encode_wishes(Wishes())) == Wishes()
 

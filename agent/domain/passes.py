@@ -1,0 +1,104 @@
+"""What the passes have come to so far: the newest outcome, failures, the outage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from resentry import formats
+from resentry.contract import time_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent.domain.outcome import Outcome
+
+GOOD = ("published", "unchanged", "probing")
+"""Kinds of outcomes after which the source counts as read well."""
+_NO_ERROR = ""
+
+
+class Moment(NamedTuple):
+    """One moment on two clocks, in seconds: since the epoch, and monotonic."""
+
+    wall: float
+    monotonic: float
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """Replaced as a whole after each pass. Times are those of `Moment`."""
+
+    ended_at: float
+    """Monotonic: when the newest pass ended; before the first, when the agent began."""
+    outcome: Outcome | None = None
+    since: float | None = None
+    """When the source turned good, or first failed in this way in this outage."""
+    last_success: float | None = None
+    """When the source was last read well, by this agent or an earlier one."""
+    read_at: float | None = None
+    """Monotonic: when this agent last read the source well."""
+    failures: int = 0
+    """Passes in a row that failed, or whose candidate was refused."""
+    seconds: float = 0.0
+    """How long the newest pass took."""
+    outage: str = ""
+    """The outage that the newest pass has ended, in words."""
+    is_news: bool = False
+    """Whether the newest outcome differs from those that were logged in this outage."""
+    _began: Mapping[str, float] = field(default_factory=dict)
+    """When each error of this outage was first met, or when the source became good."""
+    _logged: frozenset[str] = frozenset()
+
+    @classmethod
+    def resumed(cls, state: Mapping[str, Any], now: float) -> Passes:
+        """Take over what an earlier agent wrote: a restart does not end an outage."""
+        since = _epoch(state["since"])
+        began = {}
+        if state["error"] and state["failures"] and since is not None:
+            began = {str(state["error"]): since}
+        success = _epoch(state["last_success_at"])
+        return cls(ended_at=now, last_success=success, _began=began)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a candidate waits for the check of its DSN."""
+        return self.outcome is not None and self.outcome.kind == "probing"
+
+    def after(self, outcome: Outcome, moment: Moment, seconds: float) -> Passes:
+        """Return the passes with one more, which took `seconds` until `moment`.
+
+        In an outage each distinct reason is news once.
+        """
+        good = outcome.kind in GOOD
+        turned = good != (_NO_ERROR in self._began)
+        error = _NO_ERROR if good else outcome.error
+        began = {} if turned else self._began
+        since = began.get(error, moment.wall)
+        line = repr((outcome.kind, outcome.sentence, outcome.notes))
+        return replace(
+            self,
+            ended_at=moment.monotonic,
+            outcome=outcome,
+            since=since,
+            last_success=moment.wall if good else self.last_success,
+            read_at=moment.monotonic if good else self.read_at,
+            failures=0 if good else self.failures + 1,
+            seconds=seconds,
+            outage=self._outage() if turned and good else "",
+            is_news=line not in self._logged,
+            _began={**began, error: since},
+            _logged=frozenset({line}) if good or turned else self._logged | {line},
+        )
+
+    def _outage(self) -> str:
+        for began in self._began.values():  # the first error of the outage
+            return f"passes had failed since {time_text(began)}"
+        return ""
+
+
+def _epoch(text: object) -> float | None:
+    try:
+        return formats.moment(text)
+    except ValueError:
+        return None

@@ -1,0 +1,114 @@
+"""Says what has changed from one view to the next: log lines, and metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from agent.domain.passes import GOOD
+from agent.domain.rollout import DONE
+
+if TYPE_CHECKING:
+    from agent.domain.outcome import Outcome
+    from agent.domain.probe import Found
+    from agent.domain.receiver import Delivery
+    from agent.domain.rollout import Rollout
+    from agent.domain.view import View
+    from agent.observe.metrics import Metrics
+
+NAMED = 10
+"""So many targets are named in one line of the log."""
+
+log = structlog.get_logger()
+
+
+def tell(before: View, after: View) -> None:
+    """Log each change once."""
+    if after.passes is not before.passes and after.passes.outcome is not None:
+        _log_pass(after)
+    if _line(after.rollout) != _line(before.rollout):
+        _log_rollout(after.rollout)
+    verdicts = {probe.fingerprint: _verdict(probe) for probe in before.probes}
+    for probe in after.probes:
+        if verdicts.get(probe.fingerprint) != _verdict(probe):
+            _log_probe(probe)
+    results = {delivery.receiver: _result(delivery) for delivery in before.deliveries}
+    for delivery in after.deliveries:
+        if results.get(delivery.receiver, (None, False)) != _result(delivery):
+            _log_delivery(delivery)
+
+
+def count(before: View, after: View, metrics: Metrics) -> None:
+    """Bring the metrics in line with the view."""
+    if after.passes is not before.passes and after.passes.outcome is not None:
+        metrics.passed(after.passes)
+    if after.confirmed_at is not None and before.confirmed_at is None:
+        metrics.confirmed(after.confirmed_at - after.known.published_at)
+    metrics.show(after)
+
+
+def tell_publication(outcome: Outcome, request: str) -> None:
+    """Log what came of an operator's request."""
+    level = "info" if outcome.exit_code == 0 else "error"
+    _log_outcome(level, outcome, outcome.sentence, asked=request)
+
+
+def _log_pass(view: View) -> None:
+    passes, outcome = view.passes, view.passes.outcome
+    if outcome is None:
+        return
+    level = "error"
+    if not passes.is_news:
+        level = "debug"
+    elif outcome.kind in GOOD:
+        level = "info"
+    sentence = outcome.sentence
+    if passes.outage:
+        sentence = f"{sentence}; {passes.outage}"
+    _log_outcome(level, outcome, sentence, seconds=round(passes.seconds, 3))
+
+
+def _log_outcome(level: str, outcome: Outcome, sentence: str, **details: Any) -> None:
+    for name in ("error", "revision", "sequence", "hint", "notes"):
+        if value := getattr(outcome, name):
+            details[name] = value
+    getattr(log, level)(sentence, outcome=outcome.kind, **details)
+
+
+def _line(rollout: Rollout) -> tuple[object, ...]:
+    return rollout.state, rollout.sentence, rollout.notes
+
+
+def _log_rollout(rollout: Rollout) -> None:
+    is_bad = rollout.state not in (*DONE, "waiting") or rollout.unknown
+    details = {"targets": rollout.notes[:NAMED]} if rollout.notes else {}
+    level = "warning" if is_bad else "info"
+    getattr(log, level)(rollout.sentence, rollout=rollout.state, **details)
+
+
+def _verdict(probe: Found) -> tuple[str, bool]:
+    return probe.verdict, probe.settled
+
+
+def _log_probe(probe: Found) -> None:
+    is_bad = probe.verdict in ("rejected", "config_error", "limited") or (
+        probe.verdict in ("unknown", "rejected_once") and probe.settled
+    )
+    level = "warning" if is_bad else "info"
+    getattr(log, level)(probe.sentence, verdict=probe.verdict, settled=probe.settled)
+
+
+def _result(delivery: Delivery) -> tuple[str | None, bool]:
+    # The text of an error may change with every try.
+    return delivery.revision, delivery.error is not None
+
+
+def _log_delivery(delivery: Delivery) -> None:
+    name, error = delivery.receiver, delivery.error
+    if error is None:
+        sentence = f"told {name} of revision {delivery.revision}"
+        log.info(sentence, sequence=delivery.sequence)
+    else:
+        sentence = f"cannot tell {name}: {error}"
+        log.warning(sentence)

@@ -1,0 +1,61 @@
+"""The parts of the agent, made from its settings: the only place that does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from agent._version import __version__
+from agent.confirm.receipts import Receipts
+from agent.domain.probe import Times
+from agent.notify.http import Receivers
+from agent.notify.http import sender as receiver_sender
+from agent.notify.signal import Signals
+from agent.probe.gate import Gate
+from agent.probe.prober import Prober
+from agent.probe.send import sender as check_sender
+from agent.protect import protect
+from agent.publish.volume import Volume
+from agent.source.choose import open_source
+
+if TYPE_CHECKING:
+    from agent.settings import Settings
+    from agent.source import Source
+
+USER_AGENT = f"resentry-agent/{__version__}"
+
+
+class Parts(NamedTuple):
+    """What a pass goes through, in its order. A part that is off does nothing."""
+
+    settings: Settings
+    source: Source
+    gate: Gate
+    volume: Volume
+    signals: Signals
+    receivers: Receivers
+    receipts: Receipts
+
+
+def assemble(settings: Settings) -> Parts:
+    """Make the parts; the volume is locked for this process.
+
+    Others cannot look into the process from then on.
+    """
+    volume = Volume(settings.dir, settings.receipts_dir, settings.group)
+    volume.open()
+    protect()
+    prober = Prober(
+        Times(settings.probe_seconds),
+        check_sender(USER_AGENT),
+        is_glitchtip=settings.probe_backend == "glitchtip",
+    )
+    send = receiver_sender(settings.sent_headers, USER_AGENT, settings.notify_seconds)
+    return Parts(
+        settings,
+        open_source(settings, USER_AGENT),
+        Gate(prober, settings.probe),
+        volume,
+        Signals(is_on=settings.signal != "off"),
+        Receivers(settings.notify_urls, send, settings.notify_status),
+        Receipts(settings.receipts_dir, tidy=True),
+    )

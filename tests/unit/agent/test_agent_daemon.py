@@ -1,0 +1,308 @@
+"""The daemon, by what it does: its threads, its deadlines, what an operator may ask."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import pkgutil
+import threading
+import time
+from collections import defaultdict
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import agent as package
+from agent.daemon import Daemon
+from agent.errors import SourceDown, WishRefused
+from agent.passing import Passing
+from agent.pipeline import Reading
+from lab.process import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from agent.parts import Parts
+
+KEY = "c0ffee00c0ffee00c0ffee00c0ffee00"
+
+
+def values(project: int, **more: Any) -> dict[str, Any]:
+    return {"SENTRY_DSN": f"https://{KEY}@sentry.example.org/{project}", **more}
+
+
+@pytest.fixture
+def daemon(
+    parts: Callable[..., Parts], tmp_path: Path
+) -> Iterator[Callable[..., Daemon]]:
+    """Run a daemon in a thread of its own; it is stopped after the test."""
+    running: list[tuple[Daemon, threading.Thread]] = []
+
+    def make(**settings: Any) -> Daemon:
+        control = str(tmp_path / "control" / "socket")
+        given = {"http": "off", "probes": "off", "control": control, **settings}
+        made = Daemon(parts(**given), "1")
+        thread = threading.Thread(target=made.run, name="main")
+        thread.start()
+        running.append((made, thread))
+        return made
+
+    yield make
+    for made, thread in running:
+        made.stop()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+class Hanging:
+    """Takes the place of `shelf.read`: hangs in Vault from the second pass on."""
+
+    def __init__(self, shelf: Any) -> None:
+        self._read = shelf.read
+        self.passes = 0
+        self.release = threading.Event()
+        shelf.read = self
+
+    def __call__(self, until: float) -> Any:
+        self.passes += 1
+        candidate = self._read(until)
+        if self.passes > 1 and not self.release.is_set():
+            self.release.wait(max(0.0, until - time.monotonic()))
+            if not self.release.is_set():
+                raise SourceDown("no answer in the time that a pass may take")
+        return candidate
+
+
+def project_of(one: Daemon) -> int | None:
+    current = one.view.known.current
+    return current and int(current.settings["SENTRY_DSN"].rpartition("/")[2])
+
+
+def test_a_rollback_is_answered_while_a_pass_hangs_and_stands_after_it(
+    daemon: Callable[..., Daemon], shelf: Any
+) -> None:
+    """A request waits for no pass, and no pass, however late it ends, undoes it."""
+    shelf.values = values(1)
+    one = daemon()
+    eventually(lambda: project_of(one) == 1, what="the first snapshot")
+    shelf.values = values(2)
+    one.ask({"command": "refresh"})
+    assert project_of(one) == 2
+    hanging = Hanging(shelf)
+    hanging.passes = 1
+    one.poll()
+    eventually(lambda: hanging.passes == 2, what="a pass that hangs")
+
+    answer = one.ask({"command": "rollback"})
+
+    assert not hanging.release.is_set()
+    assert (answer["outcome"], project_of(one)) == ("published", 1)
+    ended = one.view.passes.ended_at
+    hanging.release.set()
+    eventually(lambda: one.view.passes.ended_at > ended, what="the end of the pass")
+    assert project_of(one) == 1
+    assert one.ask({"command": "refresh"})["outcome"] == "unchanged"
+    assert one.ask({"command": "resume"})["outcome"] == "published"
+    assert project_of(one) == 2
+
+
+def test_every_request_but_refresh_is_answered_while_vault_hangs(
+    daemon: Callable[..., Daemon], shelf: Any
+) -> None:
+    """Also a refusal: nobody waits for Vault to hear no."""
+    shelf.values = values(1)
+    one = daemon(pass_seconds=60)
+    eventually(lambda: project_of(one) == 1, what="the first snapshot")
+    hanging = Hanging(shelf)
+    hanging.passes = 1
+    one.poll()
+    eventually(lambda: hanging.passes == 2, what="a pass that hangs")
+    boost = {"command": "boost", "traces": 1.0, "seconds": 900}
+    (row,) = one.ask(boost)["boosts"]
+    assert one.ask({"command": "end", "id": row["id"]})["boosts"] == []
+    with pytest.raises(WishRefused, match="no rollback is held"):
+        one.ask({"command": "resume"})
+    assert hanging.passes == 2
+    hanging.release.set()
+
+
+def test_a_pass_that_hangs_ends_at_its_deadline(
+    daemon: Callable[..., Daemon], shelf: Any
+) -> None:
+    """It counts as failed, and the next one comes after a pause."""
+    shelf.values = values(1)
+    hanging = Hanging(shelf)
+    one = daemon(pass_seconds=1, poll_seconds=1)
+    eventually(lambda: one.view.passes.failures >= 2, what="two failed passes")
+    assert project_of(one) == 1
+    hanging.release.set()
+    eventually(lambda: one.view.passes.failures == 0, what="a pass that is good")
+
+
+def test_a_refresh_waits_for_a_pass_that_began_after_it(
+    daemon: Callable[..., Daemon], shelf: Any
+) -> None:
+    """The pass that runs may have read before the change that is asked for."""
+    shelf.values = values(1)
+    one = daemon()
+    eventually(lambda: project_of(one) == 1, what="the first snapshot")
+    hanging = Hanging(shelf)
+    hanging.passes = 1
+    one.poll()
+    eventually(lambda: hanging.passes == 2, what="a pass that hangs")
+    answers: list[dict[str, Any]] = []
+    asking = threading.Thread(
+        target=lambda: answers.append(one.ask({"command": "refresh"}))
+    )
+    asking.start()
+    shelf.values = values(2)
+    hanging.release.set()
+    asking.join(10)
+    assert (answers[0]["outcome"], project_of(one)) == ("published", 2)
+    assert hanging.passes >= 3
+
+
+def test_polls_that_come_while_a_pass_runs_become_one(shelf: Any) -> None:
+    """However many ask, one pass follows the one that runs."""
+    shelf.values = values(1)
+    hanging, ends = Hanging(shelf), threading.Semaphore(0)
+    hanging.passes = 1
+
+    class Reads:
+        def read(self, until: float, *, hurry: bool) -> Reading:
+            assert not hurry
+            shelf.read(until)
+            return Reading()
+
+    reads: Any = Reads()
+    passing = Passing(reads, 30, lambda _reading, _began: ends.release())
+    for _ in range(10):
+        passing.start()
+    hanging.release.set()
+    outcome: Any = None
+    for _ in range(2):
+        assert ends.acquire(timeout=5)
+        passing.finish(outcome)
+    assert not passing.is_running
+    assert hanging.passes == 3
+
+
+def test_a_boost_ends_by_itself_without_a_pass(
+    daemon: Callable[..., Daemon], shelf: Any
+) -> None:
+    """Also while Vault hangs."""
+    shelf.values = values(1)
+    one = daemon(poll_seconds=3600)
+    eventually(lambda: project_of(one) == 1, what="the first snapshot")
+    before = one.view.passes
+    one.ask({"command": "boost", "traces": 1.0, "seconds": 1.5})
+    current = one.view.known.current
+    assert current is not None
+    assert len(current.boosts) == 1
+    eventually(
+        lambda: not (c := one.view.known.current) or not c.boosts, what="the end of it"
+    )
+    assert one.view.passes is before
+
+
+def test_the_first_pass_waits_by_chance(
+    parts: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From 0 to the start jitter, each agent its own: a node brings up many at once."""
+    asked: list[tuple[float, float]] = []
+
+    def chance(least: float, most: float) -> float:
+        asked.append((least, most))
+        return 3600.0
+
+    monkeypatch.setattr("agent.daemon.random.uniform", chance)
+    monkeypatch.setattr("agent.daemon.SERVICES_SECONDS", 3600.0)
+    one = Daemon(parts(start_jitter_seconds=5.0), "1")
+    one.stop()
+    assert one.run()
+    assert asked == [(0, 5.0)]
+    assert one.view.passes.outcome is None
+
+
+# Which thread writes what
+
+GUARDED = {
+    "agent.probe.prober.Prober": "a lock of its own",
+    "agent.probe.prober._Case": "the lock of its prober",
+    "agent.notify.http._Receiver": "a lock of its own",
+    "agent.source.watch.MountWatch": "a lock of its own",
+}
+"""Classes whose fields several threads may write, and what guards them."""
+
+
+def _classes() -> Iterator[type]:
+    for module in pkgutil.walk_packages(package.__path__, "agent."):
+        if module.name == "agent.__main__":
+            continue
+        for _, kind in inspect.getmembers(import_module(module.name), inspect.isclass):
+            if kind.__module__ == module.name and not issubclass(kind, Exception):
+                yield kind
+
+
+@pytest.fixture
+def writers(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], set[str]]:
+    """By class and field: the kinds of threads that write it after construction."""
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for kind in _classes():
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        if name in GUARDED or "__setattr__" in kind.__dict__:
+            continue
+        before = kind.__setattr__
+
+        def write(
+            self: object,
+            field: str,
+            value: object,
+            *,
+            before: Any = before,
+            name: str = name,
+        ) -> None:
+            frame = inspect.currentframe()
+            caller = frame.f_back if frame is not None else None
+            is_made = caller is not None and caller.f_code.co_name == "__init__"
+            if not is_made:
+                found[name, field].add(threading.current_thread().name.split("-")[0])
+            before(self, field, value)
+
+        with contextlib.suppress(TypeError):  # a class that takes no attributes
+            monkeypatch.setattr(kind, "__setattr__", write)
+    return found
+
+
+def test_no_field_is_written_by_two_threads(
+    writers: dict[tuple[str, str], set[str]],
+    daemon: Callable[..., Daemon],
+    shelf: Any,
+) -> None:
+    """Whatever is asked at once: passes, requests, polls, questions, a failing source."""
+    shelf.values = values(1)
+    one = daemon(poll_seconds=1)
+    eventually(lambda: project_of(one) == 1, what="the first snapshot")
+
+    def ask() -> None:
+        for number in range(2, 8):
+            shelf.values = values(number)
+            shelf.error = SourceDown("away") if number % 3 == 0 else None
+            one.ask({"command": "refresh"})
+            one.ask({"command": "boost", "traces": 1.0, "seconds": 60})
+            with contextlib.suppress(WishRefused):
+                one.ask({"command": "rollback"})
+            with contextlib.suppress(WishRefused):
+                one.ask({"command": "resume"})
+            one.poll()
+            one.document()
+
+    asking = [threading.Thread(target=ask, name=f"control-{n}") for n in range(3)]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join(60)
+    assert writers["agent.daemon.Daemon", "view"] == {"main"}
+    assert {key: names for key, names in writers.items() if len(names) > 1} == {}
