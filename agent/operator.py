@@ -16,7 +16,7 @@ from agent.domain.wishes import name_of, values_of
 from agent.errors import WishRefused
 from resentry import formats
 from resentry.contract import BOOSTS_LIMIT, Boost, Snapshot, time_text
-from resentry.values import judge, show_dsn
+from resentry.values import show_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,14 +102,11 @@ class Desk:
                 f"{', '.join(map(show_dsn, bad))}",
                 "once its key is enabled again, publish it from the source",
             )
-        policy = self._settings.policy
-        default = {"SENTRY_ENVIRONMENT": policy.environment}
-        for own in ({}, *snapshot.roles.values()):
-            effective = {**default, **snapshot.settings, **own}
-            problems = {**policy.problems(effective), **judge(effective)}
-            if problems:
-                listed = "; ".join(f"{key} {text}" for key, text in problems.items())
-                raise WishRefused(f"revision {snapshot.revision}: {listed}")
+        rails = self._settings.guard_rails
+        problems = rails.problems(snapshot.settings, snapshot.roles)
+        if problems:
+            listed = "; ".join(f"{name} {text}" for name, text in problems.items())
+            raise WishRefused(f"revision {snapshot.revision}: {listed}")
 
     def _resume(self, _request: dict[str, Any], grounds: Grounds) -> Wishes:
         if grounds.known.wishes.held is None:

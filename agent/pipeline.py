@@ -74,8 +74,8 @@ class Pipeline:
     def _read(self, until: float) -> Reading:
         known, gate = self.known, self._parts.gate
         candidate = self._parts.source.read(until)
-        policy = self._parts.settings.policy
-        snapshot, notes = validate(candidate, policy, known.last_good)
+        rails = self._parts.settings.guard_rails
+        snapshot, notes = validate(candidate, rails, known.last_good)
         gate.admit(snapshot, candidate.fingerprint, known.last_good, known.current)
         if known.wishes.held is None:
             gate.glance(snapshot, known.current, GLANCE_SECONDS)

@@ -16,7 +16,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from agent.domain.backoff import retry_seconds
+from agent.backoff import retry_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -58,18 +58,31 @@ def settings_page() -> str:
 def metrics_page() -> str:
     """Every metric of the agent: name, type, labels, meaning."""
     rows = []
-    for family in Metrics("0").registry.collect():
+    registry = Metrics("0").registry
+    # A metric without a value shows no label: only the library's own object has them.
+    labels = {
+        vars(metric)["_name"]: vars(metric)["_labelnames"]
+        for metric in registry._collector_to_names  # noqa: SLF001
+        if "_labelnames" in vars(metric)
+    }
+    for family in registry.collect():
         if family.name.startswith("process_"):
             continue
         suffix = "_total" if family.type == "counter" else ""
         suffix = "_info" if family.type == "info" else suffix
+        names = {label for sample in family.samples for label in sample.labels}
+        names |= {*labels[family.name]}
+        shown = ", ".join(f"`{name}`" for name in sorted(names - {"le"}))
         rows.append(
-            f"| `{family.name}{suffix}` | {family.type} | {family.documentation} |"
+            f"| `{family.name}{suffix}` | {family.type} | {shown} "
+            f"| {family.documentation} |"
         )
     return (
         f"# Metrics\n\n{NOTICE}"
         "At `/metrics`, beside Prometheus' usual `process_` metrics.\n\n"
-        "| metric | type | meaning |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+        "| metric | type | labels | meaning |\n|---|---|---|---|\n"
+        + "\n".join(rows)
+        + "\n"
     )
 
 

@@ -69,7 +69,7 @@ def _policy(settings: Settings) -> str:
 
     with closing(VaultSource(settings, USER_AGENT)) as source:
         source.limit(time.monotonic() + settings.pass_seconds)
-        return rights.policy(settings, source)
+        return rights.vault_policy(settings, source)
 
 
 class _Checks:
@@ -157,7 +157,7 @@ class _Checks:
         if self._candidate is None:
             return None
         current = Volume(settings.dir, settings.receipts_dir).current()
-        snapshot, notes = validate(self._candidate, settings.policy, current)
+        snapshot, notes = validate(self._candidate, settings.guard_rails, current)
         dsn = snapshot.settings.get("SENTRY_DSN")
         shown = "no DSN in it" if dsn is None else f"DSN {show_dsn(dsn)}"
         return "; ".join((f"revision {snapshot.revision}, {shown}", *notes))

@@ -6,6 +6,8 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from agent.domain.guard_rails import name_in
+from agent.domain.nearest import did_you_mean
 from agent.errors import CandidateRefused
 from resentry import formats
 from resentry.contract import (
@@ -17,13 +19,13 @@ from resentry.contract import (
     check,
     revision_of,
 )
-from resentry.values import KEYS, STRUCTURED, judge
+from resentry.values import KEYS, STRUCTURED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from agent.domain.candidate import Candidate
-    from agent.domain.policy import Policy
+    from agent.domain.guard_rails import GuardRails
 
 KNOWN = (*KEYS, *STRUCTURED)
 Item = TypeVar("Item", Rule, Boost)
@@ -54,20 +56,17 @@ class _Findings:
 
 
 def validate(
-    candidate: Candidate, policy: Policy, last_good: Snapshot | None
+    candidate: Candidate, guard_rails: GuardRails, last_good: Snapshot | None
 ) -> Validated:
     """Return the snapshot that the candidate stands for, or raise `CandidateRefused`.
 
-    The policy's environment judges a candidate that names none.
+    A candidate that names no environment is judged by that of the guard rails.
     """
     found = _Findings()
     values = candidate.values
     for name in values:
         if name.startswith(PREFIXES) and name not in KNOWN:
-            import difflib  # noqa: PLC0415 - only a mistake needs it
-
-            near = difflib.get_close_matches(name, KNOWN, n=1)
-            meant = f" (did you mean {near[0]}?)" if near else ""
+            meant = did_you_mean(name, KNOWN)
             found.problems.append(f"{name} is not a known key{meant}")
 
     settings = _settings("", values, found)
@@ -80,17 +79,12 @@ def validate(
         provenance={k: v for k, v in candidate.provenance.items() if k in KNOWN},
     )
     if not found.problems:
-        default = {"SENTRY_ENVIRONMENT": policy.environment}
-        for role, own in {"": {}, **roles}.items():
-            effective = {**default, **settings, **own}
-            judged = {**policy.problems(effective), **judge(effective)}
-            found.problems += [
-                f"{_of(role, key)} {text}" for key, text in judged.items()
-            ]
+        judged = guard_rails.problems(settings, roles)
+        found.problems += [f"{name} {problem}" for name, problem in judged.items()]
         found.problems += [
-            f"boost {boost.id} is above the cap of {policy.boost_cap:g}"
+            f"boost {boost.id} is above the cap of {guard_rails.boost_cap:g}"
             for boost in snapshot.boosts
-            if boost.traces > policy.boost_cap
+            if boost.traces > guard_rails.boost_cap
         ]
     vanished = sorted(last_good.settings.keys() - values.keys()) if last_good else []
     if "SENTRY_DSN" in vanished:
@@ -127,13 +121,9 @@ def _notes(
     return tuple(notes)
 
 
-def _of(role: str, key: str) -> str:
-    return f"{key} of role {role}" if role else key
-
-
 def _settings(role: str, values: Mapping[str, Any], found: _Findings) -> dict[str, Any]:
     return {
-        name: found.parse(_of(role, name), key.parse, values[name])
+        name: found.parse(name_in(role, name), key.parse, values[name])
         for name, key in KEYS.items()
         if name in values
     }

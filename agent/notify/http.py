@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.domain.backoff import backoff_seconds
+from agent.backoff import backoff_seconds
 from agent.domain.receiver import Delivery, is_expected, shown
 from agent.web import post
 

@@ -10,7 +10,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from agent.domain.backoff import backoff_seconds
+from agent.backoff import backoff_seconds
 from resentry.receipt import start_time
 
 if TYPE_CHECKING:

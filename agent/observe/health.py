@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.domain.backoff import RETRY_AFTER_CAP_SECONDS
+from agent.backoff import RETRY_AFTER_CAP_SECONDS
 
 if TYPE_CHECKING:
     from agent.domain.view import View

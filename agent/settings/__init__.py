@@ -7,7 +7,6 @@ from agent.settings.load import (
     Loaded,
     flag,
     load,
-    nearest,
 )
 from agent.settings.model import Settings
 
@@ -19,5 +18,4 @@ __all__ = [
     "Settings",
     "flag",
     "load",
-    "nearest",
 ]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
-from agent.domain.policy import parse_allowed, parse_counts, parse_rates
-from agent.domain.receiver import parse_headers, parse_status, parse_urls
+from agent.domain.nearest import did_you_mean
 from agent.errors import SettingsError
+from agent.settings import parse
 from agent.settings.kinds import Secret
 from agent.settings.model import Settings
 from resentry.contract import signal_number
@@ -49,7 +49,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> 
         if name in known:
             values[name] = (f"{name} in {config}", value)
         else:
-            problems.append(f"{config}: unknown key {name}{nearest(name, known)}")
+            problems.append(f"{config}: unknown key {name}{did_you_mean(name, known)}")
     found, unknown = _read_environ(environ, known)
     if environ.get("ENVIRONMENT"):
         values.setdefault("environment", ("ENVIRONMENT", environ["ENVIRONMENT"]))
@@ -75,29 +75,19 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def nearest(name: str, known: Mapping[str, Any], prefix: str = "") -> str:
-    """Suggest the known name that was probably meant; empty where none is near."""
-    import difflib  # noqa: PLC0415 - only a mistake needs it
-
-    found = difflib.get_close_matches(name, known, n=1)
-    if not found:
-        return ""
-    meant = prefix + (found[0].upper() if prefix else found[0])
-    return f" (did you mean {meant}?)"
-
-
 def _read_environ(
     environ: Mapping[str, str], known: Mapping[str, Any]
 ) -> tuple[dict[str, tuple[str, Any]], list[str]]:
     """Return the values by setting, and the variables that are no setting."""
     values: dict[str, tuple[str, Any]] = {}
     unknown: list[str] = []
+    names = [name.upper() for name in known]
     for variable in sorted(name for name in environ if name.startswith(PREFIX)):
         name = variable.removeprefix(PREFIX).lower()
         if name in known:
             values[name] = (variable, environ[variable])
         elif variable not in OTHER_VARIABLES:
-            unknown.append(variable + nearest(name, known, PREFIX))
+            unknown.append(variable + did_you_mean(name.upper(), names, PREFIX))
     return values, unknown
 
 
@@ -128,12 +118,12 @@ def _convert(value: Any, field: msgspec.structs.FieldInfo) -> Any:
 
 _READERS: dict[str, Callable[[Any], object]] = {
     "signal": signal_number,
-    "notify_urls": parse_urls,
-    "notify_headers": lambda secret: parse_headers(secret.reveal()),
-    "notify_status": parse_status,
-    "allowed_dsns": parse_allowed,
-    "rate_caps": parse_rates,
-    "min_targets": parse_counts,
+    "notify_urls": parse.urls,
+    "notify_headers": lambda secret: parse.headers(secret.reveal()),
+    "notify_status": parse.status,
+    "allowed_dsns": parse.allowed_dsns,
+    "rate_caps": parse.rates,
+    "min_targets": parse.counts,
 }
 
 

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from agent.domain.policy import Policy, parse_allowed, parse_counts, parse_rates
-from agent.domain.receiver import parse_headers
+from agent.domain.guard_rails import GuardRails
+from agent.settings import parse
 from agent.settings.kinds import Seconds, Secret, says
 from agent.settings.source import SourceSettings
 from resentry.contract import DEFAULT_DIR, RECEIPTS_DIR
@@ -149,24 +149,24 @@ class Settings(SourceSettings, frozen=True, kw_only=True):
     ] = "json"
 
     @property
-    def policy(self) -> Policy:
+    def guard_rails(self) -> GuardRails:
         """The guard rails; `load` has made sure that they can be read."""
-        return Policy(
+        return GuardRails(
             self.environment,
-            parse_allowed(self.allowed_dsns),
-            parse_rates(self.rate_caps),
+            parse.allowed_dsns(self.allowed_dsns),
+            parse.rates(self.rate_caps),
             self.boost_cap,
         )
 
     @property
     def minimum(self) -> dict[str, int]:
         """How many workers of each role must confirm."""
-        return parse_counts(self.min_targets)
+        return parse.counts(self.min_targets)
 
     @property
     def sent_headers(self) -> dict[str, str]:
         """What an operator adds to each POST; it may be secret."""
-        return parse_headers(self.notify_headers.reveal())
+        return parse.headers(self.notify_headers.reveal())
 
     @property
     def control_path(self) -> str:

@@ -17,7 +17,7 @@ import requests
 from hvac import exceptions as vault_errors
 from hvac.adapters import RawAdapter
 
-from agent.domain.backoff import retry_after_seconds
+from agent.backoff import retry_after_seconds
 from agent.errors import (
     CandidateRefused,
     SourceDenied,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from typing import TYPE_CHECKING
 
 from agent.errors import SettingsError
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
 def open_source(settings: Settings, user_agent: str) -> Source:
     """Return the source, or raise `SettingsError`. Nothing is asked yet."""
     if not settings.source_path:
-        _spare_guessing()
         from agent.source.vault import VaultSource  # noqa: PLC0415 - 21 MB with hvac
 
         return VaultSource(settings, user_agent)
@@ -28,15 +25,3 @@ def open_source(settings: Settings, user_agent: str) -> Source:
     from agent.source.files import FileSource  # noqa: PLC0415 - as above
 
     return FileSource(settings)
-
-
-def _spare_guessing() -> None:
-    """Load requests without its guess at encodings: what Vault says is UTF-8.
-
-    It is 3 MB in every pod, and a tenth of the start.
-    """
-    if "requests" not in sys.modules:
-        sys.modules["charset_normalizer"] = None  # type: ignore[assignment]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns of what it now lacks
-            import requests  # noqa: F401, PLC0415

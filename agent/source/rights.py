@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _RULE = 'path "{}" {{\n  capabilities = ["{}"]\n}}\n'
 
 
-def policy(settings: Settings, source: VaultSource) -> str:
+def vault_policy(settings: Settings, source: VaultSource) -> str:
     """Return the least policy, in Vault's own language, that these settings need.
 
     Where Vault cannot be asked which mount holds a path, the path stands as written.

@@ -10,7 +10,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agent.domain.backoff import Backoff
+from agent.backoff import Backoff
 from agent.errors import AgentError, SourceDenied, SourceError
 from agent.source import login
 from resentry.contract import time_text

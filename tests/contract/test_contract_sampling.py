@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from agent.domain.candidate import Candidate
-from agent.domain.policy import Policy
+from agent.domain.guard_rails import GuardRails
 from agent.domain.validate import validate
 from agent.errors import CandidateRefused
 from resentry.contract import (
@@ -63,7 +63,7 @@ def test_what_has_no_form_of_the_contract_is_refused_by_both(
     """A boost with it is published by no agent, and read by no library."""
     boost = {"id": "b1", "traces": 1.0, "until": UNTIL, "match": "x", **field}
     with pytest.raises(CandidateRefused):
-        validate(Candidate({"RESENTRY_BOOSTS": [boost]}), Policy(), None)
+        validate(Candidate({"RESENTRY_BOOSTS": [boost]}), GuardRails(), None)
     snapshot = Snapshot({}, boosts=(Boost(**boost),), revision="a" * 12)
     with pytest.raises(ContractError):
         decode_snapshot(encode_snapshot(snapshot))
@@ -80,7 +80,7 @@ def test_what_has_the_form_is_taken_by_both(until: str) -> None:
                 "RESENTRY_RULES": [{"match": "*", "traces": 0}],
             }
         ),
-        Policy(),
+        GuardRails(),
         None,
     )
     assert found.rules == (Rule("*", 0.0),)

@@ -13,7 +13,7 @@ import hvac.exceptions
 import pytest
 import requests
 
-from agent.domain.backoff import RETRY_AFTER_CAP_SECONDS
+from agent.backoff import RETRY_AFTER_CAP_SECONDS
 from agent.errors import (
     AgentError,
     CandidateRefused,

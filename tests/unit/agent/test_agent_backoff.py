@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.domain.backoff import backoff_seconds, retry_seconds
+from agent.backoff import backoff_seconds, retry_seconds
 from agent.domain.outcome import Outcome
 from agent.errors import SourceDenied, SourceDown
 from agent.schedule import GRACE_SECONDS, Schedule

@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from agent.backoff import retry_after_seconds
 from agent.cli.boost import command as boost
-from agent.domain.backoff import retry_after_seconds
-from agent.domain.policy import parse_allowed, parse_counts, parse_rates
-from agent.domain.receiver import parse_status
 from agent.errors import SettingsError
 from agent.observe import http
 from agent.publish import volume
 from agent.publish.memory import Memory
+from agent.settings import parse
 from agent.source.kv import parse_path
 
 ODD = ["\u00b2", "\uff11", "\u0661", "1_0", "+1", " 1"]
@@ -23,10 +22,10 @@ ODD = ["\u00b2", "\uff11", "\u0661", "1_0", "+1", " 1"]
 @pytest.mark.parametrize(
     ("read", "form"),
     [
-        (lambda text: parse_allowed([text]), "production=host/{}"),
-        (lambda text: parse_counts([text]), "api={}"),
-        (lambda text: parse_rates([text]), "production=0.{}"),
-        (parse_status, "2{}0"),
+        (lambda text: parse.allowed_dsns([text]), "production=host/{}"),
+        (lambda text: parse.counts([text]), "api={}"),
+        (lambda text: parse.rates([text]), "production=0.{}"),
+        (parse.status, "2{}0"),
         (http._split, "127.0.0.1:{}"),
         (volume._gid, "{}"),
         (parse_path, "secret/data/lms?version={}"),

@@ -10,7 +10,7 @@ from typing import Any
 import hvac.exceptions
 import pytest
 
-from agent.domain.policy import Policy
+from agent.domain.guard_rails import GuardRails
 from agent.domain.validate import validate
 from agent.errors import (
     AgentError,
@@ -409,7 +409,7 @@ def test_custom_metadata_is_provenance_and_no_new_content(
     assert after.provenance["SENTRY_SAMPLE_RATE"]["custom_metadata"] == custom
     assert after.fingerprint == before.fingerprint
     revisions = {
-        validate(one, Policy(), None).snapshot.revision for one in (before, after)
+        validate(one, GuardRails(), None).snapshot.revision for one in (before, after)
     }
     assert len(revisions) == 1
 
@@ -445,10 +445,10 @@ def test_values_that_are_no_text_are_typed_or_refused(
     candidate = canned({key: value}, version).read()
     if expected == key:
         with pytest.raises(CandidateRefused, match=key) as caught:
-            validate(candidate, Policy(), None)
+            validate(candidate, GuardRails(), None)
         assert SECRET not in str(caught.value)
     else:
-        snapshot = validate(candidate, Policy(), None).snapshot
+        snapshot = validate(candidate, GuardRails(), None).snapshot
         found = snapshot.settings[key]
         assert (found, type(found)) == (expected, type(expected))
 
@@ -458,7 +458,7 @@ def test_nested_values_of_other_keys_do_not_matter(
 ) -> None:
     """A secret may be shared with others, who keep in it what they like."""
     held = {**RATE, "db": {"password": SECRET, "ports": [1, 2]}, "note": None}
-    validated = validate(canned(held).read(), Policy(), None)
+    validated = validate(canned(held).read(), GuardRails(), None)
     assert validated.snapshot.settings == {"SENTRY_SAMPLE_RATE": 0.5}
     assert "other keys ignored: 2" in validated.notes
 

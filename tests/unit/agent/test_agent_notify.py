@@ -11,20 +11,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.domain.passes import Passes
-from agent.domain.receiver import (
-    Delivery,
-    is_expected,
-    parse_headers,
-    parse_urls,
-    shown,
-)
+from agent.domain.receiver import Delivery, is_expected, shown
 from agent.domain.rollout import assess
 from agent.domain.view import Known, View
 from agent.errors import SettingsError
 from agent.notify.http import Receivers
 from agent.notify.signal import Reminders, Signals
 from agent.observe.tell import tell
-from agent.settings import load
+from agent.settings import load, parse
 from lab.process import eventually
 from resentry.contract import Snapshot
 
@@ -229,7 +223,7 @@ def test_a_receiver_is_named_by_its_host_alone() -> None:
 def test_a_url_that_is_none_is_refused_without_a_quote(url: str) -> None:
     """It is named by its place."""
     with pytest.raises(ValueError, match="number 2 is not") as caught:
-        parse_urls(["http://h/", url])
+        parse.urls(["http://h/", url])
     assert "planted" not in str(caught.value)
 
 
@@ -243,7 +237,7 @@ def test_a_url_that_is_none_is_refused_without_a_quote(url: str) -> None:
 )
 def test_headers_stand_one_a_line(text: str, expected: dict[str, str]) -> None:
     """A value may hold anything but a line's end."""
-    assert expected == parse_headers(text)
+    assert expected == parse.headers(text)
 
 
 @pytest.mark.parametrize(

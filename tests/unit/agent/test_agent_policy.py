@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from agent.domain.candidate import Candidate
-from agent.domain.policy import Policy, parse_allowed, parse_counts, parse_rates
+from agent.domain.guard_rails import GuardRails
 from agent.domain.validate import validate
 from agent.errors import CandidateRefused, SettingsError
-from agent.settings import load
+from agent.settings import load, parse
 
 KEY = "c0ffee00c0ffee00c0ffee00c0ffee00"
 
@@ -17,16 +17,18 @@ def dsn(host: str, project: int) -> str:
     return f"https://{KEY}@{host}/{project}"
 
 
-def problems(policy: Policy, **values: object) -> tuple[str, ...]:
+def problems(rails: GuardRails, **values: object) -> tuple[str, ...]:
     try:
-        validate(Candidate(values), policy, None)
+        validate(Candidate(values), rails, None)
     except CandidateRefused as refused:
         return refused.problems
     return ()
 
 
-ALLOWED = Policy(
-    allowed=parse_allowed(["production=o1.example.org/1", "staging=o1.example.org"])
+ALLOWED = GuardRails(
+    allowed=parse.allowed_dsns(
+        ["production=o1.example.org/1", "staging=o1.example.org"]
+    )
 )
 
 
@@ -67,18 +69,18 @@ def test_the_dsn_of_a_role_is_held_too() -> None:
 
 def test_rates_are_capped_per_environment() -> None:
     """A cap counts for traces and profiles; `*` is for environments without one."""
-    policy = Policy(caps=parse_rates(["production=0.2", "*=0.5"]))
+    rails = GuardRails(caps=parse.rates(["production=0.2", "*=0.5"]))
     rates = {"SENTRY_TRACES_SAMPLE_RATE": "0.3", "SENTRY_PROFILES_SAMPLE_RATE": "0.3"}
 
-    assert len(problems(policy, SENTRY_ENVIRONMENT="production", **rates)) == 2
-    assert problems(policy, SENTRY_ENVIRONMENT="staging", **rates) == ()
+    assert len(problems(rails, SENTRY_ENVIRONMENT="production", **rates)) == 2
+    assert problems(rails, SENTRY_ENVIRONMENT="staging", **rates) == ()
 
 
 def test_a_boost_has_a_cap_of_its_own() -> None:
     """A boost above it is refused, by its name."""
     boost = {"id": "b1", "traces": 0.9, "until": "2099-01-01T00:00:00Z"}
 
-    assert problems(Policy(boost_cap=0.5), RESENTRY_BOOSTS=[boost]) == (
+    assert problems(GuardRails(boost_cap=0.5), RESENTRY_BOOSTS=[boost]) == (
         "boost b1 is above the cap of 0.5",
     )
 
@@ -107,5 +109,5 @@ def test_minimum_counts_are_read_by_role() -> None:
     """`api=2,celery=1` asks for two workers of one and one of the other."""
     settings = load({}, {"RESENTRY_MIN_TARGETS": "api=2, celery=1"}).settings
 
-    assert settings.minimum == parse_counts(["api=2", "celery=1"])
+    assert settings.minimum == parse.counts(["api=2", "celery=1"])
     assert settings.minimum == {"api": 2, "celery": 1}

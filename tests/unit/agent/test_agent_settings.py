@@ -6,8 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agent.domain.nearest import did_you_mean
 from agent.errors import SettingsError
-from agent.settings import Secret, Settings, flag, load, nearest
+from agent.settings import Secret, Settings, flag, load
 
 TOKEN = "hvs.CAESIJplantedVaultToken0123456789abcdefghijkl"
 
@@ -248,5 +249,5 @@ def test_every_setting_has_a_description_a_default_and_a_flag() -> None:
 def test_the_nearest_name_is_suggested_or_none() -> None:
     """A suggestion is made only where one is near."""
     known = {"vault_addr": 1}
-    assert nearest("vault_adr", known) == " (did you mean vault_addr?)"
-    assert nearest("x", known) == ""
+    assert did_you_mean("vault_adr", known) == " (did you mean vault_addr?)"
+    assert did_you_mean("x", known) == ""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agent.domain.candidate import Candidate
-from agent.domain.policy import Policy
+from agent.domain.guard_rails import GuardRails
 from agent.domain.validate import KNOWN, validate
 from agent.errors import CandidateRefused
 from resentry.contract import (
@@ -28,7 +28,7 @@ def accepted(
     environment: str = "production",
     last_good: Snapshot | None = None,
 ) -> tuple[Snapshot, tuple[str, ...]]:
-    return validate(Candidate(values), Policy(environment), last_good)
+    return validate(Candidate(values), GuardRails(environment), last_good)
 
 
 def problems(
@@ -269,7 +269,7 @@ def test_other_keys_are_counted_and_never_published() -> None:
             {"SENTRY_DSN": DSN, "DATABASE_URL": SECRET, "sentry_dsn": SECRET},
             {"SENTRY_DSN": {"source": "vault"}, "DATABASE_URL": {"source": "vault"}},
         ),
-        Policy(),
+        GuardRails(),
         None,
     )
     assert set(snapshot.settings) == {"SENTRY_DSN"}
