@@ -1,27 +1,26 @@
-"""The transport of one Sentry client: it never refuses an envelope, nor forgets one.
+"""The transport of one Sentry client. It never refuses an envelope and never forgets one.
 
-`Client.close()` nulls the client's transport, and a thread that fetched the client
-just before then drops its event without a word. So a retired client keeps its outlet,
-and the outlet hands what still comes to the client that is current. It has a queue and
-a sending thread of its own (its `Line`), because the SDK's queue does not give back what
-it holds.
+`Client.close()` sets the client's transport to None. A thread that fetched the client just
+before then drops its event silently. So a retired client keeps its outlet, and the outlet
+passes what still arrives on to the client that is current. An outlet has its own queue and
+its own sending thread (its `Line`), because the SDK's queue cannot be emptied again.
 
-    current ──leave──▶ leaving ──retire──▶ retired ──dispose──▶ ended
+    current ──announce_successor──▶ leaving ──retire──▶ retired ──close──▶ closed
 
-    leaving   another client is current; threads may be between fetching this one's
-              client and using it, so what comes is still queued here
-    retired   what comes goes to the heir: the current outlet, if its environment is the
-              same; else it is sent here after all
-    ended     the thread ends once the queue is empty; what still comes starts it again
+    leaving   Another client is current. Threads may still use this client, so this outlet
+              still queues what arrives.
+    retired   What arrives goes to the heir: the current outlet, if both have the same
+              environment. Without an heir it is sent to this outlet's own DSN.
+    closed    The thread ends once the queue is empty. What still arrives starts it again.
 
-What becomes of an envelope, by its `Fate`:
+What happens to an envelope depends on its `Fate`:
 
-    DONE      it is gone, or dropped as the SDK drops
-    REFUSED   current: parked for the heir, within bounds; retired: to the heir
-    UNSENT    current: dropped as by the SDK; retired: to the heir
-    UNKNOWN   counted; never sent again. Retired: the queue goes to the heir
+    DONE      Nothing more: it was sent, or dropped as the SDK drops.
+    REFUSED   current: parked for the heir, within bounds; retired: given to the heir
+    UNSENT    current: dropped, as the SDK does; retired: given to the heir
+    UNKNOWN   Counted, and never sent again. Retired: the heir gets the rest of the queue.
 
-Without an heir it is dropped, and counted.
+Without an heir an envelope is dropped and counted.
 """
 
 from __future__ import annotations
@@ -50,15 +49,15 @@ if TYPE_CHECKING:
 
 _own_keys: set[str] = set()
 _limits: dict[str, dict[Any, Any]] = {}
-"""What each DSN has asked for, by its fingerprint: a swap does not end a rate limit."""
+"""Rate limits by the DSN's fingerprint: a swap does not end a rate limit."""
 _leaving: list[Outlet] = []
-"""Outlets that are not current any more, until disposed of."""
+"""Outlets that are no longer current and not closed yet."""
 
 
 class Outlet(Transport):
-    """Sends to one DSN; once retired, what still comes goes to the current outlet.
+    """Sends to one DSN. Once retired, it passes envelopes on to the current outlet.
 
-    But only if the environment is the same. Otherwise it goes to this DSN after all.
+    If the current outlet has another environment, it goes on sending to its own DSN.
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -76,7 +75,7 @@ class Outlet(Transport):
     def _new_line(self, home: Home) -> Line:
         wire = Wire(self._options, keep=self._keeps)
         wire.heed(_limits.setdefault(self.dsn, {}))
-        return Line(home, wire, self._deliver, self._hand_over_queue, self._drop)
+        return Line(home, wire, self._deliver, self._after_first_look, self._drop)
 
     @property
     def _line(self) -> Line:
@@ -129,14 +128,14 @@ class Outlet(Transport):
         if fate is Fate.UNKNOWN and self._retired:
             line.home.tally.unknown += not is_report(envelope)
             if self.heir is not None:  # else the next one may be in doubt as well
-                self.give_up()
+                self.hand_over_queue()
         elif self._keeps(fate):
             self._keep(envelope)
         report = line.wire.report()
         if report is not None:
             line.wire.send(report)
         if self._retired and line.is_over:
-            self._forget()
+            self._stop_leaving()
 
     def _keeps(self, fate: Fate) -> bool:
         """Whether an envelope of that fate is kept, and so is no loss to report."""
@@ -178,22 +177,21 @@ class Outlet(Transport):
         """How long ago the last envelope was done with."""
         return clock.monotonic() - self._line.last_done
 
-    def leave(self, successor: Transport | None) -> None:
-        """Announce the successor: `flush` on it also waits for what is queued here."""
+    def announce_successor(self, successor: Transport | None) -> None:
+        """Let `flush` on the successor also wait for what is still queued here."""
         _leaving.append(self)
         if self._is_heir(successor) and not has_green_threads():
             # From Python 3.12 on no thread starts any more when the process ends.
             successor._line.start()  # noqa: SLF001
 
-    def stay(self) -> None:
-        """Take `leave` back: the other one is not current after all."""
-        self._forget()
+    def withdraw_successor(self) -> None:
+        """Undo `announce_successor`: this outlet stays current."""
+        self._stop_leaving()
 
     def retire(self) -> None:
-        """Hand over what comes from now on, and what is parked.
+        """Hand over what arrives from now on, and what is parked.
 
-        Where there is no heir, what comes is sent to this DSN after all, and what is
-        parked is dropped.
+        Without an heir, this DSN gets what arrives, and what is parked is dropped.
         """
         line = self._line
         with line.changed:
@@ -202,17 +200,17 @@ class Outlet(Transport):
         for envelope in parked:
             self._reroute(envelope)
 
-    def give_up(self) -> None:
-        """Take back what was not started, and hand it over: the DSN hangs."""
+    def hand_over_queue(self) -> None:
+        """Give the heir every envelope whose sending has not begun: this DSN hangs."""
         line = self._line
         with line.changed:  # so a `flush` finds it here, or at the heir's
             for envelope in line.take():
                 self._reroute(envelope)
 
-    def _hand_over_queue(self) -> None:
-        """In a forked child, which has sent nothing: send by the newest DSN alone."""
+    def _after_first_look(self) -> None:
+        """Let a forked child, which has sent nothing yet, use the newest DSN only."""
         if self.heir is not None:
-            self.give_up()
+            self.hand_over_queue()
 
     def _reroute(self, envelope: Envelope) -> None:
         heir = self.heir
@@ -234,7 +232,7 @@ class Outlet(Transport):
         """Tell what was lost; say whether there is something."""
         return self._line.report()
 
-    def dispose(self) -> None:
+    def close(self) -> None:
         """End the sending thread once the queue is empty, and close connections."""
         line = self._line
         line.end()
@@ -242,9 +240,9 @@ class Outlet(Transport):
             line.join(1.0)
         line.wire.close()
         if not line.queue:  # what hangs now is not waited for
-            self._forget()
+            self._stop_leaving()
 
-    def _forget(self) -> None:
+    def _stop_leaving(self) -> None:
         with contextlib.suppress(ValueError):
             _leaving.remove(self)
 

@@ -41,16 +41,17 @@ GRACE_SECONDS = 0.05
 """How long a thread may still be between fetching the old client and using it."""
 
 DRAIN_SECONDS = 5.0
-"""After this time what the old DSN has not taken goes to the new one."""
+"""After this time the new DSN gets what the old DSN has not accepted."""
 STALL_SECONDS = 5.0
-"""What may not go there stays with an old DSN that takes something this often ..."""
+"""Events that may not go to the new DSN are given up when the old DSN has accepted
+nothing for this long."""
 LAST_SECONDS = 60.0
-"""... but not longer than this."""
+"""Such events are given up after this time in any case."""
 RETIRING_LOOK_SECONDS = 0.02
-"""So often a retirement goes on."""
+"""Pause between two steps of a retirement."""
 
 _GATE_SECONDS = 2.0
-"""So long a client that is being built is waited for; then `init` goes past it."""
+"""`init` waits this long for a client that another thread builds, then builds its own."""
 
 # The SDK's default of 100 drops most of a burst long before a swap could lose any.
 _QUEUE_SIZE = 1000
@@ -131,16 +132,16 @@ def build(
 def announce(old: Client, new: Client) -> None:
     """Have `flush` wait for what the old client holds, also once the new one serves."""
     if isinstance(old.transport, Outlet):
-        old.transport.leave(new.transport)
+        old.transport.announce_successor(new.transport)
 
 
 def discard(new: Client, old: Client | None) -> None:
     """End a client that did not become current after all: the old one stays."""
     if old is not None and isinstance(old.transport, Outlet):
-        old.transport.stay()
+        old.transport.withdraw_successor()
     parts.end_components(parts.components(new))
     if isinstance(new.transport, Outlet):
-        new.transport.dispose()
+        new.transport.close()
 
 
 def retire(old: Client, new: Client) -> Retiring:
@@ -171,14 +172,14 @@ class Retirement:
         self._retire()
         outlet = self._outlet
         if outlet is not None and (outlet.pending or self._reports(outlet)):
-            if not self._is_over(outlet, age):
+            if not self._is_out_of_time(outlet, age):
                 return False
-            outlet.give_up()
+            outlet.hand_over_queue()
         try:
             profiles.end_idle()
         except RuntimeError:  # its thread starts just now: the next step has it
             return False
-        self._end()
+        self._close()
         return True
 
     @property
@@ -190,10 +191,10 @@ class Retirement:
         """Leave nothing that another client could send: the process ends."""
         self._retire()
         if self._outlet is not None and self._outlet.heir is not None:
-            self._outlet.give_up()
+            self._outlet.hand_over_queue()
         if self._outlet is not None:
             self._reports(self._outlet)
-        self._end()
+        self._close()
 
     def _retire(self) -> None:
         if not self._is_retired:
@@ -208,12 +209,12 @@ class Retirement:
         self._is_reported = True
         return outlet.report()
 
-    def _end(self) -> None:
+    def _close(self) -> None:
         parts.end_components(self._held)  # with what a thread has added meanwhile
         if self._outlet is not None:
-            self._outlet.dispose()
+            self._outlet.close()
 
-    def _is_over(self, outlet: Outlet, age: float) -> bool:
+    def _is_out_of_time(self, outlet: Outlet, age: float) -> bool:
         """Whether the old DSN has had its time for what it has not taken yet."""
         if outlet.heir is not None:
             return age >= DRAIN_SECONDS

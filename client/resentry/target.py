@@ -1,8 +1,9 @@
-"""One process that takes snapshots up: looks, swaps, says what runs, survives forks.
+"""One process that runs snapshots: it looks, swaps, says what runs, and survives forks.
 
-What changes over time is a value here, and each is replaced by one store. The follower's
-thread is the only one that swaps after `start`; the application's threads never wait for
-it. What belongs to the process itself, the follower, is made anew after a fork.
+`init` swaps in the thread that calls it. Every other swap happens in the follower's thread.
+A gate lets one of them build at a time, and an application's thread never waits for it.
+`plan`, `running` and `refusal` are values that are replaced as a whole, so any thread may
+read them. A forked child makes its own follower.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sentry_sdk
 
-from resentry import clock, forks, holders, otlp  # noqa: F401 - forks has hooks
+from resentry import clock, forks, holders, otlp, swap  # noqa: F401 - forks has hooks
 from resentry.contract import time_text
 from resentry.harmless import Notice, fault, say
 from resentry.newest import Newest
@@ -23,16 +24,6 @@ from resentry.process import Home, here, on_renewal
 from resentry.report import FOREIGN, receipt, status
 from resentry.sdk import client as sdk
 from resentry.sdk.versions import IS_PLAIN, described
-from resentry.swap import (
-    RETIRING_LOOK_SECONDS,
-    Retiring,
-    SupersededError,
-    announce,
-    build,
-    building,
-    discard,
-    retire,
-)
 from resentry.values import resolve
 
 if TYPE_CHECKING:
@@ -58,7 +49,7 @@ class Target:
         self.running: Running | None = None
         self.refusal: Refusal | None = None
         self.follower: Follower | None = None
-        self.retiring: tuple[Retiring, ...] = ()
+        self.retiring: tuple[swap.Retiring, ...] = ()
         self.newest: Newest | None = None
         self.foreign = Notice(after=0.0)
         self._replaced: tuple[Any, ...] = ()
@@ -136,9 +127,9 @@ class Target:
                 return "refused"
             effective = effective.tamed()
         try:
-            with building(here(), explicitly=explicitly):
+            with swap.building(here(), explicitly=explicitly):
                 new = self._build(plan, effective, snapshot, explicitly=explicitly)
-        except SupersededError:
+        except swap.SupersededError:
             return "failed"
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the application's
             self._refuse(name, describe(effective, error))
@@ -164,7 +155,7 @@ class Target:
         previous = running.client if running is not None and goes_on else None
 
         def attempt(options: Mapping[str, Any]) -> Client:
-            return build(effective, plan.role, options, snapshot, previous)
+            return swap.build(effective, plan.role, options, snapshot, previous)
 
         try:
             client = attempt(plan.options)
@@ -173,15 +164,15 @@ class Target:
                 raise
             kept = usable(
                 plan.options,
-                lambda some: discard(attempt(some), None),
+                lambda some: swap.discard(attempt(some), None),
                 lambda error: describe(effective, error),
             )
             client = attempt((better := plan.without(*kept)).options)
             if plan is self.plan:  # no `init` was called meanwhile
                 self.plan = plan = better
         if plan is not self.plan or (self.is_foreign and not explicitly):
-            discard(client, None)
-            raise SupersededError
+            swap.discard(client, None)
+            raise swap.SupersededError
         took, since = (time.perf_counter() - began) * 1000, time_text(time.time())
         new = Running(snapshot, effective, client, since, round(took, 3))
         self._make_current(new)
@@ -193,20 +184,20 @@ class Target:
         if self.is_foreign and current.is_active():
             self._replaced = (*self._replaced, current)
         if before is not None:
-            announce(before.client, new.client)
+            swap.announce(before.client, new.client)
         self.running = new
         try:
             sdk.set_current(new.client)
         except Exception:
             if sentry_sdk.get_global_scope().client is not new.client:
                 self.running = before
-                discard(new.client, before.client if before is not None else None)
+                swap.discard(new.client, before.client if before is not None else None)
                 raise
             fault("making a client current")
         self.dsns |= {new.dsn}
         otlp.follow(new.client.dsn or "", self.dsns)
         if before is not None:
-            self.retiring = (*self.retiring, retire(before.client, new.client))
+            self.retiring = (*self.retiring, swap.retire(before.client, new.client))
 
     def _refuse(self, name: tuple[str, int] | None, reason: str) -> None:
         refusal = Refusal(name, reason[:1000])
@@ -265,7 +256,7 @@ class Target:
         self._stop_following()
         deadline = clock.monotonic() + _EXIT_DRAIN_SECONDS
         while self.retire() and clock.monotonic() < deadline:
-            time.sleep(RETIRING_LOOK_SECONDS)
+            time.sleep(swap.RETIRING_LOOK_SECONDS)
         for old in self.retiring:
             try:
                 old.finish()

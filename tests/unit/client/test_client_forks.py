@@ -456,7 +456,7 @@ def test_a_child_of_a_moment_when_another_thread_sends(go: Run, sink: Sink) -> N
 # In the middle of a build
 
 BUILDS = """
-import resentry.target
+import resentry.swap
 from resentry.outlet import Outlet
 
 class Build:
@@ -468,7 +468,7 @@ class Build:
             setattr(owner, attribute, self._stopping(name, getattr(owner, attribute)))
 
     STAGES = {
-        "before": (resentry.target, "build"),
+        "before": (resentry.swap, "build"),
         "transport": (Outlet, "__init__"),
         "current": (sentry_sdk.Scope, "set_client"),
     }

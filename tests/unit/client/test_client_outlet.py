@@ -182,7 +182,7 @@ def test_a_client_report_that_a_hung_dsn_holds_goes_nowhere(
     client.transport.record_lost_event("before_send", data_category="error")
 
     retire(client, current)
-    client.transport.give_up()
+    client.transport.hand_over_queue()
     current.flush(5)
 
     assert sink.count("client_report") == 0
