@@ -24,7 +24,7 @@ from agent.domain.rejections import Rejections
 from agent.domain.rollout import DONE, Rollout
 from agent.domain.view import View
 from agent.domain.wishes import name_of, next_end
-from agent.errors import AgentError, SourceDown
+from agent.errors import AgentError
 from agent.loop import Loop
 from agent.notify.signal import Reminders
 from agent.observe import document
@@ -121,10 +121,16 @@ class Daemon:
         """
         answer: Future[Outcome] = Future()
         self._loop.post(partial(self._serve, request, answer))
+        seconds = self._settings.pass_seconds + ANSWER_SECONDS
         try:
-            outcome = answer.result(self._settings.pass_seconds + ANSWER_SECONDS)
+            outcome = answer.result(seconds)
         except TimeoutError:
-            raise SourceDown("the pass has not ended in time") from None
+            raise AgentError(
+                f"{request['command']} got no answer within {seconds:g} s: "
+                "a pass, or writing to the volume, hangs",
+                "the agent goes on with the request; resentry-agent status shows what "
+                "came of it",
+            ) from None
         return document.answer(outcome, self._pipeline.known.current)
 
     def document(self) -> dict[str, Any]:

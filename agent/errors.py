@@ -22,9 +22,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+REPORT = "this is a bug in resentry: please report it, with the agent's log"
+"""What to do about an error that is not the source's, the volume's or an operator's."""
+
 
 class AgentError(Exception):
-    """Something went wrong that nobody thought of.
+    """Unexpected internal error (a bug in resentry).
 
     Of every class, `what` says what is wrong and `hint` what to do about it. Neither
     ever quotes a secret.

@@ -56,7 +56,13 @@ class Desk:
             "boost": self._boost,
             "end": self._end,
         }
-        return commands[request["command"]](request, grounds)
+        command = commands[request["command"]]
+        if grounds.known.last_good is None:
+            raise WishRefused(
+                "nothing is published yet, so there is nothing to change",
+                "resentry-agent status shows why nothing is published",
+            )
+        return command(request, grounds)
 
     def _rollback(self, request: dict[str, Any], grounds: Grounds) -> Wishes:
         revision, known = request.get("revision"), grounds.known

@@ -14,7 +14,7 @@ from agent.domain.outcome import Outcome
 from agent.domain.validate import validate
 from agent.domain.view import Known
 from agent.domain.wishes import decode_wishes, encode_wishes, overlay
-from agent.errors import AgentError, SourceDown
+from agent.errors import REPORT, AgentError
 from agent.publish.memory import LAST_GOOD, WISHES
 from resentry.contract import encode_snapshot
 
@@ -101,7 +101,7 @@ class Pipeline:
         self._keep_wishes(wishes)
         self._keep_last_good(reading.snapshot)
         if self.known.last_good is None:
-            raise reading.error or SourceDown("there is nothing to publish")
+            raise reading.error or AgentError("there is nothing to publish", REPORT)
         now = time.time()
         self._keep_wishes(wishes.pruned(self.known.last_good, now))
         wanted = overlay(self.known.last_good, self.known.wishes, now)

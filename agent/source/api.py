@@ -19,10 +19,11 @@ from hvac.adapters import RawAdapter
 
 from agent.backoff import retry_after_seconds
 from agent.errors import (
+    REPORT,
+    AgentError,
     CandidateRefused,
     SourceDenied,
     SourceDown,
-    SourceError,
     SourceMissing,
 )
 from agent.source.bounds import ANSWER_SECONDS, CONNECT_SECONDS, READ_SECONDS
@@ -96,8 +97,11 @@ class Api:
             raise SourceDown(f"Vault {error.why}", error.hint) from None
         except requests.RequestException as error:
             raise self._unanswered(error) from None
-        except vault_errors.VaultError as error:
-            raise _refused_by_hvac(error, path) from None
+        except vault_errors.VaultError as error:  # hvac judges no answer here
+            kind = type(error).__name__
+            raise AgentError(
+                f"the request for {path} failed in hvac: {kind}", REPORT
+            ) from None
         version = (kwargs.get("params") or {}).get("version")
         return _answer(response, f"{path}?version={version}" if version else path)
 
@@ -187,13 +191,3 @@ def _missing(path: str, body: dict[str, Any]) -> tuple[str, str]:
     if metadata.get("destroyed"):
         return f"this version of {path} is destroyed", "write a new version"
     return f"this version of {path} is deleted", "undelete it, or write anew"
-
-
-def _refused_by_hvac(error: vault_errors.VaultError, path: str) -> SourceError:
-    """What hvac raises of its own accord, before it asks."""
-    kind = type(error).__name__
-    if isinstance(error, vault_errors.Forbidden | vault_errors.Unauthorized):
-        return SourceDenied(_DENIED[403][0].format(path), _POLICY)
-    if isinstance(error, vault_errors.InvalidPath):
-        return SourceMissing(*_missing(path, {}))
-    return SourceDown(f"the request for {path} failed with {kind}")

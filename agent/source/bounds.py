@@ -10,11 +10,15 @@ import contextlib
 import socket
 import ssl
 import time
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CONNECT_SECONDS = 3.0
 """For each address of the host, and again for the TLS handshake."""
@@ -51,16 +55,19 @@ class Bounds:
         """Whether the last answer was still not whole after `ANSWER_SECONDS`."""
         return time.monotonic() >= self._answer_by
 
-    def left(self) -> float:
-        """How long the next read may wait; `OSError` if nothing may be read any more."""
+    def seconds_to_read(self) -> float:
+        """Return how long the next read may wait.
+
+        Raises `OSError` if nothing may be read any more.
+        """
         if self.is_over or self.is_over_time:
             raise TimeoutError("the answer is over time")
         if self.received > 2 * ANSWER_LIMIT_BYTES:  # in what is not its body
             raise OSError("the answer is too large")
         return min(self._end() - time.monotonic(), READ_SECONDS)
 
-    def to_connect(self) -> float:
-        """How long connecting may take; never quite 0, which would mean no waiting."""
+    def seconds_to_connect(self) -> float:
+        """Return how long connecting may take; never 0, which would mean no time-out."""
         return max(min(self._end() - time.monotonic(), CONNECT_SECONDS), 0.001)
 
     def _end(self) -> float:
@@ -75,90 +82,125 @@ class Bounds:
                 socket.socket.shutdown(self.reading, socket.SHUT_RDWR)
 
 
-class _Bounded:
-    """Mixed into sockets: no read waits longer than it may."""
+class _PlainSocket(socket.socket):
+    """A connection without TLS. No read waits longer than the bounds allow."""
 
     bounds: Bounds
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self.bounds.reading = self  # type: ignore[assignment]
-        self.settimeout(self.bounds.left())  # type: ignore[attr-defined]
-        received = super().recv_into(*args, **kwargs)  # type: ignore[misc]
+        self.bounds.reading = self
+        self.settimeout(self.bounds.seconds_to_read())
+        received = super().recv_into(*args, **kwargs)
         self.bounds.received += received
-        return int(received)
+        return received
 
 
-class _Socket(_Bounded, socket.socket):
-    """A connection without TLS, or below it."""
+class _TlsSocket(ssl.SSLSocket):
+    """A connection with TLS, made by a `BoundedContext`."""
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        bounds = cast("BoundedContext", self.context).bounds
+        bounds.reading = self
+        self.settimeout(bounds.seconds_to_read())
+        received = super().recv_into(*args, **kwargs)
+        bounds.received += received
+        return received
+
+
+class BoundedContext(ssl.SSLContext):
+    """A TLS context whose connections keep to its `bounds`."""
+
+    bounds: Bounds
+    sslsocket_class = _TlsSocket
 
 
 class _Connects:
-    """Mixed into urllib3's connections: they are made of bounded sockets."""
+    """Mixed into urllib3's connections: each opens a bounded socket."""
 
-    bounds: Bounds
-    path: str
+    timeout: Any
+
+    def __init__(
+        self, *args: Any, bounds: Bounds, path: str = "", **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._bounds = bounds
+        self._path = path
 
     def _new_conn(self) -> socket.socket:
-        if self.path:
-            made = socket.socket(socket.AF_UNIX)
-            made.settimeout(self.bounds.to_connect())
-            made.connect(self.path)
+        if self._path:
+            opened = socket.socket(socket.AF_UNIX)
+            opened.settimeout(self._bounds.seconds_to_connect())
+            opened.connect(self._path)
         else:
-            self.timeout = self.bounds.to_connect()
-            made = super()._new_conn()  # type: ignore[misc]
-        bounded = _Socket(fileno=made.detach())
-        bounded.bounds = self.bounds
-        bounded.settimeout(self.bounds.to_connect())
+            self.timeout = self._bounds.seconds_to_connect()
+            opened = super()._new_conn()  # type: ignore[misc]
+        bounded = _PlainSocket(fileno=opened.detach())
+        bounded.bounds = self._bounds
+        bounded.settimeout(self._bounds.seconds_to_connect())
         return bounded
 
 
-class BoundedAdapter(HTTPAdapter):
-    """Connects as its arguments say, whatever requests would make of `verify`.
+class _HttpConnection(_Connects, HTTPConnection):
+    """To an address with http."""
 
-    With a `path` to that Unix socket, wherever the URL points to.
+
+class _HttpsConnection(_Connects, HTTPSConnection):
+    """To an address with https."""
+
+
+class BoundedAdapter(HTTPAdapter):
+    """Opens bounded connections. The arguments alone say what is trusted.
+
+    With a `path`, every connection goes to that Unix socket, whatever the URL says.
     """
 
     def __init__(
         self,
         bounds: Bounds,
         path: str = "",
-        context: ssl.SSLContext | None = None,
+        context: BoundedContext | None = None,
         server_name: str = "",
     ) -> None:
-        own = {"bounds": bounds, "path": path}
+        http = partial(_HttpConnection, bounds=bounds, path=path)
+        https = partial(_HttpsConnection, bounds=bounds, path=path)
         self._pools = {
-            "http": _pool(HTTPConnectionPool, HTTPConnection, own),
-            "https": _pool(HTTPSConnectionPool, HTTPSConnection, own),
+            "http": partial(_pool, HTTPConnectionPool, http),
+            "https": partial(_pool, HTTPSConnectionPool, https),
         }
         self._tls: dict[str, Any] = {}
         if context is not None:
-            kind = type("TlsSocket", (_Bounded, ssl.SSLSocket), {"bounds": bounds})
-            context.sslsocket_class = kind
+            context.bounds = bounds
             self._tls = {"ssl_context": context, "cert_reqs": context.verify_mode}
             if server_name:
                 self._tls["server_hostname"] = server_name
-        # Two hosts, for one may redirect to the other; of each one connection.
+        # Vault may redirect to a second host. Each host gets one connection.
         super().__init__(pool_connections=2, pool_maxsize=1, max_retries=0)
         self.poolmanager.pool_classes_by_scheme = self._pools
 
     def build_connection_pool_key_attributes(
         self, *args: Any, **kwargs: Any
     ) -> tuple[Any, Any]:
-        """Return which host, and what of TLS, tells one connection from another."""
+        """Return the host and the TLS settings: equal ones share a connection."""
         host, _ = super().build_connection_pool_key_attributes(*args, **kwargs)
         return host, dict(self._tls)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        """Return what connects through that proxy: bounded, too."""
+        """Return a manager of bounded connections through that proxy."""
         manager = super().proxy_manager_for(proxy, **kwargs)
         manager.pool_classes_by_scheme = self._pools
         return manager
 
     def cert_verify(self, *_args: Any, **_kwargs: Any) -> None:
-        """Leave the pool alone: its context has all that is trusted."""
+        """Change nothing in the pool: its context says what is trusted."""
 
 
-def _pool(pool: type, connection: type, own: dict[str, Any]) -> type:
-    """Return a kind of pool whose connections are made of bounded sockets."""
-    line = type("Connection", (_Connects, connection), own)
-    return type("Pool", (pool,), {"ConnectionCls": line})
+def _pool(
+    pool_class: Callable[..., HTTPConnectionPool],
+    connect: Callable[..., Any],
+    *args: Any,
+    **kwargs: Any,
+) -> HTTPConnectionPool:
+    """Return a pool whose connections are made by `connect`."""
+    pool = pool_class(*args, **kwargs)
+    pool.ConnectionCls = connect  # type: ignore[assignment]
+    return pool

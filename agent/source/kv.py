@@ -80,15 +80,17 @@ def locate(api: Api, configured: str, kv_version: str) -> Location:
 def _mount_of(api: Api, path: str) -> tuple[str, int]:
     """Ask Vault which mount holds the path, and its KV version."""
     try:
-        data = api.get(f"sys/internal/ui/mounts/{path}")["data"]
-        options = data.get("options") or {}
-        return str(data["path"]), formats.whole(str(options.get("version", 1)))
+        answer = api.get(f"sys/internal/ui/mounts/{path}")
     except SourceDenied as error:
         raise SourceDenied(
             f"Vault does not tell which mount holds {path}: {error.what}",
             "check RESENTRY_VAULT_PATHS; the token needs read on the secret; or set "
             "RESENTRY_VAULT_KV_VERSION",
         ) from None
+    try:
+        data = answer["data"]
+        options = data.get("options") or {}
+        return str(data["path"]), formats.whole(str(options.get("version", 1)))
     except (AttributeError, KeyError, TypeError, ValueError):
         raise SourceDown(f"Vault's answer about the mount of {path} is odd") from None
 

@@ -17,9 +17,8 @@ from agent.source.bounds import ANSWER_LIMIT_BYTES, BoundedAdapter, Bounds
 from agent.source.tls import Tls
 
 if TYPE_CHECKING:
-    import ssl
-
     from agent.settings import Settings
+    from agent.source.bounds import BoundedContext
 
 SOCKET_SCHEME = "unix://"
 _SOCKET_URL = "http://localhost"
@@ -66,7 +65,7 @@ class VaultSession(requests.Session):
             self.proxies.update(get_environ_proxies(self.url))
         self.bounds = Bounds()
         self._tls = Tls(settings)
-        self._mounted: ssl.SSLContext | None = None
+        self._mounted: BoundedContext | None = None
         self._listed = {host.lower() for host in settings.vault_redirect_hosts}
         self.adapters.clear()
         if not self.is_tls:

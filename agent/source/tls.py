@@ -8,6 +8,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from agent.errors import SourceDown
+from agent.source.bounds import BoundedContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,11 +24,11 @@ class Tls:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._read: Signature | None = None
-        self._context: ssl.SSLContext | None = None
+        self._context: BoundedContext | None = None
         self.problem = ""
         """Why the files of now cannot be used, while those of before still count."""
 
-    def context(self) -> ssl.SSLContext:
+    def context(self) -> BoundedContext:
         """Return the context of now: the same object while no file changes.
 
         Files that cannot be used, half-written ones perhaps, leave the one of before;
@@ -70,14 +71,14 @@ class Tls:
             raise SourceDown(f"no certificate in {ca}", "check RESENTRY_VAULT_CA")
         return files
 
-    def _make(self) -> ssl.SSLContext:
+    def _make(self) -> BoundedContext:
         settings = self._settings
         authorities = self._authorities()
         if not authorities:
             import certifi  # noqa: PLC0415 - 26 ms to load, for public authorities only
 
             authorities = [certifi.where()]
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context = BoundedContext(ssl.PROTOCOL_TLS_CLIENT)
         # As for Vault's own command, what is listed is trusted: it need not be a root.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         if settings.vault_insecure_skip_tls_verify:

@@ -17,7 +17,7 @@ import pytest
 
 from agent.daemon import Daemon
 from agent.domain.wishes import Wishes, name_of
-from agent.errors import SourceDown, WishRefused
+from agent.errors import AgentError, SourceDown, WishRefused
 from agent.pipeline import Pipeline
 from lab.process import eventually
 from resentry.contract import Receipt, Snapshot, encode_receipt
@@ -495,6 +495,42 @@ def test_a_boost_out_of_bounds_is_refused(
         one.ask("boost", **request_)
     assert one.wishes.boosts == ()
     assert one.ask("refresh")["outcome"] == "unchanged"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"command": "boost", "traces": 1.0, "seconds": 900},
+        {"command": "end", "id": "b1"},
+        {"command": "resume"},
+        {"command": "rollback"},
+    ],
+)
+def test_a_request_before_the_first_snapshot_is_refused_and_forgotten(
+    agent: Callable[..., Agent], request_: dict[str, Any]
+) -> None:
+    """The source is not to blame; and nothing is kept for later."""
+    one = agent()
+    with pytest.raises(WishRefused, match="nothing is published"):
+        one.daemon.ask(request_)
+    assert one.wishes == Wishes()
+    one.source(1)
+    assert one.current.boosts == ()
+
+
+def test_a_request_without_an_answer_is_no_fault_of_the_source(
+    agent: Callable[..., Agent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is named, with what may hang and what to do."""
+    one = agent(pass_seconds=0.1)
+    release = threading.Event()
+    monkeypatch.setattr("agent.daemon.ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(one.shelf, "read", lambda _until: release.wait(10))
+    with pytest.raises(AgentError, match=r"refresh got no answer within 0\.2 s") as no:
+        one.ask("refresh")
+    release.set()
+    assert type(no.value) is AgentError
+    assert "resentry-agent status" in no.value.hint
 
 
 @pytest.mark.parametrize(

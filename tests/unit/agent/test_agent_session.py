@@ -518,10 +518,10 @@ def test_a_cut_while_connecting_counts_too() -> None:
     """When there is no socket yet that could be shut, the first read finds out."""
     limits = bounds.Bounds()
     limits.begin()
-    assert limits.left() > 0
+    assert limits.seconds_to_read() > 0
     limits.cut()
     with pytest.raises(TimeoutError):
-        limits.left()
+        limits.seconds_to_read()
 
 
 def test_nothing_is_asked_after_the_cut(server: Proxy, source: Make) -> None:
