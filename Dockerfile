@@ -54,11 +54,11 @@ STOPSIGNAL SIGTERM
 ENTRYPOINT ["resentry-agent"]
 CMD ["run"]
 
-# Kubernetes ignores this and has probes of its own. With RESENTRY_HTTP=off there is
+# Kubernetes ignores this and has probes of its own. With RESENTRY_HTTP_LISTEN=off there is
 # nothing to ask: then run with --no-healthcheck.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["python", "-I", "-c", "\
 import os, http.client; \
-c = http.client.HTTPConnection(os.environ.get('RESENTRY_HTTP') or '127.0.0.1:19464', timeout=4); \
+c = http.client.HTTPConnection(os.environ.get('RESENTRY_HTTP_LISTEN') or '127.0.0.1:19464', timeout=4); \
 c.request('GET', '/livez'); \
 raise SystemExit(c.getresponse().status != 200)"]
 

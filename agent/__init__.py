@@ -13,7 +13,7 @@
     daemon.py     the loop's calls: the only writer of what is known, and of the volume
     domain/       decisions and values, pure: validate, rollout, passes, view, wishes
     source/       where Sentry's settings are read: Vault, or what is mounted
-    probe/        asks a new DSN's server whether it takes the key
+    dsn_check/    asks a new DSN's server whether it takes the key
     publish/      the atomic volume, and the agent's own memory
     notify/       the real-time signal; a POST
     confirm/      reads receipts, knows which target lives

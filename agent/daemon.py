@@ -204,29 +204,24 @@ class Daemon:
 
     def _update(self, **changes: Any) -> None:
         """Replace the view, and say what has changed."""
-        before, probes = self.view, self._parts.gate.report()
+        before, reports = self.view, self._parts.gate.report()
         deliveries = self._parts.receivers.report()
-        after = replace(
-            before,
-            known=self._pipeline.known,
-            probes=probes,
-            deliveries=deliveries,
-            **changes,
-        )
+        changes |= {"dsn_checks": reports, "deliveries": deliveries}
+        after = replace(before, known=self._pipeline.known, **changes)
         tell(before, after)  # first: who sees the new view finds it in the log
         if self._metrics is not None:
             count(before, after, self._metrics)
         self.view = after
-        if (before.probes, before.deliveries) != (probes, deliveries):
+        if (before.dsn_checks, before.deliveries) != (reports, deliveries):
             self._save()
-        if before.probes != probes and self.view.passes.is_waiting:
+        if before.dsn_checks != reports and self.view.passes.is_waiting:
             self._passing.start()  # it may be published now, or be refused
 
     def _note_rejections(self) -> None:
         current, rejections = self.view.known.current, self._rejections
         if self.view.rollout.state == "refused" and current is not None:
             rejections = rejections.with_revision(name_of(current))
-        rejections = rejections.judged(self.view.probes)
+        rejections = rejections.judged(self.view.dsn_checks)
         if rejections != self._rejections:
             self._rejections = rejections
             self._save()

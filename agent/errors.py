@@ -8,7 +8,7 @@ AgentError               70    end with a traceback; as a daemon, go on
 │   ├── SourceDenied     77    ... try again slowly, say it loudly (401, 403)
 │   └── SourceMissing    66    ... try again slowly (404)
 ├── CandidateRefused     65    keep the last good until the source changes
-├── CandidateWaits       73    keep the last good until its DSN's probe has a verdict
+├── CandidateWaits       73    keep the last good until its DSN check has a verdict
 ├── PublishError         74    repeat the whole pass (disk full, read-only)
 │   └── VolumeBusy       75    stay out: another agent has the volume
 ├── WishRefused           1    tell the operator why not; change nothing
@@ -95,14 +95,14 @@ class CandidateRefused(AgentError):
 
 
 class CandidateWaits(AgentError):
-    """The candidate is good, but the probe of its DSN has no verdict yet."""
+    """The candidate is good, but its DSN check has no verdict yet."""
 
     exit_code = 73
 
     def __init__(self, what: str, fingerprint: str) -> None:
         super().__init__(
             what,
-            "it is published or refused by itself; resentry-agent status shows the probe",
+            "it is published or refused by itself; resentry-agent status shows the DSN check",
         )
         self.fingerprint = fingerprint
 

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from agent.domain.probe import dsns_of, fingerprint_of
+from agent.domain.dsn_check import dsns_of, fingerprint_of
 from agent.domain.validate import ROLES, check_match
 from agent.domain.wishes import name_of, values_of
 from agent.errors import WishRefused
@@ -96,7 +96,7 @@ class Desk:
         """Hold an earlier snapshot to the policy of now, and to what targets said."""
         if name_of(snapshot) in rejections.revisions:
             raise WishRefused(f"a process could not apply revision {snapshot.revision}")
-        is_checked = self._settings.probe != "off"
+        is_checked = self._settings.dsn_check != "off"
         bad = sorted(
             dsn
             for dsn in dsns_of(snapshot)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from agent._version import __version__
 from agent.confirm.receipts import Receipts
-from agent.domain.probe import Times
+from agent.domain.dsn_check import Times
+from agent.dsn_check.checker import Checker
+from agent.dsn_check.gate import Gate
+from agent.dsn_check.send import sender as check_sender
 from agent.notify.http import Receivers
 from agent.notify.http import sender as receiver_sender
 from agent.notify.signal import Signals
-from agent.probe.gate import Gate
-from agent.probe.prober import Prober
-from agent.probe.send import sender as check_sender
 from agent.protect import protect
 from agent.publish.volume import Volume
 from agent.source.choose import open_source
@@ -44,16 +44,16 @@ def assemble(settings: Settings) -> Parts:
     volume = Volume(settings.dir, settings.receipts_dir, settings.group)
     volume.open()
     protect()
-    prober = Prober(
-        Times(settings.probe_seconds),
+    checker = Checker(
+        Times(settings.dsn_check_seconds),
         check_sender(USER_AGENT),
-        is_glitchtip=settings.probe_backend == "glitchtip",
+        is_glitchtip=settings.dsn_check_backend == "glitchtip",
     )
     send = receiver_sender(settings.sent_headers, USER_AGENT, settings.notify_seconds)
     return Parts(
         settings,
         open_source(settings, USER_AGENT),
-        Gate(prober, settings.probe),
+        Gate(checker, settings.dsn_check),
         volume,
         Signals(is_on=settings.signal != "off"),
         Receivers(settings.notify_urls, send, settings.notify_status),

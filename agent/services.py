@@ -40,7 +40,7 @@ def start(
     """
     metrics = Metrics(version)
     page = Page(doors.view, doors.document, metrics, settings)
-    serve(page, settings.http, settings.probes)
+    serve(page, settings.http_listen, settings.probes_listen)
     control.serve(settings.control_path, doors.ask)
     is_watching = watch_receipts(settings.receipts_dir, doors.wake)
     if not is_watching:

@@ -88,7 +88,7 @@ class Subjects:
             "RESENTRY_VAULT_PATHS": SECRET,
             "RESENTRY_VAULT_TOKEN_FILE": str(self._token),
             "RESENTRY_DIR": str(volume),
-            "RESENTRY_HTTP": f"127.0.0.1:{port}",
+            "RESENTRY_HTTP_LISTEN": f"127.0.0.1:{port}",
             "RESENTRY_POLL_SECONDS": "1",
         }
         args = [str(self._bin / "resentry-agent"), "run"]

@@ -45,7 +45,7 @@ class System:
             "HOME": str(self.folder),
             "PYTHONUNBUFFERED": "1",
             "RESENTRY_DIR": str(self.directory),
-            "RESENTRY_HTTP": f"127.0.0.1:{self.http_port}",
+            "RESENTRY_HTTP_LISTEN": f"127.0.0.1:{self.http_port}",
             "RESENTRY_POLL_SECONDS": "1",
             "RESENTRY_VAULT_PATHS": f"secret/data/{SECRET}",
             "VERSION": "1.0.0",

@@ -31,7 +31,7 @@ LOOK_SECONDS = 0.2
 def command(loaded: Loaded, *, as_json: bool) -> None:
     """Do one pass; exit 0 if what the source holds is published.
 
-    With --probe enforce a new DSN is waited for until the probe has a verdict.
+    With --dsn-check enforce waits until a new DSN has been accepted or rejected.
     """
     warn(loaded)
     parts = assemble(loaded.settings)
@@ -67,7 +67,7 @@ def _passes(parts: Parts) -> tuple[Outcome, Known]:
         before = parts.gate.report()
         reading = pipeline.read(time.monotonic() + parts.settings.pass_seconds)
         outcome = pipeline.publish(reading, pipeline.known.wishes)
-        if outcome.kind != "probing":
+        if outcome.kind != "checking":
             return outcome, pipeline.known
         while parts.gate.report() == before:
             time.sleep(LOOK_SECONDS)

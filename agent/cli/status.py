@@ -117,8 +117,8 @@ def text(found: dict[str, Any]) -> str:
     extra = (*source["notes"], source["hint"], _failed(source), _where(source["where"]))
     lines += [f"          {line}" for line in extra if line]
     lines += [
-        f"probe     {probe['dsn']}: {probe['verdict']} since {probe['since']}"
-        for probe in found["probe"]
+        f"dsn check {check['dsn']}: {check['verdict']} since {check['since']}"
+        for check in found["dsn_checks"]
     ]
     lines += [f"notify    {line}" for line in notify_lines(found["notify"])]
     rollout = found["rollout"]

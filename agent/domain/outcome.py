@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from agent.errors import AgentError
     from resentry.contract import Snapshot
 
-Kind = Literal["published", "unchanged", "probing", "refused", "failed"]
+Kind = Literal["published", "unchanged", "checking", "refused", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Outcome:
         told = "candidate {} waits: " if waits else "refused candidate {}: "
         what = told.format(fingerprint) if fingerprint else ""
         return cls(
-            "probing" if waits else "refused" if fingerprint else "failed",
+            "checking" if waits else "refused" if fingerprint else "failed",
             f"{what}{error.what}; {stays}",
             current.revision if current else None,
             current.sequence if current else 0,

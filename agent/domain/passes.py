@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from agent.domain.outcome import Outcome
 
-GOOD = ("published", "unchanged", "probing")
+GOOD = ("published", "unchanged", "checking")
 """Kinds of outcomes after which the source counts as read well."""
 _NO_ERROR = ""
 
@@ -63,7 +63,7 @@ class Passes:
     @property
     def is_waiting(self) -> bool:
         """Whether a candidate waits for the check of its DSN."""
-        return self.outcome is not None and self.outcome.kind == "probing"
+        return self.outcome is not None and self.outcome.kind == "checking"
 
     def after(self, outcome: Outcome, moment: Moment, seconds: float) -> Passes:
         """Return the passes with one more, which took `seconds` until `moment`.

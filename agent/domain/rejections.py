@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from agent.domain.probe import Found
+    from agent.domain.dsn_check import DsnReport
 
 REMEMBERED = 10
 """So many of each kind, the newest."""
@@ -28,14 +28,14 @@ class Rejections:
         """Return these with one more revision."""
         return replace(self, revisions=_newest((*self.revisions, revision)))
 
-    def judged(self, probes: Iterable[Found]) -> Rejections:
+    def judged(self, reports: Iterable[DsnReport]) -> Rejections:
         """Return these as the newest verdicts on DSNs have it."""
         dsns = self.dsns
-        for probe in probes:
-            if probe.verdict == "rejected":
-                dsns = _newest((*dsns, probe.fingerprint))
-            elif probe.verdict == "accepted":
-                dsns = tuple(name for name in dsns if name != probe.fingerprint)
+        for report in reports:
+            if report.verdict == "rejected":
+                dsns = _newest((*dsns, report.fingerprint))
+            elif report.verdict == "accepted":
+                dsns = tuple(name for name in dsns if name != report.fingerprint)
         return replace(self, dsns=dsns)
 
     def document(self) -> dict[str, list[str]]:

@@ -10,8 +10,8 @@ from agent.domain.wishes import Wishes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agent.domain.dsn_check import DsnReport
     from agent.domain.passes import Passes
-    from agent.domain.probe import Found
     from agent.domain.receiver import Delivery
     from agent.domain.rollout import Rollout
     from resentry.contract import Snapshot
@@ -46,5 +46,5 @@ class View:
     """When every target first ran what this agent has published."""
     source: Mapping[str, Any] = field(default_factory=dict)
     """What the source says of itself."""
-    probes: tuple[Found, ...] = ()
+    dsn_checks: tuple[DsnReport, ...] = ()
     deliveries: tuple[Delivery, ...] = ()

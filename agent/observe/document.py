@@ -13,9 +13,9 @@ from resentry.values import show_dsn
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from agent.domain.dsn_check import DsnReport
     from agent.domain.outcome import Outcome
     from agent.domain.passes import Passes
-    from agent.domain.probe import Found
     from agent.domain.receiver import Delivery
     from agent.domain.rollout import Rollout, Target
     from agent.domain.view import View
@@ -45,7 +45,7 @@ def state(view: View) -> dict[str, Any]:
     return {
         **_passes(view.passes),
         "where": dict(view.source),
-        "probe": [_probe(probe) for probe in view.probes],
+        "dsn_checks": [_dsn_check(report) for report in view.dsn_checks],
         "notify": notify(view.deliveries),
     }
 
@@ -68,7 +68,7 @@ def document(
     return {
         "current": None if current is None else _current(current),
         "source": {key: value for key, value in state.items() if key in NO_PASS},
-        "probe": state.get("probe", []),
+        "dsn_checks": state.get("dsn_checks", []),
         "notify": state.get("notify", []),
         "rollout": {
             "state": rollout.state,
@@ -142,14 +142,14 @@ def _passes(passes: Passes) -> dict[str, Any]:
     }
 
 
-def _probe(probe: Found) -> dict[str, Any]:
+def _dsn_check(report: DsnReport) -> dict[str, Any]:
     return {
-        "dsn": probe.dsn,
-        "verdict": probe.verdict,
-        "settled": probe.settled,
-        "since": _time(probe.since),
-        "probes": probe.probes,
-        "sentence": probe.sentence,
+        "dsn": report.dsn,
+        "verdict": report.verdict,
+        "settled": report.settled,
+        "since": _time(report.since),
+        "answers": report.answers,
+        "sentence": report.sentence,
     }
 
 

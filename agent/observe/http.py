@@ -67,7 +67,7 @@ def serve(page: Page, http: str, probes: str) -> None:
         except OSError as error:
             raise SettingsError(
                 f"cannot listen on {address}: {error.strerror}",
-                "set RESENTRY_HTTP and RESENTRY_PROBES to free addresses, or off",
+                "set RESENTRY_HTTP_LISTEN and RESENTRY_PROBES_LISTEN to free addresses, or off",
             ) from None
         first = server
     if sockets:

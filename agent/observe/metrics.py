@@ -15,15 +15,15 @@ from prometheus_client import (
     generate_latest,
 )
 
+from agent.domain.dsn_check import Verdict
 from agent.domain.outcome import Kind
-from agent.domain.probe import Verdict
 from agent.domain.rollout import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from agent.domain.dsn_check import DsnReport
     from agent.domain.passes import Passes
-    from agent.domain.probe import Found
     from agent.domain.receiver import Delivery
     from agent.domain.rollout import Rollout
     from agent.domain.view import View
@@ -101,13 +101,13 @@ class Metrics:
             registry=self.registry,
         )
 
-        self._probe_verdict = Gauge(
-            "resentry_probe_verdict",
-            "DSNs that were probed, by verdict.",
+        self._dsn_check_verdict = Gauge(
+            "resentry_dsn_check_verdict",
+            "DSNs that were checked with their server, by verdict.",
             ["verdict"],
             registry=self.registry,
         )
-        self._show_probes([])
+        self._show_dsn_checks([])
         self._notify_failures = Gauge(
             "resentry_notify_failures",
             "POSTs that failed since a receiver was last told of a snapshot.",
@@ -141,7 +141,7 @@ class Metrics:
         self._sequence.set(current.sequence if current else 0)
         self._show_source(view.source)
         self._show_rollout(view.rollout)
-        self._show_probes(view.probes)
+        self._show_dsn_checks(view.dsn_checks)
         self._show_deliveries(view.deliveries)
 
     def confirmed(self, seconds: float) -> None:
@@ -164,10 +164,10 @@ class Metrics:
                 )
                 self._targets.labels(role, state).set(count)
 
-    def _show_probes(self, probes: Sequence[Found]) -> None:
+    def _show_dsn_checks(self, reports: Sequence[DsnReport]) -> None:
         for verdict in get_args(Verdict):
-            count = sum(found.verdict == verdict for found in probes)
-            self._probe_verdict.labels(verdict).set(count)
+            count = sum(report.verdict == verdict for report in reports)
+            self._dsn_check_verdict.labels(verdict).set(count)
 
     def _show_deliveries(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:

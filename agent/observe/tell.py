@@ -10,8 +10,8 @@ from agent.domain.passes import GOOD
 from agent.domain.rollout import DONE
 
 if TYPE_CHECKING:
+    from agent.domain.dsn_check import DsnReport
     from agent.domain.outcome import Outcome
-    from agent.domain.probe import Found
     from agent.domain.receiver import Delivery
     from agent.domain.rollout import Rollout
     from agent.domain.view import View
@@ -29,10 +29,10 @@ def tell(before: View, after: View) -> None:
         _log_pass(after)
     if _line(after.rollout) != _line(before.rollout):
         _log_rollout(after.rollout)
-    verdicts = {probe.fingerprint: _verdict(probe) for probe in before.probes}
-    for probe in after.probes:
-        if verdicts.get(probe.fingerprint) != _verdict(probe):
-            _log_probe(probe)
+    verdicts = {report.fingerprint: _verdict(report) for report in before.dsn_checks}
+    for report in after.dsn_checks:
+        if verdicts.get(report.fingerprint) != _verdict(report):
+            _log_dsn_check(report)
     results = {delivery.receiver: _result(delivery) for delivery in before.deliveries}
     for delivery in after.deliveries:
         if results.get(delivery.receiver, (None, False)) != _result(delivery):
@@ -87,16 +87,16 @@ def _log_rollout(rollout: Rollout) -> None:
     getattr(log, level)(rollout.sentence, rollout=rollout.state, **details)
 
 
-def _verdict(probe: Found) -> tuple[str, bool]:
-    return probe.verdict, probe.settled
+def _verdict(report: DsnReport) -> tuple[str, bool]:
+    return report.verdict, report.settled
 
 
-def _log_probe(probe: Found) -> None:
-    is_bad = probe.verdict in ("rejected", "config_error", "limited") or (
-        probe.verdict in ("unknown", "rejected_once") and probe.settled
+def _log_dsn_check(report: DsnReport) -> None:
+    is_bad = report.verdict in ("rejected", "config_error", "limited") or (
+        report.verdict in ("unknown", "rejected_once") and report.settled
     )
     level = "warning" if is_bad else "info"
-    getattr(log, level)(probe.sentence, verdict=probe.verdict, settled=probe.settled)
+    getattr(log, level)(report.sentence, verdict=report.verdict, settled=report.settled)
 
 
 def _result(delivery: Delivery) -> tuple[str | None, bool]:

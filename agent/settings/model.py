@@ -90,22 +90,23 @@ class Settings(SourceSettings, frozen=True, kw_only=True):
     notify_seconds: Annotated[
         Seconds, says("The time in which it must be answered.")
     ] = 5.0
-    probe: Annotated[
+    dsn_check: Annotated[
         Literal["off", "warn", "enforce"],
         says(
-            "Whether a new DSN's server is asked before it is published, which counts "
-            "nothing there: `warn` asks once and then publishes, `enforce` publishes "
-            "once it is accepted, `off` never asks."
+            "Check a new DSN with its Sentry server before publishing it (uses no "
+            "quota): `warn` asks once and then publishes, `enforce` publishes after the "
+            "server has accepted the DSN, `off` never asks."
         ),
     ] = "warn"
-    probe_seconds: Annotated[
+    dsn_check_seconds: Annotated[
         Seconds,
         says(
-            "How long a verdict may take; `enforce` then refuses. Accepted is a DSN after "
-            "three answers over a fifth of it, rejected over two fifths."
+            "Time limit for a verdict; when it is over, `enforce` refuses the DSN. A DSN "
+            "is accepted after three 200s spread over at least 1/5 of this time, rejected "
+            "after three 403s over at least 2/5."
         ),
     ] = 300.0
-    probe_backend: Annotated[
+    dsn_check_backend: Annotated[
         Literal["sentry", "glitchtip"],
         says(
             "`glitchtip` blocks a project after one wrong key: a DSN is then not asked "
@@ -119,11 +120,11 @@ class Settings(SourceSettings, frozen=True, kw_only=True):
             "agent's alone; else `agent/control.sock` on the volume."
         ),
     ] = ""
-    http: Annotated[
+    http_listen: Annotated[
         str,
         says("The address of probes, metrics and status; `off` for none."),
     ] = "127.0.0.1:19464"
-    probes: Annotated[
+    probes_listen: Annotated[
         str,
         says("A second address that serves the probes and metrics alone."),
     ] = ""

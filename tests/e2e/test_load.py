@@ -31,7 +31,7 @@ REVOKE = "update", "auth/token/revoke-self"
 @pytest.fixture
 def system() -> Iterator[System]:
     """A Vault that counts requests; its root token is not the agent's."""
-    with System(ProductionVault(), RESENTRY_PROBE="off") as system:
+    with System(ProductionVault(), RESENTRY_DSN_CHECK="off") as system:
         del system.environ["RESENTRY_VAULT_TOKEN"]
         for path, fields in SETTINGS.items():
             system.vault.write(path.removeprefix("secret/data/"), fields)

@@ -48,7 +48,7 @@ READ = "read", "secret/data/lms"
 @pytest.fixture
 def system() -> Iterator[System]:
     """A Vault that counts requests; its root token is not the agent's."""
-    with System(ProductionVault(), RESENTRY_PROBE="off") as system:
+    with System(ProductionVault(), RESENTRY_DSN_CHECK="off") as system:
         del system.environ["RESENTRY_VAULT_TOKEN"]
         system.write(SENTRY_DSN="http://k@127.0.0.1/1")
         yield system
@@ -57,7 +57,7 @@ def system() -> Iterator[System]:
 @pytest.fixture
 def plain() -> Iterator[System]:
     """The same without TLS, for what is seen on the way."""
-    with System(Vault(), RESENTRY_PROBE="off") as system:
+    with System(Vault(), RESENTRY_DSN_CHECK="off") as system:
         del system.environ["RESENTRY_VAULT_TOKEN"]
         system.write(SENTRY_DSN="http://k@127.0.0.1/1")
         yield system
@@ -413,7 +413,7 @@ def test_a_token_of_ours_is_dead_after_a_start_that_fails(
         code, log = system.run(
             *("resentry-agent", "run"),
             **logins.approle(),
-            RESENTRY_HTTP=f"127.0.0.1:{taken.getsockname()[1]}",
+            RESENTRY_HTTP_LISTEN=f"127.0.0.1:{taken.getsockname()[1]}",
         )
     assert code == 78, log
     assert "cannot listen on" in log

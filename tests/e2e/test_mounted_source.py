@@ -34,7 +34,7 @@ class Sidecar:
         self.environ = {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "RESENTRY_DIR": str(folder / "volume"),
-            "RESENTRY_HTTP": f"127.0.0.1:{self.port}",
+            "RESENTRY_HTTP_LISTEN": f"127.0.0.1:{self.port}",
             "RESENTRY_POLL_SECONDS": "3600",
             "RESENTRY_SOURCE_PATH": str(self.source),
         }

@@ -52,7 +52,7 @@ class Clock:
             FAKETIME_DONT_FAKE_MONOTONIC="1",
             RESENTRY_VAULT_ADDR=proxy.url,
             RESENTRY_POLL_SECONDS=f"{poll_seconds:g}",
-            RESENTRY_PROBE="off",
+            RESENTRY_DSN_CHECK="off",
         )
         eventually(lambda: system.status()["current"], what="the first snapshot")
 

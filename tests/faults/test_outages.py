@@ -69,7 +69,7 @@ class Site:
                 "RESENTRY_VAULT_TOKEN": "",
                 "RESENTRY_VAULT_TOKEN_FILE": str(self.token_file),
                 "RESENTRY_PASS_SECONDS": f"{PASS_SECONDS:g}",
-                "RESENTRY_PROBE": "off",
+                "RESENTRY_DSN_CHECK": "off",
                 **environ,
             },
         )

@@ -58,8 +58,8 @@ def env(vault: Vault) -> dict[str, str]:
         "RESENTRY_VAULT_ADDR": vault.address,
         "RESENTRY_VAULT_TOKEN": vault.token,
         "RESENTRY_VAULT_PATHS": "secret/data/lms",
-        "RESENTRY_HTTP": f"127.0.0.1:{free_port()}",
-        "RESENTRY_PROBE": "off",
+        "RESENTRY_HTTP_LISTEN": f"127.0.0.1:{free_port()}",
+        "RESENTRY_DSN_CHECK": "off",
     }
 
 

@@ -189,7 +189,7 @@ def test_every_command_line_works(plain: Plain) -> None:
         redis = ("--port", str(plain.broker), "--dir", str(plain.folder / "redis"))
         plain.start("redis", plain.broker, *redis)
         http = f"127.0.0.1:{plain.http}"
-        agent = {"RESENTRY_VAULT_ROLE_ID": role_id, "RESENTRY_HTTP": http}
+        agent = {"RESENTRY_VAULT_ROLE_ID": role_id, "RESENTRY_HTTP_LISTEN": http}
         plain.start("agent", plain.http, **agent)
 
         plain.start("api", plain.api)

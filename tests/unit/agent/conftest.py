@@ -12,12 +12,12 @@ import pytest
 
 from agent.confirm.receipts import Receipts
 from agent.domain.candidate import Candidate
-from agent.domain.probe import Times
+from agent.domain.dsn_check import Times
+from agent.dsn_check.checker import Checker
+from agent.dsn_check.gate import Gate
 from agent.notify.http import Receivers
 from agent.notify.signal import Signals
 from agent.parts import Parts
-from agent.probe.gate import Gate
-from agent.probe.prober import Prober
 from agent.publish.volume import Volume
 from agent.settings import Settings, load
 from resentry.contract import Receipt
@@ -153,7 +153,7 @@ def parts(
         return Parts(
             made,
             shelf,
-            Gate(Prober(Times(), lambda _dsn, _seconds: "none"), "off"),
+            Gate(Checker(Times(), lambda _dsn, _seconds: "none"), "off"),
             volume,
             Signals(is_on=False),
             Receivers((), lambda _url, _headers: 200),

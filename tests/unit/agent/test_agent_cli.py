@@ -141,9 +141,9 @@ def test_a_vault_that_is_away_fails_one_pass(command: Any) -> None:
 def test_once_does_not_wait_for_an_answer_that_has_come(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A probe's last answer may come while the pass before it ends: none follows."""
+    """A DSN check's last answer may come while the pass before it ends: none follows."""
     parts, pipeline = MagicMock(), MagicMock()
-    outcomes = [Outcome("refused", ""), Outcome("probing", "")]
+    outcomes = [Outcome("refused", ""), Outcome("checking", "")]
 
     def publish(*_: object) -> Outcome:
         parts.gate.report.return_value = ("settled",)

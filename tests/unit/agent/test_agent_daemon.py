@@ -42,7 +42,12 @@ def daemon(
 
     def make(**settings: Any) -> Daemon:
         control = str(tmp_path / "control" / "socket")
-        given = {"http": "off", "probes": "off", "control": control, **settings}
+        given = {
+            "http_listen": "off",
+            "probes_listen": "off",
+            "control": control,
+            **settings,
+        }
         made = Daemon(parts(**given), "1")
         thread = threading.Thread(target=made.run, name="main")
         thread.start()
@@ -229,8 +234,8 @@ def test_the_first_pass_waits_by_chance(
 # Which thread writes what
 
 GUARDED = {
-    "agent.probe.prober.Prober": "a lock of its own",
-    "agent.probe.prober._Case": "the lock of its prober",
+    "agent.dsn_check.checker.Checker": "a lock of its own",
+    "agent.dsn_check.checker._Case": "the lock of its checker",
     "agent.notify.http._Receiver": "a lock of its own",
     "agent.source.watch.MountWatch": "a lock of its own",
 }

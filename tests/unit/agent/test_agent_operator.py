@@ -91,7 +91,7 @@ def agent(
         if made:
             made.pop().stop()
         shelf.error = None
-        values = {"http": "off", "probes": "off", **values}
+        values = {"http_listen": "off", "probes_listen": "off", **values}
         ready = parts(control=str(tmp_path / "control" / "socket"), **values)
         if ready.volume.is_open() is not True:
             ready.volume.open()

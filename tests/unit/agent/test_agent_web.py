@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from agent.domain.probe import answer_of
-from agent.probe.send import sender
+from agent.domain.dsn_check import answer_of
+from agent.dsn_check.send import sender
 from agent.web import BODY_BYTES, post
 from lab.process import free_port
 from lab.proxy import Faults, Proxy
@@ -90,7 +90,7 @@ def test_certificates_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
         assert post(url, SECRET, b"", 5)[0] >= 200
 
 
-def test_a_probe_is_one_request_that_books_nothing() -> None:
+def test_a_dsn_check_is_one_request_that_books_nothing() -> None:
     """A client report without entries, with the key in its header alone."""
     with Receiver() as receiver:
         dsn = f"http://{key_of(1)}@{receiver.address}/sentry/1"
@@ -122,7 +122,7 @@ def test_a_probe_is_one_request_that_books_nothing() -> None:
         ("hang", "none"),
     ],
 )
-def test_what_a_probe_says_of_a_server(how: int, expected: str) -> None:
+def test_what_a_dsn_check_says_of_a_server(how: int, expected: str) -> None:
     """Answers become words; no answer is none."""
     with Sink() as sink:
         dsn = sink.dsn(1)

@@ -54,7 +54,7 @@ class Times:
 
     @property
     def pace(self) -> float:
-        """The least time between two probes of one DSN."""
+        """The least time between two checks of one DSN."""
         return self.patience / 10
 
 
@@ -100,7 +100,7 @@ class Series:
         )
 
     def pause(self, now: float, times: Times) -> float | None:
-        """How long to wait before the next probe; `None` if there is none."""
+        """How long to wait before the next check; `None` if there is none."""
         verdict = self.verdict(times)
         if verdict in (*PASSING, "config_error") or self.seen[-1][1] == "final":
             return None
@@ -124,23 +124,23 @@ def _lasts(run: Sequence[tuple[float, Answer]], seconds: float) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DsnReport:
     """What is known of one DSN, as it may be shown."""
 
     dsn: str
     fingerprint: str
     verdict: Verdict
     settled: bool
-    probes: int
+    answers: int
     since: float
     """When the verdict became this one: seconds since the epoch."""
 
     @property
     def sentence(self) -> str:
         """One line for people."""
-        asked = self.probes > 0
+        asked = self.answers > 0
         said = MEANINGS[self.verdict] if asked else "nothing yet"
-        return f"the probe of {self.dsn} says: {said}"
+        return f"the DSN check of {self.dsn} says: {said}"
 
 
 MEANINGS: dict[Verdict, str] = {
@@ -186,9 +186,11 @@ def project_of(dsn: str) -> tuple[str, str]:
     return parts.netloc.rpartition("@")[2], parts.path
 
 
-def found_of(dsn: str, series: Series, now: float, times: Times, since: float) -> Found:
+def report_of(
+    dsn: str, series: Series, now: float, times: Times, since: float
+) -> DsnReport:
     """Put together what is known of a DSN."""
-    return Found(
+    return DsnReport(
         show_dsn(dsn),
         fingerprint_of(dsn),
         series.verdict(times),

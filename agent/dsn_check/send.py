@@ -1,4 +1,4 @@
-"""One probe: a client report without entries. No event, no issue, no quota."""
+"""One DSN check: a client report without entries. No event, no issue, no quota."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from agent.domain.probe import Answer, answer_of
+from agent.domain.dsn_check import Answer, answer_of
 from agent.web import post
 from resentry.contract import time_text
 from resentry.values import split_dsn

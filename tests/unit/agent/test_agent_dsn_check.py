@@ -1,4 +1,4 @@
-"""The DSN probe: what answers mean, when they come, and what is made of them."""
+"""The DSN check: what answers mean, when they come, and what is made of them."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.domain.probe import (
+from agent.domain.dsn_check import (
     Answer,
     Series,
     Times,
@@ -16,9 +16,9 @@ from agent.domain.probe import (
     dsns_of,
     fingerprint_of,
 )
+from agent.dsn_check.checker import Checker
+from agent.dsn_check.gate import Gate
 from agent.errors import CandidateRefused, CandidateWaits
-from agent.probe.gate import Gate
-from agent.probe.prober import Prober
 from lab.process import eventually
 from resentry.contract import Snapshot
 
@@ -140,7 +140,7 @@ def test_a_fingerprint_tells_no_key() -> None:
 
 
 class Server:
-    """Answers probes as told, and remembers when which DSN was asked."""
+    """Answers requests as told, and remembers when which DSN was asked."""
 
     def __init__(self, answer: Answer = "good") -> None:
         self.answer: Answer = answer
@@ -156,13 +156,13 @@ class Server:
         return self.answer
 
 
-def verdict(prober: Prober) -> str:
-    (found,) = prober.report()
+def verdict(checker: Checker) -> str:
+    (found,) = checker.report()
     return f"{found.verdict}{' settled' * found.settled}"
 
 
 def is_over() -> bool:
-    return "probe" not in {thread.name for thread in threading.enumerate()}
+    return "dsn-check" not in {thread.name for thread in threading.enumerate()}
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ def test_a_verdict_settles_by_itself_and_then_nothing_runs(
     answer: Answer, expected: str
 ) -> None:
     """The thread ends with the last question."""
-    prober = Prober(QUICK, Server(answer))
-    prober.ask([DSN], (), wait=2)
-    eventually(lambda: verdict(prober) == expected, what=expected)
+    checker = Checker(QUICK, Server(answer))
+    checker.ask([DSN], (), wait=2)
+    eventually(lambda: verdict(checker) == expected, what=expected)
     eventually(is_over, what="the end of the thread")
 
 
@@ -187,69 +187,69 @@ def test_a_verdict_settles_by_itself_and_then_nothing_runs(
 def test_a_dsn_is_asked_at_its_pace_and_never_in_step(
     monkeypatch: pytest.MonkeyPatch, chance: Callable[..., float], factor: float
 ) -> None:
-    """A tenth of the patience lies between two probes, and up to a quarter more."""
-    monkeypatch.setattr("agent.probe.prober.random.uniform", chance)
+    """A tenth of the patience lies between two checks, and up to a quarter more."""
+    monkeypatch.setattr("agent.dsn_check.checker.random.uniform", chance)
     server = Server("denied")
-    prober = Prober(QUICK, server)
-    prober.ask([DSN], (), wait=2)
-    eventually(lambda: verdict(prober) == "rejected settled", what="the verdict")
+    checker = Checker(QUICK, server)
+    checker.ask([DSN], (), wait=2)
+    eventually(lambda: verdict(checker) == "rejected settled", what="the verdict")
     gaps = [after[0] - before[0] for before, after in pairwise(server.asked)]
-    prober.retain([])
+    checker.retain([])
     assert len(gaps) >= 2
     assert min(gaps) >= QUICK.pace * factor
 
 
 def test_without_haste_a_fleet_does_not_begin_in_step() -> None:
-    """The first probe comes at any time within the pace."""
+    """The first check comes at any time within the pace."""
     server = Server()
-    probers = [Prober(Times(5.0), server) for _ in range(8)]
+    checkers = [Checker(Times(5.0), server) for _ in range(8)]
     began = time.monotonic()
-    for prober in probers:
-        prober.ask([DSN], ())
-    eventually(lambda: all(p.report()[0].probes for p in probers), what="all")
-    for prober in probers:
-        prober.retain([])
+    for checker in checkers:
+        checker.ask([DSN], ())
+    eventually(lambda: all(p.report()[0].answers for p in checkers), what="all")
+    for checker in checkers:
+        checker.retain([])
     waits = sorted(at - began for at, _ in server.asked[:8])
     assert waits[-1] - waits[0] > 0.05
 
 
 def test_a_hanging_server_is_waited_for_no_longer_than_told() -> None:
-    """The first probe has that time, too; the verdict settles afterwards."""
+    """The first check has that time, too; the verdict settles afterwards."""
     server = Server()
     server.hold = threading.Event()
-    prober = Prober(QUICK, server)
+    checker = Checker(QUICK, server)
     began = time.monotonic()
-    (found,) = prober.ask([DSN], (), wait=0.2)
+    (found,) = checker.ask([DSN], (), wait=0.2)
     assert 0.15 < time.monotonic() - began < 1
-    assert (found.verdict, found.probes, server.limits) == ("unknown", 0, [0.2])
+    assert (found.verdict, found.answers, server.limits) == ("unknown", 0, [0.2])
     server.hold.set()
-    eventually(lambda: verdict(prober) == "accepted settled", what="the verdict")
+    eventually(lambda: verdict(checker) == "accepted settled", what="the verdict")
     assert set(server.limits[1:]) == {5.0}
 
 
 def test_a_dsn_that_comes_and_goes_is_asked_no_more_often() -> None:
     """A source that flaps makes no flood: pace and verdict outlive the absence."""
     server = Server()
-    prober = Prober(Times(300.0), server)
-    prober.ask([DSN], (), wait=2)
+    checker = Checker(Times(300.0), server)
+    checker.ask([DSN], (), wait=2)
     for _ in range(20):
-        prober.retain([OTHER])
-        assert prober.report() == []
-        prober.retain([])
-        prober.ask([DSN], (), wait=0.05)
+        checker.retain([OTHER])
+        assert checker.report() == []
+        checker.retain([])
+        checker.ask([DSN], (), wait=0.05)
     assert len(server.asked) == 1
-    prober.retain([])
+    checker.retain([])
 
 
 def test_a_verdict_that_is_known_is_not_asked_for_again() -> None:
     """Back within the patience, an accepted DSN is accepted at once."""
     server = Server()
-    prober = Prober(QUICK, server)
-    prober.ask([DSN], (), wait=2)
-    eventually(lambda: verdict(prober) == "accepted settled", what="the verdict")
+    checker = Checker(QUICK, server)
+    checker.ask([DSN], (), wait=2)
+    eventually(lambda: verdict(checker) == "accepted settled", what="the verdict")
     asked = len(server.asked)
-    prober.retain([])
-    (found,) = prober.ask([DSN], (), wait=2)
+    checker.retain([])
+    (found,) = checker.ask([DSN], (), wait=2)
     assert (found.verdict, len(server.asked)) == ("accepted", asked)
 
 
@@ -257,46 +257,46 @@ def test_a_dsn_that_comes_back_without_a_verdict_begins_anew() -> None:
     """The time in which it was away does not use its patience up."""
     server = Server()
     server.hold = threading.Event()
-    prober = Prober(QUICK, server)
+    checker = Checker(QUICK, server)
     began = time.monotonic()
-    prober.ask([DSN], (), wait=0.1)
+    checker.ask([DSN], (), wait=0.1)
     eventually(lambda: time.monotonic() > began + 0.7, what="some patience gone")
     server.hold.set()
-    eventually(lambda: prober.report()[0].probes == 1, what="the answer")
-    prober.retain([])
+    eventually(lambda: checker.report()[0].answers == 1, what="the answer")
+    checker.retain([])
     eventually(lambda: time.monotonic() > began + 1.1, what="no patience left")
-    (found,) = prober.ask([DSN], ())
-    prober.retain([])
+    (found,) = checker.ask([DSN], ())
+    checker.retain([])
     assert (found.verdict, found.settled) == ("unknown", False)
 
 
 def test_nobody_is_asked_for_a_dsn_that_is_not_wanted_any_more() -> None:
     """What the source took back is dropped, and the thread ends."""
     server = Server()
-    prober = Prober(Times(300.0), server)
-    prober.ask([DSN], (), wait=2)
-    prober.retain([])
+    checker = Checker(Times(300.0), server)
+    checker.ask([DSN], (), wait=2)
+    checker.retain([])
     eventually(is_over, what="the end of the thread")
 
 
-def test_a_probe_that_raises_is_no_answer() -> None:
+def test_a_check_that_raises_is_no_answer() -> None:
     """A mistake of ours neither ends the thread nor is a verdict."""
 
     def broken(_dsn: str, _seconds: float) -> Answer:
         raise RuntimeError(DSN)
 
-    prober = Prober(QUICK, broken)
-    (found,) = prober.ask([DSN], (), wait=2)
-    prober.retain([])
-    assert (found.verdict, found.probes) == ("unknown", 1)
+    checker = Checker(QUICK, broken)
+    (found,) = checker.ask([DSN], (), wait=2)
+    checker.retain([])
+    assert (found.verdict, found.answers) == ("unknown", 1)
 
 
 def test_glitchtip_is_not_asked_for_a_project_in_use() -> None:
     """A wrong key would block the keys that work; another project is asked."""
     server = Server()
-    prober = Prober(QUICK, server, is_glitchtip=True)
-    found = prober.ask([SAME_PROJECT, OTHER], [DSN], wait=2)
-    prober.retain([])
+    checker = Checker(QUICK, server, is_glitchtip=True)
+    found = checker.ask([SAME_PROJECT, OTHER], [DSN], wait=2)
+    checker.retain([])
     said = {one.dsn: one.verdict for one in found}
     assert sorted(said.values()) == ["accepted_once", "skipped"]
     assert {dsn for _, dsn in server.asked} == {OTHER}
@@ -305,9 +305,9 @@ def test_glitchtip_is_not_asked_for_a_project_in_use() -> None:
 def test_glitchtip_is_not_asked_again_after_a_denial() -> None:
     """Each wrong key blocks the project for half a minute: one is enough."""
     server = Server("final")
-    prober = Prober(QUICK, server)
-    prober.ask([DSN], (), wait=2)
-    assert verdict(prober) == "rejected settled"
+    checker = Checker(QUICK, server)
+    checker.ask([DSN], (), wait=2)
+    assert verdict(checker) == "rejected settled"
     eventually(is_over, what="the end of the thread")
     assert len(server.asked) == 1
 
@@ -342,7 +342,7 @@ def test_enforce_waits_for_the_verdict(
     """Accepted or limited passes; rejected, wrong, or unknown to the end is refused."""
     server = Server(answer)
     server.hold = threading.Event()
-    gate = Gate(Prober(Times(2.0), server), "enforce")
+    gate = Gate(Checker(Times(2.0), server), "enforce")
     assert before == judged(gate, snapshot(OTHER), snapshot(DSN))
     server.hold.set()
     eventually(lambda: gate.report()[0].settled, what="the verdict")
@@ -351,10 +351,10 @@ def test_enforce_waits_for_the_verdict(
 
 
 @pytest.mark.parametrize("enforce", [True, False])
-def test_what_is_published_is_not_probed(*, enforce: bool) -> None:
+def test_what_is_published_is_not_checked(*, enforce: bool) -> None:
     """Neither as the settings' DSN nor as a role's, wherever it stood before."""
     server = Server("denied")
-    gate = Gate(Prober(QUICK, server), "enforce" if enforce else "warn")
+    gate = Gate(Checker(QUICK, server), "enforce" if enforce else "warn")
     both = Snapshot({"SENTRY_DSN": DSN}, roles={"celery": {"SENTRY_DSN": OTHER}})
     assert judged(gate, snapshot(OTHER), both) is None
     assert gate.glance(snapshot(OTHER), both) == ()
@@ -363,20 +363,20 @@ def test_what_is_published_is_not_probed(*, enforce: bool) -> None:
 
 def test_warn_passes_and_says_what_it_saw() -> None:
     """An accepted DSN needs no note; a denied one has its host, not its key."""
-    gate = Gate(Prober(QUICK, Server("denied")), "warn")
+    gate = Gate(Checker(QUICK, Server("denied")), "warn")
     assert judged(gate, snapshot(OTHER), snapshot(DSN)) is None
     (note,) = gate.glance(snapshot(OTHER), snapshot(DSN), 5.0)
     assert "sentry.example.org/43 (key …ee00)" in note
     assert "403" in note
     gate.retain(None)
-    good = Gate(Prober(QUICK, Server()), "warn")
+    good = Gate(Checker(QUICK, Server()), "warn")
     assert good.glance(snapshot(OTHER), snapshot(DSN), 5.0) == ()
     good.retain(None)
 
 
 def test_a_candidate_that_was_taken_back_is_not_reported() -> None:
     """Its bad verdict would stand in metrics and status for ever."""
-    gate = Gate(Prober(QUICK, Server("denied")), "enforce")
+    gate = Gate(Checker(QUICK, Server("denied")), "enforce")
     judged(gate, snapshot(OTHER), snapshot(DSN))
     gate.retain(snapshot(DSN))
     assert len(gate.report()) == 1
@@ -388,8 +388,8 @@ def test_a_candidate_that_was_taken_back_is_not_reported() -> None:
 def test_changes_are_told(monkeypatch: Any) -> None:
     """Whoever listens hears of each answer."""
     heard = threading.Event()
-    prober = Prober(QUICK, Server())
-    monkeypatch.setattr(prober, "changed", heard.set)
-    prober.ask([DSN], ())
+    checker = Checker(QUICK, Server())
+    monkeypatch.setattr(checker, "changed", heard.set)
+    checker.ask([DSN], ())
     assert heard.wait(5)
-    prober.retain([])
+    checker.retain([])

@@ -15,21 +15,23 @@ if TYPE_CHECKING:
     from lab.sink import Sink
     from lab.system import System
 
-QUICK = {"RESENTRY_PROBE_SECONDS": "5"}
+QUICK = {"RESENTRY_DSN_CHECK_SECONDS": "5"}
 """Accepted after 1 s, rejected after 2 s, and no patience after 5 s."""
-ENFORCE = {**QUICK, "RESENTRY_PROBE": "enforce"}
+ENFORCE = {**QUICK, "RESENTRY_DSN_CHECK": "enforce"}
 
 
-def probe(system: System) -> dict[str, Any]:
-    """What is known of the DSN that was probed last."""
-    found = system.status()["probe"]
+def dsn_check(system: System) -> dict[str, Any]:
+    """What is known of the DSN that was checked last."""
+    found = system.status()["dsn_checks"]
     return dict(found[-1]) if found else {}
 
 
 def await_verdict(system: System, verdict: str) -> dict[str, Any]:
     return eventually(
         lambda: (
-            (now := probe(system)).get("verdict") == verdict and now["settled"] and now
+            (now := dsn_check(system)).get("verdict") == verdict
+            and now["settled"]
+            and now
         ),
         20,
         f"the verdict {verdict}",
@@ -70,7 +72,7 @@ def await_outcome(system: System, outcome: str, says: str = "") -> dict[str, Any
         ("hang", "unknown"),
     ],
 )
-def test_warn_publishes_whatever_the_probe_says(
+def test_warn_publishes_whatever_the_check_says(
     system: System, sink: Sink, how: Any, verdict: str
 ) -> None:
     """Within two seconds; the verdict settles afterwards, in status, metrics and log."""
@@ -87,7 +89,7 @@ def test_warn_publishes_whatever_the_probe_says(
     assert seconds < 3
     found = await_verdict(system, verdict)
     assert found["dsn"] == f"{sink.address}/2 (key …{key_of(2)[-4:]})"
-    metric = f'resentry_probe_verdict{{verdict="{verdict}"}} 1.0'
+    metric = f'resentry_dsn_check_verdict{{verdict="{verdict}"}} 1.0'
     eventually(lambda: metric in system.get("/metrics").text, what=metric)
     settled = [
         line
@@ -107,13 +109,13 @@ def test_enforce_publishes_nothing_of_a_candidate_before_the_verdict(
     # Between two polls of the source, each answer brings a pass.
     system.start_agent(**ENFORCE, RESENTRY_POLL_SECONDS="3600")
     status = await_sequence(system, 1)
-    assert status["probe"][0]["verdict"] == "accepted"
+    assert status["dsn_checks"][0]["verdict"] == "accepted"
     sink.answer(2, 500)
     system.write(SENTRY_DSN=sink.dsn(2), SENTRY_TRACES_SAMPLE_RATE="0.7")
     system.poll_now()
 
-    found = await_outcome(system, "probing")
-    eventually(lambda: probe(system).get("probes", 0) >= 2, what="two probes")
+    found = await_outcome(system, "checking")
+    eventually(lambda: dsn_check(system).get("answers", 0) >= 2, what="two answers")
     assert "waits" in found["sentence"]
     assert system.status()["current"]["sequence"] == 1
     assert system.get("/readyz").status_code == 200
@@ -148,7 +150,7 @@ def test_enforce_refuses_what_is_not_accepted(
     assert (code, says in printed) == (65, True)
 
     system.write(SENTRY_DSN=sink.dsn(1))
-    eventually(lambda: "/2 " not in str(system.status()["probe"]), what="its end")
+    eventually(lambda: "/2 " not in str(system.status()["dsn_checks"]), what="its end")
 
 
 def test_a_refused_dsn_that_is_mended_is_published_by_itself(
@@ -172,11 +174,11 @@ def test_an_operator_s_boost_does_not_wait_and_takes_nothing_along(
 ) -> None:
     """While a candidate waits, a boost is laid over the last good one."""
     system.write(SENTRY_DSN=sink.dsn(1))
-    system.start_agent(RESENTRY_PROBE="enforce", **QUICK)
+    system.start_agent(RESENTRY_DSN_CHECK="enforce", **QUICK)
     await_sequence(system, 1)
     sink.answer(2, 500)
     system.write(SENTRY_DSN=sink.dsn(2), SENTRY_TRACES_SAMPLE_RATE="0.7")
-    await_outcome(system, "probing")
+    await_outcome(system, "checking")
 
     code, printed = system.run(
         "resentry-agent", "boost", "--traces", "1", "--for", "60s"
@@ -235,10 +237,10 @@ def test_once_warns(system: System, sink: Sink) -> None:
     assert "rejected (403), to be confirmed" in printed
 
 
-def test_only_a_new_dsn_is_probed(system: System, sink: Sink) -> None:
-    """Not one that is published already, wherever it moves; off probes none."""
+def test_only_a_new_dsn_is_checked(system: System, sink: Sink) -> None:
+    """Not one that is published already, wherever it moves; `off` checks none."""
     system.write(SENTRY_DSN=sink.dsn(1))
-    system.run("resentry-agent", "once", RESENTRY_PROBE="off")
+    system.run("resentry-agent", "once", RESENTRY_DSN_CHECK="off")
     assert sink.answered(200) == 0
     role = {"celery": {"SENTRY_DSN": sink.dsn(1)}}
     system.write(SENTRY_DSN=sink.dsn(1), RESENTRY_ROLES=role)
@@ -252,10 +254,10 @@ def test_only_a_new_dsn_is_probed(system: System, sink: Sink) -> None:
     assert (sink.answered(200, 1), sink.answered(200, 2)) == (0, 1)
 
 
-def test_glitchtip_s_project_in_use_is_not_probed(system: System, sink: Sink) -> None:
+def test_glitchtip_s_project_in_use_is_not_checked(system: System, sink: Sink) -> None:
     """One wrong key would block the keys that work: published, with a note."""
     system.write(SENTRY_DSN=sink.dsn(1))
-    settings = {"RESENTRY_PROBE_BACKEND": "glitchtip", **ENFORCE}
+    settings = {"RESENTRY_DSN_CHECK_BACKEND": "glitchtip", **ENFORCE}
     assert system.run("resentry-agent", "once", **settings)[0] == 0
     before = sink.answered(200)
 
@@ -275,7 +277,7 @@ def test_on_bugsink_no_event_and_no_issue_is_created(system: System, mode: str) 
         key = good.partition("//")[2].partition("@")[0]
         wrong = good.replace(key, key[::-1])
         system.write(SENTRY_DSN=good)
-        agent = system.start_agent(**QUICK, RESENTRY_PROBE=mode)
+        agent = system.start_agent(**QUICK, RESENTRY_DSN_CHECK=mode)
         await_sequence(system, 1)
         await_verdict(system, "accepted")
 

@@ -8,14 +8,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agent.domain.probe import FAILING, PASSING, Series, found_of, project_of
+from agent.domain.dsn_check import FAILING, PASSING, Series, project_of, report_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from agent.domain.probe import Answer, Found, Times, Verdict
+    from agent.domain.dsn_check import Answer, DsnReport, Times, Verdict
 
-PROBE_SECONDS = 5.0
+CHECK_SECONDS = 5.0
 KEPT = 16
 """So many DSNs are remembered, so that one that comes back is not asked again at once."""
 
@@ -26,17 +26,17 @@ class _Case:
 
     series: Series
     next_at: float | None
-    limit: float = PROBE_SECONDS
+    limit: float = CHECK_SECONDS
     asked_at: float | None = None
     is_wanted: bool = True
     verdict: Verdict = "unknown"
     since: float = field(default_factory=time.time)
 
 
-class Prober:
-    """Probes DSNs from a thread that lives while there is something to ask.
+class Checker:
+    """Checks DSNs in a thread that lives while there is something to ask.
 
-    `send` asks one DSN within some seconds. Of one DSN a probe comes at most every
+    `send` asks one DSN within some seconds. Each DSN is asked at most once every
     tenth of `times.patience`; once its verdict has settled, every `times.patience`.
     """
 
@@ -57,10 +57,10 @@ class Prober:
 
     def ask(
         self, dsns: Collection[str], in_use: Collection[str], wait: float = 0.0
-    ) -> list[Found]:
-        """Have these DSNs probed from now on, and say what is known of them.
+    ) -> list[DsnReport]:
+        """Have these DSNs checked from now on, and return what is known of them.
 
-        With `wait` the first probe comes at once, and this returns after it, or after
+        With `wait` the first request is sent at once, and this returns after it, or after
         so many seconds; without, it comes at a time of its own, and this returns now.
         GlitchTip is not asked for a DSN whose project is `in_use`.
         """
@@ -71,7 +71,7 @@ class Prober:
                 self._want(dsn, now, wait, is_busy=project_of(dsn) in busy)
             if dsns and self._thread is None:
                 self._thread = threading.Thread(
-                    target=self._work, name="probe", daemon=True
+                    target=self._work, name="dsn-check", daemon=True
                 )
                 self._thread.start()
             self._turn.notify_all()
@@ -89,7 +89,7 @@ class Prober:
                 del self._cases[dsn]
             self._turn.notify_all()
 
-    def report(self) -> list[Found]:
+    def report(self) -> list[DsnReport]:
         """Return what is known of every DSN that was asked and is wanted, newest last."""
         with self._turn:
             return self._found([d for d, c in self._cases.items() if c.is_wanted])
@@ -103,7 +103,7 @@ class Prober:
         at = now if wait else now + random.uniform(0, self._times.pace)  # noqa: S311
         if case is not None and case.asked_at is not None:
             at = max(at, case.asked_at + self._times.pace)
-        made = _Case(Series(now), at, min(wait or PROBE_SECONDS, PROBE_SECONDS))
+        made = _Case(Series(now), at, min(wait or CHECK_SECONDS, CHECK_SECONDS))
         if is_busy:
             made.series, made.next_at = Series(now, ((now, "skipped"),)), None
             made.verdict = "skipped"
@@ -125,10 +125,10 @@ class Prober:
     def _is_answered(self, dsn: str) -> bool:
         return bool(self._cases[dsn].series.seen)
 
-    def _found(self, dsns: Collection[str]) -> list[Found]:
+    def _found(self, dsns: Collection[str]) -> list[DsnReport]:
         now = time.monotonic()
         return [
-            found_of(dsn, case.series, now, self._times, case.since)
+            report_of(dsn, case.series, now, self._times, case.since)
             for dsn, case in self._cases.items()
             if dsn in dsns
         ]
@@ -169,7 +169,7 @@ class Prober:
             if case is None:
                 return
             now = time.monotonic()
-            case.asked_at, case.limit = now, PROBE_SECONDS
+            case.asked_at, case.limit = now, CHECK_SECONDS
             case.series = case.series.add(now, answer, self._times)
             verdict = case.series.verdict(self._times)
             if verdict != case.verdict:

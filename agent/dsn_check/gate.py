@@ -1,17 +1,17 @@
-"""What the setting makes of the probe: `warn` looks once, `enforce` waits."""
+"""Whether a candidate waits for its DSN check: `warn` never, `enforce` until a verdict."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from agent.domain.probe import PASSING, dsns_of
+from agent.domain.dsn_check import PASSING, dsns_of
 from agent.errors import CandidateRefused, CandidateWaits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.domain.probe import Found
-    from agent.probe.prober import Prober
+    from agent.domain.dsn_check import DsnReport
+    from agent.dsn_check.checker import Checker
     from resentry.contract import Snapshot
 
 Mode = Literal["off", "warn", "enforce"]
@@ -20,8 +20,8 @@ Mode = Literal["off", "warn", "enforce"]
 class Gate:
     """Stands between a good candidate and the volume."""
 
-    def __init__(self, prober: Prober, mode: Mode) -> None:
-        self._prober = prober
+    def __init__(self, checker: Checker, mode: Mode) -> None:
+        self._checker = checker
         self._mode = mode
         self._waiting: frozenset[str] = frozenset()
 
@@ -40,7 +40,7 @@ class Gate:
             return
         in_use = dsns_of(current)
         self._waiting = dsns_of(candidate) - in_use - dsns_of(last_good)
-        found = self._prober.ask(self._waiting, in_use)
+        found = self._checker.ask(self._waiting, in_use)
         lacking = [one for one in found if one.verdict not in PASSING]
         refused = [f"SENTRY_DSN: {one.sentence}" for one in lacking if one.settled]
         if refused:
@@ -52,25 +52,25 @@ class Gate:
     def glance(
         self, wanted: Snapshot, current: Snapshot | None, seconds: float = 0.0
     ) -> tuple[str, ...]:
-        """Have what is new in a snapshot probed, and return what to note of it.
+        """Have each new DSN of a snapshot checked, and return what to note of them.
 
         It waits at most so many seconds for the first answer.
         """
         if self._mode == "off":
             return ()
         in_use = dsns_of(current)
-        found = self._prober.ask(dsns_of(wanted) - in_use, in_use, seconds)
+        found = self._checker.ask(dsns_of(wanted) - in_use, in_use, seconds)
         good = ("accepted", "accepted_once")
         return tuple(one.sentence for one in found if one.verdict not in good)
 
     def retain(self, current: Snapshot | None) -> None:
         """Go on asking for what is published or waits, and for nothing else."""
-        self._prober.retain(dsns_of(current) | self._waiting)
+        self._checker.retain(dsns_of(current) | self._waiting)
 
     def listen(self, changed: Callable[[], None]) -> None:
         """Have `changed` called, from any thread, when the report has changed."""
-        self._prober.changed = changed
+        self._checker.changed = changed
 
-    def report(self) -> tuple[Found, ...]:
-        """Return what is known of each DSN that was probed."""
-        return tuple(self._prober.report())
+    def report(self) -> tuple[DsnReport, ...]:
+        """Return what is known of each DSN that was checked."""
+        return tuple(self._checker.report())
