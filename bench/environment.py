@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from lab.paths import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-UV = ROOT / ".tools/bin/uv"
-DISTRIBUTIONS = (ROOT / "client", ROOT)
+UV = REPOSITORY / ".tools/bin/uv"
+DISTRIBUTIONS = (REPOSITORY / "client", REPOSITORY)
 
 
 def build(
@@ -39,7 +40,7 @@ def build(
         "--python",
         python,
     ]
-    _run([*install, "--require-hashes", "-r", ROOT / locked])
+    _run([*install, "--require-hashes", "-r", REPOSITORY / locked])
     for distribution in distributions:
         wheel = [sys.executable, "-m", "hatchling", "build", "-t", "wheel"]
         _run([*wheel, "-d", wheels], cwd=distribution)
@@ -47,7 +48,7 @@ def build(
     return python.parent
 
 
-def _run(command: Sequence[str | Path], cwd: Path = ROOT) -> None:
+def _run(command: Sequence[str | Path], cwd: Path = REPOSITORY) -> None:
     done = subprocess.run(
         command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )

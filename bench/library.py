@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bench import environment, fork, proc
 from bench.application import Bench
 from bench.swap import conditions, say, spread
+from lab.paths import REPOSITORY
 from lab.process import eventually, free_port, listens
 from lab.sink import Sink
 
@@ -95,7 +96,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as name, Sink() as sink:
         say("building an application's environment from requirements/example.txt")
         binaries = environment.build(
-            Path(name), "requirements/example.txt", [environment.ROOT / "client"]
+            Path(name), "requirements/example.txt", [REPOSITORY / "client"]
         )
         figures = measure(Bench(binaries / "python", Path(name), sink.dsn(1)))
     result = {"measured": conditions() | {"load": "see bench/library.py"}}

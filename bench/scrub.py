@@ -22,6 +22,7 @@ import sentry_sdk
 from sentry_sdk.transport import Transport
 from sentry_sdk.utils import event_from_exception
 
+from lab.paths import PLANTED
 from resentry.scrub import hooks
 from resentry.sdk import build as sdk
 
@@ -43,7 +44,6 @@ TURNS = {"planted": 2000, "error": 200, "raised": 400}
 FRAMES = {"error": 30, "raised": 9}
 
 RESULT = Path(__file__).parent / "results/scrub.json"
-PLANTED = Path(__file__).parents[1] / "tests/data/planted-secrets.json"
 
 Figures = dict[str, dict[str, float]]
 

@@ -18,9 +18,9 @@ from typing import Any, Self
 
 import requests
 
+from lab.paths import REPOSITORY
 from lab.process import Process, free_port
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 ENVIRONMENT = REPOSITORY / ".bugsink"
 _COMMANDS = ENVIRONMENT / "bin"
 

@@ -9,9 +9,12 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-ROOT = Path(__file__).resolve().parent.parent
+from lab.paths import REPOSITORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # As in the official slim images: a shell and coreutils for RUN, Python with venv, and
 # what they add to Debian's own.
@@ -71,7 +74,12 @@ def _finish(root: Path) -> None:
 def run(*command: str, given: str = "") -> str:
     """Return what a command prints; raise RuntimeError with all of it when it fails."""
     done = subprocess.run(
-        command, input=given, capture_output=True, text=True, check=False, cwd=ROOT
+        command,
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")

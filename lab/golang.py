@@ -18,10 +18,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lab.paths import REPOSITORY
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 UV = REPOSITORY / ".tools" / "bin" / "uv"
 WHEEL = REPOSITORY / "requirements" / "go.txt"
 

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from agent._version import __version__
 from lab import debian
-from lab.debian import ROOT, run
+from lab.debian import run
+from lab.paths import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -77,7 +78,7 @@ def obstacle(*commands: str) -> str:
     if os.geteuid():
         return "only root can build images here"
     if not all(map(shutil.which, ("buildah", "mmdebstrap", *commands))):
-        packages = " ".join((ROOT / ".ci/packages.txt").read_text().split())
+        packages = " ".join((REPOSITORY / ".ci/packages.txt").read_text().split())
         return f"first: apt-get install --no-install-recommends {packages}"
     return ""
 
@@ -154,11 +155,13 @@ def _secrets() -> Iterator[list[str]]:
 
 def _key(image: Image) -> str:
     made_by = (".dockerignore", image.dockerfile, "lab/debian.py", "lab/images.py")
-    paths = [path for name in (*made_by, *image.inputs) for path in _files(ROOT / name)]
+    paths = [
+        path for name in (*made_by, *image.inputs) for path in _files(REPOSITORY / name)
+    ]
     whole = [
         part
         for path in sorted(paths)
-        for part in (str(path.relative_to(ROOT)).encode(), path.read_bytes())
+        for part in (str(path.relative_to(REPOSITORY)).encode(), path.read_bytes())
     ]
     return _digest(whole)
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 
 from lab.container import AGENT
+from lab.paths import REPOSITORY
 
 if TYPE_CHECKING:
     from lab.kubectl import Kubectl
 
-OVERLAYS = Path(__file__).resolve().parent.parent / "k8s" / "overlays"
+OVERLAYS = REPOSITORY / "k8s" / "overlays"
 COMPONENTS = OVERLAYS.parent / "components"
 CONTAINERS = {"api": "api", "celery": "worker"}
 

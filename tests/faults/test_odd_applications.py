@@ -14,6 +14,7 @@ import pytest
 
 from agent.confirm.receipts import Receipts
 from agent.publish.volume import Volume
+from lab.paths import SUPPORT
 from lab.process import Process, eventually
 from lab.sink import Sink
 from resentry.contract import Snapshot, revision_of
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from agent.domain.rollout import Target
 
-SCRIPTS = Path(__file__).parents[1] / "unit" / "client"
 GROUP = 54323
 """The group of the volume. No system has a name for it."""
 TOLD_SECONDS = 12.0
@@ -68,7 +68,7 @@ def publish(volume: Volume, dsn: str) -> Snapshot:
 def application(volume: Volume, sink: Sink, script: str) -> Process:
     environ = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(SCRIPTS),
+        "PYTHONPATH": str(SUPPORT),
         "RESENTRY_DIR": volume.directory,
         "B": sink.dsn(9),
     }

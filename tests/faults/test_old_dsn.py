@@ -15,20 +15,20 @@ import subprocess
 import sys
 import textwrap
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
+from lab.paths import SUPPORT
 from lab.process import free_port
 from lab.sink import Sink, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     Run = Callable[..., dict[str, Any]]
 
-SCENARIO = Path(__file__).parents[1] / "unit" / "client"
 BEFORE, AFTER = 20, 5
 DEADLINE, TIMEOUT = 1.0, 3.0
 
@@ -96,7 +96,7 @@ def run(sink: Sink, tmp_path: Path) -> Run:
             [sys.executable, "-c", PREAMBLE + textwrap.dedent(script)],
             env={
                 "PATH": os.environ["PATH"],
-                "PYTHONPATH": str(SCENARIO),
+                "PYTHONPATH": str(SUPPORT),
                 "RESENTRY_DIR": str(tmp_path / "volume"),
                 "VERSION": "1",
                 "OLD": sink.dsn(1),

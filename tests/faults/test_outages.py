@@ -19,6 +19,7 @@ import requests
 import trustme
 from prometheus_client.parser import text_string_to_metric_families
 
+from lab.paths import DOCS
 from lab.process import eventually
 from lab.proxy import Faults, Proxy
 from lab.sink import Sink
@@ -376,7 +377,7 @@ def test_nothing_changes_but_what_is_said_of_it(
 
 def test_the_page_has_every_row() -> None:
     """docs/outages.md names the same faults, errors and words."""
-    page = Path(__file__).parents[2] / "docs" / "outages.md"
+    page = DOCS / "outages.md"
     cells = [
         tuple(cell.strip(" `") for cell in line.split("|")[1:4])
         for line in page.read_text().splitlines()

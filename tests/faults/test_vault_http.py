@@ -1,6 +1,6 @@
 """What stands between a running agent and Vault, and the little that it may cost.
 
-What the agent makes of each answer is in tests/unit/agent/test_agent_{api,session}.py.
+What the agent makes of each answer is in tests/unit/agent/source/test_{api,session}.py.
 """
 
 from __future__ import annotations

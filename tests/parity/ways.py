@@ -17,6 +17,7 @@ from cases import PROGRAMS
 from envelopes import document, normal
 from receivers import PROJECTS, Encrypted, Other, Recorder
 
+from lab.paths import REPOSITORY
 from lab.process import eventually
 from lab.sink import key_of
 from lab.swaps import publish
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from cases import Case
 
-REPOSITORY = Path(__file__).parents[2]
 PYTHON = REPOSITORY / ".matrix" / "bin" / "python"
 HIDDEN = Path(__file__).parent / "hidden"
 """What costs a second to import, and only one program uses."""

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import agent
-from lab.bugsink import REPOSITORY
+from lab.paths import REPOSITORY
 
 ROOMS = Path(REPOSITORY, "agent")
 ADR = Path(REPOSITORY, "docs", "adr")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sentry_sdk
 
-ROOT = Path(__file__).parents[2]
+from lab.paths import REPOSITORY
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the client's wheel."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder]
-    subprocess.run(build, cwd=ROOT / "client", capture_output=True, check=True)
+    subprocess.run(build, cwd=REPOSITORY / "client", capture_output=True, check=True)
     (built,) = folder.glob("*.whl")
     return built
 
@@ -35,14 +35,14 @@ def test_the_wheel_holds_the_library_alone(wheel: Path) -> None:
     """No agent, no lab, no tests: every module of `client/resentry`, and no more."""
     with zipfile.ZipFile(wheel) as archive:
         names = {n for n in archive.namelist() if ".dist-info/" not in n}
-    source = (ROOT / "client" / "resentry").glob("*.py")
+    source = (REPOSITORY / "client" / "resentry").glob("*.py")
     assert {f"resentry/{path.name}" for path in source} <= names
     assert all(name.startswith("resentry/") for name in names)
 
 
 def test_the_library_works_where_there_is_no_agent(wheel: Path, tmp_path: Path) -> None:
     """With the SDK and what that needs, `import resentry` works and `agent` is unknown."""
-    uv, venv = ROOT / ".tools" / "bin" / "uv", tmp_path / "venv"
+    uv, venv = REPOSITORY / ".tools" / "bin" / "uv", tmp_path / "venv"
     made = [uv, "venv", "-q", "--offline", "--python", sys.executable, venv]
     subprocess.run(made, capture_output=True, check=True)
     python = venv / "bin" / "python"

@@ -1,6 +1,6 @@
 """Every name of sentry-sdk that is not public stands in this package, and in its test.
 
-What a new version of the SDK may break is here: `tests/unit/client/test_client_sdk.py`
+What a new version of the SDK may break is here: `tests/unit/client/sdk/test_sdk.py`
 names it one by one against the oldest and the newest supported version.
 
     versions    which versions are known, and what they must have

@@ -8,9 +8,9 @@ import pytest
 from lab.versions import CURRENT, NEWEST_SDK, OLDEST_SDK, PYTHONS, Version, run_tests
 
 SHORT = (
-    "tests/unit/client/test_client_sdk.py",
-    "tests/unit/client/test_client_sampling.py",
-    "tests/unit/client/test_client_target.py",
+    "tests/unit/client/sdk/test_sdk.py",
+    "tests/unit/client/test_sampling.py",
+    "tests/unit/client/test_target.py",
     "-k",
     "sampling or swap or fork or request or private or queued or fallback or version",
 )

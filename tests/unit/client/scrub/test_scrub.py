@@ -4,7 +4,6 @@ import copy
 import json
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from recorder import Recorder
 from sentry_sdk.consts import DEFAULT_OPTIONS
 from sentry_sdk.utils import AnnotatedValue
 
+from lab.paths import PLANTED
 from resentry.process import here
 from resentry.scrub import (
     behind,
@@ -28,9 +28,7 @@ from resentry.sdk import build as sdk
 
 Run = Callable[..., Any]
 
-PLANTED = json.loads(
-    (Path(__file__).parents[2] / "data/planted-secrets.json").read_bytes()
-)
+PLANTED = json.loads(PLANTED.read_bytes())
 LEAKS: list[str] = []
 """The planted secrets that are known to pass; `docs/pii.md` has to name each."""
 
@@ -65,7 +63,7 @@ def sink() -> Iterator[Recorder]:
 @pytest.fixture
 def send(run: Run, sink: Recorder) -> Run:
     """Run a script that can `send` all that is planted; return what arrived."""
-    planted = Path(__file__).parents[2] / "data/planted-secrets.json"
+    planted = PLANTED
 
     def send(script: str, **environ: str) -> str:
         given = {"SENTRY_DSN": sink.dsn(1), "PLANTED": str(planted), **environ}

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +10,10 @@ from agent.domain.outcome import Outcome
 from agent.domain.redact import redact
 from agent.domain.rollout import Target, assess
 from agent.errors import CandidateRefused, SourceDenied, SourceDown
+from lab.paths import PLANTED
 from resentry.contract import Holder, Receipt, Snapshot
 
-PLANTED = json.loads(
-    (Path(__file__).parents[2] / "data" / "planted-secrets.json").read_text()
-)
+PLANTED = json.loads(PLANTED.read_text())
 CURRENT = Snapshot({}, revision="a" * 12, sequence=7)
 RUNS = {"revision": CURRENT.revision, "sequence": CURRENT.sequence}
 OLD = {"revision": "b" * 12, "sequence": 6}

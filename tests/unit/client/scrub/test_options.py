@@ -3,7 +3,6 @@
 import json
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +13,11 @@ from sentry_sdk.envelope import Envelope
 from sentry_sdk.scrubber import EventScrubber
 from sentry_sdk.transport import Transport
 
+from lab.paths import DOCS
+
 Run = Callable[..., Any]
 
-PAGE = Path(__file__).parents[3] / "docs/pii.md"
+PAGE = DOCS / "pii.md"
 PLANTED = {
     "password": "pw-planted",  # of the SDK's list of secrets
     "address": "192.0.2.44",  # of the SDK's list of personal data

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import Ran, run_script
+from script import Ran, run_script
 
 from lab.sink import Sink
 

@@ -6,7 +6,6 @@ import json
 import re
 import tracemalloc
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import hvac.exceptions
@@ -24,6 +23,7 @@ from agent.errors import (
 )
 from agent.settings import Settings
 from agent.source.vault import VaultSource
+from lab.paths import DOCS
 from lab.proxy import Faults, Proxy
 
 SECRET = "hvs.CAESIJplantedVaultToken0123456789abcdefghijkl"
@@ -250,7 +250,7 @@ def test_both_lists_of_errors_are_found() -> None:
     assert len(REQUEST_ERRORS) > 15
 
 
-PAGE = (Path(__file__).parents[3] / "docs" / "vault.md").read_text()
+PAGE = (DOCS / "vault.md").read_text()
 ROW = re.compile(r"^\| ([45]\d\d(?:, \d+)*) \| `(\w+)` \| ([^|]+) \|$", re.MULTILINE)
 
 

@@ -1,8 +1,7 @@
-from pathlib import Path
-
 from lab.matrix import ROWS, table
+from lab.paths import DOCS
 
-PAGE = Path(__file__).parents[2] / "docs" / "library.md"
+PAGE = DOCS / "library.md"
 
 
 def test_the_docs_show_every_row_that_is_tested() -> None:
