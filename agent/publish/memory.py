@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 
 from resentry import formats
+from resentry.beside import TEMPORARY_SUFFIX, replace_file
 from resentry.contract import (
     ContractError,
     Snapshot,
@@ -22,7 +22,6 @@ LAST_GOOD = "last-good.json"
 """The newest candidate that passed the guard rails, without an operator's wishes."""
 WISHES = "wishes.json"
 """What an operator asked for."""
-_TEMPORARY = ".tmp"
 
 
 class Memory:
@@ -41,27 +40,14 @@ class Memory:
 
     def write(self, name: str, body: bytes, *, flush: bool = True) -> None:
         """Replace one file. Raises `OSError`; then the old one is still there."""
-        path = f"{self._directory}/{name}"
-        temporary = f"{path}.{secrets.token_hex(4)}{_TEMPORARY}"
-        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with open(file, "wb") as opened:
-                opened.write(body)
-                opened.flush()
-                if flush:
-                    os.fsync(opened.fileno())
-            os.replace(temporary, path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+        replace_file(f"{self._directory}/{name}", body, 0o600, flush=flush)
 
     def sweep(self) -> None:
         """Remove what a crash left of `write`."""
         for folder in (self._directory, f"{self._directory}/{HISTORY_DIR}"):
             with contextlib.suppress(FileNotFoundError):
                 for name in os.listdir(folder):
-                    if name.endswith(_TEMPORARY):
+                    if name.endswith(TEMPORARY_SUFFIX):
                         os.unlink(f"{folder}/{name}")
 
     def read_snapshot(self, name: str) -> Snapshot | None:

@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 from resentry import descriptor
+from resentry.beside import beside, replace_file
 from resentry.contract import (
     LOCK_SUFFIX,
     RECEIPT_SUFFIX,
@@ -77,7 +78,8 @@ class ReceiptFile:
             _bury(self._directory)
             self._is_new = False
         self._hold()
-        self._replace(encode_receipt(receipt))
+        path = self._path(RECEIPT_SUFFIX)
+        replace_file(path, encode_receipt(receipt), _MODE)
         self._written = receipt
 
     def withdraw(self) -> None:
@@ -108,35 +110,17 @@ class ReceiptFile:
             return
         self.forget()
         # Locked before it has its name: else the agent could take us for dead.
-        temporary = self._temporary()
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
-        lock = os.open(temporary, flags, _MODE)
+        lock = None
         try:
-            os.chmod(temporary, _MODE)  # the umask must not decide
-            _lock_record(lock)
-            os.replace(temporary, self._path(LOCK_SUFFIX))
+            with beside(self._path(LOCK_SUFFIX)) as temporary:
+                lock = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE)
+                os.chmod(temporary, _MODE)  # the umask must not decide
+                _lock_record(lock)
         except OSError:
-            os.close(lock)
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+            if lock is not None:
+                os.close(lock)
             raise
         self._lock = descriptor.of_file(lock)
-
-    def _replace(self, body: bytes) -> None:
-        temporary = self._temporary()
-        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
-        try:
-            with open(file, "wb") as opened:
-                opened.write(body)  # all of it, or OSError
-            os.chmod(temporary, _MODE)
-            os.replace(temporary, self._path(RECEIPT_SUFFIX))
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-
-    def _temporary(self) -> str:
-        return self._path(f".{secrets.token_hex(4)}.tmp")
 
     def _path(self, suffix: str) -> str:
         return f"{self._directory}/{self._id}{suffix}"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import resentry
 from resentry import clock
+from resentry.beside import replace_file
 from resentry.contract import (
     RECEIPTS_DIR,
     SETTINGS_FILE,
@@ -83,9 +84,7 @@ class Volume:
         )
         snapshot = replace(snapshot, revision=revision_of(snapshot))
         path = f"{self.directory}/{SETTINGS_FILE}"
-        with open(f"{path}.next", "wb") as file:
-            file.write(encode_snapshot(snapshot))
-        os.replace(f"{path}.next", path)
+        replace_file(path, encode_snapshot(snapshot), 0o644)
         return snapshot
 
     def swap(self, *, within: float = 10.0, **settings: Any) -> Snapshot:
