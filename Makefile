@@ -103,7 +103,7 @@ crash: $(READY) ## kill the agent's writer at every call that changes the volume
 hammer: $(READY) ## 100,000 reads by several processes under continuous publishing
 	@$(BIN)/pytest -q tests/faults/test_hammer.py
 
-check: $(READY) ## ruff, ruff format, mypy strict, import-linter, deptry, hadolint
+check: $(READY) ## ruff, ruff format, mypy strict, import-linter, deptry, hadolint, zizmor
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy
@@ -111,6 +111,7 @@ check: $(READY) ## ruff, ruff format, mypy strict, import-linter, deptry, hadoli
 	@$(BIN)/deptry agent
 	@cd client && ../$(BIN)/deptry resentry
 	@$(BIN)/hadolint Dockerfile examples/lms/Dockerfile
+	@$(BIN)/zizmor --offline --quiet --persona pedantic .
 
 format: $(READY) ## let ruff rewrite what it can
 	@$(BIN)/ruff check --quiet --fix . || true
