@@ -1,11 +1,14 @@
-"""Change a running service's Sentry configuration without losing an event.
+"""Change the Sentry configuration of a running service without losing an event.
 
     import resentry
 
     resentry.init(role="api")        # and role="celery" in the workers
 
-Nothing here raises into the application, configures logging, or makes a request
-wait. Without an agent the guide's environment variables are used, as ever.
+The functions here never raise into the application, never configure logging, and never
+make a request wait. Without an agent, `init` uses the environment variables.
+
+`__all__` here and in `resentry.testing` names what an application may import. Every other
+module is internal and may change in any release.
 """
 
 from __future__ import annotations
@@ -15,19 +18,21 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from resentry._types import NO_STATUS, Status
 from resentry._version import __version__
 from resentry.contract import ContractError
 from resentry.harmless import harmless
 from resentry.process import here
-from resentry.reader import Volume
+from resentry.reader import SharedDir
 from resentry.values import resolve, show_dsn
 
-# The agent imports `resentry.contract`, and with it this file: sentry-sdk, which
-# nothing needs before `init`, is imported there.
+# The agent imports `resentry.contract`, and so runs this file. The agent does not need
+# sentry-sdk, so only `init` imports it.
 if TYPE_CHECKING:
     from resentry.target import Target
 
 __all__ = [
+    "Status",
     "__version__",
     "close",
     "init",
@@ -45,14 +50,14 @@ _BUSY_SECONDS = 5.0
 def init(role: str = "api", **options: Any) -> None:
     """Start Sentry in this process and keep it at the newest snapshot.
 
-    Call it where `sentry_sdk.init` stood: once per process, at import. A later call
-    takes effect as a swap. What went wrong is logged and stands in `status()`.
+    Call `init` where `sentry_sdk.init` stood: once per process, at import. A later call
+    swaps to the new role and options. Problems are logged, and `status()` shows them.
 
     Args:
-        role: whose overrides of the snapshot apply, `api` or `celery`; with `celery`
-            also `SENTRY_ENABLE_FOR_CELERY` counts.
-        options: given to `sentry_sdk` with every client (`integrations`,
-            `before_send`, ...). What the snapshot decides cannot be given.
+        role: the role whose overrides of the snapshot apply here, such as `api`. With
+            `celery`, `SENTRY_ENABLE_FOR_CELERY=false` turns Sentry off.
+        options: passed to `sentry_sdk` with every client (`integrations`, `before_send`,
+            ...). Options that the snapshot decides are ignored with a warning.
 
     """
     from resentry.target import target  # noqa: PLC0415 - imports sentry-sdk
@@ -70,24 +75,23 @@ def init(role: str = "api", **options: Any) -> None:
 
 
 def _target() -> Target | None:
-    """Return what `init` has started; asking does not import sentry-sdk."""
+    """Return what `init` has started, or None. This does not import sentry-sdk."""
     module = sys.modules.get("resentry.target")
     return None if module is None else module.target
 
 
 @harmless("revision", lambda: None)
 def revision() -> str | None:
-    """Name the snapshot that runs here; `None` when the environment decides."""
+    """Return the snapshot's name; `None` if the environment variables decide."""
     target = _target()
     return None if target is None else target.revision
 
 
-@harmless("status", dict)
-def status() -> dict[str, Any]:
-    """Say what runs here and why: revision, values, their origins, the last error.
+@harmless("status", NO_STATUS.copy)
+def status() -> Status:
+    """Return what runs in this process, where it came from, and what is wrong.
 
-    The DSN is shown as host, project and the key's last four. Before `init` the
-    role is empty.
+    The DSN is shown as host, project and the last four characters of its key.
     """
     from resentry.target import target  # noqa: PLC0415 - imports sentry-sdk
 
@@ -96,13 +100,13 @@ def status() -> dict[str, Any]:
 
 @harmless("settings", dict)
 def settings(role: str = "api") -> dict[str, Any]:
-    """Return the effective values, as `init` would use them, by their variables' names.
+    """Return the values that `init` would use, by the names of their variables.
 
-    They are typed and real: the DSN is whole. Sentry is left alone.
+    Each value has its type. The DSN is whole: never log it. Sentry is not touched.
     """
     environ = dict(os.environ)  # noqa: TID251 - the application's edge
     try:
-        snapshot = Volume.from_environ(environ).read()
+        snapshot = SharedDir.from_environ(environ).read()
     except (OSError, ContractError):
         snapshot = None
     return dict(resolve(snapshot, role, environ).values)

@@ -1,4 +1,4 @@
-"""Run a script with Sentry initialised: `python -m resentry [--role ROLE] SCRIPT ...`."""
+"""Run a script with Sentry on: `python -m resentry [--role ROLE] SCRIPT ...`."""
 
 from __future__ import annotations
 
@@ -6,28 +6,33 @@ import argparse
 import runpy
 import sys
 from pathlib import Path
-from typing import Any
 
 import resentry
 
 
 def main() -> None:
-    """Initialise, say what runs, then run the script as `__main__`."""
+    """Start Sentry, exit with 1 if that fails, then run the script as `__main__`."""
     __tracebackhide__ = True
     parser = argparse.ArgumentParser(
         prog="python -m resentry",
-        description="Initialise Sentry as the application would, then run a script.",
+        description="Start Sentry as the application would, then run a script.",
     )
-    parser.add_argument("--role", default="api", help="api (default) or celery")
-    parser.add_argument("script", help="the Python file to run")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="the script's own")
+    parser.add_argument(
+        "--role",
+        default="api",
+        help="role of this process, such as api or celery (default: api)",
+    )
+    parser.add_argument("script", help="Python file to run")
+    parser.add_argument(
+        "arguments", nargs=argparse.REMAINDER, help="arguments of the script"
+    )
     given = parser.parse_args()
     if not Path(given.script).is_file():
-        parser.error(f"there is no file {given.script}")
+        parser.error(f"script {given.script} does not exist")
     resentry.init(role=given.role)
-    found: dict[str, Any] = resentry.status()
-    if found["error"]:
-        print(f"Failed to initialize Sentry: {found['error']}", file=sys.stderr)  # noqa: T201
+    error = resentry.status()["error"]
+    if error:
+        print(f"Failed to initialize Sentry: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(1)
     sys.argv = [given.script, *given.arguments]
     sys.path[0] = str(Path(given.script).resolve().parent)

@@ -24,7 +24,7 @@ from resentry.swap import RETIRING_LOOK_SECONDS
 from resentry.watch import LostError, Watch, watch
 
 if TYPE_CHECKING:
-    from resentry.reader import Volume
+    from resentry.reader import SharedDir
     from resentry.target import Target
 
 LOOK_SECONDS = 1.0
@@ -40,7 +40,7 @@ _WAITS_SECONDS = 0.1
 class Follower:
     """Follows a volume in one process, until `stop` or a fork."""
 
-    def __init__(self, target: Target, volume: Volume, signal: int | None) -> None:
+    def __init__(self, target: Target, volume: SharedDir, signal: int | None) -> None:
         self._home = here()
         self._target = target
         self._volume = volume

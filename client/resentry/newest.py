@@ -17,7 +17,7 @@ from resentry.harmless import Notice, say
 
 if TYPE_CHECKING:
     from resentry.contract import Snapshot
-    from resentry.reader import Mark, Volume
+    from resentry.reader import Mark, SharedDir
 
 _RETRY_SECONDS = 60.0
 """At most so long after a failed build the next one is tried; 1 s after the first."""
@@ -34,7 +34,7 @@ class _Failure(NamedTuple):
 class Newest:
     """Looks at one volume for one `init`."""
 
-    def __init__(self, volume: Volume) -> None:
+    def __init__(self, volume: SharedDir) -> None:
         self._volume = volume
         self._seen: Mark | None = None
         self._settled: Mark | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from resentry.contract import fingerprint, signal_number
 from resentry.harmless import say, text_of
 from resentry.options import checked
-from resentry.reader import NOWHERE, Volume
+from resentry.reader import NOWHERE, SharedDir
 from resentry.swap import MANAGED, VARIABLES
 from resentry.values import show_dsn
 
@@ -29,7 +29,7 @@ class Plan(NamedTuple):
     role: str = ""
     options: Mapping[str, Any] = MappingProxyType({})
     environ: Mapping[str, str] = MappingProxyType({})
-    volume: Volume = NOWHERE
+    volume: SharedDir = NOWHERE
     signal: int | None = None
     problems: tuple[str, ...] = ()
     """What of it could not be used as it was."""
@@ -91,7 +91,7 @@ def plan(role: object, options: Mapping[str, Any], environ: Mapping[str, str]) -
         name,
         usable,
         environ,
-        Volume.from_environ(environ),
+        SharedDir.from_environ(environ),
         _signal(environ.get("RESENTRY_SIGNAL", "")),
         tuple(filter(None, (unusable, *problems))),
     )

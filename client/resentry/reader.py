@@ -27,7 +27,7 @@ Mark = tuple[int, int, int]
 """What changes when the file does: inode, modification time, size."""
 
 
-class Volume(NamedTuple):
+class SharedDir(NamedTuple):
     """The two directories that a target shares with the agent."""
 
     directory: str
@@ -36,7 +36,7 @@ class Volume(NamedTuple):
     """Whether a snapshot is meant to be here: named, or the default exists."""
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Volume:
+    def from_environ(cls, environ: Mapping[str, str]) -> SharedDir:
         """Read `RESENTRY_DIR` and `RESENTRY_RECEIPTS`; they are named from here on."""
         named = environ.get("RESENTRY_DIR")
         directory = _absolute(named or DEFAULT_DIR)
@@ -86,7 +86,7 @@ class Volume(NamedTuple):
         return decode_snapshot(body)
 
 
-NOWHERE = Volume("", "", expected=False)
+NOWHERE = SharedDir("", "", expected=False)
 """Of a process that has not called `init`."""
 
 

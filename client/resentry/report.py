@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from resentry import holders
 from resentry._version import __version__
@@ -14,6 +14,7 @@ from resentry.sdk.versions import described
 from resentry.values import show_dsn
 
 if TYPE_CHECKING:
+    from resentry._types import Status
     from resentry.target import Target
 
 
@@ -72,7 +73,7 @@ def receipt(target: Target) -> Receipt:
     )
 
 
-def status(target: Target) -> dict[str, Any]:
+def status(target: Target) -> Status:
     """Return what runs here, with the DSN in its shown form."""
     running, told = target.running, receipt(target)
     values = dict(running.effective.values) if running is not None else {}

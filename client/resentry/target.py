@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from sentry_sdk import Client
 
+    from resentry._types import Status
     from resentry.contract import Receipt, Snapshot
     from resentry.follower import Follower
     from resentry.values import Effective
@@ -232,7 +233,7 @@ class Target:
         """Return what this process tells the agent."""
         return receipt(self)
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """Return what runs here, with the DSN in its shown form."""
         self.ensure()
         return status(self)

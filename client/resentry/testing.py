@@ -1,12 +1,19 @@
-"""Drive a swap in an application's own tests, without an agent.
+"""Change settings in an application's own tests, without an agent.
 
-from resentry.testing import Volume
+import resentry
+import sentry_sdk
+from resentry.testing import FakeVolume, Rule
 
-def test_the_dsn_can_change():
-with Volume(SENTRY_DSN="", SENTRY_ENVIRONMENT="test") as volume:
-resentry.init(role="api")
-volume.swap(SENTRY_DSN=other, SENTRY_ENVIRONMENT="test")
-...                      # this process runs the new settings here
+LOCAL = {"SENTRY_DSN": "http://key@127.0.0.1:9/1", "SENTRY_ENVIRONMENT": "test"}
+
+def test_health_checks_are_not_traced() -> None:
+    with FakeVolume(**LOCAL, SENTRY_TRACES_SAMPLE_RATE=1.0) as volume:
+        resentry.init(role="api")
+        assert sentry_sdk.start_transaction(name="GET /health").sampled
+
+        rule = Rule(match="GET /health", traces=0.0)
+        volume.swap(**LOCAL, SENTRY_TRACES_SAMPLE_RATE=1.0, rules=[rule])
+        assert not sentry_sdk.start_transaction(name="GET /health").sampled
 """
 
 from __future__ import annotations
@@ -36,8 +43,15 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-class Volume:
-    """A directory with snapshots, named by RESENTRY_DIR while the context lasts."""
+__all__ = ["Boost", "FakeVolume", "Rule", "Snapshot"]
+
+
+class FakeVolume:
+    """A directory that stands in for the agent's volume.
+
+    Inside the `with` block, `RESENTRY_DIR` names the directory. At its end the library
+    stops following it, and the directory is removed.
+    """
 
     def __init__(self, **settings: Any) -> None:
         self.directory = tempfile.mkdtemp(prefix="resentry-")
@@ -47,7 +61,7 @@ class Volume:
         if settings:
             self.publish(**settings)
 
-    def __enter__(self) -> Volume:  # noqa: PYI034 - Self is not in Python 3.10
+    def __enter__(self) -> FakeVolume:  # noqa: PYI034 - Self is not in Python 3.10
         self._before = os.environ.get("RESENTRY_DIR")  # noqa: TID251 - a test's edge
         os.environ["RESENTRY_DIR"] = self.directory  # noqa: TID251
         return self
@@ -72,7 +86,7 @@ class Volume:
         boosts: Iterable[Boost] = (),
         **settings: Any,
     ) -> Snapshot:
-        """Replace the snapshot by these settings, as an agent would, unvalidated."""
+        """Replace the snapshot by these settings. Unlike the agent, this checks nothing."""
         self._sequence += 1
         snapshot = Snapshot(
             settings=settings,
@@ -88,17 +102,21 @@ class Volume:
         return snapshot
 
     def swap(self, *, within: float = 10.0, **settings: Any) -> Snapshot:
-        """Publish, and return once this process runs it and its old client is drained.
+        """Publish a snapshot, and wait until it runs and the old client is drained.
 
-        Raises `TimeoutError` with the reason that stands in `resentry.status()`.
+        Takes what `publish` takes. Raises `TimeoutError` with the error that
+        `resentry.status()` shows.
         """
         snapshot = self.publish(**settings)
         deadline = clock.monotonic() + within
         while True:
-            status: dict[str, Any] = resentry.status()
+            status = resentry.status()
             ran = (status["revision"], status["sequence"], status["phase"])
             if ran == (snapshot.revision, snapshot.sequence, "drained"):
                 return snapshot
             if clock.monotonic() > deadline:
-                raise TimeoutError(f"not swapped: {status['error'] or 'no reason yet'}")
+                raise TimeoutError(
+                    f"snapshot {snapshot.revision} does not run after {within:g} s: "
+                    f"{status['error'] or 'no error is known yet'}"
+                )
             time.sleep(0.005)

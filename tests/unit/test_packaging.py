@@ -37,6 +37,7 @@ def test_the_wheel_holds_the_library_alone(wheel: Path) -> None:
         names = {n for n in archive.namelist() if ".dist-info/" not in n}
     source = (REPOSITORY / "client" / "resentry").glob("*.py")
     assert {f"resentry/{path.name}" for path in source} <= names
+    assert "resentry/py.typed" in names
     assert all(name.startswith("resentry/") for name in names)
 
 

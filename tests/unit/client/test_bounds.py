@@ -386,9 +386,9 @@ def test_the_testing_volume_says_why_not(run: Run, when: str) -> None:
         parts = {name: "frozen.freeze()" if name == when else "" for name in WHEN}
         ran = run(
             f"""
-            from resentry.testing import Volume
+            from resentry.testing import FakeVolume
             {parts["before init"]}
-            with Volume(SENTRY_DSN="", SENTRY_ENVIRONMENT="test") as volume:
+            with FakeVolume(SENTRY_DSN="", SENTRY_ENVIRONMENT="test") as volume:
                 resentry.init(**QUICK)
                 {parts["after init"]}
                 volume.swap(SENTRY_DSN="", SENTRY_ENVIRONMENT="other")

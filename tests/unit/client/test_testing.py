@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import textwrap
+from pathlib import Path
+
+import resentry
+from resentry import testing
+
+PAGE = Path(__file__).parents[3] / "docs" / "library.md"
 
 PROGRAM = """
 import json, os
 import resentry, sentry_sdk
-from resentry.testing import Volume
+from resentry.testing import FakeVolume
 
 seen = []
-with Volume(SENTRY_DSN="", SENTRY_ENVIRONMENT="test") as volume:
+with FakeVolume(SENTRY_DSN="", SENTRY_ENVIRONMENT="test") as volume:
     resentry.init(role="api", default_integrations=False)
     seen.append(sentry_sdk.get_client().options["environment"])
     volume.swap(SENTRY_DSN="", SENTRY_ENVIRONMENT="other")
@@ -38,5 +46,37 @@ def test_a_test_swaps_and_sees_why_not() -> None:
         check=True,
     )
 
-    refused = "not swapped: SENTRY_DSN is required in production"
-    assert [["test", "other", refused], False, False] == json.loads(done.stdout)
+    reason = "SENTRY_DSN is required in production"
+    (*environments, refused), *left = json.loads(done.stdout)
+    assert environments == ["test", "other"]
+    assert re.fullmatch(
+        f"snapshot [0-9a-f]{{12}} does not run after 0.5 s: {reason}", refused
+    )
+    assert left == [False, False]
+
+
+def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
+    """As a test of an application's, and it is the example of the module as well."""
+    (example,) = re.findall(r"(?s)```python\n(import resentry.+?)```", PAGE.read_text())
+    assert textwrap.indent(example, "    ").strip() in (testing.__doc__ or "")
+    (tmp_path / "test_example.py").write_text(example)
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("RESENTRY_")}
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "1 passed" in ran.stdout, ran.stdout
+
+
+def test_the_page_names_all_that_an_application_may_import() -> None:
+    """Each name of `resentry` and of `resentry.testing`, and each key of `status()`."""
+    page = PAGE.read_text()
+    names = [f"resentry.{name}" for name in resentry.__all__]
+    names += [f"resentry.testing.{name}" for name in testing.__all__]
+    names += resentry.Status.__annotations__
+    assert [name for name in names if f"`{name}" not in page] == []
+    assert list(resentry.status()) == list(resentry.Status.__annotations__)
