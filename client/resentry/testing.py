@@ -1,19 +1,21 @@
 """Change settings in an application's own tests, without an agent.
 
-import resentry
-import sentry_sdk
-from resentry.testing import FakeVolume, Rule
+A test of an application looks like this:
 
-LOCAL = {"SENTRY_DSN": "http://key@127.0.0.1:9/1", "SENTRY_ENVIRONMENT": "test"}
+    import resentry
+    import sentry_sdk
+    from resentry.testing import FakeVolume, Rule
 
-def test_health_checks_are_not_traced() -> None:
-    with FakeVolume(**LOCAL, SENTRY_TRACES_SAMPLE_RATE=1.0) as volume:
-        resentry.init(role="api")
-        assert sentry_sdk.start_transaction(name="GET /health").sampled
+    LOCAL = {"SENTRY_DSN": "http://key@127.0.0.1:9/1", "SENTRY_ENVIRONMENT": "test"}
 
-        rule = Rule(match="GET /health", traces=0.0)
-        volume.swap(**LOCAL, SENTRY_TRACES_SAMPLE_RATE=1.0, rules=[rule])
-        assert not sentry_sdk.start_transaction(name="GET /health").sampled
+    def test_health_checks_are_not_traced() -> None:
+        with FakeVolume(**LOCAL, SENTRY_TRACES_SAMPLE_RATE=1.0) as volume:
+            resentry.init(role="api")
+            assert sentry_sdk.start_transaction(name="GET /health").sampled
+
+            rule = Rule(match="GET /health", traces=0.0)
+            volume.swap(**LOCAL, SENTRY_TRACES_SAMPLE_RATE=1.0, rules=[rule])
+            assert not sentry_sdk.start_transaction(name="GET /health").sampled
 """
 
 from __future__ import annotations

@@ -9,9 +9,13 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import resentry
 from resentry import testing
+
+if TYPE_CHECKING:
+    import pytest
 
 PAGE = Path(__file__).parents[3] / "docs" / "library.md"
 
@@ -57,7 +61,8 @@ def test_a_test_swaps_and_sees_why_not() -> None:
 
 def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
     """As a test of an application's, and it is the example of the module as well."""
-    (example,) = re.findall(r"(?s)```python\n(import resentry.+?)```", PAGE.read_text())
+    blocks = re.findall(r"(?s)```python\n(.+?)```", PAGE.read_text())
+    (example,) = (block for block in blocks if "resentry.testing" in block)
     assert textwrap.indent(example, "    ").strip() in (testing.__doc__ or "")
     (tmp_path / "test_example.py").write_text(example)
     environ = {k: v for k, v in os.environ.items() if not k.startswith("RESENTRY_")}
@@ -80,3 +85,16 @@ def test_the_page_names_all_that_an_application_may_import() -> None:
     names += resentry.Status.__annotations__
     assert [name for name in names if f"`{name}" not in page] == []
     assert list(resentry.status()) == list(resentry.Status.__annotations__)
+
+
+def test_status_has_every_key_also_where_it_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An application may read a key without asking whether it is there."""
+    monkeypatch.setitem(sys.modules, "resentry.target", None)  # its import fails
+    failed = resentry.status()
+    assert list(failed) == list(resentry.Status.__annotations__)
+    assert (
+        failed["error"]
+        == "resentry.status failed; the log of resentry names the reason"
+    )
