@@ -8,6 +8,7 @@ A test of an application looks like this:
 
     LOCAL = {"SENTRY_DSN": "http://key@127.0.0.1:9/1", "SENTRY_ENVIRONMENT": "test"}
 
+
     def test_health_checks_are_not_traced() -> None:
         with FakeVolume(**LOCAL, SENTRY_TRACES_SAMPLE_RATE=1.0) as volume:
             resentry.init(role="api")
