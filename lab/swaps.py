@@ -94,7 +94,7 @@ class Swaps:
             time.sleep(0.005)
 
     def _is_done(self) -> bool:
-        now: dict[str, Any] = resentry.status()
+        now = resentry.status()
         return (now["sequence"], now["phase"]) == (self._sequence, "drained")
 
     def _init(self, settings: Mapping[str, Any]) -> None:
