@@ -10,7 +10,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-package resentry
 
 .DEFAULT_GOAL := help
-.PHONY: help setup image image-example dist test-dist demo test test-units test-servers matrix parity vault test-vault test-versions cluster-test crash hammer check format bench bench-converge bench-fleet bench-fork bench-library bench-sampling bench-scrub bench-swap soak docs lock clean
+.PHONY: help setup image image-example dist test-dist picture demo test test-units test-servers matrix parity vault test-vault test-versions cluster-test crash hammer check format bench bench-converge bench-fleet bench-fork bench-library bench-sampling bench-scrub bench-swap soak docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,10 @@ test-dist: dist ## the wheels of dist/ as installed, in a copy that lacks their 
 	@$(UV) pip install -q --python $(INSTALLED)/.venv/bin/python --no-deps --no-index dist/*.whl
 	@$(UV) pip check -q --python $(INSTALLED)/.venv/bin/python
 	@cd $(INSTALLED) && .venv/bin/python -m pytest tests/contract tests/e2e/test_command.py tests/e2e/test_rotation.py -k "not bugsink"
+
+picture: $(READY) ## run the demo, and draw what it printed: docs/demo.svg
+	@mkdir -p build && $(BIN)/python -m lab.demo >build/demo.txt
+	@$(BIN)/python -m lab.picture <build/demo.txt >docs/demo.svg
 
 demo: $(READY) $(if $(UI),$(SINK)) ## rotate a DSN under traffic; JSON=1 one object, UI=1 with Bugsink's page
 	@$(BIN)/python -m lab.demo $(if $(JSON),--json) $(if $(UI),--ui)

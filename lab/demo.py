@@ -45,7 +45,7 @@ class Show:
     def rollout(self, found: dict[str, Any], *, first: bool = False) -> None:
         """Show one snapshot, and how long each process took to run it.
 
-        The first one counts from before the processes were started.
+        The first snapshot is older than the processes: no time is shown for it.
         """
         current = found["current"]
         self.say(
@@ -58,9 +58,8 @@ class Show:
             if not first:
                 self.converge_ms.append(took)
             kind = f"{target['role']}{' main' if target['main'] else ''}"
-            self.say(
-                f"    {kind:11} pid {target['pid']:<7} confirmed after {took:6.1f} ms"
-            )
+            after = "" if first else f" after {took:6.1f} ms"
+            self.say(f"    {kind:11} pid {target['pid']:<7} confirmed{after}")
 
 
 def _ms_between(earlier: str, later: str) -> float:
