@@ -45,7 +45,7 @@ def serve(path: str, handle: Handler) -> None:
             )
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)  # of an agent that was killed: the volume's lock is ours
-        server = _listen(path)
+        server = _bind(path)
     except OSError as error:
         raise SettingsError(
             f"cannot listen at {path}: {error.strerror or error}",
@@ -56,7 +56,7 @@ def serve(path: str, handle: Handler) -> None:
     ).start()
 
 
-def _listen(path: str) -> socket.socket:
+def _bind(path: str) -> socket.socket:
     server = socket.socket(socket.AF_UNIX)
     try:
         server.bind(path)

@@ -23,12 +23,12 @@ from agent.domain.passes import Moment, Passes
 from agent.domain.rejections import Rejections
 from agent.domain.rollout import DONE, Rollout
 from agent.domain.view import View
-from agent.domain.wishes import name_of, next_end
+from agent.domain.wishes import next_end, revision_without_boosts
 from agent.errors import AgentError
 from agent.loop import Loop
 from agent.notify.signal import Reminders
 from agent.observe import document
-from agent.observe.tell import count, tell, tell_publication
+from agent.observe.changes import count_changes, log_changes, log_request
 from agent.operator import Desk, Grounds
 from agent.passing import UNEXPECTED, Passing
 from agent.pipeline import NOT_READ, Pipeline
@@ -91,9 +91,9 @@ class Daemon:
 
     def run(self) -> bool:
         """Poll until `stop` is called; return false if a pass is still stuck."""
-        self._parts.gate.listen(self._loop.wake)
-        self._parts.receivers.listen(self._loop.wake)
-        self._parts.source.listen(self.poll)
+        self._parts.gate.on_report_change(self._loop.wake)
+        self._parts.receivers.on_report_change(self._loop.wake)
+        self._parts.source.on_change(self.poll)
         try:
             while not self._is_stopping:
                 if self._schedule is None:
@@ -112,7 +112,7 @@ class Daemon:
 
     def poll(self) -> None:
         """Have a pass begin at once, or right after the one that runs."""
-        self._loop.post(self._passing.hurry)
+        self._loop.post(self._passing.start_at_once)
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Carry an operator's request out, and return the answer.
@@ -162,7 +162,7 @@ class Daemon:
             ),
         )
         nothing = replace(self.view, passes=Passes(0.0), confirmed_at=None)
-        count(nothing, self.view, self._metrics)
+        count_changes(nothing, self.view, self._metrics)
         self._plan()
 
     def _wake_at(self) -> float:
@@ -208,9 +208,9 @@ class Daemon:
         deliveries = self._parts.receivers.report()
         changes |= {"dsn_checks": reports, "deliveries": deliveries}
         after = replace(before, known=self._pipeline.known, **changes)
-        tell(before, after)  # first: who sees the new view finds it in the log
+        log_changes(before, after)  # first: who sees the new view finds it in the log
         if self._metrics is not None:
-            count(before, after, self._metrics)
+            count_changes(before, after, self._metrics)
         self.view = after
         if (before.dsn_checks, before.deliveries) != (reports, deliveries):
             self._save()
@@ -220,7 +220,7 @@ class Daemon:
     def _note_rejections(self) -> None:
         current, rejections = self.view.known.current, self._rejections
         if self.view.rollout.state == "refused" and current is not None:
-            rejections = rejections.with_revision(name_of(current))
+            rejections = rejections.with_revision(revision_without_boosts(current))
         rejections = rejections.judged(self.view.dsn_checks)
         if rejections != self._rejections:
             self._rejections = rejections
@@ -265,13 +265,13 @@ class Daemon:
         """Do what an operator asks for; a `refresh` is answered after its pass."""
         try:
             if request["command"] == "refresh":
-                self._passing.hurry(answer)
+                self._passing.start_at_once(answer)
                 return
             history = self._parts.volume.memory.history()
             grounds = Grounds(self._pipeline.known, self._rejections, history)
             wishes = self._desk.wishes(request, grounds)
             outcome = self._publish(NOT_READ, wishes)
-            tell_publication(outcome, request["command"])
+            log_request(outcome, request["command"])
             answer.set_result(outcome)
         except Exception as error:  # noqa: BLE001 - the caller's thread raises it
             answer.set_exception(error)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.domain.dsn_check import dsns_of, fingerprint_of
 from agent.domain.validate import ROLES, check_match
-from agent.domain.wishes import name_of, values_of
+from agent.domain.wishes import revision_without_boosts, values_of
 from agent.errors import WishRefused
 from resentry import formats
 from resentry.contract import BOOSTS_LIMIT, Boost, Snapshot, time_text
@@ -77,7 +77,7 @@ class Desk:
             and (
                 snapshot.revision == revision
                 if revision
-                else not (held and held.bars(snapshot))
+                else not (held and held.still_concerns(snapshot))
             )
         ]
         if current.revision == revision:
@@ -94,7 +94,7 @@ class Desk:
 
     def _must_be_good(self, snapshot: Snapshot, rejections: Rejections) -> None:
         """Hold an earlier snapshot to the policy of now, and to what targets said."""
-        if name_of(snapshot) in rejections.revisions:
+        if revision_without_boosts(snapshot) in rejections.revisions:
             raise WishRefused(f"a process could not apply revision {snapshot.revision}")
         is_checked = self._settings.dsn_check != "off"
         bad = sorted(

@@ -9,9 +9,8 @@ from agent.confirm.receipts import Receipts
 from agent.domain.dsn_check import Times
 from agent.dsn_check.checker import Checker
 from agent.dsn_check.gate import Gate
-from agent.dsn_check.send import sender as check_sender
-from agent.notify.http import Receivers
-from agent.notify.http import sender as receiver_sender
+from agent.dsn_check.send import check_sender
+from agent.notify.http import Receivers, notify_sender
 from agent.notify.signal import Signals
 from agent.protect import protect
 from agent.publish.volume import Volume
@@ -49,7 +48,7 @@ def assemble(settings: Settings) -> Parts:
         check_sender(USER_AGENT),
         is_glitchtip=settings.dsn_check_backend == "glitchtip",
     )
-    send = receiver_sender(settings.sent_headers, USER_AGENT, settings.notify_seconds)
+    send = notify_sender(settings.sent_headers, USER_AGENT, settings.notify_seconds)
     return Parts(
         settings,
         open_source(settings, USER_AGENT),

@@ -44,7 +44,7 @@ class Passing:
         self._ended = ended
         self._thread: threading.Thread | None = None
         self._is_wanted = False
-        self._is_hurried = False
+        self._forgets_backoff = False
         self._waiting: list[Future[Outcome]] = []
         self._served: list[Future[Outcome]] = []
 
@@ -59,10 +59,10 @@ class Passing:
             self._is_wanted = True
             return
         self._served, self._waiting = self._waiting, []
-        hurry, self._is_hurried = self._is_hurried, False
+        forget_backoff, self._forgets_backoff = self._forgets_backoff, False
         until = time.monotonic() + self._seconds
         self._thread = threading.Thread(
-            target=self._run, args=(until, hurry), name="pass", daemon=True
+            target=self._run, args=(until, forget_backoff), name="pass", daemon=True
         )
         try:
             self._thread.start()
@@ -71,12 +71,12 @@ class Passing:
             error.retry_soon = True
             self._ended(Reading(error=error), time.monotonic())
 
-    def hurry(self, waiter: Future[Outcome] | None = None) -> None:
+    def start_at_once(self, waiter: Future[Outcome] | None = None) -> None:
         """Start a pass that asks the source whatever failed before.
 
         `waiter` gets the outcome of a pass that begins after this call.
         """
-        self._is_hurried = True
+        self._forgets_backoff = True
         if waiter is not None:
             self._waiting.append(waiter)
         self.start()
@@ -98,10 +98,10 @@ class Passing:
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
-    def _run(self, until: float, hurry: bool) -> None:  # noqa: FBT001 - a thread's args
+    def _run(self, until: float, forget_backoff: bool) -> None:  # noqa: FBT001 - a thread's args
         began = time.monotonic()
         try:
-            reading = self._pipeline.read(until, hurry=hurry)
+            reading = self._pipeline.read(until, forget_backoff=forget_backoff)
         except Exception:  # the daemon outlives every mistake of ours
             log.exception("a pass failed in an unexpected way")
             reading = Reading(error=AgentError(UNEXPECTED))

@@ -55,18 +55,18 @@ class Pipeline:
         )
         """Replaced as a whole by `publish` alone."""
 
-    def read(self, until: float, *, hurry: bool = False) -> Reading:
+    def read(self, until: float, *, forget_backoff: bool = False) -> Reading:
         """Read the source, and hold what it has to guard rails and DSN check.
 
         Args:
             until: the monotonic time at which it has to end.
-            hurry: ask the source at once, whatever failed before.
+            forget_backoff: ask the source at once, whatever failed before.
 
         """
         source = self._parts.source
         try:
-            if hurry:
-                source.hurry()
+            if forget_backoff:
+                source.forget_backoff()
             return self._read(until)
         except AgentError as error:
             return Reading(error=error)

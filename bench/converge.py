@@ -34,7 +34,7 @@ from lab.sink import Sink
 from resentry.contract import DATA_LINK, Snapshot, revision_of
 
 if TYPE_CHECKING:
-    from agent.domain.rollout import Target
+    from agent.domain.rollout import LiveTarget
 
 ROTATIONS = 200
 PROCESSES = 8
@@ -64,7 +64,7 @@ class Rotation:
         self._receipts = Receipts(str(receipts))
         self._signals = Signals()
 
-    def settled(self, current: Snapshot) -> list[Target] | None:
+    def settled(self, current: Snapshot) -> list[LiveTarget] | None:
         """Return the targets if all of them run the snapshot and are drained."""
         targets = self._receipts.read()
         good = [
@@ -74,7 +74,7 @@ class Rotation:
         ]
         return good if len(good) == PROCESSES else None
 
-    def confirmed(self, current: Snapshot) -> list[tuple[Target, float]] | None:
+    def confirmed(self, current: Snapshot) -> list[tuple[LiveTarget, float]] | None:
         """Return each target with its receipt's time, once all run the snapshot."""
         targets = [found for found in self._receipts.read() if found.runs(current)]
         if len(targets) < PROCESSES:

@@ -26,7 +26,7 @@ from lab.system import COMMANDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from agent.domain.rollout import Target
+    from agent.domain.rollout import LiveTarget
     from lab.sink import Sink
     from resentry.contract import Snapshot
 
@@ -182,7 +182,7 @@ class Model:
         self._processes.append(process)
         return self._stack.enter_context(process)
 
-    def targets(self) -> list[Target]:
+    def targets(self) -> list[LiveTarget]:
         """Return the live targets, as an agent would see them."""
         return Receipts(f"{self.volume}/receipts", tidy=True).read()
 

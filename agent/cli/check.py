@@ -122,7 +122,7 @@ class _Checks:
         try:
             found = [source.locate(path) for path in settings.vault_paths]
         except SourceDenied:
-            source.token.doubt()  # says so, if the token itself is not known
+            source.token.recheck()  # says so, if the token itself is not known
             raise
         kinds = ", ".join(f"{at.path} (KV v{at.version})" for at in found)
         return f"{settings.vault_addr} answers: {kinds}"

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from agent.domain.rollout import Rollout, Target, assess
+from agent.domain.rollout import LiveTarget, Rollout, assess
 from agent.locks import holder
 from resentry.contract import (
     LOCK_SUFFIX,
@@ -41,7 +41,7 @@ _STALE_SECONDS = 60
 class Seen:
     """The live targets; `unknown` says why there may be others."""
 
-    targets: list[Target]
+    targets: list[LiveTarget]
     unknown: str = ""
 
 
@@ -55,7 +55,7 @@ class Receipts:
         self._directory = directory
         self._tidy = tidy
 
-    def read(self) -> list[Target]:
+    def read(self) -> list[LiveTarget]:
         """Return the live targets that can be seen."""
         return self.look().targets
 
@@ -102,7 +102,7 @@ class Receipts:
     def _unreadable(self, error: OSError) -> str:
         return f"cannot read the receipts in {self._directory}: {error.strerror}"
 
-    def _read_from(self, directory: int, names: list[str]) -> list[Target]:
+    def _read_from(self, directory: int, names: list[str]) -> list[LiveTarget]:
         found = []
         for name in names:
             target = name.removesuffix(LOCK_SUFFIX)
@@ -118,7 +118,7 @@ class Receipts:
             except (OSError, ContractError) as error:
                 # It may have ended meanwhile, and have taken its receipt with it.
                 if _holder(directory, name) is not None:
-                    found.append(Target.unreadable(target, pid, _told(error)))
+                    found.append(LiveTarget.unreadable(target, pid, _told(error)))
         return found
 
     def _remove_stale(self, directory: int, name: str) -> None:
@@ -137,7 +137,7 @@ class Receipts:
                 os.unlink(name, dir_fd=directory)
 
 
-def _read_one(directory: int, target: str) -> Target:
+def _read_one(directory: int, target: str) -> LiveTarget:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     file = os.open(target + RECEIPT_SUFFIX, flags, dir_fd=directory)
     try:
@@ -153,7 +153,7 @@ def _read_one(directory: int, target: str) -> Target:
         os.close(file)
     if receipt.id != target:
         raise ContractError("the receipt is of another id than its name")
-    return Target(receipt, found.st_uid)
+    return LiveTarget(receipt, found.st_uid)
 
 
 def _told(error: OSError | ContractError) -> str:

@@ -30,7 +30,7 @@ def is_expected(status: int, expected: str) -> bool:
     return 200 <= status < 300 if expected == "2xx" else status == int(expected)
 
 
-def shown(urls: Iterable[str]) -> list[str]:
+def receiver_names(urls: Iterable[str]) -> list[str]:
     """Name each URL by its host; a second one of the same host gets a number."""
     names: list[str] = []
     for url in urls:

@@ -25,7 +25,7 @@ State = Literal["drained", "confirmed", "waiting", "overdue", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class LiveTarget:
     """One live application process, as its receipt and its lock tell.
 
     `uid` owns the receipt. `main` marks a process that other targets were forked
@@ -39,7 +39,7 @@ class Target:
     readable: bool = True
 
     @classmethod
-    def unreadable(cls, target: str, pid: int, problem: str) -> Target:
+    def unreadable(cls, target: str, pid: int, problem: str) -> LiveTarget:
         """A process that holds its lock, and gives no receipt that can be read."""
         stand_in = Receipt(
             id=target,
@@ -93,7 +93,7 @@ class Rollout:
     """How far the current snapshot has got."""
 
     state: State
-    targets: tuple[tuple[Target, State], ...]
+    targets: tuple[tuple[LiveTarget, State], ...]
     missing: Mapping[str, int] = field(default_factory=dict)
     """How many workers of a role have not given a receipt at all."""
     unknown: str = ""
@@ -112,7 +112,7 @@ class Rollout:
         return bool(self.targets) and not {self.state, *self.counts} <= SETTLED
 
     @property
-    def late(self) -> list[Target]:
+    def late(self) -> list[LiveTarget]:
         """The targets that still have to take the current snapshot up."""
         return [t for t, state in self.targets if state in ("waiting", "overdue")]
 
@@ -140,7 +140,7 @@ class Rollout:
 
 
 def assess(
-    targets: Sequence[Target],
+    targets: Sequence[LiveTarget],
     snapshot: Snapshot | None,
     *,
     late: bool,
@@ -170,7 +170,7 @@ def assess(
     return Rollout("waiting", judged)
 
 
-def _state(target: Target, snapshot: Snapshot | None, *, late: bool) -> State:
+def _state(target: LiveTarget, snapshot: Snapshot | None, *, late: bool) -> State:
     if snapshot is None:
         return "waiting"
     if target.runs(snapshot):

@@ -1,4 +1,4 @@
-"""What an operator asked for, laid over what the source holds."""
+"""What an operator asked for: boosts, and a rollback that is held."""
 
 from __future__ import annotations
 
@@ -19,66 +19,66 @@ from resentry.contract import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    Values = Mapping[str, str]
-    Against = Mapping[str, Sequence[str | None]]
+    Values = Mapping[str, Sequence[str | None]]
 
 OPERATOR = {"source": "operator"}
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A rollback: `snapshot` is published instead of what the source holds.
+    """A rollback: `snapshot` is published instead of the last good one.
 
-    `against` are the values that were rolled back from, by name. Once the source holds
-    none of them any more, the rollback has served its purpose. Boosts are an affair of
-    their own.
+    `undone_values` are the values that the rollback undoes, by name. The rollback ends
+    when the source holds none of them any more. Boosts do not count.
     """
 
     snapshot: Snapshot
-    against: Against
+    undone_values: Values
 
-    def bars(self, snapshot: Snapshot) -> bool:
-        """Whether the snapshot holds a value that was rolled back from."""
-        found = values_of(snapshot)
-        return any(found.get(name) in values for name, values in self.against.items())
+    def still_concerns(self, snapshot: Snapshot) -> bool:
+        """Return true if the snapshot holds a value that this rollback undoes."""
+        values = values_of(snapshot)
+        return any(values.get(name) in old for name, old in self.undone_values.items())
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What an operator asked for: boosts, and a held rollback."""
+    """What an operator asked for: boosts, and a rollback that is held."""
 
     boosts: tuple[Boost, ...] = ()
     held: Held | None = None
 
-    def holding(self, then: Snapshot, *turned_from: Snapshot | None) -> Wishes:
-        """Return these with a rollback to `then`.
+    def holding(self, then: Snapshot, *undone: Snapshot | None) -> Wishes:
+        """Return these wishes with a rollback to `then`, which undoes those snapshots.
 
-        It lasts until the source holds no value any more that was turned from.
+        The rollback is held until the source holds no value any more that it undoes.
         """
-        present = [snapshot for snapshot in turned_from if snapshot is not None]
-        return replace(self, held=Held(then, against(then, *present)))
+        present = [snapshot for snapshot in undone if snapshot is not None]
+        return replace(self, held=Held(then, undone_values(then, *present)))
 
-    def pruned(self, base: Snapshot | None, now: float) -> Wishes:
-        """Without boosts that have ended, and without a rollback that is over."""
+    def pruned(self, last_good: Snapshot | None, now: float) -> Wishes:
+        """Return the wishes without boosts and without a rollback that have ended."""
         held = self.held
-        if held is not None and base is not None and not held.bars(base):
+        if held is not None and last_good and not held.still_concerns(last_good):
             held = None
         return replace(self, boosts=running(self.boosts, now), held=held)
 
 
 def running(boosts: tuple[Boost, ...], now: float) -> tuple[Boost, ...]:
-    """The boosts whose end has not come."""
+    """Return the boosts that have not ended."""
     return tuple(boost for boost in boosts if formats.moment(boost.until) > now)
 
 
 def next_end(boosts: tuple[Boost, ...], now: float) -> float | None:
-    """In how many seconds the next running boost ends."""
+    """Return in how many seconds the next boost ends; `None` if none is running."""
     ends = [formats.moment(boost.until) - now for boost in running(boosts, now)]
     return min(ends, default=None)
 
 
-def left(boosts: tuple[Boost, ...], now: float) -> list[dict[str, Any]]:
-    """The boosts whose end has not come, with the seconds that are left."""
+def boosts_with_seconds_left(
+    boosts: tuple[Boost, ...], now: float
+) -> list[dict[str, Any]]:
+    """Return the boosts that have not ended, each with `left_seconds`."""
     return [
         {
             **boost._asdict(),
@@ -88,59 +88,65 @@ def left(boosts: tuple[Boost, ...], now: float) -> list[dict[str, Any]]:
     ]
 
 
-def overlay(base: Snapshot, wishes: Wishes, now: float) -> Snapshot:
-    """Return what is to be published: the base, or the held one, and running boosts."""
+def overlay(last_good: Snapshot, wishes: Wishes, now: float) -> Snapshot:
+    """Return the snapshot to publish: the last good one, under the wishes.
+
+    A held rollback replaces the last good snapshot. Running boosts are added.
+    """
     held = wishes.held.snapshot if wishes.held else None
-    chosen = base if held is None else held
+    chosen = last_good if held is None else held
     provenance = dict(chosen.provenance)
     if held is not None:
         provenance = {
-            name: {**where, **OPERATOR, "held": held.revision}
-            for name, where in provenance.items()
+            name: {**origin, **OPERATOR, "held": held.revision}
+            for name, origin in provenance.items()
         }
     if wishes.boosts:
         provenance["RESENTRY_BOOSTS"] = dict(OPERATOR)
-    laid = replace(
+    snapshot = replace(
         chosen,
-        boosts=running(base.boosts + wishes.boosts, now),
+        boosts=running(last_good.boosts + wishes.boosts, now),
         provenance=provenance,
     )
-    return replace(laid, revision=revision_of(laid))
+    return replace(snapshot, revision=revision_of(snapshot))
 
 
 def values_of(snapshot: Snapshot) -> dict[str, str]:
-    """Every value of a snapshot as text, by a name that says where it stands."""
+    """Return every value of a snapshot as text, by key and role. Boosts do not count."""
     content = snapshot.content()
-    found = {key: json.dumps(value) for key, value in content["settings"].items()}
+    values = {key: json.dumps(value) for key, value in content["settings"].items()}
     for role, own in content["roles"].items():
-        found |= {f"{key} of role {role}": json.dumps(v) for key, v in own.items()}
+        values |= {f"{key} of role {role}": json.dumps(v) for key, v in own.items()}
     if content["rules"]:
-        found["RESENTRY_RULES"] = json.dumps(content["rules"], sort_keys=True)
-    return found
+        values["RESENTRY_RULES"] = json.dumps(content["rules"], sort_keys=True)
+    return values
 
 
-def against(then: Snapshot, *turned_from: Snapshot) -> Against:
-    """What a rollback to `then` rolls back from: values; lacking keys if nothing else."""
+def undone_values(then: Snapshot, *undone: Snapshot) -> Values:
+    """Return the values that a rollback to `then` undoes, by name.
+
+    If the rollback only adds keys, these are the missing keys, each with None.
+    """
     after = values_of(then)
-    found: dict[str, list[str | None]] = {}
-    for before in map(values_of, turned_from):
+    differing: dict[str, list[str | None]] = {}
+    for before in map(values_of, undone):
         for name in before | after:
             if before.get(name) != after.get(name):
-                found.setdefault(name, []).append(before.get(name))
+                differing.setdefault(name, []).append(before.get(name))
     values = {
         name: [value for value in old if value is not None]
-        for name, old in found.items()
+        for name, old in differing.items()
     }
-    return {name: old for name, old in values.items() if old} or found
+    return {name: old for name, old in values.items() if old} or differing
 
 
-def name_of(snapshot: Snapshot) -> str:
-    """The revision that the snapshot would have without boosts."""
+def revision_without_boosts(snapshot: Snapshot) -> str:
+    """Return the revision that the snapshot would have without its boosts."""
     return revision_of(replace(snapshot, boosts=()))
 
 
 def difference(new: Snapshot, old: Snapshot | None) -> list[str]:
-    """Name what differs between two snapshots."""
+    """Return the names of all values that differ between two snapshots."""
     before = values_of(old) if old else {}
     after = values_of(new)
     names = [name for name in before | after if before.get(name) != after.get(name)]
@@ -150,28 +156,30 @@ def difference(new: Snapshot, old: Snapshot | None) -> list[str]:
 
 
 def encode_wishes(wishes: Wishes) -> bytes:
-    """Return the file that keeps them."""
+    """Return the file that keeps the wishes."""
     held = wishes.held
     document = {
         "boosts": [boost._asdict() for boost in wishes.boosts],
         "held": held
         and {
             "snapshot": encode_snapshot(held.snapshot).decode(),
-            "against": dict(held.against),
+            "undone_values": dict(held.undone_values),
         },
     }
     return json.dumps(document).encode()
 
 
 def decode_wishes(body: bytes | None) -> Wishes:
-    """Read that file; nothing, or nothing readable, is no wish."""
+    """Read the file that keeps the wishes. An unreadable file is no wish."""
     try:
-        found: dict[str, Any] = json.loads(body or b"{}")
-        held = found.get("held")
+        document: dict[str, Any] = json.loads(body or b"{}")
+        held = document.get("held")
         return Wishes(
-            read_items(Boost, found.get("boosts", ()))[0],
+            read_items(Boost, document.get("boosts", ()))[0],
             held
-            and Held(decode_snapshot(held["snapshot"].encode()), dict(held["against"])),
+            and Held(
+                decode_snapshot(held["snapshot"].encode()), dict(held["undone_values"])
+            ),
         )
     except (ValueError, TypeError, KeyError, AttributeError):
         return Wishes()

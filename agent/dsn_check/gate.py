@@ -67,7 +67,7 @@ class Gate:
         """Go on asking for what is published or waits, and for nothing else."""
         self._checker.retain(dsns_of(current) | self._waiting)
 
-    def listen(self, changed: Callable[[], None]) -> None:
+    def on_report_change(self, changed: Callable[[], None]) -> None:
         """Have `changed` called, from any thread, when the report has changed."""
         self._checker.changed = changed
 

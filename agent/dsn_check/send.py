@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def sender(user_agent: str) -> Callable[[str, float], Answer]:
+def check_sender(user_agent: str) -> Callable[[str, float], Answer]:
     """Return the real `send`: one envelope to the DSN's own address."""
 
     def send(dsn: str, seconds: float) -> Answer:

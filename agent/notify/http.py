@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.backoff import backoff_seconds
-from agent.domain.receiver import Delivery, is_expected, shown
+from agent.domain.receiver import Delivery, is_expected, receiver_names
 from agent.web import post
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ class Receivers:
         self._changed: Callable[[], None] = lambda: None
         self._receivers = [
             _Receiver(url, name, send, expected, pause, self._tell)
-            for url, name in zip(urls, shown(urls), strict=True)
+            for url, name in zip(urls, receiver_names(urls), strict=True)
         ]
 
-    def listen(self, changed: Callable[[], None]) -> None:
+    def on_report_change(self, changed: Callable[[], None]) -> None:
         """Have `changed` called, from any thread, when the report has changed."""
         self._changed = changed
 
@@ -145,7 +145,7 @@ class _Receiver:
         return replace(before, failures=before.failures + 1, error=error, since=since)
 
 
-def sender(
+def notify_sender(
     headers: Mapping[str, str], user_agent: str, seconds: float
 ) -> Callable[[str, Mapping[str, str]], int]:
     """Return the real `send`: a POST without a body, with an operator's headers."""

@@ -16,10 +16,10 @@ from resentry.receipt import start_time
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
-    from agent.domain.rollout import Target
+    from agent.domain.rollout import LiveTarget
     from resentry.contract import Snapshot
 
-    Way = Callable[[Target, int, int], bool]
+    Way = Callable[[LiveTarget, int, int], bool]
     """Sends a signal to a target's thread, if it waits for it, and says whether."""
 
 Result = Literal["sent", "not registered", "out of reach", "not permitted", "gone"]
@@ -37,14 +37,14 @@ class Signals:
         self._way = _find_way() if is_on else None
         self._barred: set[str] = set()
 
-    def notify(self, targets: Iterable[Target]) -> dict[str, Result]:
+    def notify(self, targets: Iterable[LiveTarget]) -> dict[str, Result]:
         """Tell each target to look; return by id what came of it.
 
         Watching the volume makes this optional, so nothing here is an error.
         """
         return {target.receipt.id: self._notify(target) for target in targets}
 
-    def _notify(self, target: Target) -> Result:
+    def _notify(self, target: LiveTarget) -> Result:
         receipt = target.receipt
         number, tid = receipt.signal, receipt.tid
         lowest, highest = signal.SIGRTMIN, signal.SIGRTMAX
@@ -82,7 +82,7 @@ class Reminders:
         self._sent = 0
         self._next_at = 0.0
 
-    def remind(self, current: Snapshot | None, late: Sequence[Target]) -> None:
+    def remind(self, current: Snapshot | None, late: Sequence[LiveTarget]) -> None:
         """Signal these targets if a reminder of the current snapshot is due."""
         if current is None or not late:
             return
@@ -110,7 +110,7 @@ def _find_way() -> Way | None:
     return _send_by_pidfd
 
 
-def _send_by_pidfd(target: Target, tid: int, number: int) -> bool:
+def _send_by_pidfd(target: LiveTarget, tid: int, number: int) -> bool:
     handle = os.pidfd_open(tid, PIDFD_THREAD)
     try:
         # Through the pidfd: the number cannot become another thread's now.
@@ -135,7 +135,7 @@ def _tgkill() -> Way | None:
             return None
         call = partial(libc.syscall, _SYS_TGKILL[machine])
 
-    def send(target: Target, tid: int, number: int) -> bool:
+    def send(target: LiveTarget, tid: int, number: int) -> bool:
         if not _waits(target, tid, number):
             return False
         if call(target.receipt.pid, tid, number) != 0:
@@ -146,7 +146,7 @@ def _tgkill() -> Way | None:
     return send
 
 
-def _waits(target: Target, tid: int, number: int) -> bool:
+def _waits(target: LiveTarget, tid: int, number: int) -> bool:
     """Whether the process is the one of the receipt, and its thread blocks the signal.
 
     A thread that does not block it would run a handler of the application's, or end

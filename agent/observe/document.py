@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from agent.domain.wishes import left
+from agent.domain.wishes import boosts_with_seconds_left
 from resentry.contract import time_text
 from resentry.values import show_dsn
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agent.domain.outcome import Outcome
     from agent.domain.passes import Passes
     from agent.domain.receiver import Delivery
-    from agent.domain.rollout import Rollout, Target
+    from agent.domain.rollout import LiveTarget, Rollout
     from agent.domain.view import View
     from resentry.contract import Snapshot
 
@@ -100,7 +100,9 @@ def answer(outcome: Outcome, current: Snapshot | None) -> dict[str, Any]:
     return {
         **published_of(outcome),
         "code": outcome.exit_code,
-        "boosts": left(current.boosts, time.time()) if current else [],
+        "boosts": boosts_with_seconds_left(current.boosts, time.time())
+        if current
+        else [],
     }
 
 
@@ -153,7 +155,7 @@ def _dsn_check(report: DsnReport) -> dict[str, Any]:
     }
 
 
-def _target(target: Target, state: str) -> dict[str, Any]:
+def _target(target: LiveTarget, state: str) -> dict[str, Any]:
     receipt = target.receipt
     return {
         "id": receipt.id,
@@ -183,7 +185,7 @@ def _current(current: Snapshot) -> dict[str, Any]:
         "settings": shown(current.settings),
         "roles": {role: shown(values) for role, values in current.roles.items()},
         "rules": len(current.rules),
-        "boosts": left(current.boosts, time.time()),
+        "boosts": boosts_with_seconds_left(current.boosts, time.time()),
         "provenance": dict(current.provenance),
     }
 

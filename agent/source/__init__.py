@@ -23,7 +23,7 @@ class Source(Protocol):
     def abort(self) -> None:
         """Make a `read` that another thread is in fail soon: the agent ends."""
 
-    def listen(self, changed: Callable[[], None]) -> None:
+    def on_change(self, changed: Callable[[], None]) -> None:
         """Have `changed` called, from any thread, when the source has changed.
 
         Before the first `read`: that begins to watch.
@@ -32,7 +32,7 @@ class Source(Protocol):
     def due_seconds(self) -> float | None:
         """In how many seconds the source itself needs a pass, or `None` for never."""
 
-    def hurry(self) -> None:
+    def forget_backoff(self) -> None:
         """Forget what is being waited for after a failure: an operator asks."""
 
     def report(self) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class FileSource:
         """End the wait between two reads."""
         self._cut.set()
 
-    def listen(self, changed: Callable[[], None]) -> None:
+    def on_change(self, changed: Callable[[], None]) -> None:
         """Have `changed` called once per burst of changes after the next `read`."""
         from agent.source.watch import MountWatch  # noqa: PLC0415 - `run` alone watches
 
@@ -69,7 +69,7 @@ class FileSource:
         """Never: nothing here ends by itself."""
         return None
 
-    def hurry(self) -> None:
+    def forget_backoff(self) -> None:
         """Nothing is waited for."""
 
     def report(self) -> dict[str, Any]:

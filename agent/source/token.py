@@ -86,11 +86,11 @@ class Token:
             self._log_in()
         return self.is_ours
 
-    def trusted(self) -> None:
+    def confirm_works(self) -> None:
         """A read with this token succeeded."""
         self._look_ups.reset()
 
-    def doubt(self) -> bool:
+    def recheck(self) -> bool:
         """After a refusal: say whether there is a new token to try again with.
 
         Looks once, then less and less often, whether it is the token that is refused.
@@ -110,7 +110,7 @@ class Token:
             )
         return False
 
-    def hurry(self) -> None:
+    def forget_backoff(self) -> None:
         """Forget what is being waited for: an operator asks."""
         self._logins.reset()
         self._look_ups.reset()

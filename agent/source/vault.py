@@ -58,7 +58,7 @@ class VaultSource:
             if second.values != candidate.values:
                 raise SourceDown("the secrets were changing while they were read")
         self._accepted = dict(candidate.values)
-        self.token.trusted()
+        self.token.confirm_works()
         notes = candidate.notes + self.token.notes + self.api.session.notes()
         return replace(candidate, notes=notes)
 
@@ -74,7 +74,7 @@ class VaultSource:
                 return self._read_all()
             except (SourceDenied, SourceMissing) as second:
                 error = second
-        if isinstance(error, SourceMissing) or not self.token.doubt():
+        if isinstance(error, SourceMissing) or not self.token.recheck():
             raise error
         return self._read_all()
 
@@ -94,15 +94,15 @@ class VaultSource:
         self.token.revoke()
         self.api.session.close()
 
-    def hurry(self) -> None:
+    def forget_backoff(self) -> None:
         """Forget back-off: an operator asks."""
-        self.token.hurry()
+        self.token.forget_backoff()
 
     def due_seconds(self) -> float | None:
         """In how many seconds the token needs a pass, or `None` for never."""
         return self.token.due_seconds()
 
-    def listen(self, changed: Callable[[], None]) -> None:
+    def on_change(self, changed: Callable[[], None]) -> None:
         """Vault tells nobody that a secret has changed."""
 
     def report(self) -> dict[str, Any]:

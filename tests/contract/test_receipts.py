@@ -14,7 +14,7 @@ import pytest
 
 from agent import errors
 from agent.confirm.receipts import Receipts
-from agent.domain.rollout import Target, assess
+from agent.domain.rollout import LiveTarget, assess
 from agent.notify.signal import Signals
 from lab.process import Process, eventually
 from resentry.contract import Receipt, Snapshot, signal_number
@@ -142,7 +142,7 @@ def test_confirmed_is_exactly_this_revision_and_sequence(
 ) -> None:
     """An old content that comes back has to be confirmed anew."""
     named = published.revision if revision == "same" else revision
-    target = Target(receipt(revision=named, sequence=sequence), 0)
+    target = LiveTarget(receipt(revision=named, sequence=sequence), 0)
     assert expected == assess([target], published, late=False).state
 
 
@@ -151,7 +151,7 @@ def test_one_target_that_is_behind_keeps_all_from_being_confirmed(
 ) -> None:
     """Every live target has to give its receipt."""
     runs = receipt(revision=published.revision, sequence=published.sequence)
-    targets = [Target(runs, 0), Target(receipt(), 0)]
+    targets = [LiveTarget(runs, 0), LiveTarget(receipt(), 0)]
     assert assess(targets, published, late=False).state == "waiting"
 
 
@@ -160,7 +160,7 @@ def test_a_target_that_could_not_apply_it_is_refused(
 ) -> None:
     """It names the snapshot and why, and keeps what it ran."""
     refused = (published.revision, published.sequence)
-    target = Target(receipt(refused=refused, error="why"), 0)
+    target = LiveTarget(receipt(refused=refused, error="why"), 0)
     assert assess([target], published, late=False).state == "refused"
 
 

@@ -22,7 +22,8 @@ from resentry.contract import Snapshot, revision_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agent.domain.rollout import Target
+    from agent.domain.rollout import LiveTarget
+
 
 GROUP = 54323
 """The group of the volume. No system has a name for it."""
@@ -75,11 +76,11 @@ def application(volume: Volume, sink: Sink, script: str) -> Process:
     return Process([sys.executable, "-c", PREAMBLE + script + STAY], env=environ)
 
 
-def confirmed(volume: Volume, snapshot: Snapshot) -> list[Target]:
+def confirmed(volume: Volume, snapshot: Snapshot) -> list[LiveTarget]:
     """Return all targets once there are some, and each is drained of older ones."""
     receipts = Receipts(f"{volume.directory}/receipts")
 
-    def all_drained() -> list[Target]:
+    def all_drained() -> list[LiveTarget]:
         found = receipts.read()
         fine = all(
             each.runs(snapshot) and each.receipt.phase == "drained" for each in found

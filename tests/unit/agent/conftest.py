@@ -115,9 +115,9 @@ class Shelf:
     def abort(self) -> None:
         """Nothing waits here."""
 
-    close = hurry = abort
+    close = forget_backoff = abort
 
-    def listen(self, _changed: Callable[[], None]) -> None:
+    def on_change(self, _changed: Callable[[], None]) -> None:
         """Nobody is told."""
 
     def due_seconds(self) -> float | None:

@@ -176,8 +176,8 @@ def test_polls_that_come_while_a_pass_runs_become_one(shelf: Any) -> None:
     hanging.passes = 1
 
     class Reads:
-        def read(self, until: float, *, hurry: bool) -> Reading:
-            assert not hurry
+        def read(self, until: float, *, forget_backoff: bool) -> Reading:
+            assert not forget_backoff
             shelf.read(until)
             return Reading()
 

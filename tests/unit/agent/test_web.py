@@ -5,7 +5,7 @@ import time
 import pytest
 
 from agent.domain.dsn_check import answer_of
-from agent.dsn_check.send import sender
+from agent.dsn_check.send import check_sender
 from agent.web import BODY_BYTES, post
 from lab.process import free_port
 from lab.proxy import Faults, Proxy
@@ -94,7 +94,7 @@ def test_a_dsn_check_is_one_request_that_books_nothing() -> None:
     """A client report without entries, with the key in its header alone."""
     with Receiver() as receiver:
         dsn = f"http://{key_of(1)}@{receiver.address}/sentry/1"
-        assert sender("resentry-agent/1")(dsn, 5) == "good"
+        assert check_sender("resentry-agent/1")(dsn, 5) == "good"
         (request,) = receiver.requests
     assert request.start[1] == "/sentry/api/1/envelope/"
     assert request.header("User-Agent") == "resentry-agent/1"
@@ -127,7 +127,7 @@ def test_what_a_dsn_check_says_of_a_server(how: int, expected: str) -> None:
     with Sink() as sink:
         dsn = sink.dsn(1)
         sink.answer(1, how)  # type: ignore[arg-type]
-        assert expected == sender("resentry-agent/1")(dsn, 0.5)
+        assert expected == check_sender("resentry-agent/1")(dsn, 0.5)
         assert sink.count("event") == 0
 
 
@@ -135,4 +135,4 @@ def test_the_sink_denies_an_unknown_key() -> None:
     """As a real server does, and the body that echoes the DSN goes no further."""
     with Receiver(403, body=b"key incorrect: http://planted@h/1") as receiver:
         dsn = f"http://{key_of(1)}@{receiver.address}/1"
-        assert sender("resentry-agent/1")(dsn, 5) == answer_of(403) == "denied"
+        assert check_sender("resentry-agent/1")(dsn, 5) == answer_of(403) == "denied"

@@ -13,7 +13,7 @@ import pytest
 
 from agent.confirm import receipts as receipts_module
 from agent.confirm.receipts import Receipts, Seen
-from agent.domain.rollout import Target
+from agent.domain.rollout import LiveTarget
 from resentry.contract import RECEIPT_LIMIT_BYTES, Receipt, encode_receipt
 
 ID = "0123456789abcdef"
@@ -198,7 +198,7 @@ def test_who_ends_while_its_receipt_is_read_is_no_target(
     process, path = hold(ID), write()
     real = receipts_module._read_one
 
-    def read_late(directory: int, target: str) -> Target:
+    def read_late(directory: int, target: str) -> LiveTarget:
         process.kill()
         process.communicate()
         path.unlink()

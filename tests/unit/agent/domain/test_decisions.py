@@ -8,7 +8,7 @@ import pytest
 
 from agent.domain.outcome import Outcome
 from agent.domain.redact import redact
-from agent.domain.rollout import Target, assess
+from agent.domain.rollout import LiveTarget, assess
 from agent.errors import CandidateRefused, SourceDenied, SourceDown
 from lab.paths import PLANTED
 from resentry.contract import Holder, Receipt, Snapshot
@@ -49,7 +49,7 @@ def test_a_target_s_state_follows_from_its_receipt(
     receipt: Make, values: dict[str, Any], *, late: bool, expected: str
 ) -> None:
     """Revision and sequence must both be the current ones, and no error beside them."""
-    rollout = assess([Target(receipt(**values), 0)], CURRENT, late=late)
+    rollout = assess([LiveTarget(receipt(**values), 0)], CURRENT, late=late)
     assert expected == rollout.state
     assert expected == rollout.targets[0][1]
 
@@ -73,7 +73,7 @@ def test_the_worst_target_decides_for_all(
         "waiting": OLD,
         "refused": {**OLD, "refused": ("a" * 12, 7), "error": "x"},
     }
-    targets = [Target(receipt(**values[kind]), 0) for kind in kinds]
+    targets = [LiveTarget(receipt(**values[kind]), 0) for kind in kinds]
     rollout = assess(targets, CURRENT, late=False)
     assert expected == rollout.state
     assert rollout.sentence.startswith(f"{len(kinds)} targets: ")
@@ -87,12 +87,12 @@ def test_silence_is_no_proof(receipt: Make, *, late: bool) -> None:
         "waiting",
         "no target has given a receipt yet",
     )
-    assert assess([Target(receipt(**RUNS), 0)], None, late=late).state == "waiting"
+    assert assess([LiveTarget(receipt(**RUNS), 0)], None, late=late).state == "waiting"
 
 
 def test_the_sentence_counts_every_state(receipt: Make) -> None:
     """One line says how far it has got."""
-    targets = [Target(receipt(**each), 0) for each in (RUNS, OLD, RUNS)]
+    targets = [LiveTarget(receipt(**each), 0) for each in (RUNS, OLD, RUNS)]
     assert assess(targets, CURRENT, late=True).sentence == (
         "3 targets: 2 drained, 1 overdue"
     )
@@ -118,8 +118,8 @@ def test_a_minimum_counts_workers_and_not_mains(
     late: bool,
 ) -> None:
     """A role with too few of them keeps all from being confirmed, and is named."""
-    targets = [Target(receipt(**RUNS), 0), Target(receipt(**RUNS), 0)]
-    targets.append(Target(receipt(**RUNS, role="celery"), 0, main=True))
+    targets = [LiveTarget(receipt(**RUNS), 0), LiveTarget(receipt(**RUNS), 0)]
+    targets.append(LiveTarget(receipt(**RUNS, role="celery"), 0, main=True))
     rollout = assess(targets, CURRENT, late=late, minimum=minimum)
     assert (rollout.state, rollout.missing) == (expected, missing)
     lacking = [f", {number} {role} missing" for role, number in missing.items()]
@@ -135,8 +135,8 @@ def test_a_minimum_does_not_hide_that_nobody_is_there() -> None:
 @pytest.mark.parametrize("late", [False, True])
 def test_who_gives_no_readable_receipt_waits(receipt: Make, *, late: bool) -> None:
     """Beside however many good ones; it counts for no role's minimum."""
-    silent = Target.unreadable("a" * 16, 7, "the receipt is not JSON")
-    good = Target(receipt(**RUNS), 0)
+    silent = LiveTarget.unreadable("a" * 16, 7, "the receipt is not JSON")
+    good = LiveTarget(receipt(**RUNS), 0)
     state = "overdue" if late else "waiting"
     rollout = assess([good, silent], CURRENT, late=late, minimum={"unknown": 1})
     assert rollout.state == state
@@ -146,7 +146,9 @@ def test_who_gives_no_readable_receipt_waits(receipt: Make, *, late: bool) -> No
 
 def test_a_process_in_another_pid_namespace_is_named_by_its_id() -> None:
     """The kernel does not say its pid here."""
-    assert Target.unreadable("a" * 16, 0, "why").name == f"unknown target {'a' * 16}"
+    assert (
+        LiveTarget.unreadable("a" * 16, 0, "why").name == f"unknown target {'a' * 16}"
+    )
 
 
 @pytest.mark.parametrize(("late", "state"), [(False, "waiting"), (True, "overdue")])
@@ -154,7 +156,7 @@ def test_what_is_not_seen_keeps_all_from_being_confirmed(
     receipt: Make, *, late: bool, state: str
 ) -> None:
     """A bound, or an error, never makes a yes of what is unknown."""
-    good = [Target(receipt(**RUNS), 0)]
+    good = [LiveTarget(receipt(**RUNS), 0)]
     rollout = assess(good, CURRENT, late=late, unknown="too many files")
     assert rollout.state == state
     assert rollout.sentence == "1 target: 1 drained; too many files"
@@ -165,7 +167,7 @@ def test_what_is_not_seen_keeps_all_from_being_confirmed(
 def test_a_target_says_who_holds_it_back_and_what_it_ignores(receipt: Make) -> None:
     """One sentence for each holder, and one for the fields."""
     holders = (Holder("otlp", "c" * 12), Holder("client", "d" * 12))
-    target = Target(
+    target = LiveTarget(
         receipt(**RUNS, holders=holders, ignored=("rules.parent", "boosts.by")), 0
     )
     assert target.notes == [

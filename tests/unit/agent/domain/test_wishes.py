@@ -11,14 +11,14 @@ import pytest
 from agent.domain.wishes import (
     Held,
     Wishes,
-    against,
+    boosts_with_seconds_left,
     decode_wishes,
     difference,
     encode_wishes,
-    left,
-    name_of,
     overlay,
+    revision_without_boosts,
     running,
+    undone_values,
 )
 from resentry.contract import Boost, Rule, Snapshot, revision_of
 from resentry.formats import moment
@@ -73,7 +73,7 @@ def test_a_boost_ends_at_its_second() -> None:
 
 def test_what_is_left_of_a_boost_is_told_in_seconds() -> None:
     """With all that it boosts; one that is past is not there."""
-    assert left((B1, B2), NOW) == [
+    assert boosts_with_seconds_left((B1, B2), NOW) == [
         {
             "id": "b1",
             "traces": 1.0,
@@ -87,7 +87,7 @@ def test_what_is_left_of_a_boost_is_told_in_seconds() -> None:
 
 def test_a_held_snapshot_is_published_instead_of_the_base() -> None:
     """It has its own revision again, and is marked as an operator's."""
-    laid = overlay(BAD, Wishes(held=Held(GOOD, against(GOOD, BAD))), NOW)
+    laid = overlay(BAD, Wishes(held=Held(GOOD, undone_values(GOOD, BAD))), NOW)
     assert (laid.settings, laid.revision) == (GOOD.settings, GOOD.revision)
     assert laid.provenance["SENTRY_DSN"] == {
         "source": "operator",
@@ -128,15 +128,15 @@ def test_a_rollback_is_over_when_the_source_holds_no_value_of_it(
     then: Snapshot, before: Snapshot, base: Snapshot, *, holds: bool
 ) -> None:
     """One such value is enough to hold on; a key that lacks counts if nothing else does."""
-    wishes = Wishes(held=Held(then, against(then, before)))
+    wishes = Wishes(held=Held(then, undone_values(then, before)))
     assert holds == (wishes.pruned(base, NOW).held is not None)
 
 
 def test_a_rollback_is_from_what_is_published_and_from_what_the_source_holds() -> None:
     """A second rollback still knows the value that the source holds."""
     older = of(SENTRY_DSN="older", SENTRY_RELEASE="1")
-    assert against(older, GOOD, BAD) == {"SENTRY_DSN": ['"good"', '"bad"']}
-    assert Held(older, against(older, GOOD, BAD)).bars(BAD)
+    assert undone_values(older, GOOD, BAD) == {"SENTRY_DSN": ['"good"', '"bad"']}
+    assert Held(older, undone_values(older, GOOD, BAD)).still_concerns(BAD)
 
 
 def test_pruning_drops_boosts_that_have_ended() -> None:
@@ -173,7 +173,7 @@ def test_wishes_of_a_later_agent_are_read() -> None:
         b"7",
         b'{"boosts": [{}]}',
         b'{"boosts": 1}',
-        b'{"held": {"snapshot": "{}", "against": {}}}',
+        b'{"held": {"snapshot": "{}", "undone_values": {}}}',
         b'{"held": {"snapshot": 1}}',
         b'{"held": "x"}',
         b'{"rejected": 1}',
@@ -197,4 +197,7 @@ def test_the_difference_names_what_changed_wherever_it_stands() -> None:
 
 def test_boosts_are_not_in_the_name_of_a_content() -> None:
     """A snapshot that a process could not apply is known with any boosts."""
-    assert name_of(overlay(GOOD, Wishes(boosts=(B1,)), NOW)) == GOOD.revision
+    assert (
+        revision_without_boosts(overlay(GOOD, Wishes(boosts=(B1,)), NOW))
+        == GOOD.revision
+    )

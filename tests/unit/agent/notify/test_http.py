@@ -11,13 +11,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.domain.passes import Passes
-from agent.domain.receiver import Delivery, is_expected, shown
+from agent.domain.receiver import Delivery, is_expected, receiver_names
 from agent.domain.rollout import assess
 from agent.domain.view import Known, View
 from agent.errors import SettingsError
 from agent.notify.http import Receivers
 from agent.notify.signal import Reminders, Signals
-from agent.observe.tell import tell
+from agent.observe.changes import log_changes
 from agent.settings import load, parse
 from lab.process import eventually
 from resentry.contract import Snapshot
@@ -205,7 +205,7 @@ def test_the_expected_status(status: int, expected: str, *, good: bool) -> None:
 def test_a_receiver_is_named_by_its_host_alone() -> None:
     """The path may be the secret; two at one host are told apart."""
     urls = [f"https://hooks.example:8443/T0/{PLANTED}", "https://hooks.example:8443/b"]
-    assert shown(urls) == ["hooks.example:8443", "hooks.example:8443 2"]
+    assert receiver_names(urls) == ["hooks.example:8443", "hooks.example:8443 2"]
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_each_change_of_a_delivery_is_one_line() -> None:
     with capture_logs() as lines:
         for step in steps:
             before, seen = seen, replace(seen, deliveries=(step,))
-            tell(before, seen)
+            log_changes(before, seen)
     assert [(line["log_level"], line["event"]) for line in lines] == [
         ("warning", "cannot tell h: refused"),
         ("info", f"told h of revision {'a' * 12}"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.domain.rollout import Target
+from agent.domain.rollout import LiveTarget
 from agent.notify import signal as notify_signal
 from agent.notify.signal import Signals
 from resentry.contract import Receipt
@@ -129,10 +129,10 @@ def _without_pidfd(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def target(receipt: Callable[..., Receipt]) -> Callable[..., Target]:
+def target(receipt: Callable[..., Receipt]) -> Callable[..., LiveTarget]:
     """Make the target that a child is, with these fields changed."""
 
-    def make(child: Child, uid: int | None = None, **more: Any) -> Target:
+    def make(child: Child, uid: int | None = None, **more: Any) -> LiveTarget:
         given = {
             "pid": child.pid,
             "start_time": start_time(child.pid),
@@ -140,12 +140,12 @@ def target(receipt: Callable[..., Receipt]) -> Callable[..., Target]:
             "tid": child.tid,
             **more,
         }
-        return Target(receipt(**given), os.geteuid() if uid is None else uid)
+        return LiveTarget(receipt(**given), os.geteuid() if uid is None else uid)
 
     return make
 
 
-def notify(target: Target) -> str:
+def notify(target: LiveTarget) -> str:
     return Signals().notify([target])[target.receipt.id]
 
 
@@ -315,7 +315,7 @@ def test_another_user_s_process_is_tried_once(
     child = start()
     script = """
         import os, sys
-        from agent.domain.rollout import Target
+        from agent.domain.rollout import LiveTarget
         from agent.notify.signal import Signals
         from resentry.contract import Receipt
 
@@ -328,7 +328,7 @@ def test_another_user_s_process_is_tried_once(
                           start_time=started, signal=number, tid=tid)
         signals = Signals()
         for _ in range(2):
-            print(signals.notify([Target(receipt, 0)])["a" * 16])
+            print(signals.notify([LiveTarget(receipt, 0)])["a" * 16])
     """
     numbers = (child.pid, child.tid, NUMBER, start_time(child.pid), kernel == "old")
     ran = python(script, *map(int, numbers))

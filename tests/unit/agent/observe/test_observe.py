@@ -17,13 +17,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
-from agent.domain.rollout import Target, assess
+from agent.domain.rollout import LiveTarget, assess
 from agent.domain.view import Known, View
 from agent.errors import SettingsError, SourceDenied, SourceDown
+from agent.observe.changes import count_changes
 from agent.observe.document import document, state, whole
 from agent.observe.http import Page, serve
 from agent.observe.metrics import CONTENT_TYPE, Metrics
-from agent.observe.tell import count
 from agent.settings import load
 from lab.process import free_port
 from resentry.contract import Boost, Holder, Receipt, Snapshot
@@ -56,7 +56,7 @@ def view(*outcomes: Outcome, **known: Any) -> View:
 
 def test_the_document_shows_no_key(receipt: Callable[..., Receipt]) -> None:
     """DSNs, also those of roles, are shown as host, project and the last four."""
-    target = Target(receipt(revision="a" * 12, sequence=7), 0, main=True)
+    target = LiveTarget(receipt(revision="a" * 12, sequence=7), 0, main=True)
     rollout = assess([target], CURRENT, late=False)
     shown = whole(replace(view(PUBLISHED), rollout=rollout))
     assert KEY not in json.dumps(shown)
@@ -74,7 +74,7 @@ def test_the_document_tells_of_every_live_process(
     receipt: Callable[..., Receipt],
 ) -> None:
     """Of one without a readable receipt too, and who holds an older DSN."""
-    holding = Target(
+    holding = LiveTarget(
         receipt(
             revision=CURRENT.revision,
             sequence=CURRENT.sequence,
@@ -84,7 +84,7 @@ def test_the_document_tells_of_every_live_process(
         ),
         0,
     )
-    silent = Target.unreadable("f" * 16, 0, "the receipt is not JSON")
+    silent = LiveTarget.unreadable("f" * 16, 0, "the receipt is not JSON")
     rollout = assess([holding, silent], CURRENT, late=False, unknown="too many files")
     shown = document(CURRENT, rollout, state(view()))["rollout"]
     one, two = shown["targets"]
@@ -124,11 +124,11 @@ def metrics(receipt: Callable[..., Receipt]) -> Metrics:
     """Metrics in which every method was called."""
     made, before = Metrics("1.2.3"), view()
     for after in (view(PUBLISHED), view(PUBLISHED, FAILED)):
-        count(before, after, made)
+        count_changes(before, after, made)
         before = after
-    targets = [Target(receipt(role=role), 0) for role in ("api", "celery", "api")]
+    targets = [LiveTarget(receipt(role=role), 0) for role in ("api", "celery", "api")]
     rollout = assess(targets, CURRENT, late=False)
-    count(before, replace(before, rollout=rollout, confirmed_at=0.1), made)
+    count_changes(before, replace(before, rollout=rollout, confirmed_at=0.1), made)
     return made
 
 
@@ -169,18 +169,18 @@ def test_metrics_say_since_when_and_by_which_error(metrics: Metrics) -> None:
     """One series while it fails, none while it is good; the last success stays."""
     name = "resentry_failing_since_timestamp_seconds"
     failing, good = view(PUBLISHED, FAILED, DENIED), view(UNCHANGED)
-    count(view(), failing, metrics)
+    count_changes(view(), failing, metrics)
     found = samples(metrics)
     assert [key for key in found if key[0] == name] == [(name, "SourceDenied")]
     assert found[name, "SourceDenied"] == 2
     assert found["resentry_last_success_timestamp_seconds",] == 0
-    count(failing, good, metrics)
+    count_changes(failing, good, metrics)
     assert not [key for key in samples(metrics) if key[0] == name]
 
 
 def test_a_role_that_has_gone_leaves_no_series(metrics: Metrics) -> None:
     """The targets of now are shown, and none of those of yesterday."""
-    count(view(), view(), metrics)
+    count_changes(view(), view(), metrics)
     assert not [name for name in samples(metrics) if name[0] == "resentry_targets"]
 
 

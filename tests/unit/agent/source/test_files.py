@@ -390,7 +390,7 @@ def test_a_change_of_a_mounted_secret_is_told_once(
     """Of kubelet's steps one counts, the one that shows the new generation."""
     mount.write(SENTRY_DSN=DSN)
     source, told = open_source(mount.directory), Told()
-    source.listen(told)
+    source.on_change(told)
     source.read()
     assert source.report()["watch"] == "inotify"
 
@@ -405,7 +405,7 @@ def test_a_burst_is_told_once(open_source: Open, tmp_path: Path) -> None:
     """Many files, written one by one, are not as many calls."""
     source, told = open_source(tmp_path), Told()
     (tmp_path / "SENTRY_DSN").write_text(DSN)
-    source.listen(told)
+    source.on_change(told)
     source.read()
 
     for number in range(200):
@@ -422,7 +422,7 @@ def test_a_plain_directory_is_watched(open_source: Open, tmp_path: Path) -> None
     directory.mkdir()
     (directory / "SENTRY_DSN").write_text(DSN)
     source, told = open_source(directory), Told()
-    source.listen(told)
+    source.on_change(told)
     source.read()
     source.read()
 
@@ -444,7 +444,7 @@ def test_a_file_is_watched_through_its_directory(
     file, new = tmp_path / "sentry.env", tmp_path / "new"
     file.write_text(f"SENTRY_DSN={DSN}")
     source, told = open_source(file), Told()
-    source.listen(told)
+    source.on_change(told)
     source.read()
 
     for number in range(1, 4):
@@ -459,7 +459,7 @@ def test_a_file_in_a_mounted_secret_is_watched(open_source: Open, mount: Mount) 
     """It is a link: what changes is the link beside it."""
     mount.write(env="SENTRY_SAMPLE_RATE=0")
     source, told = open_source(mount.directory / "env"), Told()
-    source.listen(told)
+    source.on_change(told)
     source.read()
 
     for number in range(1, 3):
@@ -474,7 +474,7 @@ def test_a_change_right_after_the_first_read_is_told(
     """The watch begins before the read: nothing between them waits for a poll."""
     mount.write(SENTRY_DSN=DSN)
     source, told = open_source(mount.directory), Told()
-    source.listen(told)
+    source.on_change(told)
     source.read()
     mount.write(SENTRY_DSN=DSN, SENTRY_SAMPLE_RATE="0.5")
     told.wait(1)
@@ -486,7 +486,7 @@ def test_what_is_removed_and_made_anew_is_watched(
     """A mount that comes late, goes, and comes again is told each time."""
     directory = tmp_path / "secret"
     source, told = open_source(directory), Told()
-    source.listen(told)
+    source.on_change(told)
     with pytest.raises(SourceMissing, match="No such file"):
         source.read()
     for _ in range(2):
@@ -527,7 +527,7 @@ def test_without_inotify_the_poll_compares(
     """It is said with every candidate, until a watch can be had again."""
     mount.write(SENTRY_DSN=DSN)
     source, told = open_source(mount.directory), Told()
-    source.listen(told)
+    source.on_change(told)
     monkeypatch.setattr(watch, "watch", lambda *_: None)
     assert source.read().notes == (UNWATCHED,)
     monkeypatch.undo()
@@ -546,7 +546,7 @@ def test_close_ends_the_watch(open_source: Open, mount: Mount) -> None:
     mount.write(SENTRY_DSN=DSN)
     before = threading.active_count()
     source, told = open_source(mount.directory), Told()
-    source.listen(told)
+    source.on_change(told)
     source.read()
     assert threading.active_count() > before
 

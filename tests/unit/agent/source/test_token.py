@@ -135,10 +135,10 @@ def one_pass(token: Token, vault: Vault) -> None:
     try:
         vault.get(READ)
     except SourceDenied:
-        if not token.doubt():
+        if not token.recheck():
             raise
         vault.get(READ)
-    token.trusted()
+    token.confirm_works()
 
 
 def live(token: Token, vault: Vault, seconds: float, poll: float = 1.0) -> int:
@@ -260,7 +260,7 @@ def test_trouble_is_told_while_the_token_still_serves(
     assert "refuses the login at auth/approle" in token.notes[0]
 
     del vault.failing[LOG_IN]
-    token.hurry()
+    token.forget_backoff()
     live(token, vault, 10)
     assert token.notes == ()
 
@@ -340,7 +340,7 @@ def test_an_operator_s_wish_is_tried_at_once(opened: Open, vault: Vault) -> None
     for _ in range(3):
         with pytest.raises(SourceDenied):
             token.ensure()
-        token.hurry()
+        token.forget_backoff()
     assert vault.count(LOG_IN) == 3
 
 
@@ -515,7 +515,7 @@ def test_without_a_login_nothing_is_asked(opened: Open, vault: Vault) -> None:
     """A Vault Agent or Proxy adds its own token; ours is empty."""
     token = opened(vault_auth="none")
     assert not token.ensure()
-    assert not token.doubt()
+    assert not token.recheck()
     token.revoke()
     assert vault.asked == []
     assert token.due_seconds() is None

@@ -23,7 +23,7 @@ NAMED = 10
 log = structlog.get_logger()
 
 
-def tell(before: View, after: View) -> None:
+def log_changes(before: View, after: View) -> None:
     """Log each change once."""
     if after.passes is not before.passes and after.passes.outcome is not None:
         _log_pass(after)
@@ -39,7 +39,7 @@ def tell(before: View, after: View) -> None:
             _log_delivery(delivery)
 
 
-def count(before: View, after: View, metrics: Metrics) -> None:
+def count_changes(before: View, after: View, metrics: Metrics) -> None:
     """Bring the metrics in line with the view."""
     if after.passes is not before.passes and after.passes.outcome is not None:
         metrics.passed(after.passes)
@@ -48,7 +48,7 @@ def count(before: View, after: View, metrics: Metrics) -> None:
     metrics.show(after)
 
 
-def tell_publication(outcome: Outcome, request: str) -> None:
+def log_request(outcome: Outcome, request: str) -> None:
     """Log what came of an operator's request."""
     level = "info" if outcome.exit_code == 0 else "error"
     _log_outcome(level, outcome, outcome.sentence, asked=request)
