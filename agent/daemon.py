@@ -200,7 +200,7 @@ class Daemon:
     def _rollout(self, receipts: Receipts) -> Rollout:
         known, settings = self._pipeline.known, self._settings
         late = time.monotonic() - known.published_at > settings.confirm_seconds
-        return receipts.rollout(known.current, settings.minimum, late=late)
+        return receipts.rollout(known.current, settings.min_targets, late=late)
 
     def _update(self, **changes: Any) -> None:
         """Replace the view, and say what has changed."""

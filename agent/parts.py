@@ -40,6 +40,8 @@ def assemble(settings: Settings) -> Parts:
 
     Others cannot look into the process from then on.
     """
+    # Wrong settings are found before the first directory is made.
+    source = open_source(settings, USER_AGENT)
     volume = Volume(settings.dir, settings.receipts_dir, settings.group)
     volume.open()
     protect()
@@ -48,13 +50,15 @@ def assemble(settings: Settings) -> Parts:
         check_sender(USER_AGENT),
         is_glitchtip=settings.dsn_check_backend == "glitchtip",
     )
-    send = notify_sender(settings.sent_headers, USER_AGENT, settings.notify_seconds)
+    send = notify_sender(
+        settings.notify_headers.headers, USER_AGENT, settings.notify_seconds
+    )
     return Parts(
         settings,
-        open_source(settings, USER_AGENT),
+        source,
         Gate(checker, settings.dsn_check),
         volume,
-        Signals(is_on=settings.signal != "off"),
+        Signals(is_on=settings.signal is not None),
         Receivers(settings.notify_urls, send, settings.notify_status),
         Receipts(settings.receipts_dir, tidy=True),
     )

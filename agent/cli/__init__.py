@@ -6,19 +6,12 @@ import importlib
 import signal
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from agent._version import __version__
+from agent.domain.nearest import did_you_mean
 from agent.errors import AgentError
-from agent.settings import Secret, Settings, flag, load
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from agent.settings import Loaded
 
 COMMANDS = (
     "run",
@@ -45,45 +38,22 @@ class _Commands(click.Group):
         command: click.Command = importlib.import_module(f"agent.cli.{name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"no such command: {args[0]}{did_you_mean(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="resentry-agent")
 def group() -> None:
-    """Keep the Sentry configuration of running services at what Vault holds.
+    """Keep the Sentry settings of running services the same as in Vault.
 
-    Settings are flags, RESENTRY_* variables, or keys of a TOML file, in this order.
+    Each setting is an option, a RESENTRY_* variable, or a line of a TOML file. An option
+    wins over a variable, and a variable wins over the file.
     """
-
-
-def settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command one option per setting, and its `Loaded` as `loaded`."""
-
-    def with_settings(**given: Any) -> Any:
-        names = {field.name for field in msgspec.structs.fields(Settings)} | {"config"}
-        flags = {name: given.pop(name) for name in names}
-        return function(loaded=load(flags), **given)
-
-    with_settings.__doc__ = function.__doc__
-    with_settings.__click_params__ = list(  # type: ignore[attr-defined]
-        getattr(function, "__click_params__", [])
-    )
-    for field in reversed(msgspec.structs.fields(Settings)):
-        meta = [part for part in field.type.__metadata__ if part.description]
-        secret = field.type.__origin__ is Secret
-        with_settings = click.option(
-            flag(field.name),
-            field.name,
-            multiple=isinstance(field.default, tuple),
-            help=meta[-1].description.replace("`", ""),
-            hidden=secret,  # a secret does not belong on a command line
-        )(with_settings)
-    return click.option("--config", help="A TOML file with settings.")(with_settings)
-
-
-def warn(loaded: Loaded) -> None:
-    """Tell a person what `load` noticed."""
-    for warning in loaded.warnings:
-        click.echo(f"warning: {warning}", err=True)
 
 
 def main() -> None:

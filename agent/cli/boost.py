@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agent.cli import settings_options, warn
+from agent.cli import options
 from agent.cli.refresh import ask, show
 from agent.cli.status import boost_text, gather
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
-@click.command("boost")
+@options.command("boost")
 @click.option("--traces", help="The trace rate, from 0 to 1.")
 @click.option("--for", "duration", help="How long: 90s, 15m, 2h; at most a day.")
 @click.option("--role", help="Only in processes of this role.")
@@ -26,7 +26,6 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 @click.option("--list", "listing", is_flag=True, help="List the running boosts.")
 @click.option("--end", metavar="ID", help="End a boost before its time.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@settings_options
 def command(  # noqa: PLR0913 - one argument per option
     loaded: Loaded,
     *,
@@ -42,7 +41,7 @@ def command(  # noqa: PLR0913 - one argument per option
 
     For example: resentry-agent boost --traces 1.0 --for 15m --match "POST /checkout"
     """
-    warn(loaded)
+    options.warn(loaded)
     if listing:
         _list(loaded, as_json=as_json)
         return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from agent.cli import settings_options, warn
+from agent.cli import options
 from agent.confirm.receipts import Receipts
 from agent.domain.rollout import assess
 from agent.domain.validate import validate
@@ -30,14 +30,13 @@ if TYPE_CHECKING:
     from agent.source.vault import VaultSource
 
 
-@click.command("check")
+@options.command("check", with_all_settings=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--policy",
     is_flag=True,
     help="Print the least Vault policy that is needed instead.",
 )
-@settings_options
 def command(loaded: Loaded, *, as_json: bool, policy: bool) -> None:
     """Say step by step whether a pass has all that it needs.
 
@@ -46,7 +45,7 @@ def command(loaded: Loaded, *, as_json: bool, policy: bool) -> None:
     """
     settings = loaded.settings
     if policy:
-        warn(loaded)
+        options.warn(loaded)
         click.echo(_policy(settings), nl=False)
         return
     checks = _Checks(loaded)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent.cli import settings_options, warn
+from agent.cli import options
 from agent.domain.wishes import difference
 from agent.observe.document import shown
 from agent.publish.memory import HISTORY_LENGTH
@@ -19,12 +19,11 @@ if TYPE_CHECKING:
     from resentry.contract import Snapshot
 
 
-@click.command("history")
+@options.command("history")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@settings_options
 def command(loaded: Loaded, *, as_json: bool) -> None:
     """List the last ten snapshots: when each came, what it changed."""
-    warn(loaded)
+    options.warn(loaded)
     settings = loaded.settings
     volume = Volume(settings.dir, settings.receipts_dir)
     found, current = volume.memory.history(), volume.current()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agent.cli import settings_options, warn
+from agent.cli import options
 from agent.cli.status import notify_lines
 from agent.observe import document
 from agent.parts import assemble
@@ -25,15 +25,14 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.2
 
 
-@click.command("once")
+@options.command("once", with_all_settings=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@settings_options
 def command(loaded: Loaded, *, as_json: bool) -> None:
     """Do one pass; exit 0 if what the source holds is published.
 
     With --dsn-check enforce waits until a new DSN has been accepted or rejected.
     """
-    warn(loaded)
+    options.warn(loaded)
     parts = assemble(loaded.settings)
     outcome, known = _passes(parts)
     parts.source.close()
@@ -76,4 +75,4 @@ def _passes(parts: Parts) -> tuple[Outcome, Known]:
 def _rollout(parts: Parts, known: Known) -> Rollout:
     settings = parts.settings
     late = time.monotonic() - known.published_at > settings.confirm_seconds
-    return parts.receipts.rollout(known.current, settings.minimum, late=late)
+    return parts.receipts.rollout(known.current, settings.min_targets, late=late)

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent import control
-from agent.cli import settings_options, warn
+from agent.cli import options
 
 if TYPE_CHECKING:
     from agent.settings import Loaded, Settings
 
 
-@click.command("refresh")
+@options.command("refresh")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@settings_options
 def command(loaded: Loaded, *, as_json: bool) -> None:
     """Have the running agent poll now; exit as `once` would."""
-    warn(loaded)
+    options.warn(loaded)
     answer = ask(loaded.settings, {"command": "refresh"})
     show(answer, as_json=as_json)
 

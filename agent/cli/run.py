@@ -6,11 +6,10 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-import click
 import structlog
 
 from agent._version import __version__
-from agent.cli import settings_options
+from agent.cli import options
 from agent.daemon import Daemon
 from agent.observe import logs
 from agent.parts import assemble
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
     from agent.settings import Loaded
 
 
-@click.command("run")
-@settings_options
+@options.command("run", with_all_settings=True)
 def command(loaded: Loaded) -> None:
     """Keep every process at the newest snapshot, until SIGTERM.
 

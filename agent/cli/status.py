@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent.cli import settings_options, warn
+from agent.cli import options
 from agent.confirm.receipts import Receipts
 from agent.observe.document import decode_state, document
 from agent.publish.memory import STATE
@@ -21,15 +21,14 @@ if TYPE_CHECKING:
     from agent.settings import Loaded, Settings
 
 
-@click.command("status")
+@options.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@settings_options
 def command(loaded: Loaded, *, as_json: bool) -> None:
     """Print what is published and which process runs it.
 
     It reads the volume, so the agent need not run. Exits 0 if every process has confirmed the published snapshot, else 1.
     """
-    warn(loaded)
+    options.warn(loaded)
     found = gather(loaded.settings)
     if as_json:
         click.echo(json.dumps(found, indent=1))
@@ -48,7 +47,7 @@ def gather(settings: Settings) -> dict[str, Any]:
             published = formats.moment(current.published_at)
             late = time.time() - published > settings.confirm_seconds
     receipts = Receipts(settings.receipts_dir)
-    rollout = receipts.rollout(current, settings.minimum, late=late)
+    rollout = receipts.rollout(current, settings.min_targets, late=late)
     lives = {
         True: "running",
         False: "not running",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent.cli import settings_options, warn
+from agent.cli import options
 from agent.cli.status import gather
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.2
 
 
-@click.command("wait")
+@options.command("wait")
 @click.option("--revision", help="Wait until this one is published and confirmed.")
 @click.option("--sequence", type=int, help="Wait for this number or a later one.")
 @click.option(
@@ -26,7 +26,6 @@ LOOK_SECONDS = 0.2
 )
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@settings_options
 def command(
     loaded: Loaded,
     *,
@@ -40,7 +39,7 @@ def command(
 
     Exits 0 when it is so, 1 with the names of the others when the time is over.
     """
-    warn(loaded)
+    options.warn(loaded)
     deadline = time.monotonic() + timeout
     while True:
         found = gather(loaded.settings)

@@ -12,7 +12,6 @@ from waitress.server import create_server
 from agent.errors import SettingsError
 from agent.observe import health
 from agent.observe.metrics import CONTENT_TYPE
-from resentry import formats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from agent.observe.health import Health
     from agent.observe.metrics import Metrics
     from agent.settings import Settings
+    from agent.settings.parse import Address
 
     Answer = tuple[str, str, bytes]
 
@@ -41,23 +41,22 @@ class Page(NamedTuple):
     settings: Settings
 
 
-def serve(page: Page, http: str, probes: str) -> None:
-    """Answer on both addresses, in one daemon thread; an empty or `off` one is none.
+def serve(page: Page, http: Address | None, probes: Address | None) -> None:
+    """Answer on both addresses, in one daemon thread; `None` is no address.
 
     The socket decides what is served, never the caller's address.
     """
     addresses = [(http, _all(page)), (probes, _public(page))]
     sockets: dict[Any, Any] = {}
     for address, paths in addresses:
-        if address in ("", "off"):
+        if address is None:
             continue
-        host, port = _split(address)
         try:
             server = create_server(
                 _application(paths),
                 map=sockets,
-                host=host,
-                port=port,
+                host=address.host,
+                port=address.port,
                 threads=1,
                 ident=None,
                 asyncore_loop_timeout=IDLE_SECONDS,
@@ -123,16 +122,3 @@ def _application(paths: dict[str, Callable[[], Answer]]) -> Callable[..., Any]:
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
 
     return application
-
-
-def _split(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    try:
-        number = formats.whole(port)
-    except ValueError:
-        number = -1
-    if not host or not 0 <= number <= 65535:
-        raise SettingsError(
-            f"{address} is not an address", "write HOST:PORT, as 127.0.0.1:19464"
-        )
-    return host.strip("[]"), number

@@ -1,21 +1,18 @@
 """The agent's own settings: flags over environment over a TOML file."""
 
-from agent.settings.kinds import Secret
-from agent.settings.load import (
-    OTHER_VARIABLES,
-    PREFIX,
-    Loaded,
-    flag,
-    load,
-)
+from agent.settings.kinds import GROUPS, Secret, Setting, settings_of
+from agent.settings.load import OTHER_VARIABLES, PREFIX, Loaded, flag, load
 from agent.settings.model import Settings
 
 __all__ = [
+    "GROUPS",
     "OTHER_VARIABLES",
     "PREFIX",
     "Loaded",
     "Secret",
+    "Setting",
     "Settings",
     "flag",
     "load",
+    "settings_of",
 ]

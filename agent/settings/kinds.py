@@ -2,16 +2,121 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args, get_origin
 
 from msgspec import Meta
+from msgspec.structs import fields
+
+from agent.settings import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from msgspec import Struct
 
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 
+VAULT = "Vault"
+LOGIN = "Login to Vault"
+TLS = "TLS to Vault"
+MOUNTED = "Mounted source"
+VOLUME = "Volume"
+TIMING = "Timing"
+RAILS = "Guard rails"
+DSN_CHECK = "DSN check"
+HTTP = "HTTP"
+NOTIFY = "Notify"
+LOGS = "Logs"
+GROUPS = (
+    VAULT,
+    LOGIN,
+    TLS,
+    MOUNTED,
+    VOLUME,
+    TIMING,
+    RAILS,
+    DSN_CHECK,
+    HTTP,
+    NOTIFY,
+    LOGS,
+)
+"""The groups of settings, in the order of `--help` and docs/settings.md."""
 
-def says(text: str) -> Meta:
-    """Describe a setting, for `--help` and docs/settings.md."""
-    return Meta(description=text)
+
+def says(
+    group: str,
+    value: str,
+    text: str,
+    *,
+    read: Callable[[Any], Any] | None = None,
+    default: str | None = None,
+) -> Meta:
+    """Describe a setting, for `--help` and docs/settings.md.
+
+    `value` names what is expected. `read` makes the setting from its text, and raises
+    `ValueError`. `default` is shown where the default itself cannot be.
+    """
+    extra = {"group": group, "value": value, "read": read, "default": default}
+    return Meta(description=text, extra=extra)
+
+
+class Setting(NamedTuple):
+    """One setting, as its field describes it."""
+
+    name: str
+    annotated: Any
+    default: Any
+    group: str
+    value: str
+    text: str
+    read: Callable[[Any], Any] | None
+
+    @property
+    def type(self) -> Any:
+        """Its type, without what describes it."""
+        return get_args(self.annotated)[0]
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it takes several entries."""
+        return get_origin(self.type) in (tuple, dict)
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether its value is never shown."""
+        return isinstance(self.type, type) and issubclass(self.type, Secret)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values to choose from; empty if there is no such list."""
+        return get_args(self.type) if self.value == "CHOICE" else ()
+
+
+def settings_of(struct: type[Struct]) -> Iterator[Setting]:
+    """Return the settings in the order of their groups."""
+    described = [
+        (field, meta.extra, meta.description)
+        for field in fields(struct)
+        for meta in field.type.__metadata__
+        if meta.extra
+    ]
+    for group in GROUPS:
+        for field, extra, text in described:
+            if extra["group"] == group:
+                default = field.default
+                if field.default_factory is dict:
+                    default = {}
+                if extra["default"] is not None:
+                    default = extra["default"]
+                yield Setting(
+                    field.name,
+                    field.type,
+                    default,
+                    group,
+                    extra["value"],
+                    text or "",
+                    extra["read"],
+                )
 
 
 class Secret:
@@ -29,3 +134,11 @@ class Secret:
 
     def __repr__(self) -> str:
         return "(set)" if self._value else "(none)"
+
+
+class SecretHeaders(Secret):
+    """HTTP headers that may hold a secret, one `Name: value` a line."""
+
+    def __init__(self, value: str) -> None:
+        super().__init__(value)
+        self.headers = parse.headers(value)

@@ -6,19 +6,17 @@ The only module that reads the environment.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from agent.domain.nearest import did_you_mean
 from agent.errors import SettingsError
-from agent.settings import parse
-from agent.settings.kinds import Secret
+from agent.settings.kinds import Secret, Setting, settings_of
 from agent.settings.model import Settings
-from resentry.contract import signal_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 PREFIX = "RESENTRY_"
 CONFIG = "RESENTRY_CONFIG"
@@ -41,7 +39,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> 
     environ = os.environ if environ is None else environ  # noqa: TID251 - the reader
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     config = given.pop("config", None) or environ.get(CONFIG)
-    known = {field.name: field for field in msgspec.structs.fields(Settings)}
+    known = {setting.name: setting for setting in settings_of(Settings)}
     values: dict[str, tuple[str, Any]] = {}
     problems: list[str] = []
 
@@ -102,32 +100,21 @@ def _read_file(path: str) -> dict[str, Any]:
     return dict(document)
 
 
-def _convert(value: Any, field: msgspec.structs.FieldInfo) -> Any:
+def _convert(value: Any, setting: Setting) -> Any:
     if isinstance(value, str):
         value = value.strip()
-        if isinstance(field.default, tuple):
-            value = value.replace(",", " ").split()
-    kind = get_args(field.type)[0]  # below what says what it is for
-    if get_origin(kind) is Literal and value not in get_args(kind):
-        raise ValueError(f"must be one of {', '.join(get_args(kind))}")
-    typed = msgspec.convert(value, field.type, strict=False, dec_hook=_secret)
-    if field.name in _READERS:
-        _READERS[field.name](typed)  # raises ValueError
-    return typed
-
-
-_READERS: dict[str, Callable[[Any], object]] = {
-    "signal": signal_number,
-    "notify_urls": parse.urls,
-    "notify_headers": lambda secret: parse.headers(secret.reveal()),
-    "notify_status": parse.status,
-    "allowed_dsns": parse.allowed_dsns,
-    "rate_caps": parse.rates,
-    "min_targets": parse.counts,
-}
+    if setting.is_list and isinstance(value, str | tuple):
+        text = value if isinstance(value, str) else ",".join(value)
+        value = text.replace(",", " ").split()
+    if setting.choices and value not in setting.choices:
+        raise ValueError(f"must be one of {', '.join(setting.choices)}")
+    if setting.read is None:
+        return msgspec.convert(value, setting.annotated, strict=False, dec_hook=_secret)
+    plain = tuple[str, ...] if setting.is_list else str
+    return setting.read(msgspec.convert(value, plain))
 
 
 def _secret(kind: type, value: Any) -> Any:
-    if kind is Secret and isinstance(value, str):
-        return Secret(value)
+    if issubclass(kind, Secret) and isinstance(value, str):
+        return kind(value)
     raise msgspec.ValidationError(f"Expected `str`, got `{type(value).__name__}`")

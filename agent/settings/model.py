@@ -11,163 +11,237 @@ from msgspec import Meta
 
 from agent.domain.guard_rails import GuardRails
 from agent.settings import parse
-from agent.settings.kinds import Seconds, Secret, says
+from agent.settings.kinds import (
+    DSN_CHECK,
+    HTTP,
+    LOGS,
+    NOTIFY,
+    RAILS,
+    TIMING,
+    VOLUME,
+    Seconds,
+    SecretHeaders,
+    says,
+)
 from agent.settings.source import SourceSettings
-from resentry.contract import DEFAULT_DIR, RECEIPTS_DIR
+from resentry.contract import DEFAULT_DIR, RECEIPTS_DIR, signal_number
 
 
 class Settings(SourceSettings, frozen=True, kw_only=True):
     """How the agent runs. Read once, at the edge, by `load`."""
 
-    environment: Annotated[
+    dir: Annotated[
         str,
-        says(
-            "The environment that a candidate is judged by when it names none; "
-            "else `ENVIRONMENT`."
-        ),
-    ] = "production"
-    allowed_dsns: Annotated[
-        tuple[str, ...],
-        says(
-            "The DSNs that may be published, as `ENVIRONMENT=HOST[/PROJECT]`, `*` for "
-            "any; an environment that none names is free."
-        ),
-    ] = ()
-    rate_caps: Annotated[
-        tuple[str, ...],
-        says(
-            "The highest rate of traces and of profiles, as `ENVIRONMENT=RATE`, `*` for "
-            "any environment."
-        ),
-    ] = ()
-    boost_cap: Annotated[
-        float, Meta(ge=0, le=1), says("The highest rate of a boost.")
-    ] = 1.0
-    min_targets: Annotated[
-        tuple[str, ...],
-        says(
-            "How many workers must confirm before a rollout is, as `ROLE=NUMBER`; main "
-            "processes do not count."
-        ),
-    ] = ()
-    dir: Annotated[str, says("The volume that applications read.")] = DEFAULT_DIR
+        says(VOLUME, "DIRECTORY", "The directory that agent and applications share."),
+    ] = DEFAULT_DIR
     receipts: Annotated[
         str,
-        says("Where applications give their receipts; else `receipts` on the volume."),
+        says(
+            VOLUME,
+            "DIRECTORY",
+            "Where applications write their receipts (default: `receipts` on the volume).",
+        ),
     ] = ""
     group: Annotated[
         str,
-        says("The group, by name or number, that may read the volume; else inherited."),
+        says(
+            VOLUME,
+            "GROUP",
+            "The group, by name or number, that may read the volume (default: the group "
+            "of the directory).",
+        ),
+    ] = ""
+    control: Annotated[
+        str,
+        says(
+            VOLUME,
+            "FILE",
+            "The socket that commands use to reach the running agent. Only the agent's "
+            "user may have access to its directory (default: `agent/control.sock` on the "
+            "volume).",
+        ),
     ] = ""
     poll_seconds: Annotated[
         Seconds,
-        says("The time between two passes; each is up to a fifth shorter."),
+        says(
+            TIMING,
+            "SECONDS",
+            "The time between two passes. Each time is shortened at random by up to 1/5.",
+        ),
     ] = 60.0
-    pass_seconds: Annotated[Seconds, says("The deadline of one pass.")] = 15.0
+    pass_seconds: Annotated[
+        Seconds, says(TIMING, "SECONDS", "Time limit for one pass.")
+    ] = 15.0
     confirm_seconds: Annotated[
         Seconds,
-        says("After this time a target without its receipt is overdue."),
+        says(
+            TIMING,
+            "SECONDS",
+            "A process is overdue when it has not confirmed a snapshot after this time.",
+        ),
     ] = 30.0
-    signal: Annotated[
+    start_jitter_seconds: Annotated[
+        float,
+        Meta(ge=0, le=60),
+        says(
+            TIMING,
+            "SECONDS",
+            "The first pass waits for a random time of up to this. So agents that start "
+            "together do not ask Vault at the same moment.",
+        ),
+    ] = 0.2
+    startup_seconds: Annotated[
+        Seconds,
+        says(
+            TIMING,
+            "SECONDS",
+            "After this time `/startupz` answers 200 even without a snapshot.",
+        ),
+    ] = 20.0
+    environment: Annotated[
         str,
         says(
-            "The real-time signal that targets register for (`SIGRTMIN+6` if empty), or "
-            "`off`."
+            RAILS,
+            "NAME",
+            "The environment of a secret that has no `SENTRY_ENVIRONMENT`. If this is "
+            "not set, `ENVIRONMENT` is used.",
         ),
-    ] = ""
-    notify_urls: Annotated[
-        tuple[str, ...],
-        says("Where to POST that a new snapshot is published, until it succeeds."),
+    ] = "production"
+    allowed_dsns: Annotated[
+        tuple[tuple[str, str, str], ...],
+        says(
+            RAILS,
+            "NAME=HOST[/PROJECT]",
+            "The DSNs that may be published, by environment. `*` stands for any "
+            "environment, host or project. Environments without an entry are not "
+            "restricted.",
+            read=parse.allowed_dsns,
+        ),
     ] = ()
-    notify_headers: Annotated[
-        Secret,
-        says("Headers of that POST, one `Name: value` a line."),
-    ] = Secret("")
-    notify_status: Annotated[
-        str,
-        says("The status that it must be answered with; `2xx` for any success."),
-    ] = "2xx"
-    notify_seconds: Annotated[
-        Seconds, says("The time in which it must be answered.")
-    ] = 5.0
+    rate_caps: Annotated[
+        dict[str, float],
+        says(
+            RAILS,
+            "NAME=RATE",
+            "The highest rate of traces and of profiles, by environment. `*` stands for "
+            "any environment.",
+            read=parse.rates,
+        ),
+    ] = {}  # noqa: RUF012 - msgspec copies it
+    boost_cap: Annotated[
+        float, Meta(ge=0, le=1), says(RAILS, "RATE", "The highest rate of a boost.")
+    ] = 1.0
+    min_targets: Annotated[
+        dict[str, int],
+        says(
+            RAILS,
+            "ROLE=NUMBER",
+            "How many workers per role must confirm before a rollout counts as confirmed. "
+            "Main processes do not count.",
+            read=parse.counts,
+        ),
+    ] = {}  # noqa: RUF012 - msgspec copies it
     dsn_check: Annotated[
         Literal["off", "warn", "enforce"],
         says(
-            "Check a new DSN with its Sentry server before publishing it (uses no "
-            "quota): `warn` asks once and then publishes, `enforce` publishes after the "
-            "server has accepted the DSN, `off` never asks."
+            DSN_CHECK,
+            "CHOICE",
+            "Check a new DSN with its Sentry server before publishing it (uses no quota): "
+            "`warn` asks once and then publishes, `enforce` publishes after the server "
+            "has accepted the DSN, `off` never asks.",
         ),
     ] = "warn"
     dsn_check_seconds: Annotated[
         Seconds,
         says(
+            DSN_CHECK,
+            "SECONDS",
             "Time limit for a verdict; when it is over, `enforce` refuses the DSN. A DSN "
             "is accepted after three 200s spread over at least 1/5 of this time, rejected "
-            "after three 403s over at least 2/5."
+            "after three 403s over at least 2/5.",
         ),
     ] = 300.0
     dsn_check_backend: Annotated[
         Literal["sentry", "glitchtip"],
         says(
-            "`glitchtip` blocks a project after one wrong key: a DSN is then not asked "
-            "for a project in use, nor asked again after a rejection."
+            DSN_CHECK,
+            "CHOICE",
+            "The server behind the DSNs. GlitchTip blocks a project after one wrong key. "
+            "With `glitchtip` a new DSN of a project in use is therefore not checked, and "
+            "a rejected DSN is not checked again.",
         ),
     ] = "sentry"
-    control: Annotated[
-        str,
-        says(
-            "The socket through which commands steer the daemon, in a directory of the "
-            "agent's alone; else `agent/control.sock` on the volume."
-        ),
-    ] = ""
     http_listen: Annotated[
-        str,
-        says("The address of probes, metrics and status; `off` for none."),
-    ] = "127.0.0.1:19464"
-    probes_listen: Annotated[
-        str,
-        says("A second address that serves the probes and metrics alone."),
-    ] = ""
-    start_jitter_seconds: Annotated[
-        float,
-        Meta(ge=0, le=60),
+        parse.Address | None,
         says(
-            "The first pass waits for up to this time, left to chance, so that agents "
-            "that start together do not ask together."
+            HTTP,
+            "HOST:PORT",
+            "The listen address of health checks, `/metrics` and `/status`; `off` for "
+            "none.",
+            read=parse.address,
         ),
-    ] = 0.2
-    startup_seconds: Annotated[
-        Seconds,
-        says("`/startupz` turns 200 after this time even without a snapshot."),
-    ] = 20.0
+    ] = parse.Address("127.0.0.1", 19464)
+    probes_listen: Annotated[
+        parse.Address | None,
+        says(
+            HTTP,
+            "HOST:PORT",
+            "A second listen address, for health checks and `/metrics` alone.",
+            read=parse.address,
+        ),
+    ] = None
+    signal: Annotated[
+        int | None,
+        says(
+            NOTIFY,
+            "SIGNAL",
+            "The real-time signal that applications register for, as `SIGRTMIN+6`; `off` "
+            "for none.",
+            read=signal_number,
+            default="SIGRTMIN+6",
+        ),
+    ] = signal_number("")
+    notify_urls: Annotated[
+        tuple[str, ...],
+        says(
+            NOTIFY,
+            "URL",
+            "Where to POST that a new snapshot is published. The POST is repeated until "
+            "it succeeds.",
+            read=parse.urls,
+        ),
+    ] = ()
+    notify_headers: Annotated[
+        SecretHeaders,
+        says(NOTIFY, "TEXT", "Headers of that POST, one `Name: value` a line."),
+    ] = SecretHeaders("")
+    notify_status: Annotated[
+        str,
+        says(
+            NOTIFY,
+            "STATUS",
+            "The status code that means success; `2xx` for any from 200 to 299.",
+            read=parse.status,
+        ),
+    ] = "2xx"
+    notify_seconds: Annotated[
+        Seconds, says(NOTIFY, "SECONDS", "Time limit for the answer to one POST.")
+    ] = 5.0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        says("The least level that is logged: `debug`, `info`, `warning` or `error`."),
+        says(LOGS, "CHOICE", "The lowest level that is logged."),
     ] = "info"
     log_format: Annotated[
         Literal["json", "text"],
-        says("`json` for machines, `text` for people."),
+        says(LOGS, "CHOICE", "`json` for machines, `text` for people."),
     ] = "json"
 
     @property
     def guard_rails(self) -> GuardRails:
-        """The guard rails; `load` has made sure that they can be read."""
+        """What may be published."""
         return GuardRails(
-            self.environment,
-            parse.allowed_dsns(self.allowed_dsns),
-            parse.rates(self.rate_caps),
-            self.boost_cap,
+            self.environment, self.allowed_dsns, self.rate_caps, self.boost_cap
         )
-
-    @property
-    def minimum(self) -> dict[str, int]:
-        """How many workers of each role must confirm."""
-        return parse.counts(self.min_targets)
-
-    @property
-    def sent_headers(self) -> dict[str, str]:
-        """What an operator adds to each POST; it may be secret."""
-        return parse.headers(self.notify_headers.reveal())
 
     @property
     def control_path(self) -> str:

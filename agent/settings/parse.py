@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from agent.domain.guard_rails import ANY
@@ -15,6 +15,31 @@ if TYPE_CHECKING:
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 _STATUS = re.compile(r"2xx|[1-5][0-9]{2}")
+
+
+class Address(NamedTuple):
+    """An address to listen on."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def address(text: str) -> Address | None:
+    """Read `HOST:PORT`; nothing and `off` are no address."""
+    if text in ("", "off"):
+        return None
+    host, _, port = text.rpartition(":")
+    try:
+        number = formats.whole(port)
+    except ValueError:
+        number = -1
+    if not host or not 0 <= number <= 65535:
+        raise ValueError(f"{text} is not HOST:PORT, as 127.0.0.1:19464, nor off")
+    return Address(host.strip("[]"), number)
 
 
 def allowed_dsns(entries: Iterable[str]) -> tuple[tuple[str, str, str], ...]:

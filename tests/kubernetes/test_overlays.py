@@ -73,7 +73,7 @@ def test_the_agent_understands_its_settings(name: str) -> None:
 
         settings, warnings = load({}, environ)
         assert not warnings
-        assert settings.probes_listen == "$(POD_IP):19465"
+        assert settings.probes_listen == ("$(POD_IP)", 19465)
         if not settings.source_path:
             assert not missing(settings)
             assert settings.vault_addr

@@ -2,6 +2,7 @@
 
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock, Mock
@@ -13,6 +14,7 @@ from agent.cli import COMMANDS, once
 from agent.domain.outcome import Outcome
 from agent.errors import AgentError
 from agent.publish.volume import Volume
+from agent.settings import GROUPS, Settings, flag, settings_of
 from resentry.contract import Snapshot
 
 TOKEN = "hvs.CAESIJplantedVaultToken0123456789abcdefghijkl"
@@ -23,15 +25,92 @@ GOOD = {
 }
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help(command: Any, name: str) -> None:
-    """What it does and every setting's flag stand in it; the token's does not."""
+WITH_ALL_SETTINGS = ("run", "once", "check")
+
+
+@pytest.mark.parametrize("name", WITH_ALL_SETTINGS)
+def test_the_help_shows_every_setting_in_its_group(command: Any, name: str) -> None:
+    """Each group has a heading, each setting its value; no secret has a flag."""
     ran = command(name, "--help")
     assert ran.returncode == 0
     assert f"resentry-agent {name} " in ran.stdout
-    for flag in ("--vault-addr", "--vault-token-file", "--poll-seconds", "--config"):
-        assert flag in ran.stdout
-    assert "--vault-token " not in ran.stdout
+    sections = ran.stdout.split("\n\n")
+    for group in GROUPS:
+        (section,) = [part for part in sections if part.startswith(f"{group}:\n")]
+        for setting in settings_of(Settings):
+            shown = f"  {flag(setting.name)} " in section
+            assert shown is (setting.group == group and not setting.is_secret)
+    words = ran.stdout.split()
+    for flags, value in [
+        ("--poll-seconds", "SECONDS"),
+        ("--vault-addr", "URL"),
+        ("--vault-token-file", "FILE"),
+        ("--http-listen", "HOST:PORT"),
+        ("--rate-caps", "NAME=RATE"),
+        ("--dsn-check", "[off|warn|enforce]"),
+        ("--vault-trust-env", "/"),
+        ("/", "--no-vault-trust-env"),
+    ]:
+        assert (flags, value) in list(pairwise(words))
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - set(WITH_ALL_SETTINGS)))
+def test_the_help_of_other_commands_fits_on_a_screen(command: Any, name: str) -> None:
+    """It shows the command's own options, where the volume is, and one line on the rest."""
+    ran = command(name, "--help")
+    assert ran.returncode == 0
+    assert len(ran.stdout.splitlines()) <= 40
+    for shown in ("--json", "--config", "--dir", "--receipts", "--control"):
+        assert f"  {shown} " in ran.stdout
+    assert "--vault-addr" not in ran.stdout
+    assert "resentry-agent run --help" in ran.stdout
+    assert command(name, "--vault-addr", "http://127.0.0.1:9", "-h").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [("--no-vault-trust-env", 69), ("--vault-trust-env=1", 2)]
+)
+def test_a_boolean_is_a_flag_and_its_opposite(
+    command: Any, flags: str, expected: int
+) -> None:
+    """The opposite wins over the variable, which would be wrong here."""
+    ran = command("once", flags, **GOOD | {"RESENTRY_VAULT_TRUST_ENV": "perhaps"})
+    assert ran.returncode == expected
+
+
+def test_a_wrong_choice_names_the_choices(command: Any) -> None:
+    """A value that is none of the choices is a mistake in usage."""
+    ran = command("run", "--log-level", "loud")
+    assert ran.returncode == 2
+    assert "'debug', 'info', 'warning', 'error'" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "environ"),
+    [
+        ("run", {}),
+        ("run", GOOD | {"RESENTRY_VAULT_AUTH": "approle"}),
+        ("run", GOOD | {"RESENTRY_HTTP_LISTEN": "nowhere"}),
+        ("run", GOOD | {"RESENTRY_GROUP": "no-such-group"}),
+        ("once", {}),
+        ("check", GOOD),
+        ("status", GOOD),
+        ("wait", GOOD | {"--timeout": "0.1"}),
+        ("refresh", GOOD),
+        ("history", GOOD),
+        ("rollback", GOOD),
+        ("boost", GOOD | {"--list": ""}),
+    ],
+    ids=str,
+)
+def test_nothing_is_created(
+    command: Any, tmp_path: Path, name: str, environ: dict[str, str]
+) -> None:
+    """Commands that read create nothing; `run` and `once` nothing on wrong settings."""
+    given = [(key, value) for key, value in environ.items() if key.startswith("--")]
+    args = [part for pair in given for part in pair if part]
+    command(name, *args, **dict(environ.items() - given))
+    assert os.listdir(tmp_path) == []
 
 
 def test_the_command_itself_lists_its_commands(command: Any) -> None:
@@ -61,7 +140,8 @@ def test_whatever_prints_has_json(command: Any, name: str) -> None:
     [
         (["run", "--vault-adr", "x"], "--vault-addr"),
         (["status", "--jsno"], "--json"),
-        (["chek"], "chek"),
+        (["chek"], "did you mean check?"),
+        (["rolback", "--json"], "did you mean rollback?"),
     ],
 )
 def test_a_mistake_in_usage_names_the_nearest(

@@ -109,5 +109,4 @@ def test_minimum_counts_are_read_by_role() -> None:
     """`api=2,celery=1` asks for two workers of one and one of the other."""
     settings = load({}, {"RESENTRY_MIN_TARGETS": "api=2, celery=1"}).settings
 
-    assert settings.minimum == parse.counts(["api=2", "celery=1"])
-    assert settings.minimum == {"api": 2, "celery": 1}
+    assert settings.min_targets == {"api": 2, "celery": 1}

@@ -260,7 +260,7 @@ def test_a_status_that_is_none_is_refused(status: str) -> None:
 def test_headers_are_secret() -> None:
     """The settings show that there are some."""
     settings = load({}, {"RESENTRY_NOTIFY_HEADERS": f"A: {PLANTED}"}).settings
-    assert settings.sent_headers == {"A": PLANTED}
+    assert settings.notify_headers.headers == {"A": PLANTED}
     assert "planted" not in repr(settings)
 
 

@@ -1,6 +1,7 @@
 """The agent's own settings: flags over environment over a TOML file."""
 
 import json
+import signal
 from pathlib import Path
 
 import msgspec
@@ -8,7 +9,8 @@ import pytest
 
 from agent.domain.nearest import did_you_mean
 from agent.errors import SettingsError
-from agent.settings import Secret, Settings, flag, load
+from agent.settings import GROUPS, Secret, Settings, flag, load, settings_of
+from agent.settings.parse import Address
 
 TOKEN = "hvs.CAESIJplantedVaultToken0123456789abcdefghijkl"
 
@@ -237,13 +239,61 @@ def test_receipts_are_on_the_volume_unless_set() -> None:
     assert load(both, {}).settings.receipts_dir == "/r"
 
 
-def test_every_setting_has_a_description_a_default_and_a_flag() -> None:
+def test_every_setting_has_a_group_a_value_a_text_and_a_flag() -> None:
     """Documentation and command line are made from the settings themselves."""
-    for field in msgspec.structs.fields(Settings):
-        described = [part.description for part in field.type.__metadata__]
-        assert any(described), field.name
-        assert field.default is not msgspec.NODEFAULT, field.name
-        assert flag(field.name) == "--" + field.name.replace("_", "-")
+    settings = list(settings_of(Settings))
+    assert {setting.name for setting in settings} == set(Settings.__struct_fields__)
+    for setting in settings:
+        assert setting.group in GROUPS
+        assert setting.value
+        assert setting.text.endswith((".", ")")), setting.name
+        assert flag(setting.name) == "--" + setting.name.replace("_", "-")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("rate_caps", "production=0.5, *=1", {"production": 0.5, "*": 1.0}),
+        ("min_targets", "api=2", {"api": 2}),
+        ("allowed_dsns", "*=host/7", (("*", "host", "7"),)),
+        ("http_listen", "0.0.0.0:80", Address("0.0.0.0", 80)),
+        ("http_listen", "[::1]:80", Address("::1", 80)),
+        ("http_listen", "off", None),
+        ("probes_listen", "", None),
+        ("signal", "off", None),
+        ("signal", "SIGRTMIN+3", signal.SIGRTMIN + 3),
+    ],
+)
+def test_a_setting_is_read_once_to_its_type(
+    name: str, text: str, expected: object
+) -> None:
+    """Whoever uses a setting gets the value, not its text."""
+    assert getattr(load({name: text}, {}).settings, name) == expected
+
+
+@pytest.mark.parametrize(
+    "address", ["19464", "localhost", "127.0.0.1:", ":80", "127.0.0.1:99999", "a:b"]
+)
+def test_a_listen_address_has_host_and_port(address: str) -> None:
+    """The error names the form, before anything is started."""
+    with pytest.raises(SettingsError, match="is not HOST:PORT"):
+        load({}, {"RESENTRY_HTTP_LISTEN": address})
+
+
+def test_headers_are_read_once_and_never_shown() -> None:
+    """The headers of a notification may hold a secret."""
+    settings = load({}, {"RESENTRY_NOTIFY_HEADERS": f"A: {TOKEN}"}).settings
+    assert settings.notify_headers.headers == {"A": TOKEN}
+    assert TOKEN not in repr(settings)
+
+
+def test_a_flag_may_hold_several_entries() -> None:
+    """A list in one flag is split as in a variable."""
+    assert load({"vault_paths": ("a,b", "c")}, {}).settings.vault_paths == (
+        "a",
+        "b",
+        "c",
+    )
 
 
 def test_the_nearest_name_is_suggested_or_none() -> None:
