@@ -1,20 +1,20 @@
 #!/bin/sh
-# Lets the agent read one secret: mount, policy, and a role to log in with. As an operator,
-# with VAULT_ADDR and VAULT_TOKEN set, also again after a change:
+# Lets the agent read one secret: makes the mount, a policy, and a role to log in with.
+# Run this as an operator, with VAULT_ADDR and VAULT_TOKEN set. It can be run again:
 #
 #   sh k8s/vault/setup.sh                   Kubernetes auth
 #   AUTH=approle sh k8s/vault/setup.sh      AppRole
 #
-# OpenBao: VAULT=bao. No value of a secret is read or written here.
+# With OpenBao, set VAULT=bao. The script reads and writes no value of a secret.
 set -eu
 
 : "${VAULT:=vault}" "${AUTH:=kubernetes}"
 : "${MOUNT:=secret}" "${SECRET:=lms}"     # RESENTRY_VAULT_PATHS=secret/data/lms
 : "${ROLE:=lms}"                          # RESENTRY_VAULT_ROLE, and the policy's name
 : "${NAMESPACE:=default}" "${SERVICE_ACCOUNT:=resentry}" "${AUDIENCE:=vault}"
-# Where Vault checks the tokens. From outside the cluster it also needs its certificate,
-# KUBERNETES_CA_FILE, and in REVIEWER_JWT_FILE the token of an account that is bound to
-# the ClusterRole system:auth-delegator.
+# Vault sends the pods' tokens to this Kubernetes API server to check them. A Vault outside the
+# cluster also needs two files: KUBERNETES_CA_FILE, the API server's certificate authority, and
+# REVIEWER_JWT_FILE, the token of an account that is bound to system:auth-delegator.
 : "${KUBERNETES_HOST:=https://kubernetes.default.svc}"
 
 case $AUTH in
@@ -25,12 +25,12 @@ kubernetes | approle) ;;
   ;;
 esac
 
-# has LIST PATH: whether something is enabled there.
+# has LIST PATH: true if something is enabled at that path.
 has() { "$VAULT" "$1" list -format=json | grep -q "\"$2/\":"; }
 
 has secrets "$MOUNT" || "$VAULT" secrets enable -path="$MOUNT" -version=2 kv
 
-# What `resentry-agent check --policy` prints. The default policy is not needed.
+# The same as `resentry-agent check --policy` prints. The default policy is not needed.
 "$VAULT" policy write "$ROLE" - <<EOF
 path "$MOUNT/data/$SECRET" { capabilities = ["read"] }
 path "auth/token/lookup-self" { capabilities = ["read"] }
@@ -41,7 +41,7 @@ EOF
 
 has auth "$AUTH" || "$VAULT" auth enable "$AUTH"
 
-# An hour is renewed until a day is over; then the agent logs in anew.
+# The agent renews its token each hour, and logs in again after a day.
 set -- token_policies="$ROLE" token_no_default_policy=true token_ttl=1h token_max_ttl=24h
 
 if [ "$AUTH" = approle ]; then

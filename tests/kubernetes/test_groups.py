@@ -33,7 +33,7 @@ volume.publish(replace(wanted, revision=revision_of(wanted)))
 _APP = """
 import glob, resentry.follower, resentry.reader, resentry.receipt, resentry.target
 become()
-volume = resentry.reader.Volume(f"{folder}/settings", "", True)
+volume = resentry.reader.SharedDir(f"{folder}/settings", "", True)
 assert volume.read().revision
 os.listdir(f"{folder}/receipts/all")
 target = resentry.target.Target()

@@ -11,7 +11,7 @@ auto_auth {
 
 api_proxy { use_auto_auth_token = true }
 
-# In a folder that the agent alone shares.
+# Only the agent's container shares this folder.
 listener "unix" {
   address     = "/var/run/vault-proxy/socket"
   tls_disable = true
