@@ -124,10 +124,13 @@ class System:
         )
         return self._stack.enter_context(process)
 
-    def run(self, *command: str, **environ: str) -> tuple[int, str]:
+    def run(
+        self, *command: str, within: float = 60.0, **environ: str
+    ) -> tuple[int, str]:
         """Run a command to its end; return its exit code and all it printed."""
         process = self.spawn(*command, environ=environ)
-        eventually(lambda: not process.alive, 60, f"the end of {' '.join(command)}")
+        ended = f"the end of {' '.join(command)}"
+        eventually(lambda: not process.alive, within, ended)
         return process.returncode or 0, process.log_text()
 
     def poll_now(self) -> None:

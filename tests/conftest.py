@@ -1,6 +1,6 @@
-"""What unit and contract tests share: an opened volume; and which tests need a Vault."""
+"""What unit and contract tests share: an opened volume; and that marks are kept."""
 
-import types
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,30 +8,28 @@ import pytest
 
 from agent.publish.volume import Volume
 
-# The modules whose classes start a server.
-_SERVERS = {"lab.vault", "lab.system"}
+MARKS = {"process", "vault", "cluster"}
+"""A test that starts a process has one of these: `make unit` leaves it out."""
+STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}
+
+_started: list[str] = []
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "vault: starts a server; see `make test-vault`")
+def _note(event: str, _arguments: object) -> None:
+    if event in STARTS:
+        _started.append(event)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Mark with `vault` each test of a module that has such a class, or of its fixture."""
-    for item in items:
-        found = item._fixtureinfo.name2fixturedefs
-        used = [one.func for name in item.fixturenames for one in found.get(name, [])]
-        named = [one.__globals__.get(name) for one in used for name in _names(one)]
-        if any(map(_is_server, [*vars(item.module).values(), *named])):
-            item.add_marker("vault")
+sys.addaudithook(_note)
 
 
-def _is_server(value: object) -> bool:
-    return isinstance(value, type) and value.__module__ in _SERVERS
-
-
-def _names(function: types.FunctionType) -> tuple[str, ...]:
-    return function.__code__.co_names
+@pytest.fixture(autouse=True)
+def _marked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that starts a process and has no mark that says so."""
+    _started.clear()
+    yield
+    if _started and not MARKS & {mark.name for mark in request.node.iter_markers()}:
+        pytest.fail("this test starts a process: mark it with `process` or `vault`")
 
 
 @pytest.fixture

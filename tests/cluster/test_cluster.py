@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from conftest import Figures, Place
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.process, pytest.mark.timeout(1800)]
 
 ROTATIONS = 5
 AWAY_SECONDS = 60

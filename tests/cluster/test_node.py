@@ -13,6 +13,7 @@ from lab.cluster import Cluster, missing
 from lab.process import Process, eventually
 
 pytestmark = [
+    pytest.mark.process,
     pytest.mark.timeout(1800),  # the programs are built first, where they are not kept
     pytest.mark.skipif(bool(missing()), reason=missing() or "a node can run"),
 ]

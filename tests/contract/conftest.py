@@ -1,5 +1,6 @@
 """A volume with one snapshot, and targets of one's own making."""
 
+import json
 import os
 import subprocess
 import sys
@@ -121,7 +122,18 @@ def app(
 
 @pytest.fixture
 def receipts(directory: Path, app: Any) -> Path:  # noqa: ARG001 - it writes there
-    """The receipts' directory, once the application has given its own."""
-    found = directory / "receipts"
-    eventually(lambda: list(found.glob("*.json")))
-    return found
+    """The receipts' directory, once the application has given its last one.
+
+    It gives none after "drained", so whoever kills it then leaves no half of one.
+    """
+    folder = directory / "receipts"
+    eventually(
+        lambda: [
+            path
+            for path in folder.glob("*.json")
+            if json.loads(path.read_bytes())["phase"] == "drained"
+        ],
+        within=60,
+        what="a receipt that says drained",
+    )
+    return folder

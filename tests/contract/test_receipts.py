@@ -67,6 +67,7 @@ while True:
 """
 
 
+@pytest.mark.process
 def test_a_process_gives_one_receipt_and_one_lock(receipts: Path) -> None:
     """Both are named after the target's random id: sixteen hexadecimal digits."""
     names = sorted(path.name for path in receipts.iterdir())
@@ -77,6 +78,7 @@ def test_a_process_gives_one_receipt_and_one_lock(receipts: Path) -> None:
     assert set(target) <= set("0123456789abcdef")
 
 
+@pytest.mark.process
 def test_a_receipt_has_the_documented_fields(
     receipts: Path, app: Any, published: Snapshot
 ) -> None:
@@ -94,12 +96,14 @@ def test_a_receipt_has_the_documented_fields(
     assert found["origins"]["SENTRY_DSN"] == "snapshot"
 
 
+@pytest.mark.process
 def test_a_receipt_holds_no_secret(receipts: Path) -> None:
     """Neither DSN nor key stands in it."""
     (path,) = receipts.glob("*.json")
     assert "c0ffee" not in path.read_text()
 
 
+@pytest.mark.process
 def test_a_target_whose_lock_is_free_is_dead(receipts: Path, app: Any) -> None:
     """It is not counted, and the agent removes its files."""
     reader = Receipts(str(receipts), tidy=True)
@@ -110,6 +114,7 @@ def test_a_target_whose_lock_is_free_is_dead(receipts: Path, app: Any) -> None:
     assert list(receipts.iterdir()) == []
 
 
+@pytest.mark.process
 def test_a_newcomer_removes_what_the_dead_left(
     receipts: Path, app: Any, start_app: Callable[..., Any]
 ) -> None:
@@ -183,6 +188,7 @@ def listener(directory: Path) -> Iterator[Process]:
         yield process
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("published")
 def test_the_signal_reaches_a_thread_that_registered(
     listener: Process, directory: Path
@@ -195,6 +201,7 @@ def test_the_signal_reaches_a_thread_that_registered(
     assert "noticed" not in listener.log_text()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "changed",
     [
@@ -247,6 +254,7 @@ def test_the_exit_code_of_each_error_never_changes(name: str, code: int) -> None
     assert code == getattr(errors, name).exit_code
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("args", "expected"),
     [

@@ -115,6 +115,7 @@ def body(receipt: Make, published: Snapshot) -> Callable[..., bytes]:
     return make
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("kind", "problem"),
     [
@@ -165,6 +166,7 @@ def test_a_live_process_without_a_readable_receipt_waits_and_is_named(
     assert ask("wait", "--drained", "--timeout", "20")[0] == 0
 
 
+@pytest.mark.process
 def test_check_names_who_gives_no_readable_receipt(
     beside: Beside, directory: Path, tmp_path: Path
 ) -> None:
@@ -179,6 +181,7 @@ def test_check_names_who_gives_no_readable_receipt(
     assert "neighbouring versions" in row["hint"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("without", [LATER_FIELDS, (*LATER_FIELDS, "watch", "tally")])
 def test_a_receipt_of_an_older_library_is_read(
     beside: Beside,
@@ -196,6 +199,7 @@ def test_a_receipt_of_an_older_library_is_read(
     assert (row["holders"], row["ignored"], row["notes"]) == ([], [], [])
 
 
+@pytest.mark.process
 def test_a_receipt_of_a_later_library_is_read(
     beside: Beside, ask: Ask, body: Callable[..., bytes]
 ) -> None:
@@ -206,6 +210,7 @@ def test_a_receipt_of_a_later_library_is_read(
     assert (code, found["rollout"]["state"]) == (0, "confirmed")
 
 
+@pytest.mark.process
 def test_a_process_that_still_holds_an_older_dsn_is_not_drained_and_says_who(
     beside: Beside, ask: Ask, show: Show, body: Callable[..., bytes]
 ) -> None:
@@ -228,6 +233,7 @@ def test_a_process_that_still_holds_an_older_dsn_is_not_drained_and_says_who(
     )
 
 
+@pytest.mark.process
 def test_a_process_says_which_fields_it_ignores(
     beside: Beside, ask: Ask, body: Callable[..., bytes]
 ) -> None:
@@ -239,6 +245,7 @@ def test_a_process_says_which_fields_it_ignores(
     assert row["notes"] == ["ignores rules.parent: its library does not know it"]
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not can_unshare(), reason="no right to make a PID namespace here")
 def test_a_silent_process_that_has_no_pid_here_is_named_by_its_id(
     beside: Beside, directory: Path
@@ -252,6 +259,7 @@ def test_a_silent_process_that_has_no_pid_here_is_named_by_its_id(
     assert row["name"] == f"unknown target {ID}"
 
 
+@pytest.mark.process
 def test_receipts_that_cannot_be_listed_confirm_nothing(
     directory: Path, ask: Ask, published: Snapshot
 ) -> None:
@@ -264,6 +272,7 @@ def test_receipts_that_cannot_be_listed_confirm_nothing(
     assert "Not a directory" in found["lacking"][-1]
 
 
+@pytest.mark.slow
 def test_a_receipt_is_smaller_than_its_limit_whatever_the_application_does(
     receipt: Make,
 ) -> None:

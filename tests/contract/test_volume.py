@@ -73,6 +73,7 @@ def test_everything_belongs_to_the_group_of_the_volume(
     assert {group} == {path.stat().st_gid for path in (data, *data.iterdir())}
 
 
+@pytest.mark.process
 def test_no_value_needs_quoting(directory: Path) -> None:
     """`sh` and `docker --env-file` read the dotenv file as it is."""
     lines = (directory / "sentry.env").read_text().splitlines()

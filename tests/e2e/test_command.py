@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from lab.sink import Sink
     from lab.system import System
+
+pytestmark = pytest.mark.vault
 
 
 def test_check_walks_all_steps(system: System, sink: Sink) -> None:

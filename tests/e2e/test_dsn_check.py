@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from lab.sink import Sink
     from lab.system import System
 
+pytestmark = pytest.mark.vault
+
+
 QUICK = {"RESENTRY_DSN_CHECK_SECONDS": "5"}
 """Accepted after 1 s, rejected after 2 s, and no patience after 5 s."""
 ENFORCE = {**QUICK, "RESENTRY_DSN_CHECK": "enforce"}

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from lab.sink import Sink
     from lab.system import System
 
+pytestmark = pytest.mark.vault
+
+
 INIT_API = (
     "from app.core.observability import init_sentry_for_api; init_sentry_for_api()"
 )

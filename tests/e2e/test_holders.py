@@ -16,6 +16,9 @@ from resentry.contract import fingerprint
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.process
+
+
 PROGRAMS = Path(__file__).parent / "programs"
 BETWEEN = 100
 """So many spans at least are made between two swaps: less than a quarter of a second."""

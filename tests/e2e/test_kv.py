@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from lab.sink import Sink
     from lab.vault import Vault
 
+pytestmark = pytest.mark.vault
+
 
 def version_1(system: System, path: str = "kv1/lms") -> Callable[..., None]:
     """Mount KV version 1 where the path says; return what writes it."""

@@ -6,6 +6,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+import pytest
 import requests
 
 from lab.process import eventually
@@ -16,6 +17,8 @@ from lab.vault import ProductionVault
 if TYPE_CHECKING:
     from lab.process import Process
     from lab.sink import Sink
+
+pytestmark = pytest.mark.vault
 
 
 def error_in(system: System) -> None:

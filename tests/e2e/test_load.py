@@ -15,6 +15,9 @@ from lab.vault import ProductionVault
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.vault
+
+
 PASSES = 7
 SETTINGS = {
     "secret/data/lms": {"SENTRY_DSN": "http://k@127.0.0.1/1"},

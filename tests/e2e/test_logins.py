@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     SetUp = Callable[..., dict[str, str]]
 
+pytestmark = pytest.mark.vault
+
+
 METHODS = ["kubernetes", "jwt", "approle", "userpass", "cert"]
 LOCKING = ["approle", "userpass"]
 WRAP_PATH = f"auth/approle/role/{NAME}/secret-id"

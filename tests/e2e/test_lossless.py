@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from lab.sink import Sink
 
+pytestmark = pytest.mark.process
+
+
 PROJECTS = (1, 2, 3)
 NOTHING_SPECIAL = {
     "parked": 0,

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from lab.sink import Sink
 
+pytestmark = pytest.mark.process
+
+
 PROGRAM = Path(__file__).parent / "programs" / "messages.py"
 
 

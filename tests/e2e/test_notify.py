@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from lab.sink import Sink
     from lab.system import System
 
+pytestmark = pytest.mark.vault
+
+
 DEAF = Path(__file__).parent / "programs" / "deaf.py"
 HEADER = "planted-token-0123456789"
 

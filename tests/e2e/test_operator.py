@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from lab.sink import Sink
 
+pytestmark = pytest.mark.vault
+
+
 _TARGET = """
 import signal, sys
 import resentry

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from lab.sink import Sink
 
+pytestmark = pytest.mark.vault
+
 
 @pytest.fixture
 def audited(sink: Sink) -> Iterator[System]:

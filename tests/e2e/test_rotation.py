@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import requests
 
 from lab.bugsink import Bugsink
@@ -13,6 +14,9 @@ from lab.traffic import Traffic
 if TYPE_CHECKING:
     from lab.sink import Sink
     from lab.system import System
+
+pytestmark = pytest.mark.vault
+
 
 TARGETS = 5
 """Two uvicorn workers; Celery's main process and its two children."""

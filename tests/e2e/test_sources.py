@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from lab.process import eventually
 from lab.system import System
 from lab.vault import ProductionVault
 
 if TYPE_CHECKING:
     from lab.sink import Sink
+
+pytestmark = pytest.mark.vault
+
 
 READ_ONE = 'path "secret/data/lms" { capabilities = ["read"] }'
 

@@ -16,6 +16,9 @@ from resentry.contract import SETTINGS_FILE, Rule, Snapshot, encode_snapshot
 if TYPE_CHECKING:
     from lab.sink import Sink
 
+pytestmark = pytest.mark.process
+
+
 PROGRAM = Path(__file__).parent / "programs" / "queued.py"
 OFF = ["", "", "", ""]
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     Change = Callable[[ProductionVault], None]
 
+pytestmark = pytest.mark.vault
+
 
 @pytest.fixture
 def vault() -> ProductionVault:

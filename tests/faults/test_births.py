@@ -20,6 +20,8 @@ from lab.system import System
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = [pytest.mark.vault, pytest.mark.timeout(400)]
+
 PROGRAMS = Path(__file__).parent / "programs"
 BIRTHS = 1000
 AT_ONCE = 8
@@ -43,7 +45,7 @@ def model(sink: Sink) -> Iterator[Model]:
 
 def births(model: Model, *options: str) -> dict[str, Any]:
     process = model.spawn(*(sys.executable, "births.py", *options), cwd=PROGRAMS)
-    eventually(lambda: not process.alive, 110, "the end of the births")
+    eventually(lambda: not process.alive, 350, "the end of the births")
     lines = process.log_text().splitlines()
     assert process.returncode == 0, "\n".join(lines[-30:])
     said: dict[str, Any] = json.loads(lines[-1])
@@ -106,9 +108,9 @@ def test_celery_children_of_one_task_leave_no_more_files_than_the_living(
         script = (
             "from tasks import born; "
             f"found = [born.delay() for _ in range({tasks})]; "
-            "print(len({each.get(timeout=100) for each in found}))"
+            "print(len({each.get(timeout=300) for each in found}))"
         )
-        code, printed = system.run(sys.executable, "-c", script, **broker)
+        code, printed = system.run(sys.executable, "-c", script, within=300, **broker)
 
         assert (code, printed.strip()) == (0, str(tasks)), worker.log_text()
         eventually(
@@ -116,5 +118,6 @@ def test_celery_children_of_one_task_leave_no_more_files_than_the_living(
                 len(system.status()["rollout"]["targets"]) == PROCESSES + 1
                 and len(os.listdir(receipts)) == EACH * (PROCESSES + 1)
             ),
+            60,
             what="five targets, and no file that is not theirs",
         )

@@ -26,9 +26,12 @@ LATE_SECONDS, EARLY_SECONDS = 1.0, 0.5
 """What a machine that has other things to do may add and take away."""
 DSN = "https://c0ffee00c0ffee00c0ffee00c0ffee00@sentry.example.org/1"
 
-pytestmark = pytest.mark.skipif(
-    platform.machine() != "x86_64", reason="libfaketime's wheel is built for x86-64"
-)
+pytestmark = [
+    pytest.mark.vault,
+    pytest.mark.skipif(
+        platform.machine() != "x86_64", reason="libfaketime's wheel is built for x86-64"
+    ),
+]
 
 
 class Clock:

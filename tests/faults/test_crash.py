@@ -19,6 +19,9 @@ from resentry.contract import Snapshot, decode_snapshot, revision_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.process
+
+
 PROGRAM = Path(__file__).parent / "programs" / "crash.py"
 DSN = "https://c0ffee00c0ffee00c0ffee00c0ffee00@sentry.example.org/1"
 OLD = 12

@@ -18,6 +18,9 @@ from lab.versions import FOLDER, REPOSITORY, UV
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.process
+
+
 PROGRAMS = Path(__file__).parent / "programs"
 PROJECTS = (1, 2)
 LOCKED = REPOSITORY / "requirements" / "eventlet.txt"

@@ -20,6 +20,9 @@ from resentry.contract import Snapshot, revision_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.process
+
+
 PROGRAM = Path(__file__).parent / "programs" / "read.py"
 FOLLOWED = ("settings.json", "sentry.env", "directory")
 READERS = 6

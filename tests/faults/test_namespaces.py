@@ -19,6 +19,9 @@ from resentry.contract import Snapshot, revision_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.process
+
+
 PROGRAM = "import resentry, time\nresentry.init(role='api')\ntime.sleep(3600)\n"
 UNSHARE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from agent.domain.rollout import LiveTarget
 
+pytestmark = pytest.mark.process
+
 
 GROUP = 54323
 """The group of the volume. No system has a name for it."""

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     Run = Callable[..., dict[str, Any]]
 
+pytestmark = pytest.mark.process
+
+
 BEFORE, AFTER = 20, 5
 DEADLINE, TIMEOUT = 1.0, 3.0
 

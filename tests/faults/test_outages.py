@@ -29,6 +29,9 @@ from lab.vault import ProductionVault, Vault
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.vault
+
+
 POLL_SECONDS = 1.0
 """Also the cap of the back-off, whose steps are thus from 0.75 to 1 s."""
 PASS_SECONDS = 1.2

@@ -19,6 +19,9 @@ from lab.vault import ProductionVault
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.vault
+
+
 MEBIBYTE = 1024 * 1024
 
 

@@ -26,7 +26,7 @@ if why := obstacle("runc"):
     )
 
 # The first test that needs the image may have to build it.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.vault, pytest.mark.timeout(900)]
 
 DSN = "https://c0ffee00c0ffee00c0ffee00c0ffee00@sentry.example.org/42"
 

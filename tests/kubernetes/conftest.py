@@ -1,12 +1,8 @@
-"""What needs kubectl asks for it; what builds programs is marked `cluster`."""
+"""What needs kubectl asks for it."""
 
 import pytest
 
 from lab import kustomize
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "cluster: builds servers from Go modules, once")
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # Either server is built when a test is the first to need it.
 pytestmark = [
+    pytest.mark.vault,
     pytest.mark.cluster,
     pytest.mark.timeout(1800),
     pytest.mark.usefixtures("kubectl"),

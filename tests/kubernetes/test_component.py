@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from manifests import Object
 
-pytestmark = pytest.mark.usefixtures("kubectl")
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("kubectl")]
 
 LOGGING_IN = {
     "before-1.29": [AGENT],

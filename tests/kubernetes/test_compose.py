@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Compose is built when a test is the first to need it.
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.process, pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 EXAMPLE = REPOSITORY / "examples" / "lms"
 FILE = EXAMPLE / "docker-compose.prod.yml"

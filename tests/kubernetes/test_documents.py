@@ -14,7 +14,7 @@ from agent.settings import Settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.usefixtures("kubectl")
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("kubectl")]
 
 
 def test_the_five_minutes_add_the_agent(tmp_path: Path) -> None:

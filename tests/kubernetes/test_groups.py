@@ -14,7 +14,10 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root is two users")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root is two users"),
+]
 
 AGENT, APP, FS_GROUP, OTHER = 65532, 10001, 20000, 3000
 

@@ -22,7 +22,7 @@ from agent.source.login import missing
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.usefixtures("kubectl")
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("kubectl")]
 
 SECRET_NAMES = re.compile(r"TOKEN$|SECRET_ID$|PASSWORD|DSN$|API_KEY|NOTIFY_HEADERS")
 SECRET_VALUES = re.compile(

@@ -1,8 +1,11 @@
 """The lab's Bugsink stores what sentry-sdk sends."""
 
+import pytest
 import sentry_sdk
 
 from lab.bugsink import Bugsink
+
+pytestmark = pytest.mark.process
 
 
 def test_bugsink_stores_events_before_it_answers() -> None:

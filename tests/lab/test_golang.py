@@ -6,6 +6,9 @@ import pytest
 
 from lab import golang
 
+pytestmark = pytest.mark.process
+
+
 # Builds in no time, and says no when there is a file `broken`.
 FAKE_GO = """#!/bin/sh
 case $1 in

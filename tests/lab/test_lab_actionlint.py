@@ -3,7 +3,12 @@
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from lab import golang
+
+pytestmark = pytest.mark.process
+
 
 PACKAGE = "github.com/rhysd/actionlint/cmd/actionlint"
 

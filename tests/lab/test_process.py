@@ -10,6 +10,9 @@ import pytest
 
 from lab.process import Process, eventually, free_port, listens
 
+pytestmark = pytest.mark.process
+
+
 SLEEPS = ["sleep", "60"]
 
 

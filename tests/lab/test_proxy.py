@@ -10,6 +10,9 @@ from requests import exceptions
 from lab.proxy import Faults, Proxy
 from lab.vault import ProductionVault, Vault
 
+pytestmark = pytest.mark.vault
+
+
 BODY = '"initialized":true'
 
 

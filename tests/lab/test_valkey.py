@@ -1,8 +1,11 @@
 """The lab's Valkey is a broker that Celery's own client talks to."""
 
+import pytest
 import redis
 
 from lab.valkey import Valkey
+
+pytestmark = pytest.mark.process
 
 
 def test_valkey_holds_what_it_is_given() -> None:

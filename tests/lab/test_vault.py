@@ -11,6 +11,8 @@ from hvac.exceptions import Forbidden, InvalidPath, RateLimitExceeded
 
 from lab.vault import ProductionVault, Vault
 
+pytestmark = pytest.mark.vault
+
 
 @pytest.fixture(scope="module")
 def vault() -> Iterator[Vault]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lab.matrix import Row
     from lab.sides import Result
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
 PATIENCE_SECONDS = 3.0
 """So much longer than the plain program may one with the library take to end."""

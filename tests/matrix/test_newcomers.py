@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from lab.matrix import PRELOADED, RELOADED
 from lab.process import eventually
 from lab.sides import Side
+
+pytestmark = pytest.mark.process
 
 
 def test_a_reloaded_api_runs_the_newest_snapshot() -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+pytestmark = pytest.mark.process
+
+
 HEADERS = {
     "sentry-trace": "0123456789abcdef0123456789abcdef-0123456789abcdef-1",
     "baggage": "sentry-trace_id=0123456789abcdef0123456789abcdef,"

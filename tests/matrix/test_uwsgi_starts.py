@@ -16,6 +16,9 @@ from lab.sides import Side
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.process
+
+
 STARTS = 40
 AT_ONCE = 4
 WORKERS = 2

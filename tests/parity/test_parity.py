@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from cases import Case
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
 MISSING = "(nothing)"
 MOST_SHOWN = 40

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 BIN = ROOT / ".venv" / "bin"

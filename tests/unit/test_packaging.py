@@ -11,6 +11,8 @@ import sentry_sdk
 
 from lab.paths import REPOSITORY
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -7,6 +7,9 @@ import pytest
 
 from lab.versions import CURRENT, NEWEST_SDK, OLDEST_SDK, PYTHONS, Version, run_tests
 
+pytestmark = pytest.mark.process
+
+
 SHORT = (
     "tests/unit/client/sdk/test_sdk.py",
     "tests/unit/client/test_sampling.py",

@@ -125,6 +125,7 @@ def ask_as_nobody(path: str) -> str:
     return ran.stdout.strip()
 
 
+@pytest.mark.process
 @as_root
 def test_another_user_cannot_even_connect(served: str) -> None:
     """Neither through the directory nor, if that were open, to the socket."""
@@ -135,6 +136,7 @@ def test_another_user_cannot_even_connect(served: str) -> None:
     assert "Permission denied" in said
 
 
+@pytest.mark.process
 @as_root
 def test_the_kernel_says_who_asks(served: str) -> None:
     """Where modes were opened by mistake another user still is answered no."""
@@ -156,6 +158,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.process
 @as_root
 def test_root_may_steer_an_agent_of_another_user(tmp_path: Path, path: str) -> None:
     """As with `kubectl exec` into the agent's container."""
@@ -279,6 +282,7 @@ def test_a_path_that_cannot_be_listened_at_is_a_settings_error(
     assert "RESENTRY_CONTROL" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_without_a_descriptor_left_it_goes_on_later(
     served: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

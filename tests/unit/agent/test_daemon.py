@@ -85,6 +85,7 @@ def project_of(one: Daemon) -> int | None:
     return current and int(current.settings["SENTRY_DSN"].rpartition("/")[2])
 
 
+@pytest.mark.slow
 def test_a_rollback_is_answered_while_a_pass_hangs_and_stands_after_it(
     daemon: Callable[..., Daemon], shelf: Any
 ) -> None:
@@ -133,6 +134,7 @@ def test_every_request_but_refresh_is_answered_while_vault_hangs(
     hanging.release.set()
 
 
+@pytest.mark.slow
 def test_a_pass_that_hangs_ends_at_its_deadline(
     daemon: Callable[..., Daemon], shelf: Any
 ) -> None:
@@ -146,6 +148,7 @@ def test_a_pass_that_hangs_ends_at_its_deadline(
     eventually(lambda: one.view.passes.failures == 0, what="a pass that is good")
 
 
+@pytest.mark.slow
 def test_a_refresh_waits_for_a_pass_that_began_after_it(
     daemon: Callable[..., Daemon], shelf: Any
 ) -> None:
@@ -194,6 +197,7 @@ def test_polls_that_come_while_a_pass_runs_become_one(shelf: Any) -> None:
     assert hanging.passes == 3
 
 
+@pytest.mark.slow
 def test_a_boost_ends_by_itself_without_a_pass(
     daemon: Callable[..., Daemon], shelf: Any
 ) -> None:
@@ -281,6 +285,7 @@ def writers(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], set[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_no_field_is_written_by_two_threads(
     writers: dict[tuple[str, str], set[str]],
     daemon: Callable[..., Daemon],

@@ -333,6 +333,7 @@ def living(receipts: Path, receipt: Receipt) -> Iterator[None]:
         process.kill()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("boosted", [False, True])
 def test_what_a_target_refused_is_not_gone_back_to(
     agent: Callable[..., Agent],
@@ -368,6 +369,7 @@ def test_what_a_target_refused_is_not_gone_back_to(
     assert revision_without_boosts(current) == refused
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("step", [-86400, 86400])
 def test_a_clock_that_is_set_makes_nobody_overdue(
     agent: Callable[..., Agent],
@@ -445,6 +447,7 @@ def test_a_boost_of_the_source_ends_as_well(
     assert len(answer["boosts"]) == (0 if past else 1)
 
 
+@pytest.mark.slow
 def test_so_many_boosts_run_at_once(agent: Callable[..., Agent]) -> None:
     """One more is refused, until another one is ended."""
     one = agent()

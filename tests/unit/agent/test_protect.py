@@ -65,6 +65,7 @@ def readable(pid: int) -> list[str]:
     return ran.stdout.split()
 
 
+@pytest.mark.process
 @pytest.mark.skipif(
     not Path("/usr/bin/python3").exists(), reason="needs a Python for every user"
 )

@@ -35,6 +35,7 @@ def test_a_redirect_is_not_followed() -> None:
         assert other.requests == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "faults",
     [Faults(hang=True), Faults(drip=0.05), Faults(latency=5)],
@@ -80,6 +81,7 @@ def test_a_server_that_is_not_there_is_an_os_error(url: str) -> None:
     assert "planted" not in str(caught.value)
 
 
+@pytest.mark.vault
 def test_certificates_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server whose authority nobody knows gets no request."""
     with ProductionVault() as vault:
@@ -109,6 +111,7 @@ def test_a_dsn_check_is_one_request_that_books_nothing() -> None:
     assert end == b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "expected"),
     [

@@ -46,6 +46,7 @@ def test_the_table_has_a_line_per_figure() -> None:
     assert len(text.splitlines()) == 1 + len(ROWS)
 
 
+@pytest.mark.process
 def test_the_agent_does_not_pay_for_sentry_sdk() -> None:
     code = "import sys, agent.cli.run; sys.exit('sentry_sdk' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

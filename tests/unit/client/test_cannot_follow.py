@@ -23,6 +23,9 @@ from script import Ran, run_script
 
 from lab.sink import Sink
 
+pytestmark = pytest.mark.process
+
+
 ROOT = "only root can become another user"
 MOUNTS = "only who may mount can make such a file system"
 OWNER, GROUP = 4141, 4242

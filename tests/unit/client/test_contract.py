@@ -114,6 +114,7 @@ def test_a_receipt_names_its_process(lacks: str) -> None:
 ENDLESS = '\U0001f600"\x1b' * 100_000
 
 
+@pytest.mark.slow
 def test_a_receipt_is_small_whatever_the_application_does() -> None:
     """Texts are cut and printable, lists are short; and the agent can read it."""
     given = RECEIPT._replace(

@@ -15,7 +15,10 @@ from lab.sink import Sink
 
 Run = Callable[..., Any]
 KINDS = ("eventfd", "inotify", "epoll", "signalfd", "pipe", "socket", "file")
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's"),
+]
 
 FIRST = """
 import atexit, json, os

@@ -9,6 +9,9 @@ import pytest
 from lab.sink import Sink
 from resentry.contract import RECEIPT_LIMIT_BYTES
 
+pytestmark = pytest.mark.process
+
+
 Run = Callable[..., Any]
 
 STEPS = """

@@ -8,6 +8,9 @@ import pytest
 from lab.sink import Sink
 from resentry.contract import fingerprint
 
+pytestmark = pytest.mark.process
+
+
 Run = Callable[..., Any]
 
 FIRST = """

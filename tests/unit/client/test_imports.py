@@ -5,7 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from lab.swaps import publish
+
+pytestmark = pytest.mark.process
+
 
 FOR_A_VOLUME = {
     "encodings.idna",

@@ -7,6 +7,9 @@ import pytest
 
 from lab.sink import Sink
 
+pytestmark = pytest.mark.process
+
+
 Run = Callable[..., Any]
 
 

@@ -8,6 +8,9 @@ import pytest
 
 from lab.sink import Sink, key_of
 
+pytestmark = pytest.mark.process
+
+
 Run = Callable[..., Any]
 
 ALL = {"Retry-After": "60"}

@@ -75,6 +75,7 @@ def look(run: Run, sink: Sink) -> Run:
     return look
 
 
+@pytest.mark.process
 def test_what_is_queued_goes_to_the_new_dsn(look: Run, sink: Sink) -> None:
     """Address and key change together; what was sent before stays where it is."""
     said = look("""
@@ -92,6 +93,7 @@ say(before=before, queued=queued, after=after, found=found())
     assert (sink.duplicates(), said["found"]) == (0, [])
 
 
+@pytest.mark.process
 def test_a_request_under_way_is_a_holder_until_it_is_answered(
     look: Run, sink: Sink
 ) -> None:
@@ -112,6 +114,7 @@ say(sent=sent, during=during)
     assert sink.spans(2) == []
 
 
+@pytest.mark.process
 def test_what_a_revoked_dsn_refused_goes_to_the_next(look: Run, sink: Sink) -> None:
     """Before the swap it is kept, at the swap it is sent anew, each span once."""
     sink.answer(1, 403)
@@ -133,6 +136,7 @@ say(sent=refused + after, tally=here().tally.as_dict())
     assert (said["tally"]["parked"], said["tally"]["dropped"]) == (2, 0)
 
 
+@pytest.mark.process
 def test_a_retry_goes_to_the_new_dsn(look: Run, sink: Sink) -> None:
     """The old server is overloaded: the exporter tries again, where spans belong now."""
     sink.answer(1, 503)
@@ -155,6 +159,7 @@ say(sent=sent)
     assert sink.answered(503, 1) == 1
 
 
+@pytest.mark.process
 def test_switched_off_nothing_is_sent_and_on_again_it_comes_back(
     look: Run, sink: Sink
 ) -> None:
@@ -177,6 +182,7 @@ say(before=before, after=after, off=off)
     assert said["off"] == []
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("dsn", [None, ""], ids=["none", "empty"])
 def test_without_a_dsn_at_first_it_follows_once_there_is_one(
     look: Run, sink: Sink, dsn: str | None
@@ -198,6 +204,7 @@ say(before=before, after=after)
     assert sorted(sink.spans()) == sorted(sink.spans(1)) == sorted(said["after"])
 
 
+@pytest.mark.process
 def test_a_collector_of_the_applications_stays(look: Run, sink: Sink) -> None:
     """With `collector_url`, or an exporter of its own that goes elsewhere."""
     with Sink() as collector:
@@ -213,6 +220,7 @@ say(sent=spans(), flushed=flush(), found=found())
     assert said["found"] == []
 
 
+@pytest.mark.process
 def test_an_exporter_of_the_applications_with_our_key_follows(
     look: Run, sink: Sink
 ) -> None:
@@ -235,6 +243,7 @@ say(before=before, after=after, late=late)
     assert said["late"] == []
 
 
+@pytest.mark.process
 def test_what_cannot_follow_is_named(look: Run, sink: Sink) -> None:
     """An exporter of another make, and one of the SDK's whose names have changed."""
     said = look("""
@@ -263,6 +272,7 @@ say(other=other, none=none, changed=changed, ended=found())
     assert said["none"] == said["ended"] == []
 
 
+@pytest.mark.process
 def test_logs_and_metrics_follow_too(look: Run, sink: Sink) -> None:
     """Their exporters are found under the names that OpenTelemetry gives them."""
     said = look("""
@@ -305,6 +315,7 @@ say(listed=listed, urls=urls, keys=keys, found=found())
     assert said["found"] == []
 
 
+@pytest.mark.process
 def test_exporters_before_1_45_follow(look: Run, sink: Sink) -> None:
     """They keep their session, and the key in it, under other names."""
     said = look("""
@@ -338,6 +349,7 @@ say(before=before, after=after)
     assert sink.spans(2) == said["after"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("fork", ["os.fork", "ctypes.PyDLL(None).fork"])
 def test_a_forked_child_sends_what_is_its_own(look: Run, sink: Sink, fork: str) -> None:
     """It has a connection of its own, not its parent's, and follows by itself.
@@ -370,6 +382,7 @@ say(sent=sent, first=childs[0], last=childs[1])
     assert sink.connections == 2  # the parent's, and the child's
 
 
+@pytest.mark.process
 def test_a_child_resends_nothing_of_its_parents(look: Run, sink: Sink) -> None:
     """What was refused before the fork is the parent's to send, once."""
     sink.answer(1, 403)
@@ -394,6 +407,7 @@ say(refused=refused + json.loads(os.read(reader, 10_000)))
     assert sorted(sink.spans(2)) == sorted(said["refused"])
 
 
+@pytest.mark.process
 def test_a_reload_leaves_what_follows(look: Run, sink: Sink) -> None:
     """What was made to follow before follows on, and nothing is wrapped twice."""
     said = look("""

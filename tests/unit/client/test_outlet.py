@@ -13,6 +13,8 @@ from resentry.outlet import Outlet
 from resentry.process import here
 from resentry.tally import Tally
 
+pytestmark = pytest.mark.process
+
 
 def make(dsn: str) -> sentry_sdk.Client:
     return sentry_sdk.Client(

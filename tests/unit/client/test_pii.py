@@ -8,6 +8,9 @@ import pytest
 from payloads import KeepingSink
 from sentry_sdk.consts import DEFAULT_OPTIONS
 
+pytestmark = pytest.mark.process
+
+
 Run = Callable[..., Any]
 
 STEPS = """

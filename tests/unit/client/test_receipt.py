@@ -40,6 +40,7 @@ def me() -> Identity:
     return Identity()
 
 
+@pytest.mark.process
 def test_a_receipt_is_given_and_its_lock_held(tmp_path: Path, me: Identity) -> None:
     """The file reads as it was written, and another process sees the lock."""
     file = ReceiptFile(str(tmp_path), me)
@@ -50,6 +51,7 @@ def test_a_receipt_is_given_and_its_lock_held(tmp_path: Path, me: Identity) -> N
     file.withdraw()
 
 
+@pytest.mark.process
 def test_a_new_receipt_replaces_the_old_one_under_the_same_lock(
     tmp_path: Path, me: Identity
 ) -> None:
@@ -123,6 +125,7 @@ def test_a_receipt_that_cannot_be_written_leaves_no_scraps(
     file.withdraw()
 
 
+@pytest.mark.process
 def test_a_child_s_end_leaves_the_parent_s_lock(
     run: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -163,6 +166,7 @@ def test_a_process_is_known_by_pid_and_start_time() -> None:
     assert (one.parent, two.parent, two.id) == (None, home.parent, home.id)
 
 
+@pytest.mark.process
 def test_the_start_time_is_read_behind_any_name(tmp_path: Path) -> None:
     """A command whose name holds spaces and brackets does not shift the fields."""
     command = tmp_path / "a) b (c"
@@ -212,6 +216,7 @@ def files_of(*ids: str) -> set[str]:
     return {f"{each}{suffix}" for each in ids for suffix in (".json", ".lock")}
 
 
+@pytest.mark.process
 def test_a_newcomer_removes_what_dead_targets_left(
     tmp_path: Path, me: Identity
 ) -> None:
@@ -229,6 +234,7 @@ def test_a_newcomer_removes_what_dead_targets_left(
     file.withdraw()
 
 
+@pytest.mark.process
 def test_only_a_newcomer_looks_at_the_others(tmp_path: Path, me: Identity) -> None:
     """A process that has a lock opens no lock again, or it could lose its own."""
     file = ReceiptFile(str(tmp_path), me)
@@ -279,6 +285,7 @@ def test_a_newcomer_is_not_led_astray(tmp_path: Path, me: Identity, kind: str) -
     file.withdraw()
 
 
+@pytest.mark.process
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may be another user")
 def test_a_newcomer_leaves_the_files_of_other_users(
     tmp_path: Path, me: Identity
@@ -298,6 +305,7 @@ def test_a_newcomer_leaves_the_files_of_other_users(
     file.withdraw()
 
 
+@pytest.mark.process
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 @pytest.mark.parametrize("options", ["size=64k", "nr_inodes=16"])
 def test_a_full_receipts_volume_is_survived(

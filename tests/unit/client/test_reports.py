@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from payloads import KeepingSink
 
+pytestmark = pytest.mark.process
+
+
 Run = Callable[..., Any]
 WAYS = ["resentry", "swap"]
 

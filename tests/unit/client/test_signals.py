@@ -10,7 +10,10 @@ import pytest
 from lab.sink import Sink
 
 Run = Callable[..., Any]
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="tgkill is Linux's")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.platform != "linux", reason="tgkill is Linux's"),
+]
 
 STEPS = """
 import ctypes, errno, signal, subprocess, threading, time

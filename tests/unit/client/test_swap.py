@@ -9,6 +9,9 @@ from sentry_sdk.consts import DEFAULT_OPTIONS
 
 from lab.sink import Sink
 
+pytestmark = pytest.mark.process
+
+
 Run = Callable[..., Any]
 
 STEPS = """

@@ -13,6 +13,9 @@ from mishaps import BREAKS
 
 from lab.sink import Sink
 
+pytestmark = pytest.mark.process
+
+
 Run = Callable[..., Any]
 
 STEPS = """

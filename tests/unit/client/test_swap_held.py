@@ -13,6 +13,9 @@ from sentry_sdk.consts import DEFAULT_OPTIONS
 
 from lab.sink import Sink
 
+pytestmark = pytest.mark.process
+
+
 Run = Callable[..., Any]
 
 STREAMS = "trace_lifecycle" in DEFAULT_OPTIONS

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pytest
 
 import resentry
 from resentry import testing
 
-if TYPE_CHECKING:
-    import pytest
+pytestmark = pytest.mark.process
+
 
 PAGE = Path(__file__).parents[3] / "docs" / "library.md"
 

@@ -11,6 +11,9 @@ import pytest
 
 from lab.sink import Sink
 
+pytestmark = pytest.mark.process
+
+
 Run = Callable[..., Any]
 
 FIRST = """

@@ -32,6 +32,7 @@ class Sleeper:
         return not self._thread.is_alive()
 
 
+@pytest.mark.slow
 def test_a_rename_into_the_directory_wakes(tmp_path: Path) -> None:
     """The agent's switch from old to new is a rename."""
     (tmp_path / "tmp").symlink_to("a")
@@ -43,6 +44,7 @@ def test_a_rename_into_the_directory_wakes(tmp_path: Path) -> None:
     watching.close()
 
 
+@pytest.mark.slow
 def test_a_file_written_in_place_wakes(tmp_path: Path) -> None:
     """A volume that is kept by hand works, too."""
     watching = watch(str(tmp_path), None)
@@ -120,6 +122,7 @@ def test_a_closed_watch_gives_its_descriptors_back(tmp_path: Path) -> None:
     assert before == len(os.listdir("/proc/self/fd"))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("left", [0, 1])
 def test_without_descriptors_time_serves(
     run: Callable[..., Any], tmp_path: Path, left: int

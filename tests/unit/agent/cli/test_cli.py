@@ -17,6 +17,9 @@ from agent.publish.volume import Volume
 from agent.settings import GROUPS, Settings, flag, settings_of
 from resentry.contract import Snapshot
 
+pytestmark = pytest.mark.process
+
+
 TOKEN = "hvs.CAESIJplantedVaultToken0123456789abcdefghijkl"
 GOOD = {
     "RESENTRY_VAULT_ADDR": "http://127.0.0.1:9",

@@ -81,6 +81,7 @@ def problem(directory: Path) -> str:
     return str(found.receipt.error)
 
 
+@pytest.mark.process
 def test_a_live_target_is_read(
     tmp_path: Path, hold: Hold, write: Callable[..., Path]
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_live_target_is_read(
     assert (os.geteuid(), False) == (found[0].uid, found[0].main)
 
 
+@pytest.mark.process
 def test_a_process_with_live_children_is_a_main_one(
     tmp_path: Path, hold: Hold, write: Callable[..., Path]
 ) -> None:
@@ -105,6 +107,7 @@ def test_a_process_with_live_children_is_a_main_one(
     assert found == {ID: True, OTHER: False}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("tidy", [False, True])
 def test_a_dead_target_does_not_count(
     tmp_path: Path, hold: Hold, write: Callable[..., Path], *, tidy: bool
@@ -145,6 +148,7 @@ def _bad_bodies() -> dict[str, tuple[bytes, str]]:
     }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", _bad_bodies())
 def test_a_live_target_with_an_odd_receipt_waits_and_says_why(
     tmp_path: Path, hold: Hold, write: Callable[..., Path], kind: str
@@ -161,6 +165,7 @@ def test_a_live_target_with_an_odd_receipt_waits_and_says_why(
     assert path.exists()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
@@ -188,6 +193,7 @@ def test_only_a_regular_file_is_a_receipt(
     assert problem(tmp_path) == expected
 
 
+@pytest.mark.process
 def test_who_ends_while_its_receipt_is_read_is_no_target(
     tmp_path: Path,
     hold: Hold,
@@ -226,6 +232,7 @@ def test_a_lock_that_is_none_makes_no_target(
     assert ids(tmp_path) == []
 
 
+@pytest.mark.process
 def test_a_link_to_another_s_held_lock_proves_no_life(
     tmp_path: Path, hold: Hold, write: Callable[..., Path]
 ) -> None:
@@ -236,6 +243,7 @@ def test_a_link_to_another_s_held_lock_proves_no_life(
     assert ids(tmp_path) == [ID]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "name",
     [
@@ -256,6 +264,7 @@ def test_a_forged_name_is_ignored(
     assert ids(tmp_path, tidy=True) == []
 
 
+@pytest.mark.process
 def test_stale_scraps_go_and_fresh_ones_stay(
     tmp_path: Path, hold: Hold, write: Callable[..., Path]
 ) -> None:
@@ -304,6 +313,7 @@ def test_a_directory_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path) -> 
     assert seen.unknown == f"cannot read the receipts in {path}: Not a directory"
 
 
+@pytest.mark.process
 def test_more_files_than_are_looked_at_leave_the_rest_unknown(
     tmp_path: Path,
     hold: Hold,
@@ -325,6 +335,7 @@ def test_more_files_than_are_looked_at_leave_the_rest_unknown(
     assert ids(tmp_path) == [ID]
 
 
+@pytest.mark.process
 def test_reading_a_thousand_times_leaks_no_descriptor(
     tmp_path: Path, hold: Hold, write: Callable[..., Path]
 ) -> None:
@@ -338,6 +349,7 @@ def test_reading_a_thousand_times_leaks_no_descriptor(
     assert before == len(os.listdir("/proc/self/fd"))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("step", [-86400, 86400])
 def test_a_clock_that_is_set_changes_nothing(
     tmp_path: Path,

@@ -183,6 +183,7 @@ def test_a_verdict_settles_by_itself_and_then_nothing_runs(
     eventually(is_over, what="the end of the thread")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("chance", "factor"), [(min, 1.0), (max, 1.25)])
 def test_a_dsn_is_asked_at_its_pace_and_never_in_step(
     monkeypatch: pytest.MonkeyPatch, chance: Callable[..., float], factor: float
@@ -253,6 +254,7 @@ def test_a_verdict_that_is_known_is_not_asked_for_again() -> None:
     assert (found.verdict, len(server.asked)) == ("accepted", asked)
 
 
+@pytest.mark.slow
 def test_a_dsn_that_comes_back_without_a_verdict_begins_anew() -> None:
     """The time in which it was away does not use its patience up."""
     server = Server()
@@ -326,6 +328,7 @@ def judged(gate: Gate, candidate: Snapshot, last_good: Snapshot) -> str | None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "before", "after"),
     [

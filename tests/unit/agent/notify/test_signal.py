@@ -17,6 +17,9 @@ from agent.notify.signal import Signals
 from resentry.contract import Receipt
 from resentry.receipt import start_time
 
+pytestmark = pytest.mark.process
+
+
 NUMBER = signal.SIGRTMIN + 6
 # Its main thread has a handler for the signal, unless it is to have the default action;
 # so whatever reaches it is seen. A line of the test's is answered; "fork" and "end"

@@ -210,6 +210,7 @@ except ZeroDivisionError:
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_a_planted_dsn_and_token_are_in_no_log(python: Any, form: str) -> None:
     """Sentence, fields at any depth, exceptions and other libraries' lines are masked."""
@@ -231,6 +232,7 @@ def test_a_planted_dsn_and_token_are_in_no_log(python: Any, form: str) -> None:
     assert "not shown" not in ran.stderr
 
 
+@pytest.mark.process
 def test_each_json_line_is_one_object(python: Any) -> None:
     """Level, time and sentence stand in each, also in those of other libraries."""
     lines = python(_PLANTED, "json", DSN, TOKEN).stderr.splitlines()
@@ -239,6 +241,7 @@ def test_each_json_line_is_one_object(python: Any) -> None:
     assert len(lines) == 6
 
 
+@pytest.mark.process
 def test_a_log_that_cannot_be_written_ends_nothing(python: Any) -> None:
     """A full disk loses lines, also those of an exception, and nothing else."""
     script = """
@@ -372,6 +375,7 @@ def test_an_address_that_is_taken_is_a_settings_error(served: Served) -> None:
     gc.collect()  # waitress leaves the socket that it could not bind to this
 
 
+@pytest.mark.slow
 def test_idle_connections_keep_no_probe_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waitress takes no more than a hundred: they are closed within seconds."""
     monkeypatch.setattr("agent.observe.http.IDLE_SECONDS", 1)

@@ -81,6 +81,7 @@ def test_each_file_holds_what_its_name_says(volume: Volume, directory: Path) -> 
     assert (directory / "SENTRY_SEND_PII").read_text() == "false"
 
 
+@pytest.mark.process
 def test_the_dotenv_file_can_be_sourced_as_it_is(
     volume: Volume, directory: Path
 ) -> None:
@@ -221,6 +222,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.process
 def test_a_second_agent_stays_out(directory: Path) -> None:
     """While another process has the volume, it cannot be opened; then it can."""
     volume = Volume(str(directory), f"{directory}/receipts")
@@ -301,6 +303,7 @@ def test_a_short_write_is_gone_on_with(
     assert (directory / "SENTRY_DSN").read_text() == DSN
 
 
+@pytest.mark.process
 @as_root
 def test_a_full_tmpfs_keeps_the_last_good_intact(tmp_path: Path, python: Any) -> None:
     """On a real full volume publishing fails as a whole, and works again with space."""
@@ -370,6 +373,7 @@ def test_a_volume_that_is_gone_is_a_publish_error(
     assert volume.publish(FIRST).sequence == 1
 
 
+@pytest.mark.process
 @as_root
 def test_a_read_only_volume_keeps_what_it_holds(tmp_path: Path, python: Any) -> None:
     """A mount that turned read-only is a publish error; the last good stays."""
@@ -417,6 +421,7 @@ def test_the_agent_s_own_state_is_replaced_as_a_whole(
     assert {"lock", "state.json"} == set(os.listdir(directory / "agent"))
 
 
+@pytest.mark.slow
 def test_readers_see_one_set_or_the_other(volume: Volume, directory: Path) -> None:
     """Whoever opens `..data` once finds files of one snapshot, at any time."""
     volume.publish(replace(FIRST, settings={"SENTRY_RELEASE": "0"}))

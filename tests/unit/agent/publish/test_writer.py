@@ -264,6 +264,7 @@ for action in (volume.open, lambda: volume.publish(Snapshot({"foo": "bar"}))):
 """
 
 
+@pytest.mark.process
 @as_root
 def test_a_volume_of_another_owner_is_an_error(volume: Volume, directory: Path) -> None:
     """An agent that runs as the wrong user says so, and changes nothing."""
@@ -284,6 +285,7 @@ def test_a_volume_of_another_owner_is_an_error(volume: Volume, directory: Path) 
     assert good == volume.current()
 
 
+@pytest.mark.process
 @as_root
 @pytest.mark.parametrize("options", ["nr_inodes=32", "size=64k"])
 def test_a_volume_without_inodes_or_space_keeps_the_last_good(

@@ -195,6 +195,7 @@ def test_an_answer_that_is_not_whole_is_none(
     assert source.read().values
 
 
+@pytest.mark.slow
 def test_a_body_that_inflates_is_never_inflated(
     server: Proxy, source: VaultSource
 ) -> None:

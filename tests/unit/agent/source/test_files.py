@@ -98,6 +98,7 @@ def test_what_is_no_key_of_ours_is_counted_and_never_opened(
     }
 
 
+@pytest.mark.process
 def test_no_mixture_of_two_generations(
     open_source: Open, mount: Mount, tmp_path: Path
 ) -> None:
@@ -150,6 +151,7 @@ def test_a_generation_that_goes_while_it_is_read_is_read_anew(
     assert values == {"SENTRY_DSN": DSN, "SENTRY_SAMPLE_RATE": "1"}
 
 
+@pytest.mark.slow
 def test_files_that_change_one_by_one_are_taken_when_two_reads_agree(
     open_source: Open, tmp_path: Path
 ) -> None:
@@ -480,6 +482,7 @@ def test_a_change_right_after_the_first_read_is_told(
     told.wait(1)
 
 
+@pytest.mark.slow
 def test_what_is_removed_and_made_anew_is_watched(
     open_source: Open, tmp_path: Path
 ) -> None:

@@ -93,6 +93,7 @@ def canned(settings: Callable[..., Settings]) -> Iterator[Callable[..., VaultSou
 # Where it is
 
 
+@pytest.mark.vault
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
@@ -321,6 +322,7 @@ def test_a_secret_that_may_not_be_read_is_denied(vault: Vault, source: Make) -> 
     assert "check --policy" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_a_deletion_in_the_future_is_noted(vault: Vault, source: Make) -> None:
     """Until then the secret serves; afterwards it is deleted."""
     kv = vault.client.secrets.kv.v2

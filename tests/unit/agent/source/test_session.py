@@ -333,6 +333,7 @@ def test_https_is_never_left_for_http(
 # When it gives up
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["itself", "a proxy"])
 @pytest.mark.parametrize(
     "faults",
@@ -365,6 +366,7 @@ def test_an_answer_that_drips_is_cut(
     assert reading.read().values == VALUES
 
 
+@pytest.mark.vault
 def test_an_answer_over_tls_that_drips_is_cut(
     vault: ProductionVault, source: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -385,6 +387,7 @@ def test_an_answer_over_tls_that_drips_is_cut(
         assert 0.9 < time.monotonic() - began < 1.8
 
 
+@pytest.mark.slow
 def test_a_tls_handshake_that_drips_is_cut(
     vault: ProductionVault, source: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -484,6 +487,7 @@ def test_another_thread_cuts_a_read_at_once(
         assert "in the time that a pass may take" in errors[0].what
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_read_ends_at_its_deadline(
     server: Proxy, vault: ProductionVault, source: Make, scheme: str

@@ -29,6 +29,7 @@ def source(settings: Make) -> Callable[..., VaultSource]:
     return make
 
 
+@pytest.mark.vault
 def test_the_environment_s_token_is_never_used(
     vault: Vault,
     source: Callable[..., VaultSource],

@@ -74,6 +74,7 @@ def test_the_page_has_these_rows() -> None:
     assert found == list(ARRIVES)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("pii", "given"), ARRIVES)
 def test_what_arrives_is_what_the_row_says(
     run: Run, sink: Recorder, pii: str, given: str

@@ -74,6 +74,7 @@ def batch(dice: random.Random, count: int) -> dict[str, Any]:
     return {"type": "transaction", "spans": spans, "extra": extra}
 
 
+@pytest.mark.slow
 def test_a_million_ids_of_each_kind_stay_as_they_are() -> None:
     """Of spans (one half looks like card numbers), traces and tasks; times as well."""
     dice = random.Random(14)
@@ -422,6 +423,7 @@ def scrubbing(options: dict[str, Any]) -> dict[str, Any]:
     return {**options, **hooks(options, dict.fromkeys(names, True))}
 
 
+@pytest.mark.process
 def test_a_trace_of_ids_like_cards_is_sent_as_the_sdk_sends_it() -> None:
     """Whole: a transaction with spans and an error in it."""
 
@@ -463,6 +465,7 @@ HOOKS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.skipif(
     not hasattr(sentry_sdk, "traces"), reason="no streamed spans in this sentry-sdk"
 )

@@ -77,6 +77,7 @@ def found(needles: list[dict[str, str]], text: str) -> list[str]:
     return [needle["id"] for needle in needles if needle["needle"] in text]
 
 
+@pytest.mark.process
 def test_no_planted_secret_arrives_and_nothing_harmless_is_destroyed(
     send: Run, sink: Recorder
 ) -> None:
@@ -90,6 +91,7 @@ def ids(needles: list[dict[str, str]]) -> list[str]:
     return [needle["id"] for needle in needles]
 
 
+@pytest.mark.process
 def test_with_pii_on_it_is_the_sdk_alone_that_scrubs(send: Run) -> None:
     """Which leaks most of what is planted: the needles do reach a receiver."""
     arrived = send("send()", SENTRY_SEND_PII="true", SENTRY_ENVIRONMENT="staging")
@@ -97,6 +99,7 @@ def test_with_pii_on_it_is_the_sdk_alone_that_scrubs(send: Run) -> None:
     assert "m.keller@mail-example.org" in arrived
 
 
+@pytest.mark.process
 def test_pii_and_profiles_warn_of_no_deprecation_and_keep_the_own_scrubber(
     send: Run,
 ) -> None:
@@ -115,6 +118,7 @@ assert sentry_sdk.get_client().should_send_default_pii()
     assert "pw-planted-Tr0ub4dor" in arrived  # the own list has no password
 
 
+@pytest.mark.process
 def test_the_own_event_scrubber_works_beside_ours(send: Run) -> None:
     arrived = send(
         """
@@ -126,6 +130,7 @@ send(event_scrubber=EventScrubber(["quantity"]))
     assert found(PLANTED["secrets"], arrived) == LEAKS
 
 
+@pytest.mark.process
 @pytest.mark.skipif(
     "before_send_metric" not in DEFAULT_OPTIONS, reason="no metrics in this sentry-sdk"
 )
@@ -171,6 +176,7 @@ assert set(seen) == {*names, "before_send_metric", "before_send_log"}
     assert "ran-before_breadcrumb" in arrived
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("hook", "kind"),
     [
@@ -187,6 +193,7 @@ def test_a_hook_that_returns_none_drops_as_ever(
     assert {k: sink.count(k) for k in kinds} == {k: int(k != kind) for k in kinds}
 
 
+@pytest.mark.process
 @pytest.mark.skipif(
     not hasattr(sentry_sdk, "traces"), reason="no streamed spans in this sentry-sdk"
 )

@@ -9,6 +9,9 @@ from payloads import KeepingSink
 
 from lab.sink import Sink
 
+pytestmark = pytest.mark.process
+
+
 Run = Callable[..., Any]
 
 STEPS = """

@@ -60,6 +60,7 @@ def test_a_private_name_is_there(where: Any, name: str) -> None:
     assert versions.missing() == []
 
 
+@pytest.mark.process
 def test_a_client_has_the_parts_that_hold_items_back() -> None:
     """A new client's parts are known by these attributes, and can be flushed."""
     client = sentry_sdk.Client(dsn="http://0123456789@127.0.0.1:9/1", enable_logs=True)
@@ -86,6 +87,7 @@ def test_a_forked_child_s_parts_are_made_anew(monkeypatch: pytest.MonkeyPatch) -
     client.close(timeout=0)
 
 
+@pytest.mark.process
 def test_the_transport_s_connections_can_be_noted() -> None:
     """The pool is urllib3's, and makes a connection where a forked child can know it."""
     transport = HttpTransport(
@@ -97,6 +99,7 @@ def test_the_transport_s_connections_can_be_noted() -> None:
         assert callable(pool_class.ConnectionCls._new_conn)
 
 
+@pytest.mark.slow
 def test_private_names_stand_in_one_package() -> None:
     """No other module of the library takes from the SDK what is not public."""
     for path in PACKAGE.rglob("*.py"):
@@ -159,6 +162,7 @@ TAKE_AWAY = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("what", "lack"),
     [
@@ -222,6 +226,7 @@ NO_EXTRAS = """
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
 def test_polling_serves_where_the_platform_has_less(
     run: Run, sink: Sink, environ: dict[str, str], volume: str, platform: str
@@ -258,6 +263,7 @@ def test_polling_serves_where_the_platform_has_less(
 # Threads, captures under way
 
 
+@pytest.mark.process
 def test_what_we_send_is_no_span_of_a_request(
     run: Run, environ: dict[str, str]
 ) -> None:
@@ -288,6 +294,7 @@ def test_what_we_send_is_no_span_of_a_request(
     assert ran.said == {"spans": []}
 
 
+@pytest.mark.process
 def test_an_old_client_is_not_drained_while_something_is_captured_in_it(
     run: Run, sink: Sink, environ: dict[str, str]
 ) -> None:
@@ -318,6 +325,7 @@ def test_an_old_client_is_not_drained_while_something_is_captured_in_it(
     assert messages(sink, 1) == ["slow"]
 
 
+@pytest.mark.process
 def test_a_flush_waits_for_what_came_late_to_an_old_client(
     run: Run, sink: Sink, environ: dict[str, str]
 ) -> None:

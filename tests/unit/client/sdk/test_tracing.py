@@ -12,6 +12,9 @@ from sentry_sdk.consts import DEFAULT_OPTIONS
 from lab.ledger import parse_envelope
 from lab.sink import Sink
 
+pytestmark = pytest.mark.process
+
+
 Run = Callable[..., Any]
 CAN_STREAM = "trace_lifecycle" in DEFAULT_OPTIONS
 MODES = [
