@@ -64,7 +64,7 @@ def init(role: str = "api", **options: Any) -> None:
 
     home = here()
     if not home.starting.acquire(timeout=_BUSY_SECONDS):
-        raise TimeoutError("another thread is in resentry.init")
+        raise TimeoutError(f"another thread is in init for over {_BUSY_SECONDS:g} s")
     try:
         environ = dict(os.environ)  # noqa: TID251 - the application's edge
         target.start(role, options, environ)

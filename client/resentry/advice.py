@@ -1,4 +1,4 @@
-"""What an application can't do with the volume, why, and what to do about it."""
+"""Messages about the volume: what failed, why, and what to do about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NEXT = {
     errno.EACCES: "give both containers one group (fsGroup in Kubernetes)",
     errno.EPERM: "give both containers one group (fsGroup in Kubernetes)",
     errno.ENOENT: "mount the volume here, or correct the variable",
-    errno.ENOTDIR: "mount a directory here: not a file of it, and not with subPath",
+    errno.ENOTDIR: "mount the whole directory here, without subPath",
     errno.EROFS: "mount the receipts' volume writable",
     errno.ENOSPC: "make room on the receipts' volume",
     errno.EDQUOT: "make room on the receipts' volume",
@@ -19,19 +19,19 @@ _NEXT = {
 
 
 def explain(what: str, path: str, error: OSError) -> str:
-    """Say in one line what failed, for whom, at which directory, and the next step."""
+    """Return one line: what failed, for which user, at which directory, and what to do."""
     reason = os.strerror(error.errno) if error.errno else type(error).__name__
     advice = _NEXT.get(error.errno or 0, "see docs/library.md")
     return f"{what} {path}: {reason}. {_us()}; {_them(path)}. Next: {advice}."
 
 
 def nothing_published(directory: str) -> str:
-    """Say that there is no snapshot, or not even the directory."""
+    """Return the line for a volume without a snapshot, or without the directory."""
     if not os.path.isdir(directory):
         return explain("can't read", directory, FileNotFoundError(errno.ENOENT, ""))
     return (
-        f"no snapshot in {directory}. {_us()}; {_them(directory)}. Next: see that the "
-        "agent runs, and that both mount the same volume, not with subPath."
+        f"no snapshot in {directory}. {_us()}; {_them(directory)}. Next: check that the "
+        "agent runs, and that both containers mount the same volume, without subPath."
     )
 
 
@@ -43,26 +43,26 @@ def _us() -> str:
 
 
 def _them(path: str) -> str:
-    """The first directory on the way up that can be looked at."""
+    """Describe the path, or its nearest parent that can be looked at."""
     while path != os.path.dirname(path):
         with contextlib.suppress(OSError):
-            found = os.stat(path)
-            mode = stat.filemode(found.st_mode)
-            return f"{path} has user {found.st_uid}, group {found.st_gid}, mode {mode}"
+            file = os.stat(path)
+            mode = stat.filemode(file.st_mode)
+            return f"{path} has user {file.st_uid}, group {file.st_gid}, mode {mode}"
         path = os.path.dirname(path)
-    return "nothing on its path can be looked at"
+    return "no directory on this path can be looked at"
 
 
 def never_changes(path: str) -> str:
-    """Say that a file is a mount of its own."""
+    """Return the line for a file that is a mount of its own."""
     return (
-        f"{path} is mounted by itself, as with subPath: it never changes here. {_us()}; "
-        f"{_them(path)}. Next: mount its whole directory, without subPath."
+        f"{path} is mounted by itself (subPath), so it never changes in this container. "
+        f"{_us()}; {_them(path)}. Next: mount the whole directory, without subPath."
     )
 
 
 def is_mounted_alone(path: str) -> bool:
-    """Whether a file is a mount of its own, as `subPath` makes it: it never changes."""
+    """Whether a file is a mount of its own, as with `subPath`: it then never changes."""
     try:
         with open("/proc/self/mountinfo", "rb") as file:
             return any(line.split(b" ")[4] == os.fsencode(path) for line in file)

@@ -36,7 +36,7 @@ from resentry.snapshot import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = [  # what is not defined here is part of the contract all the same
+__all__ = [  # what is defined elsewhere and belongs to the contract, too
     "BOOSTS_LIMIT",
     "MATCH_LIMIT",
     "ROLE",
@@ -71,14 +71,14 @@ ERROR_LIMIT = 1000
 TEXT_LIMIT = 200
 """Characters of every other text in a receipt."""
 ENTRIES_LIMIT = 32
-"""Entries of a receipt's tally, and of its origins; names and texts as in lists."""
+"""Entries of a receipt's tally, and of its origins."""
 HOLDERS_LIMIT = 16
 
 SIGNAL_OFFSET = 6
 """Targets listen on `SIGRTMIN + 6` unless `RESENTRY_SIGNAL` says otherwise."""
 
 TRANSACTION_LIMIT = 500
-"""Characters of a transaction's name, and of a path, that patterns are compared with."""
+"""Patterns are compared with this many characters of a transaction's name or path."""
 
 _SIGNAL = re.compile(r"SIGRTMIN(?:\+([0-9]{1,3}))?\Z")
 
@@ -88,10 +88,10 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 class Holder(NamedTuple):
-    """Something in a process that still sends by an older DSN, and cannot follow.
+    """A part of a process that still sends by an older DSN and cannot follow.
 
-    `kind` says what: `client` is one that the application made, `otlp` an exporter.
-    `dsn` is the DSN's fingerprint.
+    `kind` is `client` for a client that the application made, `otlp` for an exporter.
+    `dsn` is the fingerprint of that older DSN.
     """
 
     kind: str
@@ -101,12 +101,11 @@ class Holder(NamedTuple):
 class Receipt(NamedTuple):
     """A target's proof of what runs in it.
 
-    `phase` is `running` from the swap on, and `drained` once nothing in the process
-    sends by an older DSN any more. `error` says why the snapshot named in `refused`
-    could not be applied; then `revision` and `sequence` are still those of the old one.
-    `signal` is taken by the thread `tid`. `dsn` is the fingerprint of the DSN that the
-    current client sends by. `ignored` names fields of the snapshot that this library
-    does not know.
+    `phase` is `running` after a swap, and `drained` once nothing in the process sends by
+    an older DSN. `refused` names a snapshot that could not be applied, and `error` says
+    why; `revision` and `sequence` then still name the snapshot that runs. The thread
+    `tid` takes `signal`. `dsn` is the fingerprint of the current client's DSN. `ignored`
+    names fields of the snapshot that this library does not know.
     """
 
     id: str
@@ -135,11 +134,11 @@ class Receipt(NamedTuple):
 
 
 def encode_receipt(receipt: Receipt) -> bytes:
-    """Return `<id>.json`, smaller than its limit whatever the application does."""
+    """Return the content of `<id>.json`. It is always smaller than its limit."""
     cut = _cut(receipt)
     document = cut._asdict()
     document["holders"] = [holder._asdict() for holder in cut.holders]
-    # As it is, not escaped: a character then has four bytes at most, not twelve.
+    # Not escaped: a character then takes at most 4 bytes instead of 12.
     text = json.dumps({"schema": SCHEMA} | document, ensure_ascii=False)
     return text.encode() + b"\n"
 
@@ -147,8 +146,8 @@ def encode_receipt(receipt: Receipt) -> bytes:
 def decode_receipt(body: bytes) -> Receipt:
     """Read `<id>.json`, or raise `ContractError` without quoting its content.
 
-    A field that an earlier library did not write has its default. One that only a
-    later library knows is skipped.
+    A field that an older library does not write gets its default. A field that only a
+    newer library knows is skipped.
     """
     document = read_object(body, "the receipt")
     known = {k: v for k, v in document.items() if k in Receipt._fields}
@@ -160,16 +159,16 @@ def decode_receipt(body: bytes) -> Receipt:
     for name, is_good in _PARTS.items():
         if known.get(name) is not None and not is_good(known[name]):
             raise ContractError(f"the receipt's {name} has the wrong type")
-    try:  # half a surrogate pair, or NaN: nobody could print it
+    try:  # half a surrogate pair, or NaN, cannot be printed
         json.dumps(known, ensure_ascii=False, allow_nan=False).encode()
     except ValueError:
-        raise ContractError("the receipt holds what is no text or number") from None
+        raise ContractError("the receipt has an invalid text or number") from None
     if not ROLE.match(known["role"]):
-        raise ContractError("the receipt's role is not a role")
-    holders = [Holder(one["kind"], one["dsn"]) for one in known.get("holders", ())]
+        raise ContractError("the receipt's role is not valid")
+    holders = [Holder(each["kind"], each["dsn"]) for each in known.get("holders", ())]
     refused = known.get("refused")
     known |= {
-        "phase": known.get("phase", "running"),  # only a target's own word is a yes
+        "phase": known.get("phase", "running"),  # drained only if the target says so
         "refused": tuple(refused) if refused is not None else None,
         "holders": tuple(holders),
         "ignored": tuple(known.get("ignored", ())),
@@ -190,19 +189,19 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }
 _REQUIRED = ("id", "role", "pid", "pidns", "start_time")
 _PARTS: Mapping[str, Callable[[Any], bool]] = {
-    "refused": lambda found: [type(part) for part in found] == [str, int],
-    "tally": lambda found: all(type(one) is int for one in found.values()),
-    "origins": lambda found: all(type(one) is str for one in found.values()),
-    "ignored": lambda found: all(type(one) is str for one in found),
-    "holders": lambda found: all(
-        type(one) is dict and type(one.get("kind")) is type(one.get("dsn")) is str
-        for one in found
+    "refused": lambda value: [type(part) for part in value] == [str, int],
+    "tally": lambda value: all(type(count) is int for count in value.values()),
+    "origins": lambda value: all(type(origin) is str for origin in value.values()),
+    "ignored": lambda value: all(type(name) is str for name in value),
+    "holders": lambda value: all(
+        type(each) is dict and type(each.get("kind")) is type(each.get("dsn")) is str
+        for each in value
     ),
 }
 
 
 def _cut(receipt: Receipt) -> Receipt:
-    """Bound every text and list: the same when it is written and when it is read."""
+    """Cut every text and list to its limit, both when writing and when reading."""
     texts: dict[str, Any] = {
         name: plain(text, ERROR_LIMIT if name == "error" else TEXT_LIMIT)
         for name in Receipt._fields
@@ -217,25 +216,26 @@ def _cut(receipt: Receipt) -> Receipt:
         tally={plain(name, NAME_LIMIT): number for name, number in tally},
         origins={plain(k, NAME_LIMIT): plain(v, NAME_LIMIT) for k, v in origins},
         holders=tuple(
-            Holder(plain(one.kind, NAME_LIMIT), plain(one.dsn, NAME_LIMIT))
-            for one in receipt.holders[:HOLDERS_LIMIT]
+            Holder(plain(each.kind, NAME_LIMIT), plain(each.dsn, NAME_LIMIT))
+            for each in receipt.holders[:HOLDERS_LIMIT]
         ),
         ignored=tuple(plain(n, NAME_LIMIT) for n in receipt.ignored[:NAMED_LIMIT]),
     )
 
 
 def fingerprint(dsn: str) -> str:
-    """Name a DSN without telling it: 12 hexadecimal digits; empty where it is none.
+    """Return 12 hexadecimal digits that stand for a DSN; empty if the text is no DSN.
 
-    DSNs of one key and one project have one name, over http and over https.
+    The fingerprint does not reveal the DSN. It is the same over http and https.
     """
     try:
         parts = urlsplit(dsn)
         port = parts.port if parts.port != _DEFAULT_PORTS[parts.scheme] else None
         path, _, project = parts.path.rpartition("/")
         named = (parts.username, parts.hostname, port, path, formats.whole(project))
-        canonical = "\n".join("" if one is None else f"{one}" for one in named).encode()
-    except (KeyError, ValueError):  # no scheme of Sentry's, no number, no address
+        texts = ["" if part is None else f"{part}" for part in named]
+        canonical = "\n".join(texts).encode()
+    except (KeyError, ValueError):  # another scheme, a bad port, a bad project
         return ""
     if not parts.username or not parts.hostname:
         return ""
@@ -243,22 +243,22 @@ def fingerprint(dsn: str) -> str:
 
 
 def signal_number(text: str) -> int | None:
-    """Read `RESENTRY_SIGNAL`: empty is the default, `off` none; else `SIGRTMIN+n`.
+    """Read `RESENTRY_SIGNAL`: `SIGRTMIN+n`, `off`, or empty for the default.
 
-    Only a real-time signal can be chosen: every other one means something to
-    uvicorn, gunicorn or Celery. `None` where the platform has none.
+    Only a real-time signal can be chosen, because uvicorn, gunicorn and Celery use the
+    others. Returns `None` for `off`, and on a platform without real-time signals.
     """
     lowest: int | None = getattr(signal, "SIGRTMIN", None)
     if text == "off" or lowest is None:
         return None
-    found = _SIGNAL.match(text or f"SIGRTMIN+{SIGNAL_OFFSET}")
-    number = lowest + int(found[1] or 0) if found else 0
+    match = _SIGNAL.match(text or f"SIGRTMIN+{SIGNAL_OFFSET}")
+    number = lowest + int(match[1] or 0) if match else 0
     if not lowest <= number <= getattr(signal, "SIGRTMAX", 0):
         raise ValueError("RESENTRY_SIGNAL must be SIGRTMIN+n, or off")
     return number
 
 
 def time_text(moment: float, timespec: str = "milliseconds") -> str:
-    """Write a time in seconds since the epoch as every document shows it."""
-    found = datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec=timespec)
-    return found.replace("+00:00", "Z")
+    """Return seconds since the epoch as ISO text in UTC, as every document shows it."""
+    text = datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec=timespec)
+    return text.replace("+00:00", "Z")

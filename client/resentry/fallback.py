@@ -1,7 +1,7 @@
-"""Where sentry-sdk is not one that we know: swaps that use its public names alone.
+"""Simple swaps for an unsupported sentry-sdk: they use only its public names.
 
-Captures on an old client are still sent, to the old DSN. What that refuses, or never
-takes, is lost, as it is without us.
+An event that is captured on an old client is still sent to the old DSN. An event that the
+old DSN refuses or never accepts is lost, as with sentry-sdk alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Kept(sentry_sdk.Client):
-    """A client whose `close` leaves the transport in place, so that a late capture goes."""
+    """A client whose `close` keeps the transport, so that a late capture is still sent."""
 
     is_of_resentry = False
 
@@ -32,9 +32,9 @@ class _Kept(sentry_sdk.Client):
 def new_client(
     arguments: dict[str, Any], previous: sentry_sdk.Client | None, *, pii: bool
 ) -> sentry_sdk.Client:
-    """Build a client with the SDK's own transport; what is no option here is left.
+    """Build a client with the SDK's own transport, without options that the SDK lacks.
 
-    What is done once per process is not done again where there is a `previous` one.
+    After a `previous` client, nothing that is done once per process is done again.
     """
     if previous is not None:
         arguments |= {
@@ -49,7 +49,7 @@ def new_client(
     if arguments.keys() - given.keys():
         say(
             logging.WARNING,
-            "resentry: options that this sentry-sdk does not know: %s",
+            "resentry: options left out, because this sentry-sdk lacks them: %s",
             ", ".join(sorted(arguments.keys() - given.keys())),
         )
     del given["transport"]
@@ -64,7 +64,7 @@ def new_client(
 
 
 def traces_sampler(rate: float | None) -> Callable[[dict[str, Any]], float | bool]:
-    """Return a sampler that decides as the SDK does without one; `None` is off."""
+    """Return a sampler that decides as the SDK does without a sampler; `None` is off."""
 
     def decide(context: dict[str, Any]) -> float | bool:
         parent = context.get("parent_sampled")
@@ -76,7 +76,7 @@ def traces_sampler(rate: float | None) -> Callable[[dict[str, Any]], float | boo
 
 
 class Retirement:
-    """An old client on its way out: closed, once nobody can be about to use it."""
+    """Closes an old client once no thread can still be about to use it."""
 
     def __init__(self, old: sentry_sdk.Client, grace: float, drain: float) -> None:
         self._old = old
@@ -84,7 +84,7 @@ class Retirement:
         self._drain = drain
 
     def step(self) -> bool:
-        """Say whether the old client is done; waits while it sends."""
+        """Close the old client if it is time; return whether it is closed."""
         if clock.monotonic() < self._at:
             return False
         self.finish()
@@ -92,9 +92,9 @@ class Retirement:
 
     @property
     def is_late(self) -> bool:
-        """Whether it has had all the time that it may take."""
+        """Whether the time for the retirement is over."""
         return clock.monotonic() >= self._at
 
     def finish(self) -> None:
-        """Send what it holds, and end its threads."""
+        """Send what the client holds, and end its threads."""
         self._old.close(timeout=self._drain)

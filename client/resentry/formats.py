@@ -1,8 +1,8 @@
-"""How a value of the other side is read: one form each, for agent and library alike.
+"""Reads single values: one form for each kind, the same in agent and library.
 
-Standard library only. What is refused is a `ValueError` that quotes nothing. Python reads
-more than anybody means (`0_1`, full-width digits, a time without a zone), and not every
-version the same: so a text is matched first, and converted then.
+Standard library only. A bad value raises a `ValueError` that does not quote it. Python
+itself accepts more than anybody means (`0_1`, full-width digits, a time without a zone),
+and its versions differ. So a text is matched first and converted afterwards.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ _ROUTE = re.compile(r"(?:\S+ )?/.*[{<]", re.DOTALL)
 
 
 def number(value: object) -> float:
-    """Read a number that is not below zero: one of JSON, or a text of ASCII digits."""
+    """Read a number of 0 or more: a JSON number, or a text of ASCII digits."""
     if isinstance(value, str):
         value = value.strip(" \t\r\n").lower()
         is_number = bool(_DECIMAL.match(value))
     else:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
     try:
-        found = float(value) if is_number else -1.0  # type: ignore[arg-type]
-    except OverflowError:  # an int of JSON has no bound
-        found = -1.0
-    if not 0.0 <= found < float("inf"):  # NaN is none of it
+        result = float(value) if is_number else -1.0  # type: ignore[arg-type]
+    except OverflowError:  # a JSON integer can be any size
+        result = -1.0
+    if not 0.0 <= result < float("inf"):  # NaN fails, too
         raise ValueError("must be a number")
-    return found
+    return result
 
 
 def whole(text: str) -> int:
-    """Read a whole number that is not below zero, of at most 18 ASCII digits."""
+    """Read a whole number of 0 or more, of at most 18 ASCII digits."""
     if not _WHOLE.match(text):
         raise ValueError("must be a whole number")
     return int(text)
@@ -51,31 +51,31 @@ def whole(text: str) -> int:
 def rate(value: object) -> float:
     """Read a rate: a number from 0 to 1, or such a text."""
     try:
-        found = number(value)
+        result = number(value)
     except ValueError:
-        found = -1.0
-    if not 0.0 <= found <= 1.0:
+        result = -1.0
+    if not 0.0 <= result <= 1.0:
         raise ValueError("must be a number from 0 to 1")
-    return found
+    return result
 
 
 def moment(text: object) -> float:
-    """Read a time of RFC 3339 with its zone; return seconds since the epoch."""
-    found = _MOMENT.match(text) if isinstance(text, str) else None
+    """Read an RFC 3339 time with its zone; return seconds since the epoch."""
+    match = _MOMENT.match(text) if isinstance(text, str) else None
     try:
-        if found is None:
+        if match is None:
             raise ValueError
-        *clock, fraction, sign, hours, minutes = found.groups()
+        *clock, fraction, sign, hours, minutes = match.groups()
         offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
         zone = timezone(-offset if sign == "-" else offset)
         year, month, day, hour, minute, second = map(int, clock)
         micro = int((fraction or "")[:6].ljust(6, "0"))
-        at = datetime(year, month, day, hour, minute, second, micro, zone)
+        parsed = datetime(year, month, day, hour, minute, second, micro, zone)
     except ValueError:
         raise ValueError(
             "must be a time with its zone, as 2026-11-24T06:15:00Z"
         ) from None
-    return at.timestamp()
+    return parsed.timestamp()
 
 
 def role(value: object) -> str:
@@ -86,15 +86,16 @@ def role(value: object) -> str:
 
 
 def words(value: object, limit: int) -> str:
-    """Read a text that is neither empty nor longer than the limit."""
+    """Read a text that is not empty and not longer than the limit."""
     if not isinstance(value, str) or not 0 < len(value) <= limit:
         raise ValueError(f"must be text of 1 to {limit} characters")
     return value
 
 
 def names_route(match: str) -> bool:
-    """Whether a pattern is a route, as `GET /users/{id}`: no request has such a name.
+    """Whether a pattern is a route, such as `GET /users/{id}`.
 
-    The rate is decided before the framework knows its route.
+    Such a pattern matches no request: the rate is decided before the framework knows the
+    route.
     """
     return bool(_ROUTE.match(match))

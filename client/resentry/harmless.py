@@ -1,7 +1,7 @@
-"""Nothing of ours reaches the application: what goes wrong is counted and logged.
+"""Keeps the library's errors away from the application: they are counted and logged.
 
-Logging is the application's: a filter or a handler of its own may raise, or log again. So
-every line of ours goes through here, and none is logged while another one is.
+Logging belongs to the application: its filters and handlers may raise, or log again. So
+every log line of the library goes through `say`, which catches both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 NOTICE_SECONDS = 5.0
-"""So long something has to be wrong until it is told."""
+"""A problem is logged and shown after it has lasted this long."""
 
 _log = logging.getLogger("resentry")
 
@@ -34,7 +34,7 @@ _saying = _Saying()
 
 
 def say(level: int, message: str, *args: object, with_error: bool = False) -> None:
-    """Log a line. Never raises; a line from within a line is left out."""
+    """Log a line. Never raises. A line that is logged while another one is, is left out."""
     if _saying.is_on:
         return
     _saying.is_on = True
@@ -47,14 +47,14 @@ def say(level: int, message: str, *args: object, with_error: bool = False) -> No
 
 
 def fault(where: str) -> None:
-    """Count the exception that is being handled, and log it."""
+    """Count and log the exception that is being handled."""
     here().tally.faults += 1
     text = "resentry: %s failed; the application goes on"
     say(logging.ERROR, text, where, with_error=True)
 
 
 def text_of(error: BaseException) -> str:
-    """Return class and text of an exception; it may be one that can't be written down."""
+    """Return an exception's class and text; only the class if its text raises."""
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001 - the application's own class
@@ -64,7 +64,7 @@ def text_of(error: BaseException) -> str:
 def harmless(
     where: str, otherwise: Callable[[], Any]
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Let a function answer `otherwise()` where it would raise."""
+    """Let a function return `otherwise()` instead of raising."""
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         @functools.wraps(function)
@@ -82,27 +82,27 @@ def harmless(
 
 
 class Notice:
-    """What has been wrong for some seconds: logged once, and shown until it is over."""
+    """A problem that may last: logged once after some seconds, and shown until it ends."""
 
     def __init__(self, after: float = NOTICE_SECONDS) -> None:
         self._after = after
         self.shown: str | None = None
         self.problem: str | None = None
-        """What is wrong, if only since now."""
+        """What is wrong now, even if it has not lasted long enough to be shown."""
         self._since = 0.0
 
     def note(self, problem: str | None) -> None:
-        """Say at each look what is wrong now, in the same words; `None`: nothing."""
+        """Record at each look what is wrong now, always in the same words, or `None`."""
         now = clock.monotonic()
         if problem != self.problem:
             self.problem, self._since = problem, now
             if problem is None:
                 self.shown = None
         if now - self._since >= self._after:
-            self.tell()
+            self.log()
 
-    def tell(self) -> None:
-        """Tell it now, if something is wrong."""
+    def log(self) -> None:
+        """Log and show the problem now, if there is one."""
         if self.problem not in (None, self.shown):
             self.shown = self.problem
             say(logging.WARNING, "resentry: %s", self.problem)

@@ -1,4 +1,4 @@
-"""The newest snapshot of a volume as it comes, and what keeps it from being read."""
+"""Looks for a new snapshot on a volume, and knows why it cannot be read."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from resentry.reader import Mark, SharedDir
 
 _RETRY_SECONDS = 60.0
-"""At most so long after a failed build the next one is tried; 1 s after the first."""
+"""The longest pause between two attempts to build a client; the first pause is 1 s."""
 
 
 class _Failure(NamedTuple):
-    """A snapshot that could not be built: of which file, how often, when again."""
+    """A snapshot for which no client could be built: its file, attempts, next attempt."""
 
     mark: Mark
     times: int
@@ -41,20 +41,20 @@ class Newest:
         self._failure: _Failure | None = None
         self._advice: str | None = None
         self.unread: str | None = None
-        """Why the file is no snapshot."""
+        """Why the file is not a valid snapshot."""
         self.unreachable = Notice()
-        """Why there is no file, or none that can be read."""
+        """Why there is no file, or why it cannot be read."""
 
     def look(self) -> Snapshot | None:
-        """Return a snapshot that is new, or due again; then say what came of it."""
+        """Return a snapshot that is new or due again. Call `settle` or `fail` afterwards."""
         directory = self._volume.directory
         try:
             mark = self._volume.mark()
             snapshot = self._read(mark) if mark and self._is_due(mark) else None
         except FileNotFoundError:
-            return None  # replaced this moment; the next look has it
+            return None  # it is being replaced; the next look will find it
         except OSError as error:
-            # Looked at again each second: rights may change without the file.
+            # The next look tries again: permissions can change while the file does not.
             self.unreachable.note(explain("can't read", directory, error))
             return None
         missing = nothing_published(directory) if mark is None else None
@@ -73,7 +73,7 @@ class Newest:
         return snapshot
 
     def _never_changes(self) -> str | None:
-        """Say why this file would never be replaced, asked once."""
+        """Return why this file will never be replaced, or None. Checked once."""
         if self._advice is None:
             path = f"{self._volume.directory}/{SETTINGS_FILE}"
             self._advice = never_changes(path) if is_mounted_alone(path) else ""
@@ -86,11 +86,11 @@ class Newest:
         return mark != self._settled
 
     def settle(self) -> None:
-        """Take what was returned last as done with: it runs, or is refused for good."""
+        """Do not return the last snapshot again: it runs, or is refused for good."""
         self._settled, self._failure = self._seen, None
 
     def fail(self) -> None:
-        """Return it again: 1, 2, 4 ... 60 s from now."""
+        """Return the last snapshot again after 1, 2, 4 ... 60 s."""
         if self._seen is None:
             return
         before = self._failure

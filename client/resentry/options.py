@@ -1,7 +1,7 @@
-"""The options of the application: each works, or is left out and named.
+"""Checks the application's options: an option that cannot be used is left out and named.
 
-The SDK raises into the application for some of them, and says nothing for others. Here
-neither happens: one that can't be used costs itself, not the client.
+For some bad options the SDK raises into the application, and others it ignores silently.
+Here a bad option costs nothing but itself: the client is built without it.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _FIRST = (
     "disabled_integrations",
     "integrations",
 )
-"""What is installed is never taken back: so these hold in each attempt."""
+"""An installed integration stays installed, so each attempt starts with these options."""
 
 
 def checked(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the options that can be given to the SDK, and what is wrong with others.
+    """Return the options that the SDK can take, and what is wrong with the rest.
 
-    What may become usable later, a file, is named and stays.
+    An option whose file cannot be read stays, because the file may appear later.
     """
     options, problems = dict(given), list[str]()
     for name in sorted(options.keys() - DEFAULT_OPTIONS.keys()):
@@ -58,23 +58,23 @@ def checked(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
             }
             options["_experiments"] = kept
         problems += [
-            f"experiment {name!r} is left out: resentry sends by HTTP/1.1, in a thread"
+            f"experiment {name!r} is left out: resentry sends by HTTP/1.1 in a thread"
             for name in unused
         ]
     for name in _FILES:
         path = options.get(name)
         if isinstance(path, str) and not os.access(path, os.R_OK):
-            problems.append(f"option {name!r}: {path} can't be read: nothing is sent")
+            problems.append(f"option {name!r}: can't read {path}: nothing is sent")
     return options, problems + _modes(options, experiments)
 
 
 def _is_several(value: object) -> bool:
-    """Whether it is what the SDK goes through: a set as well as a list, but no text."""
+    """Whether the SDK can iterate over the value: a list or a set, but not a text."""
     return isinstance(value, Iterable) and not isinstance(value, str | bytes)
 
 
 def _modes(options: Mapping[str, Any], experiments: Any) -> list[str]:
-    """Say which profiler's mode is none; as with the SDK, then nothing is profiled."""
+    """Name each profiler mode that does not exist. Nothing is profiled then, as in the SDK."""
     usable = {"thread", "sleep", "gevent"}
     if getattr(transaction_profiler, "ThreadPool", None) is None:
         usable.discard("gevent")
@@ -94,10 +94,10 @@ def usable(
     build: Callable[[Mapping[str, Any]], object],
     describe: Callable[[BaseException], str],
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the options with which `build` does not raise, and what is wrong with others.
+    """Return the options with which `build` works, and what is wrong with the rest.
 
-    `describe` writes an exception down without a secret. Raises what `build` raises where
-    the options are not the reason.
+    `describe` returns an exception as text without a secret. If no option is the reason,
+    this raises what `build` raises.
     """
     problems = list[str]()
 
@@ -106,7 +106,7 @@ def usable(
             build(candidate)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the application's
             why = describe(error)[:300]
-            problems.append(f"{what} can't be used, and is left out: {why}")
+            problems.append(f"{what} can't be used and is left out: {why}")
             return False
         return True
 
@@ -114,9 +114,9 @@ def usable(
     if not works(kept, "") and isinstance(kept.get("integrations"), list | tuple):
         alone = {"default_integrations": False, "auto_enabling_integrations": False}
         kept["integrations"] = [
-            one
-            for one in kept["integrations"]
-            if works({**alone, "integrations": [one]}, f"integration {_named(one)}")
+            each
+            for each in kept["integrations"]
+            if works({**alone, "integrations": [each]}, f"integration {_named(each)}")
         ]
     if problems:
         del problems[0]

@@ -1,4 +1,4 @@
-"""What a target is asked for, and what runs in it: values, each replaced as a whole."""
+"""What the application asked for, and what runs: values that are replaced as a whole."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ class Plan(NamedTuple):
     volume: SharedDir = NOWHERE
     signal: int | None = None
     problems: tuple[str, ...] = ()
-    """What of it could not be used as it was."""
+    """What the application gave that cannot be used, and what happens instead."""
 
     def without(self, options: Mapping[str, Any], problems: list[str]) -> Plan:
-        """Return a plan with these of its options alone, and what is wrong with others."""
+        """Return a plan with only these options; `problems` says what is wrong with the rest."""
         return self._replace(options=options, problems=(*self.problems, *problems))
 
-    def tell(self, since: Plan | None = None) -> None:
-        """Log what could not be used; `since` another plan of which that was told."""
-        for problem in self.problems[len(since.problems) if since else 0 :]:
+    def log_problems(self, logged: Plan | None = None) -> None:
+        """Log each problem, except those that the plan `logged` has too."""
+        for problem in self.problems[len(logged.problems) if logged else 0 :]:
             say(logging.WARNING, "resentry: %s", problem)
 
 
 class Running(NamedTuple):
-    """What runs in this process, since when, and what the swap took."""
+    """What runs in this process, since when, and how long the swap took."""
 
     snapshot: Snapshot | None
     effective: Effective
@@ -55,16 +55,16 @@ class Running(NamedTuple):
 
     @property
     def dsn(self) -> str:
-        """The fingerprint of the DSN that the client sends by; empty for none."""
+        """The fingerprint of the client's DSN; empty without a DSN."""
         return fingerprint(self.client.dsn or "")
 
     @property
     def revision(self) -> str | None:
-        """The snapshot's name."""
+        """The snapshot's name; `None` if the environment variables decide."""
         return self.snapshot.revision if self.snapshot else None
 
-    def tell(self, role: str) -> None:
-        """Log that it runs."""
+    def log(self, role: str) -> None:
+        """Log what runs now."""
         dsn = self.effective.values["SENTRY_DSN"]
         text = "resentry: runs %s, role %s, DSN %s"
         name = f"revision {self.revision}" if self.snapshot else "no snapshot"
@@ -72,18 +72,19 @@ class Running(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """A snapshot that could not be applied (by revision and sequence), and why."""
+    """Why a snapshot does not run here; `name` is its revision and sequence."""
 
     name: tuple[str, int] | None
     reason: str
 
 
 def plan(role: object, options: Mapping[str, Any], environ: Mapping[str, str]) -> Plan:
-    """Return what can be done of what `init` was given; the rest is logged."""
+    """Return the usable part of what `init` was given, and log the rest."""
     for name in sorted(MANAGED & options.keys()):
-        text = "resentry decides the Sentry option %r: yours is ignored%s"
+        text = "resentry: the snapshot decides option %r: your value is ignored%s"
         variable = VARIABLES.get(name)
-        say(logging.WARNING, text, name, f"; set {variable}" if variable else "")
+        instead = f"; set {variable} instead" if variable else ""
+        say(logging.WARNING, text, name, instead)
     kept = {key: value for key, value in options.items() if key not in MANAGED}
     usable, problems = checked(kept)
     name, unusable = _role(role)
@@ -95,28 +96,28 @@ def plan(role: object, options: Mapping[str, Any], environ: Mapping[str, str]) -
         _signal(environ.get("RESENTRY_SIGNAL", "")),
         tuple(filter(None, (unusable, *problems))),
     )
-    made.tell()
+    made.log_problems()
     return made
 
 
 def describe(effective: Effective, error: BaseException) -> str:
-    """Write an exception down, without the DSN."""
+    """Return an exception as text, without the DSN."""
     return text_of(error).replace(effective.values["SENTRY_DSN"] or "\0", "DSN")
 
 
 def _role(given: object) -> tuple[str, str | None]:
-    """Return the role, and what is wrong with what was given: it is not quoted."""
+    """Return the role, and what is wrong with the given one. The given one is not quoted."""
     role = re.sub(r"[^A-Za-z0-9_.-]", "_", given)[:64] if isinstance(given, str) else ""
     if role and role == given:
         return role, None
     if isinstance(given, str) and "://" in given:  # as `sentry_sdk.init` is given a DSN
         return "api", (
-            "the first argument of init is the role, no DSN: that comes from SENTRY_DSN; "
-            "this process has role 'api'"
+            "the first argument of init is the role, not the DSN; this process has role "
+            "'api'. Next: set SENTRY_DSN, and pass a role."
         )
     role = role or "api"
     problem = (
-        "the role is not usable: it must have 1 to 64 letters, digits or any of _.-; "
+        "the role is not valid: it must be 1 to 64 letters, digits or any of _.-; "
         f"this process has role {role!r}"
     )
     return role, problem
@@ -126,5 +127,6 @@ def _signal(text: str) -> int | None:
     try:
         return signal_number(text)
     except ValueError as error:
-        say(logging.WARNING, "resentry: %s; watching serves", error)
+        text = "resentry: %s; this process takes no signal, and watches the volume"
+        say(logging.WARNING, text, error)
         return None

@@ -1,4 +1,4 @@
-"""The newest snapshot on the volume, or why there is none."""
+"""Reads the newest snapshot from the volume."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Mark = tuple[int, int, int]
-"""What changes when the file does: inode, modification time, size."""
+"""Inode, modification time and size of a file: they change when the file is replaced."""
 
 
 class SharedDir(NamedTuple):
@@ -33,11 +33,11 @@ class SharedDir(NamedTuple):
     directory: str
     receipts: str
     expected: bool
-    """Whether a snapshot is meant to be here: named, or the default exists."""
+    """Whether an agent should write here: `RESENTRY_DIR` is set, or the default exists."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> SharedDir:
-        """Read `RESENTRY_DIR` and `RESENTRY_RECEIPTS`; they are named from here on."""
+        """Read `RESENTRY_DIR` and `RESENTRY_RECEIPTS`."""
         named = environ.get("RESENTRY_DIR")
         directory = _absolute(named or DEFAULT_DIR)
         receipts = environ.get("RESENTRY_RECEIPTS") or f"{directory}/{RECEIPTS_DIR}"
@@ -45,7 +45,7 @@ class SharedDir(NamedTuple):
         return cls(directory, _absolute(receipts), expected)
 
     def await_first(self, environ: Mapping[str, str]) -> None:
-        """Wait for the first snapshot, at most `RESENTRY_WAIT_SECONDS`."""
+        """Wait up to `RESENTRY_WAIT_SECONDS` for the first snapshot."""
         if not self.expected:
             return
         deadline = clock.monotonic() + _seconds(environ.get("RESENTRY_WAIT_SECONDS"))
@@ -59,35 +59,35 @@ class SharedDir(NamedTuple):
             return True
 
     def mark(self) -> Mark | None:
-        """Return the snapshot file's mark, or `None` while there is no file.
+        """Return the mark of the snapshot's file; `None` while there is no file.
 
-        Raises OSError where that can't be said: no right, no directory.
+        Raises OSError if the file cannot be looked at (no permission, for example).
         """
         try:
-            found = os.stat(f"{self.directory}/{SETTINGS_FILE}")
+            file = os.stat(f"{self.directory}/{SETTINGS_FILE}")
         except FileNotFoundError:
             return None
-        return (found.st_ino, found.st_mtime_ns, found.st_size)
+        return (file.st_ino, file.st_mtime_ns, file.st_size)
 
     def read(self) -> Snapshot:
         """Return the snapshot; raise `OSError` or `ContractError`.
 
-        One file, opened once: it is whole, whatever the agent does meanwhile. What is
-        no file (a pipe, a device) is not waited for.
+        The file is opened once, so it is whole, whatever the agent does meanwhile. A pipe
+        or a device in its place is an error and is not waited for.
         """
         path = f"{self.directory}/{SETTINGS_FILE}"
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with open(os.open(path, flags | getattr(os, "O_CLOEXEC", 0)), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ContractError(f"{SETTINGS_FILE} is no regular file")
+                raise ContractError(f"{SETTINGS_FILE} is not a regular file")
             body = file.read(SETTINGS_LIMIT_BYTES + 1)
         if len(body) > SETTINGS_LIMIT_BYTES:
-            raise ContractError(f"{SETTINGS_FILE} is larger than a snapshot can be")
+            raise ContractError(f"{SETTINGS_FILE} is larger than 1 MiB")
         return decode_snapshot(body)
 
 
 NOWHERE = SharedDir("", "", expected=False)
-"""Of a process that has not called `init`."""
+"""Stands for the volume until `init` is called."""
 
 
 def _absolute(path: str) -> str:
@@ -101,6 +101,6 @@ def _seconds(text: str | None) -> float:
     try:
         return formats.number(text or 0)
     except ValueError:
-        text = "RESENTRY_WAIT_SECONDS is not a number of seconds; not waiting"
+        text = "resentry: RESENTRY_WAIT_SECONDS is not a number: init does not wait"
         say(logging.WARNING, text)
         return 0.0

@@ -1,4 +1,4 @@
-"""What a target says of itself: to the agent in its receipt, to people in `status()`."""
+"""What a target reports: a receipt for the agent, and `status()` for people."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from resentry.target import Target
 
 
-FOREIGN = "the application called sentry_sdk.init itself; its client is in place"
+FOREIGN = (
+    "the application called sentry_sdk.init itself: its client stays, and no snapshot "
+    "runs. Next: call resentry.init instead."
+)
 
 
 def _error(target: Target) -> str | None:
-    """Say why the newest snapshot does not run here."""
+    """Return why the newest snapshot does not run here."""
     if target.is_foreign:
         return FOREIGN
     refused = target.refusal.reason if target.refusal is not None else None
@@ -33,14 +36,14 @@ def _error(target: Target) -> str | None:
 
 
 def _holders(target: Target) -> tuple[Holder, ...]:
-    """Return what else in this process sends by a DSN that is not ours any more."""
+    """Return what else in this process still sends by an older DSN."""
     dsn = target.running.dsn if target.running is not None else ""
-    found = holders.find(target.dsns, dsn, is_ours)
-    return tuple(Holder(kind, mark) for kind, mark in found)
+    named = holders.find(target.dsns, dsn, is_ours)
+    return tuple(Holder(kind, mark) for kind, mark in named)
 
 
 def receipt(target: Target) -> Receipt:
-    """Return the receipt of this moment."""
+    """Return the receipt as it is now."""
     home, running, follower = here(), target.running, target.follower
     snapshot = running.snapshot if running is not None else None
     me = follower.identity if follower is not None else Identity(home)
@@ -75,20 +78,20 @@ def receipt(target: Target) -> Receipt:
 
 def status(target: Target) -> Status:
     """Return what runs here, with the DSN in its shown form."""
-    running, told = target.running, receipt(target)
+    running, now = target.running, receipt(target)
     values = dict(running.effective.values) if running is not None else {}
     values["SENTRY_DSN"] = show_dsn(values.get("SENTRY_DSN", ""))
     follower = target.follower
     unseen = (follower.failure or follower.receipts.shown) if follower else None
     return {
-        "role": told.role,
-        "revision": told.revision,
-        "sequence": told.sequence,
-        "phase": told.phase,
-        "since": told.since,
-        "error": told.error or unseen or "; ".join(target.plan.problems) or None,
-        "sdk": told.sdk,
-        "tally": dict(told.tally),
+        "role": now.role,
+        "revision": now.revision,
+        "sequence": now.sequence,
+        "phase": now.phase,
+        "since": now.since,
+        "error": now.error or unseen or "; ".join(target.plan.problems) or None,
+        "sdk": now.sdk,
+        "tally": dict(now.tally),
         "values": values,
-        "origins": dict(told.origins),
+        "origins": dict(now.origins),
     }

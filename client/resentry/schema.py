@@ -1,4 +1,4 @@
-"""How the files of the contract are read: JSON of one schema, and texts cut to size."""
+"""Reads the JSON files of the contract, and cuts texts to their limits."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ SCHEMA = 1
 
 
 class ContractError(ValueError):
-    """A file of the other side does not have the agreed shape."""
+    """A file of the agent or of a target does not have the agreed form."""
 
 
 def read_object(body: bytes, what: str) -> dict[str, Any]:
-    """Return the JSON object of this schema; else raise, naming `what` and no value."""
+    """Return the JSON object; raise if it is not of this schema. No error quotes a value."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -22,7 +22,7 @@ def read_object(body: bytes, what: str) -> dict[str, Any]:
         raise ContractError(f"{what} is not a JSON object")
     schema = document.get("schema")
     if type(schema) is not int or not 0 <= schema <= 10**6:
-        raise ContractError(f"{what} names no schema")
+        raise ContractError(f"{what} has no valid schema number")
     if schema != SCHEMA:
         raise ContractError(
             f"{what} has schema {schema}, "
@@ -32,5 +32,5 @@ def read_object(body: bytes, what: str) -> dict[str, Any]:
 
 
 def plain(text: str, limit: int) -> str:
-    """Cut a text that is shown to people: no escape sequences, no novels."""
+    """Cut a text for people to the limit, and replace what is not printable by `?`."""
     return "".join(c if c.isprintable() else "?" for c in text[:limit])

@@ -1,4 +1,4 @@
-"""The snapshot as the volume holds it. Imported from `resentry.contract`."""
+"""The snapshot, as the volume holds it. Import it from `resentry.contract`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE = "settings.json"
 NAMED_LIMIT = 16
-"""So many fields that are not known are named."""
+"""At most this many unknown fields are named."""
 NAME_LIMIT = 64
-"""Characters of such a name, and of every other one in a receipt's lists."""
+"""Characters of such a name, and of every name in a receipt's lists."""
 RULES_LIMIT = 200
 BOOSTS_LIMIT = 100
-"""Half of them may stand in a source, half may be an operator's."""
+"""Half of them are for the source, half for operators."""
 _ID_LIMIT = 64
 _FIELD = re.compile(r"[A-Za-z0-9_-]{1,40}\Z")
 
 
 class Rule(NamedTuple):
-    """The trace rate of every transaction that `match` fits, in one role or all."""
+    """The trace rate of each transaction that `match` fits, in one role or in all roles."""
 
     match: str
     traces: float
@@ -35,7 +35,7 @@ class Rule(NamedTuple):
 
 
 class Boost(NamedTuple):
-    """A trace rate that ends by itself at `until` (seconds since the epoch, UTC)."""
+    """A trace rate that ends by itself at `until`: ISO text, as `2026-11-24T06:15:00Z`."""
 
     id: str
     traces: float
@@ -52,9 +52,9 @@ T = TypeVar("T")
 class Snapshot:
     """One validated, immutable set of Sentry settings, as the volume holds it.
 
-    `revision` names the content (settings, roles, rules, boosts), so equal content
-    has an equal revision; `sequence` counts the snapshots published on one volume.
-    `ignored` names the fields of rules and boosts that the reader did not know.
+    `revision` names the content (settings, roles, rules, boosts): equal content has an
+    equal revision. `sequence` counts the snapshots of one volume. `ignored` names the
+    fields of rules and boosts that this reader does not know.
     """
 
     settings: Mapping[str, Any]
@@ -68,7 +68,7 @@ class Snapshot:
     ignored: tuple[str, ...] = ()
 
     def content(self) -> dict[str, Any]:
-        """What the revision is made from."""
+        """Return what the revision is computed from."""
         return {
             "schema": SCHEMA,
             "settings": dict(self.settings),
@@ -79,13 +79,13 @@ class Snapshot:
 
 
 def revision_of(snapshot: Snapshot) -> str:
-    """Name the snapshot's content: 12 hexadecimal digits of its SHA-256."""
+    """Return the revision: the first 12 hexadecimal digits of the content's SHA-256."""
     canonical = json.dumps(snapshot.content(), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:
-    """Return `settings.json`."""
+    """Return the content of `settings.json`."""
     content = snapshot.content()
     document = {
         "schema": content.pop("schema"),
@@ -126,13 +126,13 @@ def decode_snapshot(body: bytes) -> Snapshot:
 
 
 def read_items(kind: type[Item], items: Any) -> tuple[tuple[Item, ...], list[str]]:
-    """Read rules or boosts; return them, and the fields that are not known here.
+    """Read rules or boosts; return them, and the names of unknown fields.
 
-    A later version may add fields: they are skipped. Where it left out what is needed
-    here, only later versions know that kind of item: the whole of it is skipped. What
-    is malformed is a `ValueError`, a `TypeError` or an `AttributeError`.
+    A newer version may add fields: they are skipped. An item with an unknown field that
+    lacks a field needed here is of a newer kind: the whole item is skipped. A malformed
+    item raises `ValueError`, `TypeError` or `AttributeError`.
     """
-    found: list[Item] = []
+    items_read: list[Item] = []
     unknown: dict[str, None] = {}
     for item in items:
         known = item.keys() & set(kind._fields)
@@ -145,14 +145,14 @@ def read_items(kind: type[Item], items: Any) -> tuple[tuple[Item, ...], list[str
                 raise
             continue
         check(read)
-        found.append(read)
-    return tuple(found), list(unknown)
+        items_read.append(read)
+    return tuple(items_read), list(unknown)
 
 
 def check(item: Rule | Boost) -> None:
-    """Raise `ValueError` where a field does not have its form; no value is quoted."""
+    """Raise `ValueError` if a field does not have its form. No value is quoted."""
     traces: object = item.traces
-    # A source may hold a rate as text. In an item it is a number.
+    # Elsewhere a rate may be text; in a rule or boost it must be a number.
     formats.rate(None if isinstance(traces, str) else traces)
     if isinstance(item, Rule) or item.match is not None:
         _field("match", formats.words, item.match, formats.MATCH_LIMIT)
@@ -177,7 +177,7 @@ def _typed(kind: type[T], value: Any) -> T:
 
 
 def _named(place: str, names: list[str]) -> tuple[str, ...]:
-    """Name the fields; what does not look like a field's name may be a value."""
+    """Return the fields' names; `?` if a name looks like a value, which may be secret."""
     shown = [name if _FIELD.match(name) else "?" for name in names]
     return tuple(f"{place}.{name}" for name in dict.fromkeys(shown))[:NAMED_LIMIT]
 

@@ -1,4 +1,4 @@
-"""A new Sentry client in, the old one drained: the step that loses nothing."""
+"""Builds the new Sentry client and retires the old one, without losing an event."""
 
 from __future__ import annotations
 
@@ -58,20 +58,22 @@ _QUEUE_SIZE = 1000
 
 
 class SupersededError(Exception):
-    """Somebody has initialised Sentry while a client was built: it is not wanted."""
+    """`init` was called while this client was built, so this client is not used."""
 
 
 @contextlib.contextmanager
 def building(home: Home, *, explicitly: bool) -> Iterator[None]:
-    """Hold the gate. Nothing is logged in it: a handler of the application's may wait.
+    """Let only one thread build a client. Nothing is logged inside: a handler may wait.
 
-    A build that hangs holds it for ever. An explicit `init` makes another one: what the
-    hung build makes will not be wanted any more.
+    A build that hangs holds the gate for ever. Then `init` makes a new gate, and the
+    client of the hung build is thrown away.
     """
     gate = home.gate
     if not gate.acquire(timeout=_GATE_SECONDS):
         if not explicitly:
-            raise TimeoutError(f"a client has been built for {_GATE_SECONDS:g} s")
+            raise TimeoutError(
+                f"another thread builds a client for over {_GATE_SECONDS:g} s"
+            )
         gate = home.gate = threading.RLock()
         gate.acquire()
     try:
@@ -87,10 +89,10 @@ def build(
     snapshot: Snapshot | None,
     previous: Client | None,
 ) -> Client:
-    """Return a client for the effective values; the current one is left alone.
+    """Return a client for the effective values. The current client is not touched.
 
-    With a `previous` one it differs from that in values alone; the application's options
-    are that one's. Raises what `sentry_sdk.Client` raises.
+    After a `previous` client, only the values differ: the new client has the same options
+    of the application. Raises what `sentry_sdk.Client` raises.
     """
     values = effective.values
     on = role != "celery" or values["SENTRY_ENABLE_FOR_CELERY"]
@@ -130,13 +132,13 @@ def build(
 
 
 def announce(old: Client, new: Client) -> None:
-    """Have `flush` wait for what the old client holds, also once the new one serves."""
+    """Let a `flush` of the new client also wait for what the old client holds."""
     if isinstance(old.transport, Outlet):
         old.transport.announce_successor(new.transport)
 
 
 def discard(new: Client, old: Client | None) -> None:
-    """End a client that did not become current after all: the old one stays."""
+    """End a new client that does not become current. The old client stays."""
     if old is not None and isinstance(old.transport, Outlet):
         old.transport.withdraw_successor()
     parts.end_components(parts.components(new))
@@ -145,14 +147,14 @@ def discard(new: Client, old: Client | None) -> None:
 
 
 def retire(old: Client, new: Client) -> Retiring:
-    """Begin the end of the old client, which is not current any more."""
+    """Begin to drain the old client, which is no longer current."""
     if IS_PLAIN:
         return fallback.Retirement(old, GRACE_SECONDS, DRAIN_SECONDS)
     return Retirement(old, new)
 
 
 class Retirement:
-    """An old client on its way out. Call `step` until it returns true."""
+    """Drains an old client. Call `step` until it returns true."""
 
     def __init__(self, old: Client, new: Client) -> None:
         self._outlet = old.transport if isinstance(old.transport, Outlet) else None
@@ -164,7 +166,7 @@ class Retirement:
         self._is_retired = self._is_reported = False
 
     def step(self) -> bool:
-        """Do what can be done without waiting; say whether the old client is done."""
+        """Do what can be done without waiting; return whether the old client is done."""
         age = clock.monotonic() - self._began
         parts.flush_components(self._held)
         if age < GRACE_SECONDS or (sdk.is_capturing(self._old) and age < LAST_SECONDS):
@@ -184,11 +186,11 @@ class Retirement:
 
     @property
     def is_late(self) -> bool:
-        """Whether it has had all the time that it may take."""
+        """Whether the time for the retirement is over."""
         return clock.monotonic() - self._began >= LAST_SECONDS
 
     def finish(self) -> None:
-        """Leave nothing that another client could send: the process ends."""
+        """Hand over at once all that another client can send: the process ends."""
         self._retire()
         if self._outlet is not None and self._outlet.heir is not None:
             self._outlet.hand_over_queue()
@@ -203,7 +205,7 @@ class Retirement:
                 self._outlet.retire()
 
     def _reports(self, outlet: Outlet) -> bool:
-        """Tell once, when the queue is empty, what was lost; say whether that is sent."""
+        """Queue a report of what was lost, once; return whether there is a report."""
         if self._is_reported:
             return False
         self._is_reported = True
@@ -215,7 +217,7 @@ class Retirement:
             self._outlet.close()
 
     def _is_out_of_time(self, outlet: Outlet, age: float) -> bool:
-        """Whether the old DSN has had its time for what it has not taken yet."""
+        """Whether the old DSN's time to accept the rest of the queue is over."""
         if outlet.heir is not None:
             return age >= DRAIN_SECONDS
         return age >= LAST_SECONDS or min(age, outlet.idle_seconds) >= STALL_SECONDS

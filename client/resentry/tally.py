@@ -1,23 +1,23 @@
-"""What went another than the plain way in one process, as its receipt tells."""
+"""Counts what took an unusual way in one process. The receipt shows the counts."""
 
 from __future__ import annotations
 
 
 class Tally:
-    """Figures that only grow, from zero in each process."""
+    """Counters that start at zero in each process and only grow."""
 
     def __init__(self) -> None:
         self.parked = 0
-        """Envelopes that a revoked DSN refused, kept for the next DSN."""
+        """Envelopes that a revoked DSN refused, and that wait for the next DSN."""
         self.rerouted = 0
-        """Envelopes that went to the DSN after theirs."""
+        """Envelopes that were sent to the next DSN instead of their own."""
         self.dropped = 0
-        """Envelopes that no DSN could be given."""
+        """Envelopes that were lost, because no DSN could have them."""
         self.unknown = 0
-        """Envelopes that a hung DSN may have taken or not."""
+        """Envelopes that a DSN which hung may have stored or not."""
         self.faults = 0
-        """Exceptions inside the library that were kept from the application."""
+        """Exceptions in the library that the application did not notice."""
 
     def as_dict(self) -> dict[str, int]:
-        """Return the figures by name."""
+        """Return the counts by name."""
         return dict(vars(self))

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _EXIT_DRAIN_SECONDS = 2.0
 
 Became = Literal["runs", "refused", "failed"]
-"""What came of a snapshot: it runs, is refused for good, or may go another time."""
+"""The result of a swap: the snapshot runs, is refused for good, or is tried again."""
 
 
 class Target:
@@ -54,14 +54,14 @@ class Target:
         self.newest: Newest | None = None
         self.foreign = Notice(after=0.0)
         self._replaced: tuple[Any, ...] = ()
-        """Clients of the application's in whose place ours came."""
+        """The application's own clients that a client of ours replaced."""
         self.dsns = frozenset[str]()
-        """Fingerprints of the DSNs that were ours here."""
+        """Fingerprints of every DSN that this process has sent by."""
 
     def start(
         self, role: object, options: Mapping[str, Any], environ: Mapping[str, str]
     ) -> None:
-        """Run the newest snapshot, then keep up with it. Again: new role, options."""
+        """Run the newest snapshot and follow the volume. Later calls change the plan."""
         if IS_PLAIN and self.running is None:
             say(logging.WARNING, "resentry: sentry-sdk %s", described())
         self._stop_following()
@@ -82,27 +82,27 @@ class Target:
         return Follower(self, self.plan.volume, self.plan.signal)
 
     def _fall_back(self) -> None:
-        """Run what ran before, or what the environment has; what was refused stays told."""
+        """Run what ran before, or the environment's values. A refusal stays visible."""
         refused, running = self.refusal, self.running
         self._swap(running.snapshot if running is not None else None, explicitly=True)
         self.refusal = refused or self.refusal
         if self.refusal is not None and self.newest is not None:
-            self.newest.unreachable.tell()  # it may be the reason
+            self.newest.unreachable.log()  # this may be the reason
 
     # In the follower's thread
     def look(self) -> None:
-        """Take up the newest snapshot, unless the application's own client is current."""
+        """Run the newest snapshot, unless the application's own client is current."""
         self.foreign.note(FOREIGN if self.is_foreign else None)
         if self.is_foreign:
             return
         current, running = sentry_sdk.get_global_scope().client, self.running
         if running is not None and current is not running.client:
-            # A fork or a test's fixture has put a former client of ours back.
+            # A test's fixture, or a fork, has made an older client of ours current.
             sdk.set_current(running.client)
         self._take_up()
 
     def _take_up(self, *, explicitly: bool = False) -> bool:
-        """Run the newest snapshot, if it is new; say whether this is settled."""
+        """Run the newest snapshot if it is new; return whether it runs or is refused."""
         newest = self.newest
         snapshot = newest.look() if newest is not None else None
         if newest is None or snapshot is None:
@@ -113,12 +113,12 @@ class Target:
             return False
         if became == "runs":
             self.refusal = None
-        # Last: a child forked in the middle of a swap must look again.
+        # This comes last: a child that is forked during a swap must look again.
         newest.settle()
         return True
 
     def _swap(self, snapshot: Snapshot | None, *, explicitly: bool) -> Became:
-        """Run these values, or say why not."""
+        """Run these values, or record why they do not run."""
         plan, running = self.plan, self.running
         effective = resolve(snapshot, plan.role, plan.environ)
         name = (snapshot.revision, snapshot.sequence) if snapshot else None
@@ -126,7 +126,7 @@ class Target:
             if running is not None:
                 self._refuse(name, effective.reason())
                 return "refused"
-            effective = effective.tamed()
+            effective = effective.with_violations_reset()
         try:
             with swap.building(here(), explicitly=explicitly):
                 new = self._build(plan, effective, snapshot, explicitly=explicitly)
@@ -135,11 +135,11 @@ class Target:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the application's
             self._refuse(name, describe(effective, error))
             return "failed"
-        self.plan.tell(since=plan)
+        self.plan.log_problems(logged=plan)
         if effective.problems:
             self._refuse(name, effective.reason())
             return "refused"
-        new.tell(plan.role)
+        new.log(plan.role)
         return "runs"
 
     def _build(
@@ -150,7 +150,7 @@ class Target:
         *,
         explicitly: bool,
     ) -> Running:
-        """Build a client, and make it current unless that is not wanted any more."""
+        """Build a client and make it current, unless `init` was called meanwhile."""
         began, running = time.perf_counter(), self.running
         goes_on = not explicitly and not self.is_foreign  # else it is set up anew
         previous = running.client if running is not None and goes_on else None
@@ -180,7 +180,7 @@ class Target:
         return new
 
     def _make_current(self, new: Running) -> None:
-        """Let one client serve, and retire the other, whatever raises."""
+        """Make the new client current and retire the old one, whatever raises."""
         before, current = self.running, sentry_sdk.get_global_scope().client
         if self.is_foreign and current.is_active():
             self._replaced = (*self._replaced, current)
@@ -207,7 +207,7 @@ class Target:
             say(logging.ERROR, "Failed to initialize Sentry: %s", refusal.reason)
 
     def retire(self) -> bool:
-        """Go on with the retirement of old clients; say whether there are any left."""
+        """Do the next step of each retirement; return whether any is left."""
         for old in self.retiring:
             try:
                 is_done = old.step()
@@ -215,31 +215,31 @@ class Target:
                 fault("retiring a client")
                 is_done = old.is_late
             if is_done:
-                self.retiring = tuple(one for one in self.retiring if one is not old)
+                self.retiring = tuple(r for r in self.retiring if r is not old)
         return bool(self.retiring)
 
     @property
     def is_foreign(self) -> bool:
-        """Whether the application has called `sentry_sdk.init` itself, after us."""
+        """Whether the application called `sentry_sdk.init` itself, after our `init`."""
         current = sentry_sdk.get_global_scope().client
         return self.running is not None and not sdk.is_ours(current)
 
     @property
     def revision(self) -> str | None:
-        """The snapshot that runs here; `None` when the environment decides."""
+        """The snapshot that runs here; `None` if the environment variables decide."""
         return self.running.revision if self.running else None
 
     def receipt(self) -> Receipt:
-        """Return what this process tells the agent."""
+        """Return the receipt of this process."""
         return receipt(self)
 
     def status(self) -> Status:
-        """Return what runs here, with the DSN in its shown form."""
+        """Return what runs here, without the secret part of the DSN."""
         self.ensure()
         return status(self)
 
     def ensure(self) -> None:
-        """See to it that the volume is followed in this process."""
+        """Start the follower again if its thread could not be started."""
         here()
         if self.follower is not None:
             self.follower.ensure()
@@ -266,7 +266,7 @@ class Target:
         self.retiring = ()
 
     def end(self) -> None:
-        """Stop, because the process ends."""
+        """Stop and send what is left, because the process ends."""
         here().ends_at = ends_at = clock.monotonic() + _EXIT_DRAIN_SECONDS
         try:
             self.stop()
@@ -276,7 +276,7 @@ class Target:
             fault("ending")
 
     def _in_child(self, _home: Home) -> None:
-        """Become a target of its own; the client stays, its parts are made anew."""
+        """Make this forked child a target of its own. The client stays current."""
         self.retiring = ()
         if self.running is not None:
             sdk.forget_captures(self.running.client)
@@ -287,6 +287,6 @@ class Target:
 
 
 target = Target()
-"""The one of this process, and of every child that it forks."""
+"""The target of this process; a forked child makes its own parts of it."""
 
 on_renewal(target._in_child)  # noqa: SLF001

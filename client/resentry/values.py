@@ -1,7 +1,7 @@
-"""The keys of a snapshot: their types, their defaults, what must hold of them.
+"""The keys of a snapshot: their types, their defaults, and the rules for their values.
 
-Pure functions. Each process asks `resolve` what it should run; the agent asks the
-same `judge` before it publishes, so both mean the same by a good value.
+Pure functions. Each process calls `resolve` to learn what to run. The agent calls the same
+`judge` before it publishes, so that both agree on what a good value is.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _dsn(value: object) -> str:
 
 
 def _own_dsn(value: object) -> str:
-    """A DSN as the SDK takes it: with space around it, a query, a fragment."""
+    """Read a DSN as the SDK does: spaces around it, a query and a fragment are allowed."""
     text = str(value).strip()
     if text:
         split_dsn(text)
@@ -76,12 +76,12 @@ def _boolean(value: object) -> bool:
 
 
 class Key(NamedTuple):
-    """One variable of the guide: how it is read, what stands in when it is absent."""
+    """One variable of the guide: how to read it, and its value when it is absent."""
 
     parse: Callable[[object], Any]
     default: Any = None
     fallback: str | None = None
-    """The plain environment variable that stands in before the default does."""
+    """The environment variable that is used before the default."""
 
 
 KEYS: Mapping[str, Key] = {
@@ -100,17 +100,17 @@ OWN: Mapping[str, Callable[[object], Any]] = {
     "SENTRY_ENVIRONMENT": str,
     "SENTRY_RELEASE": str,
 }
-"""How the process's own environment is read: as the SDK does.
+"""How these keys are read from the process's own environment: as the SDK does.
 
-In a snapshot these have no character that a shell would trip over.
+In a snapshot their values have no character that needs quoting in a shell.
 """
 
 STRUCTURED = ("RESENTRY_ROLES", "RESENTRY_RULES", "RESENTRY_BOOSTS")
-"""The keys of a source that hold JSON rather than one value."""
+"""The keys of a source that hold JSON instead of one value."""
 
 
 class Dsn(NamedTuple):
-    """A DSN in its parts. Shown as host, project and the key's last four."""
+    """A DSN in its parts. `str` shows host, project and the key's last four characters."""
 
     scheme: str
     hostname: str
@@ -140,7 +140,7 @@ def split_dsn(text: str) -> Dsn:
 
 
 def show_dsn(text: str) -> str:
-    """Return the only form in which a DSN may be shown."""
+    """Return a DSN as host, project and the last four characters of its key."""
     try:
         return str(split_dsn(text)) if text else "none"
     except ValueError:
@@ -148,9 +148,9 @@ def show_dsn(text: str) -> str:
 
 
 def judge(values: Mapping[str, Any]) -> dict[str, str]:
-    """Say what must hold and does not, by key. `values` are typed and effective.
+    """Return what is wrong with the typed, effective values, by key.
 
-    A key that is absent is not judged: a source may hold rates alone.
+    An absent key is not judged, because a source may hold only rates.
     """
     problems: dict[str, str] = {}
     environment = str(values.get("SENTRY_ENVIRONMENT", "production")).strip()
@@ -169,18 +169,18 @@ def judge(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 class Effective(NamedTuple):
-    """What one process should run: each value, where it came from, what is wrong."""
+    """What one process should run: each value, its origin, and what is wrong with it."""
 
     values: Mapping[str, Any]
     origins: Mapping[str, str] = MappingProxyType({})
     problems: Mapping[str, str] = MappingProxyType({})
 
     def reason(self) -> str:
-        """All problems in one line; empty when there is none."""
+        """Return all problems in one line; empty if there are none."""
         return "; ".join(f"{key} {text}" for key, text in self.problems.items())
 
-    def tamed(self) -> Effective:
-        """The same with every bad value replaced by its default: no DSN, PII off."""
+    def with_violations_reset(self) -> Effective:
+        """Return a copy in which each bad value is its default: no DSN, PII off."""
         values = dict(self.values)
         values.update({key: KEYS[key].default for key in self.problems})
         return Effective(values, self.origins, self.problems)
@@ -189,7 +189,7 @@ class Effective(NamedTuple):
 def resolve(
     snapshot: Snapshot | None, role: str, environ: Mapping[str, str]
 ) -> Effective:
-    """Resolve per key: the snapshot's role, the snapshot, the environment, default."""
+    """Take each value from the role, else the snapshot, else the environment variable."""
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     problems: dict[str, str] = {}
@@ -222,8 +222,7 @@ def _find(
         if name in snapshot.settings:
             return snapshot.settings[name], "snapshot"
     for variable in (name, key.fallback):
-        # As the guide has it, an empty variable is an absent one, but for the DSN:
-        # there it means off.
+        # In the guide an empty variable counts as absent. Only an empty DSN means "off".
         if (
             variable
             and variable in environ

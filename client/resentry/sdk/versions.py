@@ -1,4 +1,4 @@
-"""Which versions of sentry-sdk are known, and what of it a swap needs beside its API."""
+"""Which versions of sentry-sdk are supported, and which private names a swap needs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ except ImportError:  # `missing` says so, and nobody uses them
     continuous_profiler = transaction_profiler = None  # type: ignore[assignment]
 
 collected: Any = None
-"""Says what `send_default_pii` means, since there is an option `data_collection`."""
+"""The SDK's function that turns `send_default_pii` into the option `data_collection`."""
 with contextlib.suppress(ImportError):
     from sentry_sdk.data_collection import _map_from_send_default_pii as collected
 
@@ -32,7 +32,7 @@ except ImportError:  # the oldest versions stream no spans
     StreamedSpan = None  # type: ignore[assignment,misc]
 
 OLDEST, BEYOND = (2, 43), (3,)
-"""The versions that we know, as `client/pyproject.toml` has them."""
+"""The supported versions, as in `client/pyproject.toml`."""
 
 PRIVATE: Mapping[str, tuple[Any, tuple[str, ...]]] = {
     "Client": (sentry_sdk.Client, ("_init_impl", "_setup_instrumentation")),
@@ -60,14 +60,14 @@ PRIVATE: Mapping[str, tuple[Any, tuple[str, ...]]] = {
         ("_scheduler", "has_profiling_enabled", "setup_profiler"),
     ),
 }
-"""What must exist for a swap to lose nothing, and for rules to reach what they name."""
+"""The private names that a swap needs to lose nothing, and that rules need to work."""
 
 STREAMING: Mapping[str, tuple[Any, tuple[str, ...]]] = {
     "scope": (scope, ("_make_sampling_decision",)),
     "Scope": (scope.Scope, ("_update_sample_rate",)),
     "StreamedSpan": (StreamedSpan, ("_sample_rate", "_segment")),
 }
-"""The same where the SDK has the option to stream spans."""
+"""The private names that are needed if the SDK can stream spans."""
 
 
 def version() -> tuple[int, ...]:
@@ -76,7 +76,7 @@ def version() -> tuple[int, ...]:
 
 
 def missing() -> list[str]:
-    """Name what this version of sentry-sdk lacks; empty when all is there."""
+    """Return the needed names that this version of sentry-sdk lacks."""
     streams = "trace_lifecycle" in DEFAULT_OPTIONS
     needed = {**PRIVATE, **(STREAMING if streams else {})}
     lacks = [
@@ -91,20 +91,20 @@ def missing() -> list[str]:
 
 
 def is_known() -> bool:
-    """Whether this version of sentry-sdk is one that swaps were tried with."""
+    """Whether this version of sentry-sdk is supported."""
     return OLDEST <= version() < BEYOND
 
 
 IS_PLAIN = bool(missing()) or not is_known()
-"""Where true, `resentry.fallback` serves: it needs the SDK's public names alone."""
+"""Whether `resentry.fallback` makes the swaps: it needs only the SDK's public names."""
 
 
 def described() -> str:
-    """Return the version of sentry-sdk, and what is wrong with it."""
+    """Return the version of sentry-sdk, and what is wrong with the version."""
     name = str(sentry_sdk.VERSION)
+    fall_back = "falling back to simple swaps; events may be lost"
     if not is_known():
-        return f"{name} is not supported (>=2.43,<3): simple swaps, events may be lost"
+        return f"{name} is not supported (>=2.43,<3): {fall_back}"
     if missing():
-        lacks = ", ".join(missing())
-        return f"{name}, without {lacks}: simple swaps, events may be lost"
+        return f"{name} lacks {', '.join(missing())}: {fall_back}"
     return name

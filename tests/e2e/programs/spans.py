@@ -21,7 +21,7 @@ from sentry_sdk.integrations.otlp import OTLPIntegration
 import resentry
 from resentry import holders, otlp
 from resentry.contract import fingerprint
-from resentry.reader import Volume
+from resentry.reader import SharedDir
 
 PAUSE = 0.002
 THREADS = 2
@@ -35,12 +35,12 @@ def work(ids: TextIO, stopped: threading.Event) -> None:
         ids.write(made)
 
 
-def newest(volume: Volume) -> str:
+def newest(volume: SharedDir) -> str:
     snapshot = volume.read()
     return str(snapshot.settings["SENTRY_DSN"])
 
 
-def follow(volume: Volume, dsn: str, stopped: threading.Event) -> None:
+def follow(volume: SharedDir, dsn: str, stopped: threading.Event) -> None:
     """Have the exporters follow, without a client that does."""
     ours = {fingerprint(dsn)}
     while not stopped.wait(0.01):
@@ -50,7 +50,7 @@ def follow(volume: Volume, dsn: str, stopped: threading.Event) -> None:
             otlp.follow(dsn, ours)
 
 
-def start(mode: str, volume: Volume, stopped: threading.Event) -> None:
+def start(mode: str, volume: SharedDir, stopped: threading.Event) -> None:
     integrations = [OTLPIntegration()]
     if mode == "resentry":
         resentry.init(role="api", integrations=integrations)
@@ -78,7 +78,7 @@ def run(ids: TextIO, stopped: threading.Event) -> None:
 
 def main() -> None:
     mode = (sys.argv[2:3] or ["resentry"])[0]
-    volume, stopped = Volume.from_environ(os.environ), threading.Event()
+    volume, stopped = SharedDir.from_environ(os.environ), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     start(mode, volume, stopped)
     with open(sys.argv[1], "a", buffering=1) as ids:

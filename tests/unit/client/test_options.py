@@ -243,7 +243,7 @@ def test_what_resentry_decides_is_ignored_with_a_warning(go: Run, sink: Sink) ->
     )
     assert ran.said["error"] is None
     assert len(ran.said["log"]) == 3
-    assert all("yours is ignored" in line for line in ran.said["log"])
+    assert all("your value is ignored" in line for line in ran.said["log"])
     assert messages(sink, 1) == ["one"]
 
 

@@ -125,16 +125,16 @@ def test_a_signal_has_the_snapshot_taken_up(go: Run) -> None:
     """Where nothing else shows a change: the thread looks when it is told."""
     ran = go(
         """
-        from resentry.reader import Volume
+        from resentry.reader import SharedDir
         receipt = start()
         time.sleep(1.5)
-        looks, mark = [], Volume.mark
+        looks, mark = [], SharedDir.mark
 
         def counting(*args, **kwargs):
             looks.append(time.monotonic())
             return mark(*args, **kwargs)
 
-        Volume.mark = counting
+        SharedDir.mark = counting
         for turn in range(20):
             seen = len(looks)
             assert notify(os.getpid(), receipt["tid"]) is None

@@ -494,8 +494,8 @@ def test_odd_logging_and_a_mistake_of_ours(go: Run, sink: Sink, place: str) -> N
         resentry.init(**OPTIONS)
         eventually(receipts)
         make_odd()
-        from resentry.reader import Volume
-        mark, left = Volume.mark, [1, 2, 3]
+        from resentry.reader import SharedDir
+        mark, left = SharedDir.mark, [1, 2, 3]
 
         def mistaken(*args, **kwargs):
             if left and threading.current_thread() is not threading.main_thread():
@@ -503,7 +503,7 @@ def test_odd_logging_and_a_mistake_of_ours(go: Run, sink: Sink, place: str) -> N
                 raise RuntimeError("a mistake of ours")
             return mark(*args, **kwargs)
 
-        Volume.mark = mistaken
+        SharedDir.mark = mistaken
         eventually(lambda: not left, 20)
         take_up({"SENTRY_DSN": B})
         sentry_sdk.capture_message("after")

@@ -104,9 +104,9 @@ say()
     )
     assert sink.count("event") == 1
     assert arrived(sink.arrived) == ours
-    assert ("'send_default_pii': yours is ignored; set SENTRY_SEND_PII" in ran.log) == (
-        given == "`send_default_pii`"
-    )
+    assert (
+        "'send_default_pii': your value is ignored; set SENTRY_SEND_PII" in ran.log
+    ) == (given == "`send_default_pii`")
 
 
 class Kept(Transport):

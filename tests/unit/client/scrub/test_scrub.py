@@ -12,7 +12,7 @@ from recorder import Recorder
 from sentry_sdk.consts import DEFAULT_OPTIONS
 from sentry_sdk.utils import AnnotatedValue
 
-from lab.paths import PLANTED
+from lab.paths import PLANTED as PLANTED_FILE
 from resentry.process import here
 from resentry.scrub import (
     behind,
@@ -28,7 +28,7 @@ from resentry.sdk import build as sdk
 
 Run = Callable[..., Any]
 
-PLANTED = json.loads(PLANTED.read_bytes())
+PLANTED = json.loads(PLANTED_FILE.read_bytes())
 LEAKS: list[str] = []
 """The planted secrets that are known to pass; `docs/pii.md` has to name each."""
 
@@ -63,7 +63,7 @@ def sink() -> Iterator[Recorder]:
 @pytest.fixture
 def send(run: Run, sink: Recorder) -> Run:
     """Run a script that can `send` all that is planted; return what arrived."""
-    planted = PLANTED
+    planted = PLANTED_FILE
 
     def send(script: str, **environ: str) -> str:
         given = {"SENTRY_DSN": sink.dsn(1), "PLANTED": str(planted), **environ}
