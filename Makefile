@@ -6,11 +6,15 @@ BIN    := .venv/bin
 READY  := .venv/.ready
 SINK   := .bugsink/.ready
 MODELS := .matrix/.ready
+# Tests mostly wait: more at once than there are processors.
+WORKERS ?= 4
+FAST := not process and not vault and not slow and not alone
+ELSEWHERE := --ignore tests/cluster --ignore tests/matrix --ignore tests/parity
 COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-package resentry
 
 .DEFAULT_GOAL := help
-.PHONY: help setup image image-example dist test-dist picture demo test test-units test-servers matrix parity vault test-vault test-versions cluster-test crash hammer check format bench bench-converge bench-fleet bench-fork bench-library bench-sampling bench-scrub bench-swap soak docs lock clean
+.PHONY: help setup image image-example dist test-dist picture demo unit test test-together test-alone matrix parity vault test-vault test-versions cluster-test crash hammer check format bench bench-converge bench-fleet bench-fork bench-library bench-sampling bench-scrub bench-swap soak docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,14 +76,20 @@ picture: $(READY) ## run the demo, and draw what it printed: docs/demo.svg
 demo: $(READY) $(if $(UI),$(SINK)) ## rotate a DSN under traffic; JSON=1 one object, UI=1 with Bugsink's page
 	@$(BIN)/python -m lab.demo $(if $(JSON),--json) $(if $(UI),--ui)
 
-test: test-units test-servers ## every test, on real servers and real processes
+unit: $(READY) ## the pure and the fast of tests/unit and tests/contract, in seconds
+	@$(BIN)/pytest -q -n 2 -m "$(FAST)" tests/unit tests/contract
 
-test-units: $(READY) ## those of tests/unit and tests/contract: they mostly wait, so three at once
-	@$(BIN)/pytest -n 3 tests/unit tests/contract
-
-test-servers: $(READY) $(SINK) ## all others, but process models, parity and cluster
-	@$(BIN)/pytest --ignore tests/cluster --ignore tests/matrix --ignore tests/parity --ignore tests/unit --ignore tests/contract -m "not cluster"
+test: test-together test-alone ## every test but matrix, parity and cluster-test: about 10 minutes
+	@echo "==> not run here: make matrix (process models), make parity (features of sentry-sdk), make test-vault (HashiCorp's own)"
 	@$(BIN)/python -m lab.cluster
+
+test-together: $(READY) $(SINK) ## the tests that mostly wait, WORKERS=4 at once
+	@echo "==> the tests that mostly wait, $(WORKERS) at once: about 9 minutes"
+	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not alone and not cluster" $(ELSEWHERE)
+
+test-alone: $(READY) $(SINK) ## the tests that measure time or memory, one by one
+	@echo "==> the tests that measure time or memory, one by one: about 1 minute"
+	@$(BIN)/pytest -m "alone and not cluster" $(ELSEWHERE)
 
 matrix: $(READY) $(MODELS) ## every process model: rotations under load, beside plain sentry-sdk
 	@$(BIN)/pytest -n 3 tests/matrix
@@ -92,7 +102,7 @@ vault: $(READY) ## build HashiCorp Vault, for tests alone; print the program's p
 
 test-vault: $(READY) $(SINK) ## every test that starts a Vault, on HashiCorp's own
 	@RESENTRY_TEST_VAULT=$$($(BIN)/python -m lab.golang lab/hashicorp) && \
-		export RESENTRY_TEST_VAULT && $(BIN)/pytest --ignore tests/cluster --ignore tests/matrix --ignore tests/parity -m "vault and not cluster"
+		export RESENTRY_TEST_VAULT && $(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "vault and not cluster" $(ELSEWHERE)
 
 test-versions: $(READY) ## the client's tests on every Python and sentry-sdk it supports
 	@$(BIN)/python -m lab.versions

@@ -1,5 +1,6 @@
-"""What unit and contract tests share: an opened volume; and that marks are kept."""
+"""What unit and contract tests share: an opened volume; marks; and a random order."""
 
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,20 @@ def _note(event: str, _arguments: object) -> None:
 
 
 sys.addaudithook(_note)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--seed", type=int, help="run the tests in the random order of that number"
+    )
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    seed = config.getoption("--seed")
+    if seed is not None:
+        random.Random(seed).shuffle(items)
 
 
 @pytest.fixture(autouse=True)

@@ -28,6 +28,7 @@ DSN = "https://c0ffee00c0ffee00c0ffee00c0ffee00@sentry.example.org/1"
 
 pytestmark = [
     pytest.mark.vault,
+    pytest.mark.alone,
     pytest.mark.skipif(
         platform.machine() != "x86_64", reason="libfaketime's wheel is built for x86-64"
     ),

@@ -18,7 +18,7 @@ from lab.versions import FOLDER, REPOSITORY, UV
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("eventlet")]
 
 
 PROGRAMS = Path(__file__).parent / "programs"

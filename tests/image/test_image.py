@@ -26,7 +26,12 @@ if why := obstacle("runc"):
     )
 
 # The first test that needs the image may have to build it.
-pytestmark = [pytest.mark.vault, pytest.mark.timeout(900)]
+# One process builds and unpacks the images, for all tests.
+pytestmark = [
+    pytest.mark.vault,
+    pytest.mark.timeout(900),
+    pytest.mark.xdist_group("image"),
+]
 
 DSN = "https://c0ffee00c0ffee00c0ffee00c0ffee00@sentry.example.org/42"
 
