@@ -17,10 +17,12 @@ FORMS = sorted((GITHUB / "ISSUE_TEMPLATE").glob("[!c]*.yml"))
 
 
 def _targets_of_ci_run() -> set[str]:
+    """Return the targets that .ci/run names in its code; `vault` only builds a server."""
     lines = (ROOT / ".ci" / "run").read_text().splitlines()
-    code = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
-    words = " ".join(re.findall(r"\bmake ([^;&|{}()\n]+)", code)).split()
-    return {word for word in words if re.fullmatch(r"[a-z][a-z-]*", word)}
+    code = (line for line in lines if not re.match(r" *(#|echo\b)", line))
+    words = {word for line in code for word in line.replace(";", " ").split()}
+    targets = re.findall(r"(?m)^([a-z-]+):.*## ", (ROOT / "Makefile").read_text())
+    return words & set(targets) - {"vault"}
 
 
 def test_each_target_of_ci_run_is_a_job() -> None:
@@ -30,9 +32,6 @@ def test_each_target_of_ci_run_is_a_job() -> None:
     for step in jobs["cluster"]["steps"]:
         called |= set(step.get("run", "").replace("make ", "").split())
     assert called == _targets_of_ci_run()
-    assert called <= set(
-        re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text())
-    )
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
