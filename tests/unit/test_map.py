@@ -1,6 +1,7 @@
 """The maps for people name every room: what exists, and nothing else."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import agent
@@ -30,6 +31,17 @@ def test_no_module_reaches_300_lines() -> None:
     assert len(sources) > 100
     lengths = {path: len(path.read_text().splitlines()) for path in sources}
     assert {path.name: n for path, n in lengths.items() if n >= 300} == {}
+
+
+def test_the_architecture_has_a_paragraph_for_each_layer() -> None:
+    """In the order of import-linter's layers, from the top."""
+    project = tomllib.loads(Path(REPOSITORY, "pyproject.toml").read_text())
+    (layers, *_) = project["tool"]["importlinter"]["contracts"]
+    page = Path(REPOSITORY, "docs", "architecture.md").read_text()
+    paragraphs = re.findall(r"(?m)^\*\*(`[^*]+`)\*\* ", page)
+    assert [set(re.findall(r"`(\w+)`", names)) for names in paragraphs] == [
+        set(re.findall(r"\w+", layer)) for layer in layers["layers"]
+    ]
 
 
 def test_the_index_of_decisions_has_each_with_its_title() -> None:
