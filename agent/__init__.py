@@ -19,6 +19,7 @@
     confirm/      reads receipts, knows which target lives
     observe/      what others see of a view: health, JSON, log lines, metrics, HTTP
     cli/          one file per command
+    schemas/      the JSON Schema of what each command prints, generated
     backoff.py    how long to wait before what failed is tried again
     locks.py      asks the kernel who holds a lock
     watch.py      inotify of one directory

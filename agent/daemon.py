@@ -133,7 +133,7 @@ class Daemon:
             ) from None
         return document.answer(outcome, self._pipeline.known.current)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> document.Whole:
         """Return what is known, as `/status` shows it, with the receipts of now."""
         receipts = Receipts(self._settings.receipts_dir)
         return document.whole(replace(self.view, rollout=self._rollout(receipts)))
@@ -278,10 +278,9 @@ class Daemon:
 
     def _save(self) -> None:
         """Keep what only the daemon knows, for `status` and for the next agent."""
-        rejections = {"rejections": self._rejections.document()}
-        body = json.dumps(document.state(self.view) | rejections).encode()
+        saved = document.state(self.view) | {"rejections": self._rejections.document()}
         try:
-            self._parts.volume.keep(STATE, body, flush=False)
+            self._parts.volume.keep(STATE, json.dumps(saved).encode(), flush=False)
         except AgentError as error:
             log.warning(error.what, hint=error.hint)
 

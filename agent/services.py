@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.domain.view import View
+    from agent.observe.document import Whole
     from agent.settings import Settings
 
 log = structlog.get_logger()
@@ -25,7 +26,7 @@ class Doors(NamedTuple):
     """What threads of services may call of the daemon."""
 
     view: Callable[[], View]
-    document: Callable[[], dict[str, Any]]
+    document: Callable[[], Whole]
     ask: Callable[[dict[str, Any]], dict[str, Any]]
     poll: Callable[[], None]
     wake: Callable[[], None]

@@ -214,7 +214,7 @@ class Fleet:
                     answer = requests.get(f"{url}/status", timeout=10)
                 except (requests.RequestException, RuntimeError, TimeoutError):
                     return None
-                found[pod] = answer.json()
+                found[pod] = answer.json()["result"]
         return found
 
     def converged(self, version: int) -> list[dict[str, Any]] | None:

@@ -14,9 +14,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
 import requests
 
-from agent.cli.status import gather
+from agent.cli.gather import gather
 from agent.settings import load
 from lab.paths import REPOSITORY
 from lab.process import Process, eventually, free_port, listens
@@ -139,8 +140,9 @@ class System:
             self.agent.signal(signal.SIGHUP)
 
     def status(self) -> dict[str, Any]:
-        """Return what `resentry-agent status --json` prints."""
-        return gather(load({}, self.environ).settings)
+        """Return the result of `resentry-agent status --json`."""
+        found = gather(load({}, self.environ).settings)
+        return dict(msgspec.to_builtins(found))
 
     def settled(self, targets: int, sequence: int) -> dict[str, Any] | None:
         """Return the status if so many targets run that snapshot, and are drained."""

@@ -10,8 +10,9 @@ import traceback
 import click
 
 from agent._version import __version__
+from agent.cli.answer import USAGE, Answer, error_of
 from agent.domain.nearest import did_you_mean
-from agent.errors import AgentError
+from agent.errors import REPORT, AgentError
 
 COMMANDS = (
     "run",
@@ -24,6 +25,9 @@ COMMANDS = (
     "rollback",
     "boost",
 )
+
+
+UNEXPECTED = "an unexpected error: its traceback is on standard error"
 
 
 class _Commands(click.Group):
@@ -57,16 +61,30 @@ def group() -> None:
 
 
 def main() -> None:
-    """Run the command; an error of ours is two lines and its exit code."""
+    """Run the command. An error of ours is two lines, or one JSON object."""
     # As a container's first process it would get no SIGTERM without a handler.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    as_json = "--json" in sys.argv[1:]
     try:
-        group(prog_name="resentry-agent")
+        sys.exit(group(prog_name="resentry-agent", standalone_mode=False))
+    except click.UsageError as error:
+        if not as_json:
+            error.show()
+            sys.exit(error.exit_code)
+        hint = "resentry-agent --help"
+        if error.ctx is not None:
+            hint = f"{error.ctx.command_path} --help"
+        failure = error_of(USAGE, error.format_message(), hint)
+        answer = Answer(None, (), failure, error.exit_code)
+    except click.Abort:
+        click.echo("Aborted!", err=True)
+        sys.exit(1)
     except AgentError as error:
-        click.echo(f"resentry-agent: {error.what}", err=True)
-        if error.hint:
-            click.echo(f"  {error.hint}", err=True)
-        sys.exit(error.exit_code)
+        answer = Answer.of_error(error)
     except Exception:  # noqa: BLE001 - exit code 1 means "no", and this is no answer
         traceback.print_exc()
-        sys.exit(AgentError.exit_code)
+        if not as_json:
+            sys.exit(AgentError.exit_code)
+        answer = Answer.of_error(AgentError(UNEXPECTED, REPORT))
+    named = [word for word in sys.argv[1:] if word in COMMANDS]
+    answer.finish(named[0] if named else None, as_json=as_json)

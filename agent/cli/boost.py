@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import re
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from agent.cli import options
-from agent.cli.refresh import ask, show
-from agent.cli.status import boost_text, gather
+from agent.cli.answer import Answer
+from agent.cli.ask import ask
+from agent.cli.gather import gather
+from agent.cli.lines import boost_line
+from agent.cli.results import BoostResult, PassResult
 
 if TYPE_CHECKING:
-    from agent.settings import Loaded
+    from agent.settings import Loaded, Settings
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 @options.command("boost")
-@click.option("--traces", help="The trace rate, from 0 to 1.")
-@click.option("--for", "duration", help="How long: 90s, 15m, 2h; at most a day.")
-@click.option("--role", help="Only in processes of this role.")
-@click.option("--match", help='Only what fits, as "POST /checkout" or a task\'s name.')
+@click.option("--traces", metavar="RATE", help="The trace rate, from 0 to 1.")
+@click.option(
+    "--for", "duration", metavar="TIME", help="How long: 90s, 15m or 2h; at most 24h."
+)
+@click.option("--role", metavar="ROLE", help="Only in processes of this role.")
+@click.option(
+    "--match",
+    metavar="NAME",
+    help='Only for matching transactions, as "POST /checkout" or the name of a task.',
+)
 @click.option("--list", "listing", is_flag=True, help="List the running boosts.")
-@click.option("--end", metavar="ID", help="End a boost before its time.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--end", metavar="ID", help="End this boost now.")
 def command(  # noqa: PLR0913 - one argument per option
     loaded: Loaded,
     *,
@@ -35,19 +44,15 @@ def command(  # noqa: PLR0913 - one argument per option
     match: str | None,
     listing: bool,
     end: str | None,
-    as_json: bool,
-) -> None:
-    """Raise the trace rate for a while; it ends by itself.
+) -> Answer:
+    """Raise the trace rate for a while. A boost ends by itself.
 
     For example: resentry-agent boost --traces 1.0 --for 15m --match "POST /checkout"
     """
-    options.warn(loaded)
     if listing:
-        _list(loaded, as_json=as_json)
-        return
+        return _list(loaded.settings)
     if end:
-        show(ask(loaded.settings, {"command": "end", "id": end}), as_json=as_json)
-        return
+        return _ask(loaded.settings, {"command": "end", "id": end})
     if traces is None or duration is None:
         raise click.UsageError("a boost needs --traces and --for")
     request = {
@@ -57,23 +62,26 @@ def command(  # noqa: PLR0913 - one argument per option
         "role": role,
         "match": match,
     }
-    show(ask(loaded.settings, request), as_json=as_json)
+    return _ask(loaded.settings, request)
 
 
-def _list(loaded: Loaded, *, as_json: bool) -> None:
-    current = gather(loaded.settings)["current"]
-    boosts = current["boosts"] if current else []
-    if as_json:
-        click.echo(json.dumps({"boosts": boosts}))
-        return
-    for boost in boosts:
-        click.echo(boost_text(boost))
-    if not boosts:
-        click.echo("no boost is running")
+def _ask(settings: Settings, request: dict[str, Any]) -> Answer:
+    answer = ask(settings, request)
+    fields = msgspec.to_builtins(answer.result)
+    boosts = fields.pop("boosts")
+    result = {"boosts": boosts, "done": msgspec.convert(fields, PassResult)}
+    return replace(answer, result=msgspec.convert(result, BoostResult))
+
+
+def _list(settings: Settings) -> Answer:
+    current = gather(settings).current
+    boosts = current.boosts if current else []
+    lines = tuple(map(boost_line, boosts)) or ("no boost is running",)
+    return Answer(BoostResult(boosts=boosts, done=None), lines)
 
 
 def _seconds(duration: str) -> int:
-    found = re.fullmatch(r"([0-9]{1,9})([smh])", duration)
-    if not found:
+    parts = re.fullmatch(r"([0-9]{1,9})([smh])", duration)
+    if not parts:
         raise click.UsageError("--for must be a number with s, m or h, as 15m")
-    return int(found[1]) * _UNITS[found[2]]
+    return int(parts[1]) * _UNITS[parts[2]]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING, cast
@@ -12,6 +10,8 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from agent.cli import options
+from agent.cli.answer import Answer, error_of
+from agent.cli.results import CheckResult, Step
 from agent.confirm.receipts import Receipts
 from agent.domain.rollout import assess
 from agent.domain.validate import validate
@@ -30,34 +30,32 @@ if TYPE_CHECKING:
     from agent.source.vault import VaultSource
 
 
-@options.command("check", with_all_settings=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option(
-    "--policy",
-    is_flag=True,
-    help="Print the least Vault policy that is needed instead.",
-)
-def command(loaded: Loaded, *, as_json: bool, policy: bool) -> None:
-    """Say step by step whether a pass has all that it needs.
+@options.command("check", with_all_settings=True, is_warning=False)
+@click.option("--policy", is_flag=True, help="Print the Vault policy that is needed.")
+def command(loaded: Loaded, *, policy: bool) -> Answer:
+    """Check settings, Vault access, secret, volume and running processes.
 
-    Publishes nothing, and gives its Vault token back. Exits 0 if all is good, else with
-    the first problem's code.
+    Prints one step per line and publishes nothing. Exits with 0 if all is good, else
+    with the code of the first problem.
     """
-    settings = loaded.settings
     if policy:
         options.warn(loaded)
-        click.echo(_policy(settings), nl=False)
-        return
+        text = _policy(loaded.settings)
+        return Answer(CheckResult(steps=[], policy=text), tuple(text.splitlines()))
     checks = _Checks(loaded)
-    steps = checks.run()
-    if as_json:
-        click.echo(json.dumps({"good": checks.exit_code == 0, "steps": steps}))
-    else:
-        for step in steps:
-            click.echo(f"{step['result']:7} {step['step']:9} {step['detail']}")
-            if step["hint"]:
-                click.echo(f"{'':17} {step['hint']}")
-    sys.exit(checks.exit_code)
+    checks.run()
+    lines = []
+    for step in checks.steps:
+        lines.append(f"{step.result:7} {step.step:9} {step.detail}")
+        if step.hint:
+            lines.append(f"{'':17} {step.hint}")
+    problem = checks.problem
+    return Answer(
+        CheckResult(steps=checks.steps),
+        tuple(lines),
+        error_of(problem.exit_code, problem.what, problem.hint) if problem else None,
+        problem.exit_code if problem else 0,
+    )
 
 
 def _policy(settings: Settings) -> str:
@@ -79,11 +77,12 @@ class _Checks:
         self._source: Source | None = None
         self._until = time.monotonic() + loaded.settings.pass_seconds
         self._candidate: Candidate | None = None
-        self.exit_code = 0
-        self.steps: list[dict[str, str]] = []
+        self.problem: AgentError | None = None
+        """The first problem."""
+        self.steps: list[Step] = []
 
-    def run(self) -> list[dict[str, str]]:
-        """Return one row per step; a step whose ground is missing is skipped."""
+    def run(self) -> None:
+        """Do each step. A step is skipped if it needs one that has a problem."""
         self._step("settings", self._settings)
         if self._source is not None:
             with closing(self._source):
@@ -94,18 +93,18 @@ class _Checks:
         self._step("volume", self._volume)
         self._step("receipts", self._receipts)
         self._step("targets", self._targets)
-        return self.steps
 
     def _step(self, name: str, step: Callable[[Settings], str | None]) -> None:
-        row = {"step": name, "result": "ok", "detail": "", "hint": ""}
         try:
             detail = step(self._loaded.settings)
         except AgentError as error:
-            self.exit_code = self.exit_code or error.exit_code
-            row |= {"result": "problem", "detail": error.what, "hint": error.hint}
+            self.problem = self.problem or error
+            row = Step(step=name, result="problem", detail=error.what, hint=error.hint)
         else:
-            missing = {"result": "skipped", "detail": "needs the step before it"}
-            row |= missing if detail is None else {"detail": detail}
+            row = Step(step=name, result="ok", detail=detail or "", hint="")
+            if detail is None:
+                missing = "needs the step before it"
+                row = Step(step=name, result="skipped", detail=missing, hint="")
         self.steps.append(row)
 
     def _settings(self, settings: Settings) -> str:
@@ -129,7 +128,7 @@ class _Checks:
     def _rights(self, settings: Settings) -> str | None:
         if settings.source_path:
             return "a mounted source has none"
-        if self.exit_code:
+        if self.problem:
             return None
         from agent.source import rights  # noqa: PLC0415 - with hvac
 
@@ -145,7 +144,7 @@ class _Checks:
         )
 
     def _secret(self, _settings: Settings) -> str | None:
-        if self._source is None or self.exit_code:
+        if self._source is None or self.problem:
             return None
         self._candidate = self._source.read(self._until)
         return "; ".join(

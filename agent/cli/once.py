@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from typing import TYPE_CHECKING
 
-import click
+import msgspec
 
 from agent.cli import options
-from agent.cli.status import notify_lines
+from agent.cli.answer import Answer, error_of
+from agent.cli.lines import receiver_lines
+from agent.cli.results import OnceResult
 from agent.observe import document
 from agent.parts import assemble
 from agent.pipeline import Pipeline
@@ -26,37 +26,39 @@ LOOK_SECONDS = 0.2
 
 
 @options.command("once", with_all_settings=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(loaded: Loaded, *, as_json: bool) -> None:
-    """Do one pass; exit 0 if what the source holds is published.
+def command(loaded: Loaded) -> Answer:
+    """Do one pass, and exit.
 
-    With --dsn-check enforce waits until a new DSN has been accepted or rejected.
+    Exits with 0 if what the source holds is published now. With --dsn-check enforce,
+    waits until a new DSN has been accepted or rejected.
     """
-    options.warn(loaded)
     parts = assemble(loaded.settings)
     outcome, known = _passes(parts)
     parts.source.close()
     parts.receivers.wait(loaded.settings.notify_seconds)
     rollout = _rollout(parts, known)
-    receivers = document.notify(parts.receivers.report())
-    if as_json:
-        whole = {
+    receivers = document.receivers(parts.receivers.report())
+    result = msgspec.convert(
+        {
             **document.published_of(outcome),
             "rollout": {"state": rollout.state, "sentence": rollout.sentence},
-            "notify": receivers,
-        }
-        click.echo(json.dumps(whole))
-    else:
-        click.echo(outcome.sentence, err=outcome.exit_code != 0)
-        for line in (*outcome.notes, outcome.hint):
-            if line:
-                click.echo(f"  {line}", err=outcome.exit_code != 0)
-        if outcome.exit_code == 0:
-            click.echo(rollout.sentence)
-        if outcome.kind == "published":
-            for line in notify_lines(receivers):
-                click.echo(f"notify: {line}")
-    sys.exit(outcome.exit_code)
+            "notify": msgspec.to_builtins(receivers),
+        },
+        OnceResult,
+    )
+    lines = [outcome.sentence]
+    lines += [f"  {line}" for line in (*outcome.notes, outcome.hint) if line]
+    if outcome.exit_code == 0:
+        lines.append(rollout.sentence)
+    if outcome.kind == "published":
+        lines += [f"notify: {line}" for line in receiver_lines(receivers)]
+    return Answer(
+        result,
+        tuple(lines),
+        error_of(outcome.exit_code, outcome.sentence, outcome.hint),
+        outcome.exit_code,
+        is_failure=outcome.exit_code != 0,
+    )
 
 
 def _passes(parts: Parts) -> tuple[Outcome, Known]:

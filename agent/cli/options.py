@@ -12,6 +12,7 @@ from agent.settings import Settings, flag, load, settings_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent.cli.answer import Answer
     from agent.settings import Loaded, Setting
 
 SHOWN_EVERYWHERE = ("config", "dir", "receipts", "control")
@@ -48,19 +49,34 @@ class Command(click.Command):
 
 
 def command(
-    name: str, *, with_all_settings: bool = False
-) -> Callable[[Callable[..., None]], click.Command]:
+    name: str, *, with_all_settings: bool = False, is_warning: bool = True
+) -> Callable[[Callable[..., Answer | None]], click.Command]:
     """Make a function a command that takes every setting, as `loaded`.
 
-    `--help` shows all settings, or only those that every command needs.
+    The command prints the function's answer, and exits with its code. Without an
+    `Answer` there is nothing to print, and no `--json`. `--help` shows all settings, or
+    only those that every command needs. What `load` noticed is printed as a warning,
+    unless the function says it itself.
     """
 
-    def decorate(function: Callable[..., None]) -> click.Command:
-        def with_settings(**given: Any) -> None:
-            flags = {name: given.pop(name) for name in names}
-            function(loaded=load(flags), **given)
+    def decorate(function: Callable[..., Answer | None]) -> click.Command:
+        def run(*, as_json: bool = False, **given: Any) -> None:
+            loaded = load({name: given.pop(name) for name in names})
+            if is_warning:
+                warn(loaded)
+            answer = function(loaded=loaded, **given)
+            if answer is not None:
+                answer.finish(name, as_json=as_json)
 
-        own = list(reversed(getattr(function, "__click_params__", [])))
+        params: list[click.Parameter] = [
+            *reversed(getattr(function, "__click_params__", []))
+        ]
+        if name != "run":
+            params.append(
+                click.Option(
+                    ["--json", "as_json"], is_flag=True, help="Print one JSON object."
+                )
+            )
         common = [
             Option(
                 ["--config"],
@@ -73,8 +89,8 @@ def command(
         names = [str(option.name) for option in common]
         return Command(
             name,
-            callback=with_settings,
-            params=[*own, *common],
+            callback=run,
+            params=[*params, *common],
             help=function.__doc__,
             epilog=None if with_all_settings else REST,
         )

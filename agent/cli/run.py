@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from agent.settings import Loaded
 
 
-@options.command("run", with_all_settings=True)
+@options.command("run", with_all_settings=True, is_warning=False)
 def command(loaded: Loaded) -> None:
     """Keep every process at the newest snapshot, until SIGTERM.
 
-    The source is polled; SIGHUP polls at once.
+    Reads the source again and again. SIGHUP makes it read at once.
     """
     settings = loaded.settings
     logs.configure(settings.log_level, settings.log_format)

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
+from agent.domain.rollout import DONE
 from agent.domain.wishes import boosts_with_seconds_left
+from agent.observe.results import (
+    Agent,
+    Boost,
+    CurrentSnapshot,
+    DsnCheckReport,
+    Envelope,
+    Error,
+    HolderReport,
+    Receiver,
+    RolloutReport,
+    SourceReport,
+    StatusResult,
+)
+from agent.observe.results import Target as TargetReport
 from resentry.contract import time_text
 from resentry.values import show_dsn
 
@@ -17,66 +34,82 @@ if TYPE_CHECKING:
     from agent.domain.outcome import Outcome
     from agent.domain.passes import Passes
     from agent.domain.receiver import Delivery
-    from agent.domain.rollout import LiveTarget, Rollout
+    from agent.domain.rollout import LiveTarget, Rollout, State
     from agent.domain.view import View
     from resentry.contract import Snapshot
 
-NO_PASS: dict[str, Any] = {
-    "outcome": None,
-    "error": "",
-    "sentence": "no pass has ended yet",
-    "hint": "",
-    "notes": [],
-    "fingerprint": None,
-    "since": None,
-    "failures": 0,
-    "where": {},
-    "last_success_at": None,
-}
+Kind = TypeVar("Kind")
+Whole = Envelope[StatusResult]
+"""What `/status` answers, and `status` prints with `--json`."""
+
+NO_PASS: dict[str, Any] = msgspec.to_builtins(SourceReport())
 
 
-def whole(view: View) -> dict[str, Any]:
-    """Return everything that is known as one JSON object."""
-    return document(view.known.current, view.rollout, state(view))
+def whole(view: View) -> Whole:
+    """Return everything that is known, as `/status` answers it."""
+    saved = state(view)
+    result = status("running", view.known.current, view.rollout, saved)
+    error = not_confirmed(result)
+    return Envelope(command="status", ok=error is None, result=result, error=error)
+
+
+def not_confirmed(result: StatusResult) -> Error | None:
+    """Return the error of a status: some process does not run what is published."""
+    if result.rollout.state in DONE:
+        return None
+    return Error(
+        code="NotConfirmed",
+        what=result.rollout.sentence,
+        hint="resentry-agent wait waits until every process has confirmed",
+    )
 
 
 def state(view: View) -> dict[str, Any]:
     """Return what only the daemon knows: the passes, the DSN checks, the receivers."""
-    return {
+    saved = {
         **_passes(view.passes),
         "where": dict(view.source),
         "dsn_checks": [_dsn_check(report) for report in view.dsn_checks],
-        "notify": notify(view.deliveries),
+        "notify": receivers(view.deliveries),
     }
+    return dict(msgspec.to_builtins(saved))
 
 
 def decode_state(body: bytes | None) -> dict[str, Any]:
     """Return what the last agent wrote of `state`, as far as it can be read."""
     try:
-        return NO_PASS | dict(json.loads(body or b"{}"))
+        saved = NO_PASS | dict(json.loads(body or b"{}"))
     except (ValueError, TypeError):
         return NO_PASS
+    try:
+        _source(saved)
+        _list(saved, "dsn_checks", DsnCheckReport)
+        _list(saved, "notify", Receiver)
+    except msgspec.ValidationError:  # of another version
+        return NO_PASS | {"rejections": saved.get("rejections")}
+    return saved
 
 
-def document(
-    current: Snapshot | None, rollout: Rollout, state: dict[str, Any]
-) -> dict[str, Any]:
-    """Return everything as one JSON object. The DSN is in its shown form.
+def status(
+    agent: Agent, current: Snapshot | None, rollout: Rollout, saved: Mapping[str, Any]
+) -> StatusResult:
+    """Return everything as one object. The DSN is in its shown form.
 
-    `state` is what only a daemon knows, of now or of its last moment.
+    `saved` is what only a daemon knows, of now or of its last moment.
     """
-    return {
-        "current": None if current is None else _current(current),
-        "source": {key: value for key, value in state.items() if key in NO_PASS},
-        "dsn_checks": state.get("dsn_checks", []),
-        "notify": state.get("notify", []),
-        "rollout": {
-            "state": rollout.state,
-            "sentence": rollout.sentence,
-            "unknown": rollout.unknown,
-            "targets": [_target(target, state) for target, state in rollout.targets],
-        },
-    }
+    return StatusResult(
+        agent=agent,
+        current=None if current is None else _current(current),
+        source=_source(saved),
+        dsn_checks=_list(saved, "dsn_checks", DsnCheckReport),
+        notify=_list(saved, "notify", Receiver),
+        rollout=RolloutReport(
+            state=rollout.state,
+            sentence=rollout.sentence,
+            unknown=rollout.unknown,
+            targets=[_target(target, state) for target, state in rollout.targets],
+        ),
+    )
 
 
 def outcome_of(outcome: Outcome) -> dict[str, Any]:
@@ -100,25 +133,29 @@ def answer(outcome: Outcome, current: Snapshot | None) -> dict[str, Any]:
     return {
         **published_of(outcome),
         "code": outcome.exit_code,
-        "boosts": boosts_with_seconds_left(current.boosts, time.time())
-        if current
-        else [],
+        "boosts": msgspec.to_builtins(boosts(current)),
     }
 
 
-def notify(deliveries: Sequence[Delivery]) -> list[dict[str, Any]]:
+def receivers(deliveries: Sequence[Delivery]) -> list[Receiver]:
     """Return the receivers, as every document shows them."""
     return [
-        {
-            "receiver": delivery.receiver,
-            "revision": delivery.revision,
-            "sequence": delivery.sequence,
-            "failures": delivery.failures,
-            "error": delivery.error,
-            "since": _time(delivery.since),
-        }
+        Receiver(
+            receiver=delivery.receiver,
+            revision=delivery.revision,
+            sequence=delivery.sequence,
+            failures=delivery.failures,
+            error=delivery.error,
+            since=_time(delivery.since),
+        )
         for delivery in deliveries
     ]
+
+
+def boosts(current: Snapshot | None) -> list[Boost]:
+    """Return the boosts of a snapshot that have not ended."""
+    running = current.boosts if current else ()
+    return [Boost(**boost) for boost in boosts_with_seconds_left(running, time.time())]
 
 
 def shown(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,50 +181,59 @@ def _passes(passes: Passes) -> dict[str, Any]:
     }
 
 
-def _dsn_check(report: DsnReport) -> dict[str, Any]:
-    return {
-        "dsn": report.dsn,
-        "verdict": report.verdict,
-        "settled": report.settled,
-        "since": _time(report.since),
-        "answers": report.answers,
-        "sentence": report.sentence,
-    }
+def _source(saved: Mapping[str, Any]) -> SourceReport:
+    known = {key: value for key, value in saved.items() if key in NO_PASS}
+    return msgspec.convert(known, SourceReport)
 
 
-def _target(target: LiveTarget, state: str) -> dict[str, Any]:
+def _list(saved: Mapping[str, Any], key: str, kind: type[Kind]) -> list[Kind]:
+    return msgspec.convert(saved.get(key, []), list[kind])  # type: ignore[valid-type]
+
+
+def _dsn_check(report: DsnReport) -> DsnCheckReport:
+    return DsnCheckReport(
+        dsn=report.dsn,
+        verdict=report.verdict,
+        settled=report.settled,
+        since=_time(report.since),
+        answers=report.answers,
+        sentence=report.sentence,
+    )
+
+
+def _target(target: LiveTarget, state: State) -> TargetReport:
     receipt = target.receipt
-    return {
-        "id": receipt.id,
-        "name": target.name,
-        "role": receipt.role,
-        "pid": receipt.pid or None,
-        "main": target.main,
-        "readable": target.readable,
-        "state": state,
-        "revision": receipt.revision,
-        "sequence": receipt.sequence,
-        "since": receipt.since,
-        "swap_ms": receipt.swap_ms,
-        "error": receipt.error,
-        "dsn": receipt.dsn,
-        "holders": [holder._asdict() for holder in receipt.holders],
-        "ignored": list(receipt.ignored),
-        "notes": target.notes,
-    }
+    return TargetReport(
+        id=receipt.id,
+        name=target.name,
+        role=receipt.role,
+        pid=receipt.pid or None,
+        main=target.main,
+        readable=target.readable,
+        state=state,
+        revision=receipt.revision,
+        sequence=receipt.sequence,
+        since=receipt.since,
+        swap_ms=receipt.swap_ms,
+        error=receipt.error,
+        dsn=receipt.dsn,
+        holders=[HolderReport(**holder._asdict()) for holder in receipt.holders],
+        ignored=list(receipt.ignored),
+        notes=target.notes,
+    )
 
 
-def _current(current: Snapshot) -> dict[str, Any]:
-    return {
-        "revision": current.revision,
-        "sequence": current.sequence,
-        "published_at": current.published_at,
-        "settings": shown(current.settings),
-        "roles": {role: shown(values) for role, values in current.roles.items()},
-        "rules": len(current.rules),
-        "boosts": boosts_with_seconds_left(current.boosts, time.time()),
-        "provenance": dict(current.provenance),
-    }
+def _current(current: Snapshot) -> CurrentSnapshot:
+    return CurrentSnapshot(
+        revision=current.revision,
+        sequence=current.sequence,
+        published_at=current.published_at,
+        settings=shown(current.settings),
+        roles={role: shown(values) for role, values in current.roles.items()},
+        rules=len(current.rules),
+        boosts=boosts(current),
+        provenance={name: dict(origin) for name, origin in current.provenance.items()},
+    )
 
 
 def _time(moment: float | None) -> str | None:

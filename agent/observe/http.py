@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 from waitress.server import create_server
 
 from agent.errors import SettingsError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from agent.domain.view import View
+    from agent.observe.document import Whole
     from agent.observe.health import Health
     from agent.observe.metrics import Metrics
     from agent.settings import Settings
@@ -36,7 +37,7 @@ class Page(NamedTuple):
     """What the endpoints answer from."""
 
     view: Callable[[], View]
-    document: Callable[[], dict[str, Any]]
+    document: Callable[[], Whole]
     metrics: Metrics
     settings: Settings
 
@@ -94,8 +95,9 @@ def _probe(good: bool, sentence: str) -> Answer:  # noqa: FBT001 - what a health
     return code, TEXT, f"{sentence}\n".encode()
 
 
-def _json(document: dict[str, Any]) -> Answer:
-    return "200 OK", "application/json", json.dumps(document, indent=1).encode() + b"\n"
+def _json(document: Whole) -> Answer:
+    body = msgspec.json.format(msgspec.json.encode(document), indent=1)
+    return "200 OK", "application/json", body + b"\n"
 
 
 def _application(paths: dict[str, Callable[[], Answer]]) -> Callable[..., Any]:

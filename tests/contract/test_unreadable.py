@@ -69,11 +69,15 @@ def run(
 
 @pytest.fixture
 def ask(directory: Path) -> Ask:
-    """Run `resentry-agent` with `--json`; return its exit code and the object."""
+    """Run `resentry-agent` with `--json`; return its exit code and the result.
+
+    The result of `wait` stands together with its status.
+    """
 
     def ask(*args: str) -> tuple[int, dict[str, Any]]:
         ran = run(directory, *args, "--json")
-        return ran.returncode, json.loads(ran.stdout)
+        result = json.loads(ran.stdout)["result"]
+        return ran.returncode, {**result, **result.get("status", {})}
 
     return ask
 
@@ -146,7 +150,7 @@ def test_a_live_process_without_a_readable_receipt_waits_and_is_named(
 
     code, found = ask("wait", "--drained", "--timeout", "0")
     (lacking,) = found["lacking"]
-    assert (code, found["done"]) == (1, False)
+    assert (code, bool(found["lacking"])) == (1, True)
     assert lacking.startswith(f"unknown pid {process.pid}: waiting, ")
     assert problem in lacking
     assert ask("wait", "--timeout", "0")[0] == 1
@@ -175,7 +179,9 @@ def test_check_names_who_gives_no_readable_receipt(
     (tmp_path / "source").mkdir()
     environ = {"RESENTRY_SOURCE_PATH": str(tmp_path / "source")}
     ran = run(directory, "check", "--json", **environ)
-    (row,) = (s for s in json.loads(ran.stdout)["steps"] if s["step"] == "targets")
+    (row,) = (
+        s for s in json.loads(ran.stdout)["result"]["steps"] if s["step"] == "targets"
+    )
     assert ran.returncode != 0
     assert f"unknown pid {process.pid}: it holds its lock" in row["detail"]
     assert "neighbouring versions" in row["hint"]
@@ -253,7 +259,7 @@ def test_a_silent_process_that_has_no_pid_here_is_named_by_its_id(
     """An agent in another PID namespace sees that the lock is held, and not by whom."""
     beside(None)
     ran = run(directory, "status", "--json", before=UNSHARE)
-    found = json.loads(ran.stdout)["rollout"]["targets"]
+    found = json.loads(ran.stdout)["result"]["rollout"]["targets"]
     (row,) = (each for each in found if each["id"] == ID)
     assert (ran.returncode, row["pid"], row["readable"]) == (1, None, False)
     assert row["name"] == f"unknown target {ID}"

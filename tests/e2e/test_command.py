@@ -21,7 +21,7 @@ def test_check_walks_all_steps(system: System, sink: Sink) -> None:
     code, printed = system.run("resentry-agent", "check", "--json")
 
     assert code == 0, printed
-    report = json.loads(printed)
+    report = json.loads(printed)["result"]
     assert [step["step"] for step in report["steps"]] == [
         "settings",
         "source",

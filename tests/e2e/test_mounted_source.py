@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
-from agent.cli.status import gather
+from agent.cli.gather import gather
 from agent.settings import load
 from lab.mount import Mount
 from lab.process import Process, eventually, free_port, listens
@@ -54,8 +55,9 @@ class Sidecar:
             return process.returncode or 0, process.log_text()
 
     def status(self) -> dict[str, Any]:
-        """Return what `resentry-agent status --json` prints."""
-        return gather(load({}, self.environ).settings)
+        """Return the result of `resentry-agent status --json`."""
+        found = gather(load({}, self.environ).settings)
+        return dict(msgspec.to_builtins(found))
 
     def await_sequence(self, sequence: int) -> dict[str, Any]:
         """Wait for that snapshot, and return its settings."""

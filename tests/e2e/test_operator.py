@@ -43,8 +43,10 @@ def ask(system: System, *args: str, code: int = 0) -> dict[str, Any]:
     """Run a command that answers in JSON."""
     ended, printed = system.run("resentry-agent", *args, "--json")
     assert ended == code, printed
-    found: dict[str, Any] = json.loads(printed)
-    return found
+    envelope = json.loads(printed)
+    assert envelope["ok"] is (code == 0)
+    result: dict[str, Any] = envelope["result"]
+    return result
 
 
 def target(system: System, role: str = "api", **environ: str) -> Process:
@@ -197,7 +199,7 @@ def test_a_boost_raises_the_rate_of_what_it_names(system: System, sink: Sink) ->
     assert f"boost     {row['id']}  traces 1 for POST /enrol/* in api, " in printed
     assert " s left" in printed
 
-    assert ask(system, "boost", "--end", row["id"])["revision"] == before
+    assert ask(system, "boost", "--end", row["id"])["done"]["revision"] == before
     system.converge(1, 3)
     post(system, "/enrol/6")
     fail(system, sink, 1)
@@ -273,7 +275,7 @@ def test_wait_ends_when_every_process_has_confirmed(system: System, sink: Sink) 
     ask(system, "wait", "--revision", first, "--drained", "--timeout", "20")
     system.write(SENTRY_DSN=sink.dsn(2))
     system.poll_now()
-    assert ask(system, "wait", "--sequence", "2")["current"]["sequence"] == 2
+    assert ask(system, "wait", "--sequence", "2")["status"]["current"]["sequence"] == 2
 
     other = ask(system, "wait", "--revision", first, "--timeout", "0", code=1)
     assert f"is published, not {first}" in other["lacking"][0]
@@ -296,7 +298,7 @@ def test_wait_asks_for_so_many_workers_of_a_role(system: System, sink: Sink) -> 
     )
 
     target(system)
-    assert ask(system, "wait", "--timeout", "20")["done"]
+    assert not ask(system, "wait", "--timeout", "20")["lacking"]
 
 
 def test_history_says_what_changed_and_when(system: System, sink: Sink) -> None:
@@ -353,7 +355,7 @@ def test_each_of_six_targets_is_named_by_what_became_of_it(
 
     eventually(lambda: states(staging.status()) == expected, what=f"{expected}")
     eventually(
-        lambda: states(staging.get("/status").json()) == expected,
+        lambda: states(staging.get("/status").json()["result"]) == expected,
         what="the same from the agent",
     )
     lacking = ask(staging, "wait", "--timeout", "0", code=1)["lacking"]

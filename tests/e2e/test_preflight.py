@@ -125,7 +125,7 @@ def test_the_policy_of_a_login_gives_its_token_back(audited: System) -> None:
 def step(system: System, name: str, **environ: str) -> dict[str, Any]:
     """One row of what check prints."""
     _, printed = system.run("resentry-agent", "check", "--json", **environ)
-    rows: list[dict[str, Any]] = json.loads(printed)["steps"]
+    rows: list[dict[str, Any]] = json.loads(printed)["result"]["steps"]
     return next(row for row in rows if row["step"] == name)
 
 

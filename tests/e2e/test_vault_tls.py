@@ -240,7 +240,7 @@ def test_not_checking_shows_wherever_one_looks(
         check=False,
     ).stdout
     assert "ITS CERTIFICATE IS NOT CHECKED" in shown
-    page = system.get("/status").json()
+    page = system.get("/status").json()["result"]
     assert page["source"]["where"]["tls_verified"] is False
     assert "resentry_vault_tls_unverified 1.0" in system.get("/metrics").text
     lines = [json.loads(line) for line in agent.log_text().splitlines()]

@@ -502,7 +502,9 @@ def test_a_restart_in_an_outage_starts_from_the_volume(sink: Sink) -> None:
         after = eventually(
             lambda: (
                 found
-                if (found := system.get("/status").json())["source"]["failures"]
+                if (found := system.get("/status").json()["result"])["source"][
+                    "failures"
+                ]
                 else None
             ),
             what="a failure of the second agent",

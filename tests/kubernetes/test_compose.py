@@ -197,7 +197,7 @@ def test_every_command_line_works(plain: Plain) -> None:
 
         def rollout() -> dict[str, Any] | None:
             status = requests.get(f"http://{http}/status", timeout=5).json()
-            found: dict[str, Any] = status["rollout"]
+            found: dict[str, Any] = status["result"]["rollout"]
             whole = found["state"] == "drained" and len(found["targets"]) == 5
             return found if whole else None
 

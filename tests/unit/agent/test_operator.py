@@ -71,7 +71,8 @@ class Agent:
 
     @property
     def rollout(self) -> str:
-        state: str = self.daemon.document()["rollout"]["state"]
+        result = self.daemon.document().result
+        state: str = result.rollout.state if result else "unknown"
         return state
 
     def stop(self) -> None:

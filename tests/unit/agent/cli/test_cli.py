@@ -144,7 +144,7 @@ def test_whatever_prints_has_json(command: Any, name: str) -> None:
         (["run", "--vault-adr", "x"], "--vault-addr"),
         (["status", "--jsno"], "--json"),
         (["chek"], "did you mean check?"),
-        (["rolback", "--json"], "did you mean rollback?"),
+        (["rolback"], "did you mean rollback?"),
     ],
 )
 def test_a_mistake_in_usage_names_the_nearest(
@@ -268,7 +268,7 @@ def test_status_reads_a_volume_whose_agent_is_dead(
     volume.publish(Snapshot(settings, revision="a" * 12))
     volume.close()
     ran = command("status", "--json")
-    shown = json.loads(ran.stdout)
+    shown = json.loads(ran.stdout)["result"]
     assert (ran.returncode, shown["agent"]) == (1, "not running")
     assert shown["current"]["revision"] == "a" * 12
     assert shown["rollout"]["state"] == "waiting"
@@ -287,15 +287,16 @@ def test_status_does_not_need_the_agent_s_own_state(
     (private / "state.json").write_bytes(body)
     ran = command("status", "--json")
     assert ran.returncode == 1, ran.stderr
-    assert json.loads(ran.stdout)["source"]["outcome"] is None
+    assert json.loads(ran.stdout)["result"]["source"]["outcome"] is None
 
 
 def test_check_changes_nothing(command: Any, tmp_path: Path) -> None:
     """It says step by step what is good, and makes no directory."""
     ran = command("check", "--json", **GOOD)
     shown = json.loads(ran.stdout)
-    assert (ran.returncode, shown["good"]) == (69, False)
-    results = {step["step"]: step["result"] for step in shown["steps"]}
+    assert (ran.returncode, shown["ok"]) == (69, False)
+    assert shown["error"]["code"] == "SourceDown"
+    results = {step["step"]: step["result"] for step in shown["result"]["steps"]}
     assert results == {
         "settings": "ok",
         "source": "problem",

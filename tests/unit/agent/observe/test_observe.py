@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -21,7 +22,7 @@ from agent.domain.rollout import LiveTarget, assess
 from agent.domain.view import Known, View
 from agent.errors import SettingsError, SourceDenied, SourceDown
 from agent.observe.changes import count_changes
-from agent.observe.document import document, state, whole
+from agent.observe.document import state, status, whole
 from agent.observe.http import Page, serve
 from agent.observe.metrics import CONTENT_TYPE, Metrics
 from agent.settings import load
@@ -55,11 +56,16 @@ def view(*outcomes: Outcome, **known: Any) -> View:
     return View(Known(**known), passes, 0.0, assess([], None, late=False))
 
 
+def plain(document: Any) -> dict[str, Any]:
+    """The document as a program reads it."""
+    return dict(json.loads(msgspec.json.encode(document)))
+
+
 def test_the_document_shows_no_key(receipt: Callable[..., Receipt]) -> None:
     """DSNs, also those of roles, are shown as host, project and the last four."""
     target = LiveTarget(receipt(revision="a" * 12, sequence=7), 0, main=True)
     rollout = assess([target], CURRENT, late=False)
-    shown = whole(replace(view(PUBLISHED), rollout=rollout))
+    shown = plain(whole(replace(view(PUBLISHED), rollout=rollout)))["result"]
     assert KEY not in json.dumps(shown)
     expected = "sentry.example.org/42 (key …ee00)"
     assert expected == shown["current"]["settings"]["SENTRY_DSN"]
@@ -87,7 +93,7 @@ def test_the_document_tells_of_every_live_process(
     )
     silent = LiveTarget.unreadable("f" * 16, 0, "the receipt is not JSON")
     rollout = assess([holding, silent], CURRENT, late=False, unknown="too many files")
-    shown = document(CURRENT, rollout, state(view()))["rollout"]
+    shown = plain(status("running", CURRENT, rollout, state(view())))["rollout"]
     one, two = shown["targets"]
     assert shown["unknown"] == "too many files"
     assert (one["readable"], one["state"], one["dsn"]) == (True, "confirmed", "a" * 12)
@@ -107,7 +113,9 @@ def test_the_document_shows_boosts_with_what_is_left() -> None:
         Boost("b2", 1.0, "2026-01-01T00:00:00Z"),
     )
     current = replace(CURRENT, boosts=boosts)
-    shown = document(current, assess([], current, late=False), state(view()))
+    shown = plain(
+        status("running", current, assess([], current, late=False), state(view()))
+    )
     (row,) = shown["current"]["boosts"]
     assert row["id"] == "b1"
     assert 80 < row["left_seconds"] <= 90
@@ -115,7 +123,7 @@ def test_the_document_shows_boosts_with_what_is_left() -> None:
 
 def test_the_document_without_anything_is_whole() -> None:
     """Before the first pass every part is there, and empty."""
-    shown = document(None, assess([], None, late=False), state(view()))
+    shown = plain(status("running", None, assess([], None, late=False), state(view())))
     assert (shown["current"], shown["source"]["outcome"]) == (None, None)
     assert shown["rollout"]["state"] == "waiting"
 
@@ -257,7 +265,7 @@ def test_a_log_that_cannot_be_written_ends_nothing(python: Any) -> None:
 
 def page(served: Any) -> Page:
     settings = load({"config": ""}, {}).settings
-    return Page(lambda: served.view, lambda: {"current": None}, Metrics("1"), settings)
+    return Page(lambda: served.view, lambda: whole(view()), Metrics("1"), settings)
 
 
 class Served:
@@ -320,7 +328,10 @@ def test_status_is_json_on_the_first_socket_alone(served: Served) -> None:
     """The socket decides what is served, never the caller's address."""
     code, headers, body = served.ask("/status")
     assert (code, headers["Content-Type"]) == (200, "application/json")
-    assert json.loads(body) == {"current": None}
+    envelope = json.loads(body)
+    assert (envelope["command"], envelope["ok"]) == ("status", False)
+    assert envelope["error"]["code"] == "NotConfirmed"
+    assert envelope["result"]["agent"] == "running"
     assert served.ask("/status", probes=True)[0] == 404
 
 

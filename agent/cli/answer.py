@@ -1,0 +1,82 @@
+"""What a command answers: one JSON object for programs, or lines for people."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+import msgspec
+
+from agent import errors
+from agent.errors import AgentError
+from agent.observe.results import Envelope, Error
+
+if TYPE_CHECKING:
+    from msgspec import Struct
+
+NO = 1
+"""The exit code of a command whose answer is no."""
+USAGE = 2
+CODES = {
+    **{
+        vars(kind)["exit_code"]: kind.__name__
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and "exit_code" in vars(kind)
+    },
+    USAGE: "UsageError",
+}
+"""The code of each error, by its exit code. Exit code 1 may have another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command found out or did. Its exit code is 0 exactly without an error."""
+
+    result: Struct | None
+    lines: tuple[str, ...]
+    error: Error | None = None
+    exit_code: int = 0
+    is_failure: bool = False
+    """Whether the lines go to standard error."""
+
+    @classmethod
+    def of_error(cls, error: AgentError) -> Answer:
+        """Answer that the command could not be done."""
+        lines = (f"resentry-agent: {error.what}", *_indented(error.hint))
+        return cls(
+            None,
+            lines,
+            error_of(error.exit_code, error.what, error.hint),
+            error.exit_code,
+            is_failure=True,
+        )
+
+    def finish(self, command: str | None, *, as_json: bool) -> NoReturn:
+        """Print the answer, and exit with its code."""
+        if as_json:
+            envelope = Envelope(
+                command=command,
+                ok=self.error is None,
+                result=self.result,
+                error=self.error,
+            )
+            body = msgspec.json.format(msgspec.json.encode(envelope), indent=1)
+            click.echo(body.decode())
+        else:
+            for line in self.lines:
+                click.echo(line, err=self.is_failure)
+        sys.exit(self.exit_code)
+
+
+def error_of(exit_code: int, what: str, hint: str) -> Error | None:
+    """Return the error that belongs to an exit code; `None` to 0."""
+    if exit_code == 0:
+        return None
+    code = CODES.get(exit_code, AgentError.__name__)
+    return Error(code=code, what=what, hint=hint)
+
+
+def _indented(hint: str) -> tuple[str, ...]:
+    return (f"  {hint}",) if hint else ()

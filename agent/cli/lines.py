@@ -1,0 +1,104 @@
+"""Documents as lines for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from agent.observe.results import (
+        Boost,
+        Receiver,
+        SourceReport,
+        StatusResult,
+        Target,
+    )
+
+
+def boost_line(boost: Boost) -> str:
+    """One boost."""
+    what, where = boost.match or "everything", boost.role or "every role"
+    return (
+        f"{boost.id}  traces {boost.traces:g} for {what} in {where}, "
+        f"{boost.left_seconds} s left"
+    )
+
+
+def receiver_lines(receivers: Sequence[Receiver]) -> list[str]:
+    """Each receiver of notifications."""
+    return [
+        f"{receiver.receiver} "
+        + (
+            f"failed {receiver.failures} times: {receiver.error}; "
+            if receiver.error
+            else ""
+        )
+        + (
+            f"was notified of {receiver.revision}"
+            if receiver.revision
+            else "not notified yet"
+        )
+        for receiver in receivers
+    ]
+
+
+def status_lines(status: StatusResult) -> Iterator[str]:
+    """The whole status."""
+    why = ": no agent ever ran here, or this user has no rights"
+    yield f"agent     {status.agent}{why if status.agent == 'unknown' else ''}"
+    current = status.current
+    if current is None:
+        yield "current   nothing is published"
+    else:
+        yield (
+            f"current   revision {current.revision}, sequence {current.sequence}, "
+            f"published {current.published_at}"
+        )
+        for key, value in current.settings.items():
+            yield f"          {key}={value}"
+        for boost in current.boosts:
+            yield f"boost     {boost_line(boost)}"
+    yield from _source_lines(status.source)
+    for check in status.dsn_checks:
+        yield f"dsn check {check.dsn}: {check.verdict} since {check.since}"
+    for line in receiver_lines(status.notify):
+        yield f"notify    {line}"
+    yield f"rollout   {status.rollout.state}: {status.rollout.sentence}"
+    for target in status.rollout.targets:
+        yield from _target_lines(target)
+
+
+def _source_lines(source: SourceReport) -> Iterator[str]:
+    since = f" since {source.since}" if source.since else ""
+    yield f"source    {source.outcome or 'unknown'}{since}: {source.sentence}"
+    more = (*source.notes, source.hint, _failures(source), _where(source.where))
+    for line in filter(None, more):
+        yield f"          {line}"
+
+
+def _failures(source: SourceReport) -> str:
+    if not source.failures:
+        return ""
+    read = source.last_success_at or "never"
+    return f"{source.failures} failed in a row; last read well: {read}"
+
+
+def _where(report: dict[str, Any]) -> str:
+    parts = [f"{report[key]}" for key in ("address", "path", "auth") if key in report]
+    if report.get("token_ends_at"):
+        parts.append(f"token until {report['token_ends_at']}")
+    if report.get("tls_verified") is False:
+        parts.append("ITS CERTIFICATE IS NOT CHECKED")
+    return ", ".join(parts)
+
+
+def _target_lines(target: Target) -> Iterator[str]:
+    main = ", main" if target.main else ""
+    since = f" since {target.since}" if target.since else ""
+    runs = f", runs {target.revision or 'no snapshot'}{since}"
+    error = f": {target.error}" if target.error else ""
+    known = runs if target.readable else ""
+    yield f"          {target.name}{main}  {target.state}{known}{error}"
+    for note in target.notes:
+        yield f"{'':19}{note}"

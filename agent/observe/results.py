@@ -1,0 +1,242 @@
+"""What `--json` prints and `/status` answers, field by field.
+
+docs/json.md and the JSON Schemas in `agent/schemas` are generated from these types.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from msgspec import Meta, Struct
+
+from agent.domain.dsn_check import Verdict
+from agent.domain.outcome import Kind
+from agent.domain.rollout import State
+
+SCHEMA = 1
+"""The version of all these documents. It rises when a field changes or goes."""
+
+Moment = Annotated[str, Meta(description="A time, as `2026-01-31T12:00:00.000Z`.")]
+Agent = Literal["running", "not running", "unknown"]
+Result = TypeVar("Result")
+
+
+class Error(Struct, frozen=True, kw_only=True):
+    """Why a command did not do what was asked for, or why its answer is no."""
+
+    code: Annotated[
+        str,
+        Meta(description="The kind of error, for programs. docs/json.md lists them."),
+    ]
+    what: Annotated[str, Meta(description="What went wrong, for people.")]
+    hint: Annotated[
+        str, Meta(description="What to do about it, for people; may be empty.")
+    ]
+
+
+class Envelope(Struct, Generic[Result], frozen=True, kw_only=True):
+    """The one object that every command prints."""
+
+    schema: Annotated[int, Meta(description="The version of this document; now 1.")] = (
+        SCHEMA
+    )
+    command: Annotated[
+        str | None,
+        Meta(description="The command; null if the command line names none."),
+    ]
+    ok: Annotated[
+        bool, Meta(description="True exactly when the command exits with code 0.")
+    ]
+    result: Annotated[
+        Result | None,
+        Meta(
+            description="What the command found or did; null if it found nothing out."
+        ),
+    ]
+    error: Annotated[Error | None, Meta(description="Null exactly when `ok` is true.")]
+
+
+class Boost(Struct, frozen=True, kw_only=True):
+    """A boost: more traces for a while."""
+
+    id: Annotated[str, Meta(description="Its name, for `boost --end`.")]
+    traces: Annotated[float, Meta(description="The trace rate, from 0 to 1.")]
+    until: Annotated[Moment, Meta(description="When the boost ends.")]
+    match: Annotated[
+        str | None, Meta(description="Which transactions it is for; null for all.")
+    ]
+    role: Annotated[str | None, Meta(description="Which role it is for; null for all.")]
+    left_seconds: Annotated[int, Meta(description="The seconds until it ends.")]
+
+
+class CurrentSnapshot(Struct, frozen=True, kw_only=True):
+    """The published snapshot."""
+
+    revision: Annotated[str, Meta(description="Its name, made from its content.")]
+    sequence: Annotated[
+        int, Meta(description="Its number on this volume; each snapshot has the next.")
+    ]
+    published_at: Annotated[Moment, Meta(description="When it was published.")]
+    settings: Annotated[
+        dict[str, Any],
+        Meta(description="The settings for all roles. Keys of DSNs are masked."),
+    ]
+    roles: Annotated[
+        dict[str, dict[str, Any]],
+        Meta(description="By role, the settings that differ for that role."),
+    ]
+    rules: Annotated[int, Meta(description="The number of sampling rules.")]
+    boosts: Annotated[list[Boost], Meta(description="The boosts that have not ended.")]
+    provenance: Annotated[
+        dict[str, dict[str, Any]],
+        Meta(description="By setting, where its value comes from."),
+    ]
+
+
+class SourceReport(Struct, frozen=True, kw_only=True):
+    """What the newest pass came to."""
+
+    outcome: Annotated[
+        Kind | None, Meta(description="The outcome; null before the first pass.")
+    ] = None
+    error: Annotated[
+        str, Meta(description="The code of the error; empty if the pass went well.")
+    ] = ""
+    sentence: Annotated[str, Meta(description="The outcome in words.")] = (
+        "no pass has ended yet"
+    )
+    hint: Annotated[str, Meta(description="What to do; may be empty.")] = ""
+    notes: Annotated[
+        list[str], Meta(description="What else the pass noticed, in words.")
+    ] = []
+    fingerprint: Annotated[
+        str | None,
+        Meta(description="Of a candidate that was refused or waits, its name."),
+    ] = None
+    since: Annotated[
+        Moment | None, Meta(description="Since when this has been the outcome.")
+    ] = None
+    failures: Annotated[int, Meta(description="The passes that failed in a row.")] = 0
+    where: Annotated[
+        dict[str, Any],
+        Meta(description="What the source says of itself; it differs by kind."),
+    ] = {}
+    last_success_at: Annotated[
+        Moment | None, Meta(description="When the source was last read well.")
+    ] = None
+
+
+class DsnCheckReport(Struct, frozen=True, kw_only=True):
+    """What the DSN check of one DSN has found."""
+
+    dsn: Annotated[str, Meta(description="The DSN, its key masked.")]
+    verdict: Annotated[Verdict, Meta(description="What the answers so far mean.")]
+    settled: Annotated[
+        bool, Meta(description="True if more answers would not change the verdict.")
+    ]
+    since: Annotated[
+        Moment | None, Meta(description="Since when this has been the verdict.")
+    ]
+    answers: Annotated[int, Meta(description="The number of answers so far.")]
+    sentence: Annotated[str, Meta(description="The verdict in words.")]
+
+
+class Receiver(Struct, frozen=True, kw_only=True):
+    """How far the notification of one receiver has got."""
+
+    receiver: Annotated[str, Meta(description="The receiver's host.")]
+    revision: Annotated[
+        str | None, Meta(description="The revision that was delivered last.")
+    ]
+    sequence: Annotated[int, Meta(description="The sequence number of that revision.")]
+    failures: Annotated[int, Meta(description="The deliveries that failed in a row.")]
+    error: Annotated[
+        str | None, Meta(description="Why the last one failed; null if none did.")
+    ]
+    since: Annotated[
+        Moment | None,
+        Meta(description="When it was delivered, or when it began to fail."),
+    ]
+
+
+class HolderReport(Struct, frozen=True, kw_only=True):
+    """Something in a process that still sends by an older DSN."""
+
+    kind: Annotated[
+        str,
+        Meta(
+            description="`client` for a client that the application made, `otlp` for an "
+            "exporter."
+        ),
+    ]
+    dsn: Annotated[str, Meta(description="The fingerprint of that DSN.")]
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """One live application process."""
+
+    id: Annotated[str, Meta(description="The name of its receipt.")]
+    name: Annotated[str, Meta(description="The process for people, as `api pid 7`.")]
+    role: Annotated[str, Meta(description="Its role.")]
+    pid: Annotated[int | None, Meta(description="Its process id, if it is known.")]
+    main: Annotated[
+        bool, Meta(description="True if other targets were forked from it.")
+    ]
+    readable: Annotated[bool, Meta(description="True if its receipt can be read.")]
+    state: Annotated[State, Meta(description="How it stands to the current snapshot.")]
+    revision: Annotated[str | None, Meta(description="The revision that it runs.")]
+    sequence: Annotated[int, Meta(description="The sequence number that it runs.")]
+    since: Annotated[str, Meta(description="Since when; may be empty.")]
+    swap_ms: Annotated[float, Meta(description="How long its last swap took.")]
+    error: Annotated[str | None, Meta(description="Why it could not apply a snapshot.")]
+    dsn: Annotated[str, Meta(description="The fingerprint of the DSN it sends by.")]
+    holders: Annotated[
+        list[HolderReport], Meta(description="What in it still sends by an older DSN.")
+    ]
+    ignored: Annotated[
+        list[str],
+        Meta(description="Fields of the snapshot that its library does not know."),
+    ]
+    notes: Annotated[list[str], Meta(description="What else there is to know of it.")]
+
+
+class RolloutSummary(Struct, frozen=True, kw_only=True):
+    """Which processes run the current snapshot, in one word and one sentence."""
+
+    state: Annotated[
+        State, Meta(description="The state of the target furthest behind.")
+    ]
+    sentence: Annotated[str, Meta(description="The state in words.")]
+
+
+class RolloutReport(RolloutSummary, frozen=True, kw_only=True):
+    """Which processes run the current snapshot."""
+
+    unknown: Annotated[
+        str, Meta(description="Why targets may be missing here; mostly empty.")
+    ]
+    targets: Annotated[list[Target], Meta(description="The live processes.")]
+
+
+class StatusResult(Struct, frozen=True, kw_only=True):
+    """The result of `status` and of `/status`."""
+
+    agent: Annotated[
+        Agent,
+        Meta(
+            description="Whether an agent has the volume; unknown if none ever ran here "
+            "or this user has no rights."
+        ),
+    ]
+    current: Annotated[
+        CurrentSnapshot | None,
+        Meta(description="The published snapshot; null if nothing is published."),
+    ]
+    source: Annotated[SourceReport, Meta(description="The newest pass.")]
+    dsn_checks: Annotated[
+        list[DsnCheckReport], Meta(description="The DSNs that are being checked.")
+    ]
+    notify: Annotated[
+        list[Receiver], Meta(description="The receivers of notifications.")
+    ]
+    rollout: Annotated[RolloutReport, Meta(description="The processes.")]

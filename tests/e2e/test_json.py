@@ -1,0 +1,217 @@
+"""What `--json` and `/status` really print, held to the schemas in the package."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from jsonschema import Draft202012Validator, ValidationError
+
+from agent.cli import COMMANDS
+from lab.process import Process, eventually, free_port, listens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.process
+
+APPLICATION = """
+import time, resentry
+resentry.init(role="api")
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+def valid(document: dict[str, Any], command: str | None = None) -> None:
+    """Hold a document to the schema of its command."""
+    name = command or document["command"]
+    schema = json.loads((files("agent") / "schemas" / f"{name}.json").read_text())
+    Draft202012Validator(schema).validate(document)
+
+
+class Place:
+    """A volume, a mounted source, and commands that see no other settings."""
+
+    def __init__(self, folder: Path) -> None:
+        self.source, self.port = folder / "source", free_port()
+        self.environ = {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "RESENTRY_DIR": str(folder / "volume"),
+            "RESENTRY_HTTP_LISTEN": f"127.0.0.1:{self.port}",
+            "RESENTRY_SOURCE_PATH": str(self.source),
+            "RESENTRY_DSN_CHECK": "off",
+            "ENVIRONMENT": "staging",
+        }
+
+    def publish(self, release: str) -> None:
+        """Have the source hold this release."""
+        new = self.source.with_suffix(".new")
+        new.write_text(
+            "SENTRY_DSN=https://c0ffee00c0ffee00c0ffee00c0ffee00@sentry.example.org/1\n"
+            f"SENTRY_RELEASE={release}\n"
+        )
+        new.rename(self.source)
+
+    def run(self, *args: str, **environ: str) -> tuple[int, dict[str, Any]]:
+        """Run a command with `--json`, and hold what it prints to its schema."""
+        ran = subprocess.run(
+            ["resentry-agent", *args, "--json"],
+            env=self.environ | environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        document: dict[str, Any] = json.loads(ran.stdout)
+        valid(document)
+        assert document["ok"] is (ran.returncode == 0), document
+        assert (document["error"] is None) is document["ok"]
+        return ran.returncode, document
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def running(place: Place) -> Iterator[Place]:
+    """An agent that has published, and one application that has confirmed."""
+    place.publish("1")
+    with (
+        Process(
+            ["resentry-agent", "run"],
+            env=place.environ,
+            ready=lambda: listens(place.port),
+        ),
+        Process([sys.executable, "-c", APPLICATION], env=place.environ) as application,
+    ):
+        eventually(lambda: "ready" in application.log_text(), what="the application")
+        yield place
+
+
+def test_every_command_prints_what_its_schema_says(running: Place) -> None:
+    """Where all goes well, and `/status` is the same document."""
+    place = running
+    assert place.run("wait", "--drained", "--timeout", "20")[0] == 0
+    place.publish("2")
+    code, document = place.run("refresh")
+    assert (code, document["result"]["sequence"]) == (0, 2)
+    code, document = place.run("rollback")
+    assert (code, document["result"]["outcome"]) == (0, "published")
+    assert place.run("rollback", "--resume")[0] == 0
+    code, document = place.run("boost", "--traces", "1", "--for", "15m")
+    (boost,) = document["result"]["boosts"]
+    assert document["result"]["done"]["outcome"] == "published"
+    assert place.run("boost", "--list")[1]["result"] == {
+        "boosts": [{**boost, "left_seconds": pytest.approx(900, abs=60)}],
+        "done": None,
+    }
+    assert place.run("wait", "--timeout", "20")[0] == 0
+    code, printed = place.run("status")
+    answered = requests.get(f"http://127.0.0.1:{place.port}/status", timeout=10).json()
+    valid(answered)
+    for document in (printed, answered):
+        for row in document["result"]["current"]["boosts"]:
+            del row["left_seconds"]
+    assert (code, printed) == (0, answered)
+    assert printed["result"]["rollout"]["targets"][0]["role"] == "api"
+    assert place.run("boost", "--end", boost["id"])[0] == 0
+    assert len(place.run("history")[1]["result"]["history"]) == 6
+    assert place.run("check")[0] == 0
+
+
+def test_an_answer_of_no_is_an_error_with_a_result(running: Place) -> None:
+    """Exit code 1: what was examined is there, and the error says what is missing."""
+    place = running
+    assert place.run("wait", "--timeout", "20")[0] == 0
+    few = {"RESENTRY_MIN_TARGETS": "api=5"}
+    code, document = place.run("status", **few)
+    assert (code, document["error"]["code"]) == (1, "NotConfirmed")
+    assert len(document["result"]["rollout"]["targets"]) == 1
+    code, document = place.run("wait", "--sequence", "9", "--timeout", "0")
+    assert (code, document["error"]["code"]) == (1, "Timeout")
+    assert document["result"]["lacking"] == [document["error"]["what"]]
+    code, document = place.run("rollback")
+    assert (code, document["error"]["code"]) == (1, "WishRefused")
+    assert document["error"]["hint"]
+
+
+def test_a_pass_that_fails_keeps_its_result(running: Place) -> None:
+    """`refresh` of a source that may not be published."""
+    place = running
+    eventually(lambda: place.run("status")[1]["result"]["current"], what="a snapshot")
+    place.source.write_text("SENTRY_DSN=nonsense\n")
+    code, document = place.run("refresh")
+    assert (code, document["error"]["code"]) == (65, "CandidateRefused")
+    assert document["result"]["outcome"] == "refused"
+    assert document["error"]["what"] == document["result"]["sentence"]
+
+
+def test_one_pass_without_a_daemon(place: Place) -> None:
+    """`once` that publishes, and `once` that cannot."""
+    code, document = place.run("once")
+    assert (code, document["error"]["code"]) == (66, "SourceMissing")
+    assert document["result"]["outcome"] == "failed"
+    place.publish("1")
+    code, document = place.run("once")
+    assert (code, document["result"]["outcome"]) == (0, "published")
+    assert place.run("history")[1]["result"]["history"][0]["sequence"] == 1
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"run"}))
+@pytest.mark.parametrize(
+    ("args", "environ", "expected"),
+    [
+        ([], {"RESENTRY_POLL_SECONDS": "soon"}, (78, "SettingsError")),
+        (["--no-such-option"], {}, (2, "UsageError")),
+    ],
+    ids=["settings", "usage"],
+)
+def test_a_mistake_is_an_envelope_without_a_result(
+    place: Place,
+    command: str,
+    args: list[str],
+    environ: dict[str, str],
+    expected: tuple[int, str],
+) -> None:
+    """Nothing was examined, so there is no result; the command is named."""
+    code, document = place.run(command, *args, **environ)
+    assert (code, document["error"]["code"]) == expected
+    assert (document["command"], document["result"]) == (command, None)
+
+
+@pytest.mark.parametrize(
+    "args", [["refresh"], ["rollback"], ["boost", "--end", "b1"]], ids=" ".join
+)
+def test_a_request_without_an_agent(place: Place, args: list[str]) -> None:
+    """The error says that no agent answers, and what to do."""
+    code, document = place.run(*args)
+    assert (code, document["error"]["code"]) == (76, "AgentAway")
+    assert document["error"]["hint"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ok": False},
+        {"error": {"code": "AgentAway", "what": "", "hint": ""}},
+        {"more": 1},
+        {"result": {}},
+        {"command": "status"},
+        {"schema": 2},
+    ],
+    ids=str,
+)
+def test_a_schema_allows_nothing_else(place: Place, change: dict[str, Any]) -> None:
+    """A field too many or too few, or an `ok` that lies, is found."""
+    document = place.run("history")[1]
+    with pytest.raises(ValidationError):
+        valid(document | change, "history")
