@@ -1,7 +1,7 @@
-"""The Unix socket through which the commands steer the daemon.
+"""The control socket: a Unix socket by which commands send requests to the daemon.
 
-One JSON object a line, there and back. The socket is the agent's user's alone, and the
-kernel says who is at the other end: that user or root.
+A request is one line with a JSON object, and so is the answer. Only the agent's user and
+root may connect: the socket's mode says so, and the kernel tells the peer's user.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from agent.errors import AgentAway, AgentError, SettingsError
+from agent.errors import REPORT, UNEXPECTED, AgentAway, AgentError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,23 +33,25 @@ log = structlog.get_logger()
 
 
 def serve(path: str, handle: Handler) -> None:
-    """Answer requests at `path` from a daemon thread, one after the other."""
+    """Answer requests at `path` in a daemon thread, one after the other."""
     folder = os.path.dirname(path)
     try:
         os.makedirs(folder, 0o700, exist_ok=True)
-        found = os.stat(folder)
-        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        status = os.stat(folder)
+        if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
             raise SettingsError(
-                f"{folder} is open to others than user {os.geteuid()}",
-                "RESENTRY_CONTROL must be in a directory of the agent's alone (0700)",
+                f"cannot put the control socket into {folder}: others than user "
+                f"{os.geteuid()} have access to this directory",
+                "set RESENTRY_CONTROL to a path in a directory that is the agent's "
+                "alone (mode 0700)",
             )
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)  # of an agent that was killed: the volume's lock is ours
+            os.unlink(path)  # left by an agent that was killed: this one has the volume
         server = _bind(path)
     except OSError as error:
         raise SettingsError(
-            f"cannot listen at {path}: {error.strerror or error}",
-            "set RESENTRY_CONTROL to a path of at most 107 bytes that can be written",
+            f"cannot open the control socket {path}: {error.strerror or error}",
+            "set RESENTRY_CONTROL to a writable path of at most 107 bytes",
         ) from None
     threading.Thread(
         target=_answer_all, args=(server, handle), name="control", daemon=True
@@ -72,8 +74,11 @@ def _answer_all(server: socket.socket, handle: Handler) -> None:
     while True:
         try:
             connection, _ = server.accept()
-        except OSError as error:  # no descriptor is left; one may be given back
-            log.warning("no control request can be taken", reason=str(error))
+        except OSError as error:  # no descriptor is left: one may come free
+            log.warning(
+                "cannot accept a connection at the control socket; trying again",
+                reason=str(error),
+            )
             time.sleep(1)
             continue
         with connection:
@@ -83,14 +88,18 @@ def _answer_all(server: socket.socket, handle: Handler) -> None:
                     json.dumps(_answer(connection, handle)).encode() + b"\n"
                 )
             except OSError as error:
-                log.warning("a control request failed", reason=str(error))
+                log.warning("cannot answer a control request", reason=str(error))
 
 
 def _answer(connection: socket.socket, handle: Handler) -> dict[str, Any]:
     peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
     uid = _PEER.unpack(peer)[1]
     if uid not in (0, os.geteuid()):
-        return {"error": f"user {uid} may not steer this agent", "exit_code": 77}
+        return {
+            "error": f"user {uid} has no access to the control socket",
+            "hint": f"run the command as user {os.geteuid()} or as root",
+            "exit_code": 77,
+        }
     try:
         request = json.loads(_read_line(connection))
         if not isinstance(request, dict):
@@ -99,10 +108,18 @@ def _answer(connection: socket.socket, handle: Handler) -> dict[str, Any]:
     except AgentError as error:
         return {"error": error.what, "hint": error.hint, "exit_code": error.exit_code}
     except (ValueError, TypeError, KeyError, TimeoutError):
-        return {"error": "not a request that this agent knows", "exit_code": 70}
-    except Exception:  # the daemon outlives every mistake of ours
-        log.exception("a control request failed in an unexpected way")
-        return {"error": "an unexpected error, see the agent's log", "exit_code": 70}
+        return {
+            "error": "this agent does not know the request",
+            "hint": "use the resentry-agent of the same version as the agent",
+            "exit_code": 70,
+        }
+    except Exception:  # a bug must not end the daemon
+        log.exception("a request failed with an unexpected internal error", hint=REPORT)
+        return {
+            "error": UNEXPECTED,
+            "hint": REPORT,
+            "exit_code": 70,
+        }
 
 
 def _read_line(connection: socket.socket) -> bytes:
@@ -110,29 +127,30 @@ def _read_line(connection: socket.socket) -> bytes:
     while not line.endswith(b"\n"):
         part = connection.recv(4096)
         if not part or len(line) > REQUEST_BYTES:
-            raise ValueError("no whole request")
+            raise ValueError("the request is not complete")
         line += part
     return line
 
 
 def call(path: str, request: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """Send one request to the daemon and return its answer, or raise its error."""
+    """Send one request to the daemon. Return its answer, or raise its error."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(seconds)
             connection.connect(path)
-            with contextlib.suppress(BrokenPipeError):  # it refused us before reading
+            with contextlib.suppress(BrokenPipeError):  # refused before it was read
                 connection.sendall(json.dumps(request).encode() + b"\n")
-            with connection.makefile("rb") as answer:
-                found: dict[str, Any] = json.loads(answer.readline())
+            with connection.makefile("rb") as lines:
+                answer: dict[str, Any] = json.loads(lines.readline())
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise AgentAway(
-            f"no agent answers at {path}: {reason}",
-            "run this where the agent runs, as its user; is resentry-agent run up?",
+            f"no agent answers at the control socket {path}: {reason}",
+            "check that resentry-agent run is running; use this command in the same "
+            "container, as the same user, with the same RESENTRY_DIR or RESENTRY_CONTROL",
         ) from None
-    if "error" in found:
-        failed = AgentError(found["error"], found.get("hint", ""))
-        failed.exit_code = found["exit_code"]
+    if "error" in answer:
+        failed = AgentError(answer["error"], answer.get("hint", ""))
+        failed.exit_code = answer["exit_code"]
         raise failed
-    return found
+    return answer

@@ -1,7 +1,7 @@
 """The daemon: one thread changes what is known, and the volume.
 
-That is the main thread, in its loop. A pass reads in a thread of its own, and posts what
-it found. Everybody else posts a call, or reads the newest `View`.
+This is the main thread, in its loop. A pass reads in a thread of its own, and posts its
+reading. All other threads post calls, or read the newest `View`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from agent.domain.passes import Moment, Passes
 from agent.domain.rejections import Rejections
 from agent.domain.rollout import DONE, Rollout
 from agent.domain.view import View
-from agent.domain.wishes import next_end, revision_without_boosts
-from agent.errors import AgentError
+from agent.domain.wishes import next_end
+from agent.errors import REPORT, AgentError, unexpected
 from agent.loop import Loop
 from agent.notify.signal import Reminders
 from agent.observe import document
 from agent.observe.changes import count_changes, log_changes, log_request
 from agent.operator import Desk, Grounds
-from agent.passing import UNEXPECTED, Passing
+from agent.passing import Passing
 from agent.pipeline import NOT_READ, Pipeline
 from agent.publish.memory import STATE
 
@@ -42,21 +42,20 @@ if TYPE_CHECKING:
     from agent.schedule import Schedule
 
 SERVICES_SECONDS = 1.0
-"""How long the health checks wait for the first pass before they answer without it."""
-LOOK_SECONDS = 1.0
-"""Between two looks at the receipts while a rollout is not finished."""
+"""The services start after the first pass, or after this time."""
+RECEIPTS_SECONDS = 1.0
+"""The time between two looks at the receipts while a rollout is not finished."""
 ANSWER_SECONDS = 5.0
-"""How much longer than a pass an operator's request may take."""
-LEAVE_SECONDS = 0.6
-REVOKE_SECONDS = 0.3
-"""At the end, for giving the token back: one that is not given back ends by itself."""
+"""An operator's request may take this much longer than a pass."""
+LEAVE_SECONDS, REVOKE_SECONDS = 0.6, 0.3
+"""At the end: the time for a running pass to end, and for the source to close."""
 NEVER = float("inf")
 
 log = structlog.get_logger()
 
 
 class Daemon:
-    """Runs passes, and answers operators, until it is told to stop."""
+    """Runs passes and answers operators, until `stop` is called."""
 
     def __init__(self, parts: Parts, version: str) -> None:
         now = time.monotonic()
@@ -70,14 +69,14 @@ class Daemon:
         self._passing = Passing(
             self._pipeline,
             self._settings.pass_seconds,
-            lambda *found: self._loop.post(partial(self._after_reading, *found)),
+            lambda *ended: self._loop.post(partial(self._after_reading, *ended)),
         )
         self._desk = Desk(self._settings)
         self._reminders = Reminders(parts.signals)
         self._metrics: Metrics | None = None
         self._schedule: Schedule | None = None
         jitter = random.uniform(0, self._settings.start_jitter_seconds)  # noqa: S311
-        self._due_at = now + jitter  # of the first pass; then the schedule's counts
+        self._due_at = now + jitter  # of the first pass; the schedule plans the others
         self._boost_ends_at = NEVER
         self._is_watching = self._is_stopping = False
         self.view = View(
@@ -87,10 +86,10 @@ class Daemon:
             self._rollout(parts.receipts),
             source=parts.source.report(),
         )
-        """The newest; made and replaced by the loop's thread alone."""
+        """The newest view. Only the loop's thread replaces it."""
 
     def run(self) -> bool:
-        """Poll until `stop` is called; return false if a pass is still stuck."""
+        """Run until `stop` is called. Returns false if a pass is still running then."""
         self._parts.gate.on_report_change(self._loop.wake)
         self._parts.receivers.on_report_change(self._loop.wake)
         self._parts.source.on_change(self.poll)
@@ -104,20 +103,21 @@ class Daemon:
             ended = self._leave()
         return ended
 
-    # Whatever thread calls these
+    # Any thread may call these
 
     def stop(self) -> None:
-        """Have `run` end."""
+        """Make `run` return."""
         self._loop.post(self._stop)
 
     def poll(self) -> None:
-        """Have a pass begin at once, or right after the one that runs."""
+        """Start a pass at once, or right after the running pass."""
         self._loop.post(self._passing.start_at_once)
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Carry an operator's request out, and return the answer.
+        """Carry out an operator's request, and return the answer.
 
-        `AgentError` says no; `KeyError`, `TypeError` or `ValueError`, that it is none.
+        Raises `AgentError` if the answer is no. Raises `KeyError`, `TypeError` or
+        `ValueError` if the request is not understood.
         """
         answer: Future[Outcome] = Future()
         self._loop.post(partial(self._serve, request, answer))
@@ -126,27 +126,26 @@ class Daemon:
             outcome = answer.result(seconds)
         except TimeoutError:
             raise AgentError(
-                f"{request['command']} got no answer within {seconds:g} s: "
-                "a pass, or writing to the volume, hangs",
-                "the agent goes on with the request; resentry-agent status shows what "
-                "came of it",
+                f"{request['command']} got no answer within {seconds:g} s: the source "
+                "or the volume hangs",
+                "the agent continues; resentry-agent status shows the result later",
             ) from None
         return document.answer(outcome, self._pipeline.known.current)
 
     def document(self) -> document.Whole:
-        """Return what is known, as `/status` shows it, with the receipts of now."""
+        """Return what is known, as `/status` shows it, with the receipts read now."""
         receipts = Receipts(self._settings.receipts_dir)
         return document.whole(replace(self.view, rollout=self._rollout(receipts)))
 
-    # In the loop's thread
+    # Only the loop's thread calls these
 
     def _stop(self) -> None:
         self._is_stopping = True
 
     def _start_services(self) -> None:
-        """Start what the first pass does without, once it has ended or takes long."""
-        is_late = time.monotonic() >= self.view.began_at + SERVICES_SECONDS
-        if self.view.passes.outcome is None and not is_late:
+        """Start the services when the first pass has ended or takes too long."""
+        is_early = time.monotonic() < self.view.began_at + SERVICES_SECONDS
+        if self.view.passes.outcome is None and is_early:
             return
         from agent import services  # noqa: PLC0415 - as above
 
@@ -166,14 +165,14 @@ class Daemon:
         self._plan()
 
     def _wake_at(self) -> float:
-        """When there is something to do even if nobody posts a call."""
+        """Return when to look again if nobody posts a call, as a monotonic time."""
         times = [self._boost_ends_at]
         if not self._passing.is_running:
             times.append(self._overdue_at)
         if self._schedule is None:
             times.append(self.view.began_at + SERVICES_SECONDS)
         if self.view.rollout.is_unfinished or not self._is_watching:
-            times.append(time.monotonic() + LOOK_SECONDS)
+            times.append(time.monotonic() + RECEIPTS_SECONDS)
         return min(times)
 
     @property
@@ -182,7 +181,7 @@ class Daemon:
         return min(planned, self._due_at)
 
     def _look(self) -> None:
-        """Do what is due, and take in what others have written."""
+        """Start what is due, and take in receipts, DSN checks and deliveries."""
         now = time.monotonic()
         if now >= self._overdue_at and not self._passing.is_running:
             self._due_at = NEVER
@@ -203,25 +202,22 @@ class Daemon:
         return receipts.rollout(known.current, settings.min_targets, late=late)
 
     def _update(self, **changes: Any) -> None:
-        """Replace the view, and say what has changed."""
+        """Replace the view. Log and count what has changed."""
         before, reports = self.view, self._parts.gate.report()
         deliveries = self._parts.receivers.report()
         changes |= {"dsn_checks": reports, "deliveries": deliveries}
         after = replace(before, known=self._pipeline.known, **changes)
-        log_changes(before, after)  # first: who sees the new view finds it in the log
+        log_changes(before, after)  # before others can see the new view
         if self._metrics is not None:
             count_changes(before, after, self._metrics)
         self.view = after
         if (before.dsn_checks, before.deliveries) != (reports, deliveries):
             self._save()
         if before.dsn_checks != reports and self.view.passes.is_waiting:
-            self._passing.start()  # it may be published now, or be refused
+            self._passing.start()  # the candidate may be published now, or be refused
 
     def _note_rejections(self) -> None:
-        current, rejections = self.view.known.current, self._rejections
-        if self.view.rollout.state == "refused" and current is not None:
-            rejections = rejections.with_revision(revision_without_boosts(current))
-        rejections = rejections.judged(self.view.dsn_checks)
+        rejections = self._rejections.after(self.view)
         if rejections != self._rejections:
             self._rejections = rejections
             self._save()
@@ -231,22 +227,23 @@ class Daemon:
         try:
             outcome = self._pipeline.publish(reading, wishes)
         except Exception:
-            log.exception("publishing failed in an unexpected way")
-            error = AgentError(UNEXPECTED)
-            outcome = Outcome.kept(error, self._pipeline.known.current)
+            log.exception("publishing failed with an internal error", hint=REPORT)
+            outcome = Outcome.kept(unexpected(), self._pipeline.known.current)
         known = self._pipeline.known
-        ends = next_end(known.current.boosts, time.time()) if known.current else None
-        self._boost_ends_at = NEVER if ends is None else time.monotonic() + ends
+        seconds = next_end(known.current.boosts, time.time()) if known.current else None
+        self._boost_ends_at = NEVER if seconds is None else time.monotonic() + seconds
         if known.published_at != published_at:
             self._update(confirmed_at=None, rollout=self._rollout(self._parts.receipts))
         return outcome
 
     def _after_reading(self, reading: Reading, began: float) -> None:
-        """A pass has read: publish, under the wishes of now."""
+        """Publish what a pass has read, under the wishes of now."""
         outcome = self._publish(reading, self._pipeline.known.wishes)
         moment = Moment(time.time(), time.monotonic())
         passes = self.view.passes.after(outcome, moment, moment.monotonic - began)
-        self._parts.receivers.notify(self._pipeline.known.current)  # if not told yet
+        self._parts.receivers.notify(
+            self._pipeline.known.current
+        )  # those that were not notified yet
         try:
             self._update(passes=passes, source=self._parts.source.report())
             self._plan()
@@ -255,14 +252,14 @@ class Daemon:
         self._save()
 
     def _plan(self) -> None:
-        """Say when the next pass comes, by what the newest one came to."""
+        """Plan the next pass by the outcome of the newest one."""
         passes = self.view.passes
         if self._schedule is not None and passes.outcome is not None:
             due = self._parts.source.due_seconds()
             self._schedule.passed(passes.outcome, passes.failures, due)
 
     def _serve(self, request: dict[str, Any], answer: Future[Outcome]) -> None:
-        """Do what an operator asks for; a `refresh` is answered after its pass."""
+        """Carry out an operator's request. A `refresh` is answered after its pass."""
         try:
             if request["command"] == "refresh":
                 self._passing.start_at_once(answer)
@@ -277,7 +274,7 @@ class Daemon:
             answer.set_exception(error)
 
     def _save(self) -> None:
-        """Keep what only the daemon knows, for `status` and for the next agent."""
+        """Write what only the daemon knows, for `status` and for the next agent."""
         saved = document.state(self.view) | {"rejections": self._rejections.document()}
         try:
             self._parts.volume.keep(STATE, json.dumps(saved).encode(), flush=False)
@@ -285,7 +282,7 @@ class Daemon:
             log.warning(error.what, hint=error.hint)
 
     def _leave(self) -> bool:
-        """Stop within a second; say whether no pass is stuck where nothing can cut it."""
+        """Stop within a second. Returns false if a pass is still running."""
         if self._schedule is not None:
             self._schedule.stop()
         self._parts.source.abort()
@@ -295,5 +292,5 @@ class Daemon:
             closing.join(REVOKE_SECONDS)
         self._save()
         self._parts.volume.close()
-        log.info("stopped; what is published stays")
+        log.info("agent stopped; the published snapshot stays on the volume")
         return ended

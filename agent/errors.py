@@ -1,17 +1,17 @@
-"""Everything that can go wrong, by what the agent does next.
+"""The errors of the agent. Each class says what the agent does next.
 
                         exit   what the agent does next
-AgentError               70    end with a traceback; as a daemon, go on
-├── SettingsError        78    stop at once: only an operator can mend it
+AgentError               70    a command ends; the daemon logs it and goes on
+├── SettingsError        78    stop at once: only an operator can correct it
 ├── SourceError                keep the last good, and ...
-│   ├── SourceDown       69    ... try again soon (network, 5xx, sealed, deadline)
-│   ├── SourceDenied     77    ... try again slowly, say it loudly (401, 403)
-│   └── SourceMissing    66    ... try again slowly (404)
+│   ├── SourceDown       69    ... retry soon (network, 5xx, sealed, deadline)
+│   ├── SourceDenied     77    ... retry at the next poll (401, 403)
+│   └── SourceMissing    66    ... retry at the next poll (404)
 ├── CandidateRefused     65    keep the last good until the source changes
 ├── CandidateWaits       73    keep the last good until its DSN check has a verdict
-├── PublishError         74    repeat the whole pass (disk full, read-only)
-│   └── VolumeBusy       75    stay out: another agent has the volume
-├── WishRefused           1    tell the operator why not; change nothing
+├── PublishError         74    retry the whole pass soon (disk full, read-only)
+│   └── VolumeBusy       75    do not start: another agent has the volume
+├── WishRefused           1    change nothing, and tell the operator why
 └── AgentAway            76    tell the operator that no daemon answers
 """
 
@@ -22,26 +22,32 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+UNEXPECTED = "unexpected internal error: the traceback is in the agent's log"
 REPORT = "this is a bug in resentry: please report it, with the agent's log"
-"""What to do about an error that is not the source's, the volume's or an operator's."""
+"""The hint of an error that neither the source nor the volume nor an operator made."""
 
 
 class AgentError(Exception):
     """Unexpected internal error (a bug in resentry).
 
-    Of every class, `what` says what is wrong and `hint` what to do about it. Neither
-    ever quotes a secret.
+    In every class, `what` says what is wrong, and `hint` says what to do about it.
+    Neither ever quotes a secret.
     """
 
     exit_code = 70
     retry_soon = False
-    """Whether waiting a whole interval would be too long."""
+    """Whether the next pass comes after a back-off, before the interval is over."""
     retry_after: float | None = None
 
     def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(what)
         self.what = what
         self.hint = hint
+
+
+def unexpected() -> AgentError:
+    """Return the error for an exception of ours, whose traceback was logged."""
+    return AgentError(UNEXPECTED, REPORT)
 
 
 class SettingsError(AgentError):
@@ -51,7 +57,7 @@ class SettingsError(AgentError):
 
 
 class SourceError(AgentError):
-    """The source gave no candidate."""
+    """The source could not be read."""
 
 
 class SourceDown(SourceError):
@@ -65,30 +71,30 @@ class SourceDown(SourceError):
     ) -> None:
         super().__init__(what, hint)
         self.retry_after = retry_after
-        """In how many seconds the source wants to be asked again, if it said so."""
+        """The seconds after which the source wants to be asked again, if it named any."""
 
 
 class SourceDenied(SourceError):
-    """The source does not let us read."""
+    """The source refuses access."""
 
     exit_code = 77
 
 
 class SourceMissing(SourceError):
-    """The source has no such secret."""
+    """The source has no secret at this path."""
 
     exit_code = 66
 
 
 class CandidateRefused(AgentError):
-    """The source holds something that must not be published."""
+    """The values at the source must not be published."""
 
     exit_code = 65
 
     def __init__(self, problems: Sequence[str], fingerprint: str) -> None:
         super().__init__(
             "; ".join(problems),
-            "correct the values at the source; the last good snapshot stays published",
+            "correct the values at the source; until then the last good snapshot stays published",
         )
         self.problems = tuple(problems)
         self.fingerprint = fingerprint
@@ -102,13 +108,14 @@ class CandidateWaits(AgentError):
     def __init__(self, what: str, fingerprint: str) -> None:
         super().__init__(
             what,
-            "it is published or refused by itself; resentry-agent status shows the DSN check",
+            "wait: the agent publishes or refuses the candidate when the DSN check has a "
+            "verdict, which resentry-agent status shows",
         )
         self.fingerprint = fingerprint
 
 
 class PublishError(AgentError):
-    """The volume could not be written; what was published there still is."""
+    """The volume could not be written. The last snapshot stays published."""
 
     exit_code = 74
     retry_soon = True
@@ -121,7 +128,7 @@ class VolumeBusy(PublishError):
 
 
 class WishRefused(AgentError):
-    """What an operator asked for cannot be done; the answer is no."""
+    """The agent refuses what an operator asked for."""
 
     exit_code = 1
 

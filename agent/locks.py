@@ -1,4 +1,4 @@
-"""POSIX record locks: taken here, asked about as the library does."""
+"""POSIX record locks. The library's functions tell who holds one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ __all__ = ["hold", "holder", "is_held"]
 
 
 def hold(descriptor: int) -> bool:
-    """Take the lock until the process ends or closes the file; false if it is taken."""
+    """Take the lock until the process ends or closes the file.
+
+    Returns false if another process holds the lock.
+    """
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

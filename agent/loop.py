@@ -1,4 +1,4 @@
-"""Calls, carried out one after the other in one thread."""
+"""The loop: runs posted calls, one after the other, in one thread."""
 
 from __future__ import annotations
 
@@ -8,34 +8,36 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from agent.errors import REPORT
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LONGEST_SECONDS = 86400.0
-"""No wait is longer: the operating system's own limit is not far above."""
+"""The longest wait. The operating system's own limit is not far above."""
 
 log = structlog.get_logger()
 
 
 class Loop:
-    """`post` may be called from any thread and from a signal handler."""
+    """A queue of calls. `post` may be called by any thread and by a signal handler."""
 
     def __init__(self) -> None:
         self._calls: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
 
     def post(self, call: Callable[[], object]) -> None:
-        """Have `call` carried out by the loop's thread, after what was posted before."""
+        """Have the loop's thread run `call`, after all calls that were posted before."""
         self._calls.put(call)
 
     def wake(self) -> None:
-        """Have the loop take a turn soon. One in the queue is enough."""
+        """Have the loop take a turn soon, so that it looks for changes."""
         if self._calls.empty():
             self._calls.put(_nothing)
 
     def turn(self, until: float) -> None:
-        """Carry out one posted call; without any, return at the monotonic time `until`.
+        """Run one posted call. If none comes, return at the monotonic time `until`.
 
-        An exception is logged: the loop outlives every mistake of ours.
+        An exception is logged, so that a bug does not end the loop.
         """
         wait = min(max(until - time.monotonic(), 0.0), LONGEST_SECONDS)
         try:
@@ -45,12 +47,12 @@ class Loop:
         self.safely(call)
 
     def safely(self, call: Callable[[], object]) -> None:
-        """Carry out a call now; an exception is logged."""
+        """Run a call now. An exception is logged."""
         try:
             call()
         except Exception:
-            log.exception("the daemon met an unexpected error, and goes on")
+            log.exception("unexpected internal error; the agent goes on", hint=REPORT)
 
 
 def _nothing() -> None:
-    """Carry out nothing: the turn itself is what was asked for."""
+    """Do nothing: the call only wakes the loop."""

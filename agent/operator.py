@@ -1,6 +1,6 @@
-"""What an operator may ask for: a request and what is known in, wishes out.
+"""Turns an operator's requests into wishes.
 
-It changes nothing, and knows of no threads and no sockets.
+This module changes nothing, and knows no threads and no sockets.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ MAX_BOOST_SECONDS = 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """What a request is answered from."""
+    """What is known when a request is judged."""
 
     known: Known
     rejections: Rejections
     history: Sequence[Snapshot]
-    """The published snapshots of late, newest first."""
+    """The last ten published snapshots, newest first."""
 
 
 class Desk:
-    """Turns requests into wishes."""
+    """Judges requests by the settings, and turns them into wishes."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def wishes(self, request: dict[str, Any], grounds: Grounds) -> Wishes:
-        """Return the wishes as the request wants them, or raise `WishRefused`.
+        """Return the wishes after the request, or raise `WishRefused`.
 
-        A request that is none raises `KeyError`, `TypeError` or `ValueError`.
+        A request that is not understood raises `KeyError`, `TypeError` or `ValueError`.
         """
         commands = {
             "rollback": self._rollback,
@@ -68,7 +68,7 @@ class Desk:
         revision, known = request.get("revision"), grounds.known
         current, held = known.current, known.wishes.held
         if current is None:
-            raise WishRefused("nothing is published, so nothing can be rolled back")
+            raise WishRefused("nothing is published, so there is nothing to roll back")
         published = values_of(current)
         earlier = [
             snapshot
@@ -81,21 +81,24 @@ class Desk:
             )
         ]
         if current.revision == revision:
-            raise WishRefused(f"revision {revision} is published now")
+            raise WishRefused(f"revision {revision} is the published one already")
         if not earlier:
             raise WishRefused(
-                f"revision {revision} is not among the last ten, or differs in no setting"
+                f"revision {revision} is not one of the last ten, or has the same settings"
                 if revision
-                else "no earlier revision differs in a setting",
-                "resentry-agent history lists them",
+                else "none of the last ten revisions has other settings",
+                "resentry-agent history lists the revisions",
             )
         self._must_be_good(earlier[0], grounds.rejections)
         return known.wishes.holding(earlier[0], current, known.last_good)
 
     def _must_be_good(self, snapshot: Snapshot, rejections: Rejections) -> None:
-        """Hold an earlier snapshot to the policy of now, and to what targets said."""
+        """Judge an earlier snapshot by the guard rails and the rejections of now."""
         if revision_without_boosts(snapshot) in rejections.revisions:
-            raise WishRefused(f"a process could not apply revision {snapshot.revision}")
+            raise WishRefused(
+                f"revision {snapshot.revision} failed before: a process could not apply it",
+                "name another revision; resentry-agent history lists them",
+            )
         is_checked = self._settings.dsn_check != "off"
         bad = sorted(
             dsn
@@ -104,19 +107,22 @@ class Desk:
         )
         if bad:
             raise WishRefused(
-                f"the DSN of revision {snapshot.revision} is rejected: "
+                f"the DSN of revision {snapshot.revision} was rejected by its server: "
                 f"{', '.join(map(show_dsn, bad))}",
-                "once its key is enabled again, publish it from the source",
+                "enable its key at the server, then publish the DSN from the source",
             )
         rails = self._settings.guard_rails
         problems = rails.problems(snapshot.settings, snapshot.roles)
         if problems:
             listed = "; ".join(f"{name} {text}" for name, text in problems.items())
-            raise WishRefused(f"revision {snapshot.revision}: {listed}")
+            raise WishRefused(
+                f"the guard rails refuse revision {snapshot.revision}: {listed}",
+                "name another revision; resentry-agent history lists them",
+            )
 
     def _resume(self, _request: dict[str, Any], grounds: Grounds) -> Wishes:
         if grounds.known.wishes.held is None:
-            raise WishRefused("no rollback is held")
+            raise WishRefused("no rollback is held, so there is nothing to resume")
         return replace(grounds.known.wishes, held=None)
 
     def _boost(self, request: dict[str, Any], grounds: Grounds) -> Wishes:
@@ -125,15 +131,15 @@ class Desk:
         except ValueError:
             seconds = 0.0
         if not 0 < seconds <= MAX_BOOST_SECONDS:
-            raise WishRefused("a boost lasts more than nothing and at most a day")
+            raise WishRefused("--for must be more than 0 s and at most one day (24h)")
         try:
             traces = formats.rate(request["traces"])
         except ValueError as error:
             raise WishRefused(f"--traces {error}") from None
         if traces > self._settings.boost_cap:
             raise WishRefused(
-                f"the cap of boosts is {self._settings.boost_cap:g}",
-                "RESENTRY_BOOST_CAP sets it",
+                f"--traces must be at most {self._settings.boost_cap:g}, the cap of boosts",
+                "RESENTRY_BOOST_CAP sets the cap",
             )
         role = request.get("role")
         if role not in (None, *ROLES):
@@ -146,8 +152,8 @@ class Desk:
         wishes = grounds.known.wishes
         if len(wishes.boosts) >= BOOSTS_LIMIT // 2:
             raise WishRefused(
-                f"{len(wishes.boosts)} boosts run already, which is the limit",
-                "end one of them: resentry-agent boost --end ID",
+                f"{len(wishes.boosts)} boosts are running already, which is the limit",
+                "end one of them with resentry-agent boost --end ID",
             )
         boost = Boost(
             id=secrets.token_hex(3),
@@ -163,7 +169,8 @@ class Desk:
         kept = tuple(boost for boost in wishes.boosts if boost.id != ended)
         if len(kept) == len(wishes.boosts):
             raise WishRefused(
-                f"no boost {ended} was asked for here",
-                "one of RESENTRY_BOOSTS ends in Vault, or by itself",
+                f"no boost with the id {ended} was started by a command",
+                "resentry-agent boost --list shows the boosts; to end one of RESENTRY_BOOSTS, "
+                "remove it at the source",
             )
         return replace(wishes, boosts=kept)

@@ -1,4 +1,4 @@
-"""The parts of the agent, made from its settings: the only place that does."""
+"""Makes the parts of the agent from its settings. No other module does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ USER_AGENT = f"resentry-agent/{__version__}"
 
 
 class Parts(NamedTuple):
-    """What a pass goes through, in its order. A part that is off does nothing."""
+    """The parts in the order in which a pass uses them. A part that is off does nothing."""
 
     settings: Settings
     source: Source
@@ -36,9 +36,9 @@ class Parts(NamedTuple):
 
 
 def assemble(settings: Settings) -> Parts:
-    """Make the parts; the volume is locked for this process.
+    """Make the parts, and lock the volume for this process.
 
-    Others cannot look into the process from then on.
+    From then on, other processes cannot look into this one.
     """
     # Wrong settings are found before the first directory is made.
     source = open_source(settings, USER_AGENT)

@@ -1,4 +1,4 @@
-"""The one pass that runs: its thread, its deadline, and who waits for its end."""
+"""The running pass: its thread, its deadline, and the requests that wait for its end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.errors import AgentError
+from agent.errors import REPORT, AgentError, unexpected
 from agent.pipeline import Reading
 
 if TYPE_CHECKING:
@@ -18,18 +18,16 @@ if TYPE_CHECKING:
     from agent.domain.outcome import Outcome
     from agent.pipeline import Pipeline
 
-UNEXPECTED = "an unexpected error, see the log"
-
 log = structlog.get_logger()
 
 
 class Passing:
-    """Starts passes, one at a time. Every method belongs to the loop's thread.
+    """Starts passes, one at a time. Only the loop's thread calls the methods.
 
     Args:
-        pipeline: what a pass reads with.
-        seconds: how long a pass may take.
-        ended: called from the pass's thread with what it found, and when it began.
+        pipeline: the pipeline that a pass reads with.
+        seconds: the time limit of a pass.
+        ended: called in the pass's thread, with the reading and the begin of the pass.
 
     """
 
@@ -50,11 +48,11 @@ class Passing:
 
     @property
     def is_running(self) -> bool:
-        """Whether a pass was started whose end the loop has not handled yet."""
+        """True from the start of a pass until the loop has handled its end."""
         return self._thread is not None
 
     def start(self) -> None:
-        """Start a pass; while one runs, have another one follow it."""
+        """Start a pass. If a pass is running, another pass follows it."""
         if self._thread is not None:
             self._is_wanted = True
             return
@@ -67,14 +65,17 @@ class Passing:
         try:
             self._thread.start()
         except RuntimeError as problem:  # the system has no thread left
-            error = AgentError(f"no pass can be started: {problem}")
+            error = AgentError(
+                f"cannot start a thread for a pass: {problem}",
+                "raise the limit of processes or PIDs of the container",
+            )
             error.retry_soon = True
             self._ended(Reading(error=error), time.monotonic())
 
     def start_at_once(self, waiter: Future[Outcome] | None = None) -> None:
-        """Start a pass that asks the source whatever failed before.
+        """Start a pass that ignores the source's back-off.
 
-        `waiter` gets the outcome of a pass that begins after this call.
+        `waiter` gets the outcome of the first pass that begins after this call.
         """
         self._forgets_backoff = True
         if waiter is not None:
@@ -82,7 +83,7 @@ class Passing:
         self.start()
 
     def finish(self, outcome: Outcome) -> None:
-        """The pass's end was handled: answer who waited, start the next if asked for."""
+        """Note the end of the pass: answer the waiters, and start the next pass if wanted."""
         self._thread = None
         served, self._served = self._served, []
         for waiter in served:
@@ -92,7 +93,7 @@ class Passing:
             self.start()
 
     def join(self, seconds: float) -> bool:
-        """Wait for the end of a running pass; say whether none runs any more."""
+        """Wait for the end of a running pass. Returns false if the pass is still running."""
         if self._thread is None:
             return True
         self._thread.join(seconds)
@@ -102,7 +103,9 @@ class Passing:
         began = time.monotonic()
         try:
             reading = self._pipeline.read(until, forget_backoff=forget_backoff)
-        except Exception:  # the daemon outlives every mistake of ours
-            log.exception("a pass failed in an unexpected way")
-            reading = Reading(error=AgentError(UNEXPECTED))
+        except Exception:  # a bug must not end the daemon
+            log.exception(
+                "a pass failed with an unexpected internal error", hint=REPORT
+            )
+            reading = Reading(error=unexpected())
         self._ended(reading, began)

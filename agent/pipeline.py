@@ -1,6 +1,6 @@
 """A pass in two halves: `read` changes nothing that others see, `publish` does.
 
-The only place that puts the stages in order: source, guard rails, DSN check, volume,
+Only this module knows the order of the stages: source, guard rails, DSN check, volume,
 signals, receivers.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a pass found at the source: a good candidate, or why there is none."""
+    """What a pass read: a candidate that passed the guard rails, or the error."""
 
     snapshot: Snapshot | None = None
     notes: tuple[str, ...] = ()
@@ -34,14 +34,14 @@ class Reading:
 
 
 GLANCE_SECONDS = 2.0
-"""So long a pass waits for the first answer to a new DSN's check."""
+"""The longest wait of a pass for the first answer to the check of a new DSN."""
 
 NOT_READ = Reading()
-"""Nothing was read: what an operator asks for is published all the same."""
+"""Nothing was read: an operator asks for something between two passes."""
 
 
 class Pipeline:
-    """`read` may run in another thread than `publish`; each in one at a time."""
+    """Reads and publishes. `read` and `publish` may each run in a thread of its own."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -56,10 +56,10 @@ class Pipeline:
         """Replaced as a whole by `publish` alone."""
 
     def read(self, until: float, *, forget_backoff: bool = False) -> Reading:
-        """Read the source, and hold what it has to guard rails and DSN check.
+        """Read the source, and judge the candidate by guard rails and DSN check.
 
         Args:
-            until: the monotonic time at which it has to end.
+            until: the deadline, as a monotonic time.
             forget_backoff: ask the source at once, whatever failed before.
 
         """
@@ -82,14 +82,14 @@ class Pipeline:
         return Reading(snapshot, candidate.notes + notes)
 
     def publish(self, reading: Reading, wishes: Wishes) -> Outcome:
-        """Publish what was read, under an operator's wishes; tell the processes.
+        """Publish the last good snapshot under an operator's wishes, and notify processes.
 
-        What goes wrong is in the outcome; the last good stays.
+        An error is part of the outcome. The last good snapshot then stays published.
         """
         try:
             return self._publish(reading, wishes)
         except AgentError as error:
-            # It may have come after the switch: the volume is the truth.
+            # The error may have come after the switch: the volume is the truth.
             current = self._parts.volume.current() or self.known.current
             self.known = replace(self.known, current=current)
             return Outcome.kept(error, current)
@@ -121,7 +121,8 @@ class Pipeline:
             raise reading.error
         if self.known.wishes.held is not None:
             revision = self.known.wishes.held.snapshot.revision
-            notes += (f"an operator's rollback holds revision {revision}",)
+            end = "resentry-agent rollback --resume ends it"
+            notes += (f"a rollback holds revision {revision}; {end}",)
         return made(current, notes)
 
     def _keep_wishes(self, wishes: Wishes) -> None:

@@ -1,8 +1,8 @@
-"""When the next pass comes: within the interval, after a back-off, or now.
+"""When the next pass comes: within the interval, or after a back-off.
 
-APScheduler counts wall-clock time, which may be put forward or back. So every time here
-is counted from now, and none from the one before; and whoever has the monotonic clock
-asks for a pass at `overdue_at`, which no step of the wall clock moves.
+APScheduler uses the wall clock, which can jump. So each run is planned from "now", never
+from the last run. And the daemon itself starts a pass when the monotonic deadline
+`overdue_at` is over.
 """
 
 from __future__ import annotations
@@ -24,37 +24,40 @@ if TYPE_CHECKING:
     from agent.domain.outcome import Outcome
 
 BACKOFF_CAP_SECONDS = 300.0
-"""However long the interval, an outage is noticed to be over within this time."""
+"""The longest back-off, so that the end of an outage is noticed within this time."""
 GRACE_SECONDS = 1.0
-"""How much later than it should a pass may begin before it is asked for."""
+"""How late a pass may begin before the daemon starts it itself."""
 
 
 class Interval(BaseTrigger):  # type: ignore[misc]
-    """From 0.8 to 1.0 of the interval after now, so that a fleet does not poll in step.
+    """Fires after 0.8 to 1.0 of the interval, so that a fleet does not poll in step.
 
-    APScheduler's own trigger goes on from the time before: put forward ten years, it
-    would first walk through hundreds of millions of intervals.
+    APScheduler's own trigger counts from the last run. If the clock jumps ten years, it
+    walks through hundreds of millions of intervals.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
     def seconds(self) -> float:
-        """Return how long to wait this time."""
+        """Return a random wait of 0.8 to 1.0 of the interval."""
         return self._seconds * random.uniform(0.8, 1)  # noqa: S311
 
     def get_next_fire_time(self, _before: datetime | None, now: datetime) -> datetime:
-        """Return when the job runs next."""
+        """Return the time of the next run."""
         return now + timedelta(seconds=self.seconds())
 
 
 class Schedule:
-    """Has `run_pass` called in a thread of its own, one pass at a time."""
+    """Calls `run_pass` in a thread of its own whenever a pass is due."""
 
     def __init__(self, poll_seconds: float, run_pass: Callable[[], None]) -> None:
         self._poll_seconds = poll_seconds
         self.overdue_at = float("inf")
-        """When a pass should have begun, in monotonic time; the first is not ours."""
+        """Monotonic deadline of the next pass.
+
+        It is infinite until the end of the first pass, which the daemon starts itself.
+        """
         self._interval = Interval(poll_seconds)
         self._scheduler = BackgroundScheduler(
             timezone=UTC, executors={"default": ThreadPoolExecutor(1)}, daemon=True
@@ -69,12 +72,12 @@ class Schedule:
         self._scheduler.start()
 
     def passed(self, outcome: Outcome, failures: int, due: float | None) -> None:
-        """After a pass: plan the next. `due` is in how many seconds one is needed."""
+        """Plan the next pass. `due` is in how many seconds the source needs one."""
         if outcome.retry_soon:
             cap = min(self._poll_seconds, BACKOFF_CAP_SECONDS)
             self.after(retry_seconds(failures, cap, outcome.retry_after))
             return
-        # From now, whatever the wall clock showed when the job was planned.
+        # Counted from now: the wall clock may have jumped since the last plan.
         self._plan(self._interval.seconds())
         wait = self._poll_seconds + GRACE_SECONDS
         if due is not None:
@@ -82,14 +85,14 @@ class Schedule:
         self.overdue_at = time.monotonic() + wait
 
     def after(self, seconds: float) -> None:
-        """Have the next pass begin in so many seconds, instead of when it was to."""
+        """Plan the next pass in so many seconds, instead of the time that was planned."""
         self.overdue_at = time.monotonic() + max(seconds, 1) + GRACE_SECONDS
         self._plan(seconds)
 
     def _plan(self, seconds: float) -> None:
-        at = datetime.now(UTC) + timedelta(seconds=seconds)
-        self._job.modify(next_run_time=at)
+        run_time = datetime.now(UTC) + timedelta(seconds=seconds)
+        self._job.modify(next_run_time=run_time)
 
     def stop(self) -> None:
-        """Begin no further pass; wait for none."""
+        """Start no further pass. A running pass is not waited for."""
         self._scheduler.shutdown(wait=False)

@@ -1,4 +1,7 @@
-"""What the daemon needs only after its first pass: HTTP, control socket, schedule, watch."""
+"""Starts what the daemon needs only after its first pass.
+
+This is HTTP, control socket, schedule, and the watch of the receipts.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ log = structlog.get_logger()
 
 
 class Doors(NamedTuple):
-    """What threads of services may call of the daemon."""
+    """The functions of the daemon that threads of services may call."""
 
     view: Callable[[], View]
     document: Callable[[], Whole]
@@ -35,9 +38,9 @@ class Doors(NamedTuple):
 def start(
     settings: Settings, version: str, doors: Doors
 ) -> tuple[Metrics, Schedule, bool]:
-    """Start them all; return metrics, schedule, and whether receipts are watched.
+    """Start all services. Return metrics, schedule, and whether receipts are watched.
 
-    Raises `SettingsError` for an address or a path that cannot be used.
+    Raises `SettingsError` if an address or the control socket's path cannot be used.
     """
     metrics = Metrics(version)
     page = Page(doors.view, doors.document, metrics, settings)
@@ -45,5 +48,8 @@ def start(
     control.serve(settings.control_path, doors.ask)
     is_watching = watch_receipts(settings.receipts_dir, doors.wake)
     if not is_watching:
-        log.warning("no inotify instance left; receipts are compared each second")
+        log.warning(
+            "receipts are read once a second: no inotify instance is left on this node",
+            hint="raise fs.inotify.max_user_instances",
+        )
     return metrics, Schedule(settings.poll_seconds, doors.poll), is_watching

@@ -1,4 +1,4 @@
-"""inotify of one directory, by watchdog: no wake-up while nothing happens."""
+"""Watches one directory with inotify, by watchdog. Nothing wakes up without an event."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def watch(
     kinds: Sequence[type[FileSystemEvent]],
     happened: Callable[[FileSystemEvent], None],
 ) -> InotifyObserver | None:
-    """Call `happened` from a daemon thread at every event of these kinds.
+    """Call `happened` in a daemon thread at every event of these kinds.
 
-    Returns `None` if no watch can be had: no inotify instance is left on the node, or
-    no such directory. The watch of a directory ends with it.
+    Returns `None` if the watch cannot be made: no inotify instance is left on the node,
+    or the directory is missing. The watch ends when the directory is removed.
     """
     observer: InotifyObserver | None = None
     try:

@@ -1,4 +1,4 @@
-"""One bounded POST. The caller gets the status, and only the beginning of the body."""
+"""One bounded POST, which returns the status and the beginning of the body."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ BODY_BYTES = 2048
 def post(
     url: str, headers: Mapping[str, str], body: bytes, seconds: float
 ) -> tuple[int, bytes]:
-    """POST on a new connection; certificates are checked, redirects not followed.
+    """POST on a new connection. Certificates are checked. Redirects are not followed.
 
-    Whatever goes wrong, a late answer too, is an `OSError` that quotes nothing.
+    Every failure, also a late answer, is an `OSError` that quotes nothing.
     """
     began = time.monotonic()
     parts = urlsplit(url)
@@ -31,9 +31,9 @@ def post(
     deadline: threading.Timer | None = None
     try:
         connection.connect()
-        # The time-out bounds each read: an answer may come a byte at a time.
-        left = max(0.0, began + seconds - time.monotonic())
-        deadline = threading.Timer(left, _cut, [connection.sock])
+        # The time-out bounds each read, but an answer may come a byte at a time.
+        remaining = max(0.0, began + seconds - time.monotonic())
+        deadline = threading.Timer(remaining, _cut, [connection.sock])
         deadline.daemon = True
         deadline.start()
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -56,7 +56,7 @@ def _cut(sock: socket.socket) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What the system says; other errors may quote what was sent or received."""
+    """Return the system's reason. Other errors may quote what was sent or received."""
     if isinstance(error, http.client.HTTPException) or not isinstance(error, OSError):
         return f"no HTTP answer ({type(error).__name__})"
     return error.strerror or str(error)

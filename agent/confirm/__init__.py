@@ -1,1 +1,1 @@
-"""Who has taken the current snapshot up."""
+"""Finds out which processes run the current snapshot."""

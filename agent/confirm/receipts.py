@@ -1,8 +1,8 @@
-"""The receipts of the live targets, read from their directory.
+"""Reads the receipts of the live targets from their directory.
 
-Anybody in the group may write there, so nothing in it is trusted: names, sizes, types
-and owners are checked, links are not followed, and a lock says who lives. Who lives and
-gives no receipt that can be read is a target all the same: it waits.
+Every member of the group may write there, so nothing in the directory is trusted: names,
+sizes, types and owners are checked, and links are not followed. A held lock proves that a
+target lives. A live target without a readable receipt counts too: its state is "waiting".
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
     from resentry.contract import Snapshot
 
 FILES_LIMIT = 10_000
-"""So many files of the directory are looked at; with more, nothing is confirmed."""
+"""The limit of files in the directory. With more files, nothing is confirmed."""
 _STALE_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The live targets; `unknown` says why there may be others."""
+    """The live targets. `unknown` says why there may be others; else it is empty."""
 
     targets: list[LiveTarget]
     unknown: str = ""
 
 
 class Receipts:
-    """The directory in which targets give their receipts.
+    """The directory to which targets write their receipts.
 
-    With `tidy`, reading also removes what dead targets left behind.
+    With `tidy`, reading also removes the files of dead targets.
     """
 
     def __init__(self, directory: str, *, tidy: bool = False) -> None:
@@ -56,16 +56,16 @@ class Receipts:
         self._tidy = tidy
 
     def read(self) -> list[LiveTarget]:
-        """Return the live targets that can be seen."""
+        """Return the live targets that were found."""
         return self.look().targets
 
     def rollout(
         self, current: Snapshot | None, minimum: Mapping[str, int], *, late: bool
     ) -> Rollout:
-        """Say how far `current` has got, from the receipts of now.
+        """Return how far `current` has got, by the receipts read now.
 
-        `minimum` has by role how many workers must confirm; `late` says whether who
-        still waits is overdue.
+        `minimum` says by role how many workers must confirm. With `late`, targets that
+        still wait are overdue.
         """
         seen = self.look()
         unknown = seen.unknown
@@ -74,7 +74,7 @@ class Receipts:
         )
 
     def look(self) -> Seen:
-        """Return the live targets, and whether those are all."""
+        """Return the live targets, and why there may be others."""
         try:
             handle = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
@@ -84,26 +84,28 @@ class Receipts:
         try:
             with os.scandir(handle) as entries:
                 names = [e.name for e in itertools.islice(entries, FILES_LIMIT + 1)]
-            found = self._read_from(handle, names[:FILES_LIMIT])
+            targets = self._read_from(handle, names[:FILES_LIMIT])
         except OSError as error:
             return Seen([], self._unreadable(error))
         finally:
             os.close(handle)
-        parents = {target.receipt.parent for target in found}
-        targets = [replace(one, main=one.receipt.id in parents) for one in found]
+        parents = {target.receipt.parent for target in targets}
+        targets = [
+            replace(target, main=target.receipt.id in parents) for target in targets
+        ]
         if len(names) <= FILES_LIMIT:
             return Seen(targets)
         return Seen(
             targets,
             f"{self._directory} holds more than {FILES_LIMIT:,} files: "
-            "not every receipt was read",
+            "not all receipts were read",
         )
 
     def _unreadable(self, error: OSError) -> str:
         return f"cannot read the receipts in {self._directory}: {error.strerror}"
 
     def _read_from(self, directory: int, names: list[str]) -> list[LiveTarget]:
-        found = []
+        targets = []
         for name in names:
             target = name.removesuffix(LOCK_SUFFIX)
             if not name.endswith(LOCK_SUFFIX) or not TARGET_ID.match(target):
@@ -114,21 +116,21 @@ class Receipts:
                 self._remove(directory, target + RECEIPT_SUFFIX, name)
                 continue
             try:
-                found.append(_read_one(directory, target))
+                targets.append(_read_one(directory, target))
             except (OSError, ContractError) as error:
-                # It may have ended meanwhile, and have taken its receipt with it.
+                # The target may have ended meanwhile, and removed its receipt.
                 if _holder(directory, name) is not None:
-                    found.append(LiveTarget.unreadable(target, pid, _told(error)))
-        return found
+                    targets.append(LiveTarget.unreadable(target, pid, _reason(error)))
+        return targets
 
     def _remove_stale(self, directory: int, name: str) -> None:
-        """Remove a receipt or temporary file whose target never got to its lock."""
+        """Remove an old receipt or temporary file whose target has no lock."""
         target = name.partition(".")[0]
         if not TARGET_ID.match(target) or _exists(directory, target + LOCK_SUFFIX):
             return
         with contextlib.suppress(OSError):
-            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-            if found.st_mtime < time.time() - _STALE_SECONDS:
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            if status.st_mtime < time.time() - _STALE_SECONDS:
                 self._remove(directory, name)
 
     def _remove(self, directory: int, *names: str) -> None:
@@ -141,10 +143,10 @@ def _read_one(directory: int, target: str) -> LiveTarget:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     file = os.open(target + RECEIPT_SUFFIX, flags, dir_fd=directory)
     try:
-        found = os.fstat(file)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
             raise ContractError("the receipt is not a regular file")
-        if found.st_size > RECEIPT_LIMIT_BYTES:
+        if status.st_size > RECEIPT_LIMIT_BYTES:
             raise ContractError(
                 f"the receipt is larger than {RECEIPT_LIMIT_BYTES:,} bytes"
             )
@@ -152,33 +154,32 @@ def _read_one(directory: int, target: str) -> LiveTarget:
     finally:
         os.close(file)
     if receipt.id != target:
-        raise ContractError("the receipt is of another id than its name")
-    return LiveTarget(receipt, found.st_uid)
+        raise ContractError("the receipt's id differs from its file name")
+    return LiveTarget(receipt, status.st_uid)
 
 
-def _told(error: OSError | ContractError) -> str:
+def _reason(error: OSError | ContractError) -> str:
     if isinstance(error, ContractError):
         return str(error)
     if isinstance(error, FileNotFoundError):
-        return "it holds its lock, and has given no receipt"
+        return "the process holds its lock, but has not written a receipt"
     if error.errno == errno.ELOOP:
-        return "the receipt is a link"
+        return "the receipt is a symbolic link"
     return f"the receipt cannot be read: {error.strerror}"
 
 
 def _holder(directory: int, name: str) -> int | None:
-    """Ask which process holds the record lock, without ever taking it.
+    """Return the pid of the process that holds the record lock, without taking it.
 
-    0 where that is not known; `None` where nobody does. A lock that cannot be asked
-    about counts as held: its target is then silent, not dead, and nobody removes a
-    live one's files.
+    Returns 0 if the pid is not known, and `None` if nobody holds the lock. A lock that
+    cannot be examined counts as held, so that the files of a live target stay.
     """
-    # No O_CREAT: fs.protected_regular would refuse another user's file.
+    # Without O_CREAT: with it, fs.protected_regular refuses another user's file.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         file = os.open(name, flags, dir_fd=directory)
     except OSError as error:
-        # A link is no lock.
+        # A symbolic link is no lock.
         return None if error.errno in (errno.ENOENT, errno.ELOOP) else 0
     try:
         return holder(file)

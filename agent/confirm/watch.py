@@ -1,4 +1,4 @@
-"""Tells the daemon at once that a receipt came or went."""
+"""Notices at once that a receipt was written or removed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 def watch_receipts(directory: str, changed: Callable[[], None]) -> bool:
-    """Call `changed` from a daemon thread; return false if no watch can be had.
+    """Call `changed` in a daemon thread. Returns false if no watch can be made.
 
-    A target's death shows in its lock, not in a file: compare now and then as well.
+    The death of a target frees its lock, which makes no event. So the caller also has to
+    look from time to time.
     """
     kinds = [FileMovedEvent, FileDeletedEvent]
     return watch(directory, kinds, lambda _event: changed()) is not None

@@ -1,4 +1,4 @@
-"""What a source holds, not yet validated."""
+"""A candidate: the values at the source, before the guard rails have judged them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """The raw values by key, and for each where it stands at the source."""
+    """The raw values by key, and the origin of each at the source."""
 
     values: Mapping[str, Any]
     provenance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    """What an operator should know of the source, though the candidate is good."""
+    """Remarks on the source for an operator. They do not make the candidate bad."""
 
     @property
     def fingerprint(self) -> str:
-        """A name for the content, to tell whether a refused candidate has changed."""
+        """A hash of the content, which shows whether a refused candidate has changed."""
         canonical = json.dumps(dict(self.values), sort_keys=True, default=str)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]

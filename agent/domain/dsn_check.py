@@ -1,7 +1,8 @@
-"""What a DSN's answers to harmless requests say of it. Times are in seconds.
+"""The DSN check: what a server's answers to harmless requests say about a DSN.
 
-An answer alone proves little: a relay may accept a key that it does not know yet, and
-deny one that it failed to fetch. So a verdict needs several answers over some time.
+One answer proves little: a relay may accept a key that it does not know yet, and deny a
+key that it failed to fetch. So a verdict needs several answers over some time. All times
+are in seconds.
 """
 
 from __future__ import annotations
@@ -32,24 +33,25 @@ Verdict = Literal[
 PASSING = ("accepted", "limited", "skipped")
 FAILING = ("rejected", "config_error")
 ENOUGH = 3
-"""So many equal answers make a verdict, if they are spread widely enough."""
+"""The number of equal answers that make a verdict, if they are spread over enough time."""
 REMEMBERED = 30
+"""The number of answers that are kept of each DSN: the newest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """All times follow from how long a verdict may take."""
+    """All times follow from `patience`, the time limit for a verdict."""
 
     patience: float = 300.0
 
     @property
     def accept(self) -> float:
-        """Over this time a DSN has to be accepted."""
+        """The least time between the first and the last answer that accept a DSN."""
         return self.patience / 5
 
     @property
     def reject(self) -> float:
-        """Over this time a DSN has to be rejected."""
+        """The least time between the first and the last answer that reject a DSN."""
         return self.patience * 2 / 5
 
     @property
@@ -60,29 +62,32 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The answers of one DSN, oldest first, each with its time."""
+    """The answers to the checks of one DSN, oldest first, each with its time."""
 
     began: float
     seen: tuple[tuple[float, Answer], ...] = ()
 
-    def add(self, at: float, answer: Answer, times: Times) -> Series:
+    def add(self, now: float, answer: Answer, times: Times) -> Series:
         """Return the series with one more answer.
 
-        A settled DSN that is accepted after all begins anew: it was mended.
+        If a settled DSN is accepted after all, a new series begins: the key was enabled.
         """
-        if answer == "good" and self.seen and self.is_settled(at, times):
-            return Series(at, ((at, answer),))
-        return Series(self.began, (*self.seen, (at, answer))[-REMEMBERED:])
+        if answer == "good" and self.seen and self.is_settled(now, times):
+            return Series(now, ((now, answer),))
+        return Series(self.began, (*self.seen, (now, answer))[-REMEMBERED:])
 
     def verdict(self, times: Times) -> Verdict:
-        """Say what is known. No answer and 5xx say nothing, and undo no rejection."""
-        known = [one for one in self.seen if one[1] != "none"]
-        last = known[-1][1] if known else "none"
+        """Return the verdict of now.
+
+        A missing answer and a 5xx say nothing about a DSN, so they undo no rejection.
+        """
+        telling = [(when, answer) for when, answer in self.seen if answer != "none"]
+        last = telling[-1][1] if telling else "none"
         if last == "good":
             good = _lasts(_run(self.seen, "good"), times.accept)
             return "accepted" if good else "accepted_once"
         if last == "denied":
-            bad = _lasts(_run(known, "denied"), times.reject)
+            bad = _lasts(_run(telling, "denied"), times.reject)
             return "rejected" if bad else "rejected_once"
         plain: dict[Answer, Verdict] = {
             "final": "rejected",
@@ -93,14 +98,14 @@ class Series:
         return plain.get(last, "unknown")
 
     def is_settled(self, now: float, times: Times) -> bool:
-        """Whether waiting on would change nothing: a verdict, or no patience left."""
+        """Return true if there is a verdict, or the time limit for one is over."""
         return (
             self.verdict(times) in PASSING + FAILING
             or now - self.began >= times.patience
         )
 
     def pause(self, now: float, times: Times) -> float | None:
-        """How long to wait before the next check; `None` if there is none."""
+        """Return how long to wait before the next check; `None` if no check follows."""
         verdict = self.verdict(times)
         if verdict in (*PASSING, "config_error") or self.seen[-1][1] == "final":
             return None
@@ -110,12 +115,12 @@ class Series:
 def _run(
     seen: Sequence[tuple[float, Answer]], answer: Answer
 ) -> list[tuple[float, Answer]]:
-    """The equal answers at the end."""
+    """Return the answers at the end that are all equal to `answer`."""
     run: list[tuple[float, Answer]] = []
-    for one in reversed(seen):
-        if one[1] != answer:
+    for when, given in reversed(seen):
+        if given != answer:
             break
-        run.insert(0, one)
+        run.insert(0, (when, given))
     return run
 
 
@@ -125,7 +130,7 @@ def _lasts(run: Sequence[tuple[float, Answer]], seconds: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class DsnReport:
-    """What is known of one DSN, as it may be shown."""
+    """What is known about one DSN, in a form that may be shown."""
 
     dsn: str
     fingerprint: str
@@ -133,42 +138,41 @@ class DsnReport:
     settled: bool
     answers: int
     since: float
-    """When the verdict became this one: seconds since the epoch."""
+    """Since when the verdict is this one: seconds since the epoch."""
 
     @property
     def sentence(self) -> str:
         """One line for people."""
-        asked = self.answers > 0
-        said = MEANINGS[self.verdict] if asked else "nothing yet"
-        return f"the DSN check of {self.dsn} says: {said}"
+        meaning = MEANINGS[self.verdict] if self.answers else "not asked yet"
+        return f"DSN check of {self.dsn}: {meaning}"
 
 
 MEANINGS: dict[Verdict, str] = {
-    "accepted_once": "accepted, to be confirmed",
+    "accepted_once": "accepted once, to be confirmed by further answers",
     "accepted": "accepted",
-    "rejected_once": "rejected (403), to be confirmed",
-    "rejected": "rejected: the key is unknown or disabled, or the project is gone (403)",
-    "limited": "valid, but its rate is limited (429)",
-    "config_error": "not understood by its server (400 or 401)",
-    "unknown": "no answer that tells",
+    "rejected_once": "rejected once (403), to be confirmed by further answers",
+    "rejected": "rejected (403): the key is unknown or disabled, or the project is gone",
+    "limited": "the key is valid, but its rate is limited (429)",
+    "config_error": "the server does not understand the request (400 or 401): check the DSN",
+    "unknown": "the server gave no answer that says whether it accepts the key",
     "skipped": "not asked: GlitchTip blocks a project after one wrong key",
 }
 
 
 def answer_of(status: int, body: bytes = b"") -> Answer:
-    """Say what an HTTP answer means. The body may quote the DSN: it goes no further."""
+    """Return what an HTTP answer means. The body is not kept: it may quote the DSN."""
     if status == 403:
-        # GlitchTip's words. It blocks the whole project for 30 s at each wrong key.
+        # GlitchTip answers so. Each wrong key makes it block the whole project for 30 s.
         return "final" if b'"Denied"' in body else "denied"
     if status in (400, 401):
-        # A server of 2021 does not know the item, which says nothing of the key.
+        # A server of 2021 does not know the item. That says nothing about the key.
         return "none" if b"unknown variant" in body else "malformed"
     plain: dict[int, Answer] = {200: "good", 429: "limited"}
     return plain.get(status, "none")
 
 
 def dsns_of(snapshot: Snapshot | None) -> frozenset[str]:
-    """Every DSN of a snapshot, of its settings and of any role."""
+    """Return every DSN of a snapshot: that of the shared settings and those of roles."""
     if snapshot is None:
         return frozenset()
     parts = (snapshot.settings, *snapshot.roles.values())
@@ -176,12 +180,12 @@ def dsns_of(snapshot: Snapshot | None) -> frozenset[str]:
 
 
 def fingerprint_of(dsn: str) -> str:
-    """A name for a DSN that does not tell its key."""
+    """Return a name for a DSN that does not reveal its key."""
     return f"dsn-{hashlib.sha256(dsn.encode()).hexdigest()[:12]}"
 
 
 def project_of(dsn: str) -> tuple[str, str]:
-    """Which project a DSN is of: the server, and the path there."""
+    """Return the project of a DSN: the server, and the path on the server."""
     parts = urlsplit(dsn)
     return parts.netloc.rpartition("@")[2], parts.path
 
@@ -189,7 +193,7 @@ def project_of(dsn: str) -> tuple[str, str]:
 def report_of(
     dsn: str, series: Series, now: float, times: Times, since: float
 ) -> DsnReport:
-    """Put together what is known of a DSN."""
+    """Return what is known about a DSN."""
     return DsnReport(
         show_dsn(dsn),
         fingerprint_of(dsn),

@@ -1,4 +1,4 @@
-"""What a pass did, as one value and one sentence."""
+"""The result of a pass, as one value with one sentence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Kind = Literal["published", "unchanged", "checking", "refused", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One pass. `exit_code` is what `once` ends with."""
+    """The result of one pass. `once` exits with `exit_code`."""
 
     kind: Kind
     sentence: str
@@ -28,9 +28,9 @@ class Outcome:
     retry_soon: bool = False
     retry_after: float | None = None
     fingerprint: str | None = None
-    """Of the candidate, when it was refused or waits."""
+    """The fingerprint of a candidate that was refused or waits."""
     error: str = ""
-    """The class of what went wrong."""
+    """The class of the error, if there was one."""
 
     @classmethod
     def published(cls, snapshot: Snapshot, notes: tuple[str, ...]) -> Outcome:
@@ -42,25 +42,27 @@ class Outcome:
 
     @classmethod
     def unchanged(cls, snapshot: Snapshot, notes: tuple[str, ...]) -> Outcome:
-        """What is to be published already is."""
-        sentence = f"nothing new: revision {snapshot.revision} stays"
+        """The snapshot to publish is published already."""
+        sentence = f"nothing new: revision {snapshot.revision} stays published"
         return cls("unchanged", sentence, snapshot.revision, snapshot.sequence, notes)
 
     @classmethod
     def kept(cls, error: AgentError, current: Snapshot | None) -> Outcome:
-        """The pass ended in an error, so the last good snapshot stays."""
+        """The pass ended in an error, so the last good snapshot stays published."""
         waits = isinstance(error, CandidateWaits)
         fingerprint = None
         if isinstance(error, CandidateRefused | CandidateWaits):
             fingerprint = error.fingerprint
         stays = (
-            f"revision {current.revision} stays" if current else "nothing is published"
+            f"revision {current.revision} stays published"
+            if current
+            else "nothing is published yet"
         )
-        told = "candidate {} waits: " if waits else "refused candidate {}: "
-        what = told.format(fingerprint) if fingerprint else ""
+        form = "candidate {} waits: " if waits else "candidate {} is refused: "
+        candidate = form.format(fingerprint) if fingerprint else ""
         return cls(
             "checking" if waits else "refused" if fingerprint else "failed",
-            f"{what}{error.what}; {stays}",
+            f"{candidate}{error.what}; {stays}",
             current.revision if current else None,
             current.sequence if current else 0,
             hint=error.hint,

@@ -1,4 +1,4 @@
-"""What the passes have come to so far: the newest outcome, failures, the outage."""
+"""The passes so far: the newest outcome, the failures in a row, the outage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from agent.domain.outcome import Outcome
 
 GOOD = ("published", "unchanged", "checking")
-"""Kinds of outcomes after which the source counts as read well."""
+"""The kinds of outcomes that show that the source was read."""
 _NO_ERROR = ""
 
 
@@ -27,32 +27,32 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Passes:
-    """Replaced as a whole after each pass. Times are those of `Moment`."""
+    """One value, replaced as a whole after each pass. Times are those of `Moment`."""
 
     ended_at: float
-    """Monotonic: when the newest pass ended; before the first, when the agent began."""
+    """Monotonic: when the newest pass ended; before the first pass, when the agent began."""
     outcome: Outcome | None = None
     since: float | None = None
-    """When the source turned good, or first failed in this way in this outage."""
+    """When the source became good, or first failed with this error in this outage."""
     last_success: float | None = None
-    """When the source was last read well, by this agent or an earlier one."""
+    """When the source was last read, by this agent or an earlier one."""
     read_at: float | None = None
-    """Monotonic: when this agent last read the source well."""
+    """Monotonic: when this agent last read the source."""
     failures: int = 0
-    """Passes in a row that failed, or whose candidate was refused."""
+    """The number of passes in a row that failed or whose candidate was refused."""
     seconds: float = 0.0
     """How long the newest pass took."""
     outage: str = ""
-    """The outage that the newest pass has ended, in words."""
+    """A sentence on the outage that the newest pass has ended; else empty."""
     is_news: bool = False
-    """Whether the newest outcome differs from those that were logged in this outage."""
+    """Whether the newest outcome was not logged before in this outage."""
     _began: Mapping[str, float] = field(default_factory=dict)
-    """When each error of this outage was first met, or when the source became good."""
+    """When each error of this outage came first, or when the source became good."""
     _logged: frozenset[str] = frozenset()
 
     @classmethod
     def resumed(cls, state: Mapping[str, Any], now: float) -> Passes:
-        """Take over what an earlier agent wrote: a restart does not end an outage."""
+        """Continue from the state of an earlier agent: a restart does not end an outage."""
         since = _epoch(state["since"])
         began = {}
         if state["error"] and state["failures"] and since is not None:
@@ -62,13 +62,13 @@ class Passes:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a candidate waits for the check of its DSN."""
+        """Whether a candidate waits for its DSN check."""
         return self.outcome is not None and self.outcome.kind == "checking"
 
     def after(self, outcome: Outcome, moment: Moment, seconds: float) -> Passes:
-        """Return the passes with one more, which took `seconds` until `moment`.
+        """Return the passes with one more, which ended at `moment` after `seconds`.
 
-        In an outage each distinct reason is news once.
+        In an outage, each distinct reason is logged once.
         """
         good = outcome.kind in GOOD
         turned = good != (_NO_ERROR in self._began)

@@ -1,4 +1,4 @@
-"""Who is told over HTTP, with what, and what came of it."""
+"""The receivers of notifications over HTTP, and how far each has got."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How far one receiver has got. `receiver` is its host: a URL may hold a secret."""
+    """The state of one receiver. `receiver` is its host: a URL may hold a secret."""
 
     receiver: str
     revision: str | None = None
-    """What was delivered last, with its `sequence`."""
+    """The revision that the receiver was last notified of, with its `sequence`."""
     sequence: int = 0
     failures: int = 0
-    """In a row; 0 once the newest is delivered."""
+    """The number of failures in a row; 0 once the newest revision is delivered."""
     error: str | None = None
     since: float | None = None
-    """When it was delivered, or began to fail: seconds since the epoch."""
+    """When the last delivery succeeded or the failures began: seconds since the epoch."""
 
 
 def is_expected(status: int, expected: str) -> bool:
-    """Whether a receiver's answer means that it was told."""
+    """Return true if the receiver's status means success."""
     return 200 <= status < 300 if expected == "2xx" else status == int(expected)
 
 
 def receiver_names(urls: Iterable[str]) -> list[str]:
-    """Name each URL by its host; a second one of the same host gets a number."""
+    """Name each URL by its host. A further URL of the same host gets a number."""
     names: list[str] = []
     for url in urls:
-        place = urlsplit(url).netloc
-        taken = sum(name.partition(" ")[0] == place for name in names)
-        names.append(f"{place} {taken + 1}" if taken else place)
+        host = urlsplit(url).netloc
+        taken = sum(name.partition(" ")[0] == host for name in names)
+        names.append(f"{host} {taken + 1}" if taken else host)
     return names

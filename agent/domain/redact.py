@@ -1,4 +1,4 @@
-"""The last line against a secret in a log: known shapes are masked, wherever they are."""
+"""The last defence against a secret in a log: known forms of secrets are masked."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ _TOKEN = re.compile(r"\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{20,}")
 def redact(value: Any) -> Any:
     """Return `value` with keys of DSNs and Vault tokens masked, at any depth.
 
-    What is neither text, number nor collection comes back as its masked `repr`, which
-    is what a log would show of it.
+    Any other object is returned as its masked `repr`, which is what a log would show.
     """
     if isinstance(value, str):
         return _TOKEN.sub("…", _DSN.sub(r"\1…\2", value))

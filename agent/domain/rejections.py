@@ -1,35 +1,45 @@
-"""What proved bad after it was published: no rollback goes back to it."""
+"""What proved bad after it was published. A rollback never goes back to it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from agent.domain.wishes import revision_without_boosts
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from agent.domain.dsn_check import DsnReport
+    from agent.domain.view import View
 
 REMEMBERED = 10
-"""So many of each kind, the newest."""
+"""The number of revisions, and of DSNs, that are remembered: the newest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejections:
     """Revisions that a target could not apply, and DSNs that their server rejected.
 
-    A revision is that of the snapshot without boosts; a DSN is named by fingerprint.
+    A revision is that of the snapshot without its boosts. A DSN stands as its fingerprint.
     """
 
     revisions: tuple[str, ...] = ()
     dsns: tuple[str, ...] = ()
 
+    def after(self, view: View) -> Rejections:
+        """Return the rejections after what a view shows."""
+        current, rejections = view.known.current, self.judged(view.dsn_checks)
+        if view.rollout.state == "refused" and current is not None:
+            return rejections.with_revision(revision_without_boosts(current))
+        return rejections
+
     def with_revision(self, revision: str) -> Rejections:
-        """Return these with one more revision."""
+        """Return the rejections with one more revision."""
         return replace(self, revisions=_newest((*self.revisions, revision)))
 
     def judged(self, reports: Iterable[DsnReport]) -> Rejections:
-        """Return these as the newest verdicts on DSNs have it."""
+        """Return the rejections after the newest verdicts of the DSN checks."""
         dsns = self.dsns
         for report in reports:
             if report.verdict == "rejected":
@@ -39,16 +49,16 @@ class Rejections:
         return replace(self, dsns=dsns)
 
     def document(self) -> dict[str, list[str]]:
-        """Return what `from_document` reads."""
+        """Return the rejections as a document, which `from_document` reads."""
         return {"revisions": list(self.revisions), "dsns": list(self.dsns)}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any] | None) -> Rejections:
-        """Read a document; what cannot be read is no rejection."""
+        """Read a document. What cannot be read is no rejection."""
         try:
-            found = document or {}
+            given = document or {}
             kept = [
-                tuple(map(str, found.get(name, ()))) for name in ("revisions", "dsns")
+                tuple(map(str, given.get(name, ()))) for name in ("revisions", "dsns")
             ]
         except (AttributeError, TypeError):
             return cls()

@@ -1,4 +1,4 @@
-"""Which targets run the current snapshot, and what that makes of the whole."""
+"""The rollout: which targets run the current snapshot, and what state that makes."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ UNKNOWN_ROLE = "unknown"
 """The role of a process whose receipt cannot be read."""
 
 DONE = ("confirmed", "drained")
-"""States in which every target runs the current snapshot."""
+"""The states in which every target runs the current snapshot."""
 SETTLED = frozenset({"drained", "refused"})
-"""States that only a receipt can change."""
+"""The states that time alone does not change, only a receipt."""
 
 State = Literal["drained", "confirmed", "waiting", "overdue", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
 class LiveTarget:
-    """One live application process, as its receipt and its lock tell.
+    """One live application process, known by its lock and its receipt.
 
-    `uid` owns the receipt. `main` marks a process that other targets were forked
-    from: Celery's main process, a preloading gunicorn master. Where the receipt is not
-    `readable`, the one here stands in for it: its `error` says what is wrong.
+    `uid` is the owner of the receipt file. `main` marks a process from which other
+    targets were forked: Celery's main process, a preloading gunicorn master. If the
+    receipt is not `readable`, `receipt` is a stand-in whose `error` says why.
     """
 
     receipt: Receipt
@@ -40,7 +40,7 @@ class LiveTarget:
 
     @classmethod
     def unreadable(cls, target: str, pid: int, problem: str) -> LiveTarget:
-        """A process that holds its lock, and gives no receipt that can be read."""
+        """Return a process that holds its lock but has no readable receipt."""
         stand_in = Receipt(
             id=target,
             role=UNKNOWN_ROLE,
@@ -54,32 +54,32 @@ class LiveTarget:
 
     @property
     def name(self) -> str:
-        """The process for people; by its id where the kernel does not say its pid."""
+        """The role and pid, for people; the id if the kernel does not tell the pid."""
         receipt = self.receipt
         known = f"pid {receipt.pid}" if receipt.pid else f"target {receipt.id}"
         return f"{receipt.role} {known}"
 
     @property
     def notes(self) -> list[str]:
-        """What people must know of it, beside its state and its error."""
-        found = [
+        """Remarks for people, in addition to the state and the error."""
+        notes = [
             f"{holder.kind} still sends by the older DSN {holder.dsn}"
             for holder in self.receipt.holders
         ]
         if self.receipt.watch.endswith("greenlet") and self.receipt.sequence:
-            found.append("follows only while its greenlets run")
+            notes.append("follows only while its greenlets run")
         if self.receipt.ignored:
             names = ", ".join(self.receipt.ignored)
-            found.append(f"ignores {names}: its library does not know it")
-        return found
+            notes.append(f"ignores {names}: its version of the library is too old")
+        return notes
 
     @property
     def is_drained(self) -> bool:
-        """Whether nothing in the process sends by an older DSN any more."""
+        """Whether no holder of an older DSN is left in the process."""
         return self.receipt.phase == "drained" and not self.receipt.holders
 
     def runs(self, snapshot: Snapshot) -> bool:
-        """Whether the target proves that it runs exactly this snapshot."""
+        """Return true if the receipt proves that the target runs this snapshot."""
         receipt = self.receipt
         same = (receipt.revision, receipt.sequence) == (
             snapshot.revision,
@@ -90,14 +90,14 @@ class LiveTarget:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """How far the current snapshot has got."""
+    """How far the current snapshot has got: over all targets, and for each."""
 
     state: State
     targets: tuple[tuple[LiveTarget, State], ...]
     missing: Mapping[str, int] = field(default_factory=dict)
-    """How many workers of a role have not given a receipt at all."""
+    """How many more workers of a role must give a receipt, by role."""
     unknown: str = ""
-    """Why there may be targets that are not seen."""
+    """Why there may be targets that are not listed; else empty."""
 
     @property
     def counts(self) -> Counter[State]:
@@ -106,14 +106,14 @@ class Rollout:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether time alone may change it: a deadline, a death."""
+        """Whether time alone may change the state: a deadline passes, a process ends."""
         if self.unknown:
             return True
         return bool(self.targets) and not {self.state, *self.counts} <= SETTLED
 
     @property
     def late(self) -> list[LiveTarget]:
-        """The targets that still have to take the current snapshot up."""
+        """The targets that do not run the current snapshot yet."""
         return [t for t, state in self.targets if state in ("waiting", "overdue")]
 
     @property
@@ -121,7 +121,7 @@ class Rollout:
         """One line for people."""
         total = len(self.targets)
         if not total:
-            return self.unknown or "no target has given a receipt yet"
+            return self.unknown or "no process has given a receipt yet"
         counted = ", ".join(f"{n} {state}" for state, n in sorted(self.counts.items()))
         lacking = "".join(f", {n} {role} missing" for role, n in self.missing.items())
         unknown = f"; {self.unknown}" if self.unknown else ""
@@ -129,12 +129,14 @@ class Rollout:
 
     @property
     def notes(self) -> list[str]:
-        """Which targets give no readable receipt, or hold an older DSN."""
+        """One line for each target that has something to remark."""
         return [
-            f"{target.name}: {'; '.join(told)}"
+            f"{target.name}: {'; '.join(notes)}"
             for target, _ in self.targets
             if (
-                told := target.notes if target.readable else [str(target.receipt.error)]
+                notes := target.notes
+                if target.readable
+                else [str(target.receipt.error)]
             )
         ]
 
@@ -147,11 +149,11 @@ def assess(
     minimum: Mapping[str, int] | None = None,
     unknown: str = "",
 ) -> Rollout:
-    """Judge every target; `late` says that the deadline is over.
+    """Judge every target, and the rollout. `late` says that the deadline is over.
 
-    Without targets, or without a snapshot, the state is waiting: silence is no proof.
-    So it is with fewer workers of a role than `minimum` asks for, and where `unknown`
-    says that there may be more targets than these.
+    The state is "waiting" without targets or without a snapshot: silence is no proof.
+    It is also "waiting" while a role has fewer workers than its `minimum`, or while
+    `unknown` says that there may be more targets than these.
     """
     judged = tuple((target, _state(target, snapshot, late=late)) for target in targets)
     states = {state for _, state in judged}
@@ -177,6 +179,6 @@ def _state(target: LiveTarget, snapshot: Snapshot | None, *, late: bool) -> Stat
         return "drained" if target.is_drained else "confirmed"
     if target.receipt.refused == (snapshot.revision, snapshot.sequence):
         return "refused"
-    # It may have taken up the next snapshot before the agent is done publishing it.
+    # A target may run the next snapshot before the agent has finished publishing it.
     is_ahead = target.receipt.sequence == snapshot.sequence + 1
     return "overdue" if late and not is_ahead else "waiting"

@@ -1,4 +1,4 @@
-"""From a candidate to a snapshot, or all that is wrong with it at once."""
+"""Turns a candidate into a snapshot, or refuses it with all its problems at once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ROLES = ("api", "celery")
 
 
 class Validated(NamedTuple):
-    """A snapshot that may be published (unnumbered), and what an operator may miss."""
+    """A snapshot that may be published (without a number), and notes for an operator."""
 
     snapshot: Snapshot
     notes: tuple[str, ...]
@@ -47,7 +47,7 @@ class _Findings:
         self.problems: list[str] = []
 
     def parse(self, where: str, parse: Callable[[Any], Any], raw: Any) -> Any:
-        """Return the typed value; `None` where there is a problem."""
+        """Return the typed value, or note the problem and return `None`."""
         try:
             return parse(raw)
         except ValueError as error:
@@ -58,43 +58,43 @@ class _Findings:
 def validate(
     candidate: Candidate, guard_rails: GuardRails, last_good: Snapshot | None
 ) -> Validated:
-    """Return the snapshot that the candidate stands for, or raise `CandidateRefused`.
+    """Return the candidate as a snapshot, or raise `CandidateRefused`.
 
     A candidate that names no environment is judged by that of the guard rails.
     """
-    found = _Findings()
+    findings = _Findings()
     values = candidate.values
     for name in values:
         if name.startswith(PREFIXES) and name not in KNOWN:
             meant = did_you_mean(name, KNOWN)
-            found.problems.append(f"{name} is not a known key{meant}")
+            findings.problems.append(f"{name} is not a known key{meant}")
 
-    settings = _settings("", values, found)
-    roles = _roles(values, found)
+    settings = _settings("", values, findings)
+    roles = _roles(values, findings)
     snapshot = Snapshot(
         settings=settings,
         roles=roles,
-        rules=_items(values, "RESENTRY_RULES", _rule, RULES_LIMIT, found),
-        boosts=_items(values, "RESENTRY_BOOSTS", _boost, BOOSTS_LIMIT // 2, found),
+        rules=_items(values, "RESENTRY_RULES", _rule, RULES_LIMIT, findings),
+        boosts=_items(values, "RESENTRY_BOOSTS", _boost, BOOSTS_LIMIT // 2, findings),
         provenance={k: v for k, v in candidate.provenance.items() if k in KNOWN},
     )
-    if not found.problems:
+    if not findings.problems:
         judged = guard_rails.problems(settings, roles)
-        found.problems += [f"{name} {problem}" for name, problem in judged.items()]
-        found.problems += [
+        findings.problems += [f"{name} {problem}" for name, problem in judged.items()]
+        findings.problems += [
             f"boost {boost.id} is above the cap of {guard_rails.boost_cap:g}"
             for boost in snapshot.boosts
             if boost.traces > guard_rails.boost_cap
         ]
     vanished = sorted(last_good.settings.keys() - values.keys()) if last_good else []
     if "SENTRY_DSN" in vanished:
-        found.problems.append(
+        findings.problems.append(
             "SENTRY_DSN is gone from the source; to turn reporting off outside "
-            "production, set it to an empty value"
+            "production, set SENTRY_DSN to an empty value"
         )
-    if found.problems:
+    if findings.problems:
         raise CandidateRefused(
-            list(dict.fromkeys(found.problems)), candidate.fingerprint
+            list(dict.fromkeys(findings.problems)), candidate.fingerprint
         )
     return Validated(
         replace(snapshot, revision=revision_of(snapshot)),
@@ -108,12 +108,12 @@ def _notes(
     notes = []
     if vanished:
         notes.append(
-            f"gone from the source, so the default counts: {', '.join(vanished)}"
+            f"keys that are gone from the source take their defaults: {', '.join(vanished)}"
         )
     if settings.get("SENTRY_RELEASE"):
         notes.append(
-            "SENTRY_RELEASE stands in the source: two versions of a roll-out would "
-            "carry the same one"
+            "SENTRY_RELEASE is set at the source: during a deployment the old and the "
+            "new version of the application report the same release"
         )
     ignored = sum(name not in KNOWN for name in values)
     if ignored:
@@ -121,27 +121,33 @@ def _notes(
     return tuple(notes)
 
 
-def _settings(role: str, values: Mapping[str, Any], found: _Findings) -> dict[str, Any]:
+def _settings(
+    role: str, values: Mapping[str, Any], findings: _Findings
+) -> dict[str, Any]:
     return {
-        name: found.parse(name_in(role, name), key.parse, values[name])
+        name: findings.parse(name_in(role, name), key.parse, values[name])
         for name, key in KEYS.items()
         if name in values
     }
 
 
-def _roles(values: Mapping[str, Any], found: _Findings) -> dict[str, dict[str, Any]]:
-    given = found.parse("RESENTRY_ROLES", _object, values.get("RESENTRY_ROLES") or {})
+def _roles(values: Mapping[str, Any], findings: _Findings) -> dict[str, dict[str, Any]]:
+    given = findings.parse(
+        "RESENTRY_ROLES", _object, values.get("RESENTRY_ROLES") or {}
+    )
     roles = {}
     for role, own in (given or {}).items():
         if role not in ROLES or not isinstance(own, dict):
-            found.problems.append(
-                f"RESENTRY_ROLES must hold an object for {' and '.join(ROLES)} alone"
+            findings.problems.append(
+                f"RESENTRY_ROLES must hold one object per role, of {' and '.join(ROLES)}"
             )
             continue
         unknown = sorted(set(own) - set(KEYS))
         if unknown:
-            found.problems.append(f"{', '.join(unknown)} of role {role} is not known")
-        roles[role] = _settings(role, own, found)
+            findings.problems.append(
+                f"{', '.join(unknown)} of role {role} is not a known key"
+            )
+        roles[role] = _settings(role, own, findings)
     return roles
 
 
@@ -150,14 +156,17 @@ def _items(
     name: str,
     parse: Callable[[Any], Any],
     limit: int,
-    found: _Findings,
+    findings: _Findings,
 ) -> tuple[Any, ...]:
-    given = found.parse(name, _array, values.get(name) or [])
+    given = findings.parse(name, _array, values.get(name) or [])
     if given and len(given) > limit:
-        found.problems.append(f"{name} has {len(given)} entries; {limit} are the limit")
+        findings.problems.append(
+            f"{name} has {len(given)} entries; {limit} are the limit"
+        )
         return ()
     parsed = [
-        found.parse(f"{name}[{at}]", parse, item) for at, item in enumerate(given or ())
+        findings.parse(f"{name}[{index}]", parse, item)
+        for index, item in enumerate(given or ())
     ]
     return tuple(item for item in parsed if item is not None)
 
@@ -180,7 +189,7 @@ def _boost(item: Any) -> Boost:
 
 
 def _checked(item: Item) -> Item:
-    """Return the item with its rate as a number, or raise as the library would."""
+    """Return the item with its rate as a number, or raise `ValueError`."""
     try:
         item = item._replace(traces=formats.rate(item.traces))
     except ValueError as error:
@@ -193,7 +202,7 @@ def _checked(item: Item) -> Item:
 
 
 def check_match(match: object) -> None:
-    """Raise `ValueError` for what no transaction can have; `None` is every one."""
+    """Raise `ValueError` if no transaction can match. `None` matches every one."""
     if match is None:
         return
     try:
@@ -203,17 +212,20 @@ def check_match(match: object) -> None:
     if formats.names_route(text):
         raise ValueError(
             "match names a route, which is not known yet when the rate is decided: "
-            "write * for what stands in {} or <>, as GET /users/*"
+            "write * in place of {...} or <...>, as in GET /users/*"
         )
 
 
 def _fields(item: Any, allowed: set[str], *, required: set[str]) -> dict[str, Any]:
-    """Return the item's fields, or raise: a name that looks like a field is named."""
+    """Return the item's fields, or raise `ValueError`.
+
+    An unknown field is quoted only if it looks like a name of a field, not like a value.
+    """
     if isinstance(item, dict) and required <= item.keys() <= allowed:
         return dict(item)
     odd = sorted(item.keys() - allowed) if isinstance(item, dict) else []
     named = [name for name in odd if formats.ROLE.match(name) and len(name) <= 20]
-    unknown = f"; {', '.join(named)} is none of these" if named else ""
+    unknown = f"; unknown: {', '.join(named)}" if named else ""
     raise ValueError(
         f"must be an object with {', '.join(sorted(required))} and at most "
         f"{', '.join(sorted(allowed - required))}{unknown}"

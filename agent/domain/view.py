@@ -1,4 +1,7 @@
-"""All that is known at one moment, as one value. Times are monotonic, in seconds."""
+"""Everything that is known at one moment, as one value.
+
+Times are of the monotonic clock, in seconds.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +22,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What stands on the volume, and what it was made from."""
+    """The published snapshot, and what it was made from."""
 
     current: Snapshot | None = None
-    """What is published."""
+    """The published snapshot."""
     last_good: Snapshot | None = None
     """The newest candidate of the source that passed the guard rails."""
     wishes: Wishes = field(default_factory=Wishes)
     """What an operator asked for."""
     published_at: float = 0.0
-    """When `current` was published, or taken over from an earlier agent."""
+    """When `current` was published, or was found on the volume at the start."""
     is_own: bool = False
     """Whether this agent has published `current`."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Made anew by the loop's thread at each change; others only read it."""
+    """Replaced by the loop's thread at each change. Other threads only read it."""
 
     known: Known
     passes: Passes
@@ -43,8 +46,8 @@ class View:
     """When the agent began."""
     rollout: Rollout
     confirmed_at: float | None = None
-    """When every target first ran what this agent has published."""
+    """When every target first ran the snapshot that this agent has published."""
     source: Mapping[str, Any] = field(default_factory=dict)
-    """What the source says of itself."""
+    """The source's own report."""
     dsn_checks: tuple[DsnReport, ...] = ()
     deliveries: tuple[Delivery, ...] = ()

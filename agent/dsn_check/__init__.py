@@ -1,1 +1,1 @@
-"""Whether a new DSN's server takes its key, asked before the DSN is published."""
+"""The DSN check: asks a new DSN's server whether it accepts the key."""

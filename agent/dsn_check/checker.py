@@ -1,4 +1,4 @@
-"""When a DSN is asked, how often, and what is known of it by now."""
+"""Checks DSNs: says when and how often a server is asked, and what it answered."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ if TYPE_CHECKING:
     from agent.domain.dsn_check import Answer, DsnReport, Times, Verdict
 
 CHECK_SECONDS = 5.0
+"""The time limit for one answer."""
 KEPT = 16
-"""So many DSNs are remembered, so that one that comes back is not asked again at once."""
+"""The number of unwanted DSNs that are remembered.
+
+A DSN that is wanted again is then not asked again at once.
+"""
 
 
 @dataclass
 class _Case:
-    """One DSN. `next_at` is `None` while nothing is to be asked."""
+    """One DSN. `next_at` is the time of the next check, or `None` if no check follows."""
 
     series: Series
     next_at: float | None
@@ -34,10 +38,10 @@ class _Case:
 
 
 class Checker:
-    """Checks DSNs in a thread that lives while there is something to ask.
+    """Checks DSNs in a thread, which ends when no check follows.
 
-    `send` asks one DSN within some seconds. Each DSN is asked at most once every
-    tenth of `times.patience`; once its verdict has settled, every `times.patience`.
+    `send` asks the server of one DSN within so many seconds. Each DSN is asked at most
+    ten times within `times.patience`. After a verdict it is asked once within that time.
     """
 
     def __init__(
@@ -58,11 +62,12 @@ class Checker:
     def ask(
         self, dsns: Collection[str], in_use: Collection[str], wait: float = 0.0
     ) -> list[DsnReport]:
-        """Have these DSNs checked from now on, and return what is known of them.
+        """Have these DSNs checked from now on, and return what is known about them.
 
-        With `wait` the first request is sent at once, and this returns after it, or after
-        so many seconds; without, it comes at a time of its own, and this returns now.
-        GlitchTip is not asked for a DSN whose project is `in_use`.
+        With `wait`, the first request is sent at once, and the call returns after its
+        answer, or after so many seconds. Without `wait`, the call returns at once, and
+        the first request follows after a random pause. GlitchTip is not asked about a
+        DSN whose project is `in_use`.
         """
         busy = {project_of(dsn) for dsn in in_use} if self._is_glitchtip else set()
         with self._turn:
@@ -76,12 +81,12 @@ class Checker:
                 self._thread.start()
             self._turn.notify_all()
             if wait:
-                asked = [d for d in dsns if self._comes_by(d, now + wait)]
+                asked = [d for d in dsns if self._is_asked_by(d, now + wait)]
                 self._turn.wait_for(lambda: all(map(self._is_answered, asked)), wait)
-            return self._found(dsns)
+            return self._reports(dsns)
 
     def retain(self, dsns: Collection[str]) -> None:
-        """Stop asking, and reporting, other DSNs than these."""
+        """Check and report these DSNs from now on, and no others."""
         with self._turn:
             for dsn, case in self._cases.items():
                 case.is_wanted = dsn in dsns
@@ -90,9 +95,9 @@ class Checker:
             self._turn.notify_all()
 
     def report(self) -> list[DsnReport]:
-        """Return what is known of every DSN that was asked and is wanted, newest last."""
+        """Return what is known about every wanted DSN, newest last."""
         with self._turn:
-            return self._found([d for d, c in self._cases.items() if c.is_wanted])
+            return self._reports([d for d, c in self._cases.items() if c.is_wanted])
 
     def _want(self, dsn: str, now: float, wait: float, *, is_busy: bool) -> None:
         case = self._cases.pop(dsn, None)
@@ -100,10 +105,11 @@ class Checker:
             case.is_wanted = True
             self._cases[dsn] = case
             return
-        at = now if wait else now + random.uniform(0, self._times.pace)  # noqa: S311
+        pause = 0.0 if wait else random.uniform(0, self._times.pace)  # noqa: S311
+        next_at = now + pause
         if case is not None and case.asked_at is not None:
-            at = max(at, case.asked_at + self._times.pace)
-        made = _Case(Series(now), at, min(wait or CHECK_SECONDS, CHECK_SECONDS))
+            next_at = max(next_at, case.asked_at + self._times.pace)
+        made = _Case(Series(now), next_at, min(wait or CHECK_SECONDS, CHECK_SECONDS))
         if is_busy:
             made.series, made.next_at = Series(now, ((now, "skipped"),)), None
             made.verdict = "skipped"
@@ -112,20 +118,20 @@ class Checker:
         self._cases[dsn] = made
 
     def _is_fresh(self, case: _Case, now: float) -> bool:
-        """Whether the verdict of a DSN that comes back still counts."""
+        """Whether the verdict of a DSN that is wanted again still counts."""
         asked_at = case.asked_at
         if asked_at is None or now - asked_at >= self._times.patience:
             return False
         return case.series.verdict(self._times) in PASSING + FAILING
 
-    def _comes_by(self, dsn: str, then: float) -> bool:
+    def _is_asked_by(self, dsn: str, deadline: float) -> bool:
         next_at = self._cases[dsn].next_at
-        return next_at is not None and next_at < then
+        return next_at is not None and next_at < deadline
 
     def _is_answered(self, dsn: str) -> bool:
         return bool(self._cases[dsn].series.seen)
 
-    def _found(self, dsns: Collection[str]) -> list[DsnReport]:
+    def _reports(self, dsns: Collection[str]) -> list[DsnReport]:
         now = time.monotonic()
         return [
             report_of(dsn, case.series, now, self._times, case.since)
@@ -146,7 +152,7 @@ class Checker:
             self.changed()
 
     def _next(self) -> tuple[str, float] | None:
-        """Wait for the next DSN's time; `None` ends the thread."""
+        """Wait until a DSN is due, and return it. `None` ends the thread."""
         with self._turn:
             while True:
                 due = [
@@ -157,11 +163,11 @@ class Checker:
                 if not due:
                     self._thread = None
                     return None
-                at, dsn = min(due)
-                left = at - time.monotonic()
-                if left <= 0:
+                next_at, dsn = min(due)
+                seconds = next_at - time.monotonic()
+                if seconds <= 0:
                     return dsn, self._cases[dsn].limit
-                self._turn.wait(left)
+                self._turn.wait(seconds)
 
     def _take(self, dsn: str, answer: Answer) -> None:
         with self._turn:
@@ -175,6 +181,6 @@ class Checker:
             if verdict != case.verdict:
                 case.verdict, case.since = verdict, time.time()
             pause = case.series.pause(now, self._times)
-            chance = random.uniform(1, 1.25)  # noqa: S311 - a fleet out of step
-            case.next_at = None if pause is None else now + pause * chance
+            share = random.uniform(1, 1.25)  # noqa: S311 - a fleet must not ask in step
+            case.next_at = None if pause is None else now + pause * share
             self._turn.notify_all()

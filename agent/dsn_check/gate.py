@@ -34,37 +34,40 @@ class Gate:
     ) -> None:
         """With `enforce`, return only if every new DSN of the candidate is accepted.
 
-        Else raise `CandidateWaits`, and in the end `CandidateRefused`.
+        Raises `CandidateWaits` until there is a verdict, and `CandidateRefused` after a
+        bad one.
         """
         if self._mode != "enforce":
             return
         in_use = dsns_of(current)
         self._waiting = dsns_of(candidate) - in_use - dsns_of(last_good)
-        found = self._checker.ask(self._waiting, in_use)
-        lacking = [one for one in found if one.verdict not in PASSING]
-        refused = [f"SENTRY_DSN: {one.sentence}" for one in lacking if one.settled]
+        reports = self._checker.ask(self._waiting, in_use)
+        lacking = [report for report in reports if report.verdict not in PASSING]
+        refused = [report.sentence for report in lacking if report.settled]
         if refused:
             raise CandidateRefused(refused, fingerprint)
         if lacking:
-            told = "; ".join(one.sentence for one in lacking)
-            raise CandidateWaits(told, fingerprint)
+            waiting = "; ".join(report.sentence for report in lacking)
+            raise CandidateWaits(waiting, fingerprint)
 
     def glance(
         self, wanted: Snapshot, current: Snapshot | None, seconds: float = 0.0
     ) -> tuple[str, ...]:
-        """Have each new DSN of a snapshot checked, and return what to note of them.
+        """Have each new DSN of a snapshot checked, and return notes on the bad ones.
 
-        It waits at most so many seconds for the first answer.
+        The call waits at most so many seconds for the first answers.
         """
         if self._mode == "off":
             return ()
         in_use = dsns_of(current)
-        found = self._checker.ask(dsns_of(wanted) - in_use, in_use, seconds)
+        reports = self._checker.ask(dsns_of(wanted) - in_use, in_use, seconds)
         good = ("accepted", "accepted_once")
-        return tuple(one.sentence for one in found if one.verdict not in good)
+        return tuple(
+            report.sentence for report in reports if report.verdict not in good
+        )
 
     def retain(self, current: Snapshot | None) -> None:
-        """Go on asking for what is published or waits, and for nothing else."""
+        """Check the DSNs that are published or wait from now on, and no others."""
         self._checker.retain(dsns_of(current) | self._waiting)
 
     def on_report_change(self, changed: Callable[[], None]) -> None:
@@ -72,5 +75,5 @@ class Gate:
         self._checker.changed = changed
 
     def report(self) -> tuple[DsnReport, ...]:
-        """Return what is known of each DSN that was checked."""
+        """Return what is known about each DSN that was checked."""
         return tuple(self._checker.report())

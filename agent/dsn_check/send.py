@@ -1,4 +1,7 @@
-"""One DSN check: a client report without entries. No event, no issue, no quota."""
+"""One request of a DSN check: a client report without entries.
+
+The report makes no event and no issue, and uses no quota.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +20,19 @@ if TYPE_CHECKING:
 
 
 def check_sender(user_agent: str) -> Callable[[str, float], Answer]:
-    """Return the real `send`: one envelope to the DSN's own address."""
+    """Return the function that sends one envelope to the address in the DSN."""
 
     def send(dsn: str, seconds: float) -> Answer:
         parts, key = urlsplit(dsn), split_dsn(dsn).key
         prefix, _, project = parts.path.rpartition("/")
-        place = parts.netloc.rpartition("@")[2]
+        host = parts.netloc.rpartition("@")[2]
         headers = {
             "User-Agent": user_agent,
             "Content-Type": "application/x-sentry-envelope",
             "X-Sentry-Auth": f"Sentry sentry_version=7, sentry_client={user_agent}, "
             f"sentry_key={key}",
         }
-        url = f"{parts.scheme}://{place}{prefix}/api/{project}/envelope/"
+        url = f"{parts.scheme}://{host}{prefix}/api/{project}/envelope/"
         try:
             return answer_of(*post(url, headers, _envelope(), seconds))
         except OSError:
@@ -39,7 +42,7 @@ def check_sender(user_agent: str) -> Callable[[str, float], Answer]:
 
 
 def _envelope() -> bytes:
-    # No DSN in the header: a server would take it instead of the one in the request.
+    # The header has no DSN: a server would judge by it instead of by the request.
     sent_at = time_text(time.time(), "seconds")
     report = json.dumps({"timestamp": sent_at, "discarded_events": []})
     item = {"type": "client_report", "length": len(report)}

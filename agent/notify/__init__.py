@@ -1,1 +1,1 @@
-"""Who is told to look. A notification carries no data."""
+"""Notifies processes and receivers of a new snapshot. A notification has no data."""

@@ -1,4 +1,4 @@
-"""A POST to each receiver, repeated until one succeeds. Nobody waits for it."""
+"""Notifies receivers: a POST to each, repeated until one succeeds. Nobody waits."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from resentry.contract import Snapshot
 
 CAP_SECONDS = 60.0
+"""The longest wait between two tries."""
 
 
 class Receivers:
-    """Tells every URL of the newest snapshot; each has a thread of its own.
+    """Notifies every URL of the newest snapshot. Each URL has a thread of its own.
 
-    `send` posts to a URL with headers and returns the status; it may take its time.
+    `send` posts to a URL with headers, and returns the status. It may block.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class Receivers:
     ) -> None:
         self._changed: Callable[[], None] = lambda: None
         self._receivers = [
-            _Receiver(url, name, send, expected, pause, self._tell)
+            _Receiver(url, name, send, expected, pause, self._report_changed)
             for url, name in zip(urls, receiver_names(urls), strict=True)
         ]
 
@@ -43,27 +44,27 @@ class Receivers:
         self._changed = changed
 
     def notify(self, snapshot: Snapshot | None) -> None:
-        """Have each receiver told of this snapshot, and of no older one any more."""
+        """Notify each receiver of this snapshot, and no longer of older ones."""
         if snapshot is not None:
             for receiver in self._receivers:
                 receiver.notify(snapshot)
 
     def report(self) -> tuple[Delivery, ...]:
-        """Return how far each receiver has got."""
+        """Return the state of each receiver."""
         return tuple(receiver.delivery for receiver in self._receivers)
 
     def wait(self, seconds: float) -> None:
-        """Wait until each receiver has been tried once, for a process that ends soon."""
+        """Wait until each receiver was tried once. `once` calls this before it exits."""
         deadline = time.monotonic() + seconds
         for receiver in self._receivers:
             receiver.wait(deadline - time.monotonic())
 
-    def _tell(self) -> None:
+    def _report_changed(self) -> None:
         self._changed()
 
 
 class _Receiver:
-    """One URL: a slot in which a newer snapshot replaces an older, and a thread."""
+    """One URL, with a thread, and a slot in which a newer snapshot replaces an older."""
 
     def __init__(
         self,
@@ -120,22 +121,22 @@ class _Receiver:
                 self._await_newer(newest)
 
     def _await_newer(self, failed: tuple[str, int]) -> None:
-        """Pause before the next try; something newer is tried at once."""
+        """Pause before the next try. A newer snapshot ends the pause."""
         seconds = self._pause(self.delivery.failures, CAP_SECONDS)
         with self._turn:
             self._turn.wait_for(lambda: self._newest != failed, seconds)
 
     def _try(self, revision: str, sequence: int) -> str | None:
-        """Tell the receiver once; return what went wrong."""
+        """Post to the receiver once. Return the error, or `None`."""
         headers = {"Resentry-Revision": revision, "Resentry-Sequence": str(sequence)}
         try:
             status = self._send(self._url, headers)
         except OSError as error:
             return str(error)
-        except Exception as error:  # noqa: BLE001 - the thread outlives our mistakes
-            return f"an unexpected {type(error).__name__}"
+        except Exception as error:  # noqa: BLE001 - a bug must not end the thread
+            return f"unexpected internal error ({type(error).__name__})"
         good = is_expected(status, self._expected)
-        return None if good else f"answered {status}, not {self._expected}"
+        return None if good else f"status {status} instead of {self._expected}"
 
     def _after(self, newest: tuple[str, int], error: str | None) -> Delivery:
         before = self.delivery
@@ -148,7 +149,7 @@ class _Receiver:
 def notify_sender(
     headers: Mapping[str, str], user_agent: str, seconds: float
 ) -> Callable[[str, Mapping[str, str]], int]:
-    """Return the real `send`: a POST without a body, with an operator's headers."""
+    """Return the function that sends a POST without a body, with these headers."""
 
     def send(url: str, own: Mapping[str, str]) -> int:
         sent = {"User-Agent": user_agent, **headers, **own}

@@ -1,4 +1,4 @@
-"""The real-time signal: only to a thread that asked for it, and still waits for it."""
+"""Sends the real-time signal, only to a thread that has registered and waits for it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from resentry.contract import Snapshot
 
     Way = Callable[[LiveTarget, int, int], bool]
-    """Sends a signal to a target's thread, if it waits for it, and says whether."""
+    """Sends a signal to a target's thread. Returns false if the thread does not wait."""
 
 Result = Literal["sent", "not registered", "out of reach", "not permitted", "gone"]
 
 PIDFD_THREAD = os.O_EXCL
-"""A pidfd of one thread: Linux 6.9."""
+"""The flag for a pidfd of one thread, since Linux 6.9."""
 _SYS_TGKILL = {"x86_64": 234, "aarch64": 131}
 
 
 class Signals:
-    """Signals threads of targets in the agent's own PID namespace."""
+    """Sends signals to threads of targets in the agent's own PID namespace."""
 
     def __init__(self, *, is_on: bool = True) -> None:
         self._pidns = _pid_namespace()
@@ -38,9 +38,10 @@ class Signals:
         self._barred: set[str] = set()
 
     def notify(self, targets: Iterable[LiveTarget]) -> dict[str, Result]:
-        """Tell each target to look; return by id what came of it.
+        """Signal each target to look at the volume. Return the result by id.
 
-        Watching the volume makes this optional, so nothing here is an error.
+        A signal is optional, because each target also watches the volume. So no result
+        is an error.
         """
         return {target.receipt.id: self._notify(target) for target in targets}
 
@@ -59,14 +60,14 @@ class Signals:
         except PermissionError:
             self._barred.add(receipt.id)
             return "not permitted"
-        except (OSError, OverflowError):  # a forged number may be no process at all
+        except (OSError, OverflowError):  # a forged receipt may name any number
             return "gone"
 
 
 class Reminders:
-    """Signals targets once more that still wait.
+    """Repeats the signal to targets that do not run the current snapshot yet.
 
-    1, 2, 4 ... 60 s after the last time, and from the start with every new snapshot.
+    The pauses are 1, 2, 4 ... 60 s. They start anew with each snapshot.
     """
 
     CAP_SECONDS = 60.0
@@ -102,7 +103,7 @@ class Reminders:
 
 
 def _find_way() -> Way | None:
-    """Return the best way that kernel and C library have; `None` if there is none."""
+    """Return the best way that the kernel and the C library offer, or `None`."""
     try:
         os.close(os.pidfd_open(os.getpid(), PIDFD_THREAD))
     except OSError:
@@ -113,7 +114,7 @@ def _find_way() -> Way | None:
 def _send_by_pidfd(target: LiveTarget, tid: int, number: int) -> bool:
     handle = os.pidfd_open(tid, PIDFD_THREAD)
     try:
-        # Through the pidfd: the number cannot become another thread's now.
+        # The pidfd keeps naming this thread, even if its number is used again.
         if not _waits(target, tid, number):
             return False
         signal.pidfd_send_signal(handle, number)
@@ -123,7 +124,7 @@ def _send_by_pidfd(target: LiveTarget, tid: int, number: int) -> bool:
 
 
 def _tgkill() -> Way | None:
-    """The C library's function; glibc has it since 2.30, else the system call."""
+    """Send by the C library's function (glibc 2.30), else by the system call."""
     try:
         libc: Any = ctypes.CDLL(None, use_errno=True)
     except OSError:
@@ -147,16 +148,16 @@ def _tgkill() -> Way | None:
 
 
 def _waits(target: LiveTarget, tid: int, number: int) -> bool:
-    """Whether the process is the one of the receipt, and its thread blocks the signal.
+    """Return true if this is the receipt's process, and its thread blocks the signal.
 
-    A thread that does not block it would run a handler of the application's, or end
-    its process. This is asked last, just before sending.
+    A thread that does not block the signal would run a handler of the application, or
+    end its process. So this check comes last, right before sending.
     """
     receipt, proc = target.receipt, f"/proc/{target.receipt.pid}"
     started = start_time(receipt.pid)
     if started != receipt.start_time or os.stat(proc).st_uid != target.uid:
         return False
-    # The thread's path in the process's own says that it is one of its threads.
+    # This path exists only if the thread belongs to the process.
     status = f"{proc}/task/{tid}/status"
     with open(status, encoding="utf-8", errors="replace") as lines:
         for line in lines:
@@ -168,5 +169,5 @@ def _waits(target: LiveTarget, tid: int, number: int) -> bool:
 def _pid_namespace() -> int | None:
     try:
         return os.stat("/proc/self/ns/pid").st_ino
-    except OSError:  # nobody can be compared with us, so nobody is signalled
+    except OSError:  # the namespaces cannot be compared, so nobody is signalled
         return None

@@ -1,1 +1,1 @@
-"""What others see: logs, metrics, HTTP, status."""
+"""What others see of the agent: log, metrics, HTTP, status."""

@@ -1,4 +1,4 @@
-"""Says what has changed from one view to the next: log lines, and metrics."""
+"""Logs and counts what has changed from one view to the next."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agent.observe.metrics import Metrics
 
 NAMED = 10
-"""So many targets are named in one line of the log."""
+"""The number of targets that one log line names at most."""
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ def log_changes(before: View, after: View) -> None:
 
 
 def count_changes(before: View, after: View, metrics: Metrics) -> None:
-    """Bring the metrics in line with the view."""
+    """Set the metrics to the newest view."""
     if after.passes is not before.passes and after.passes.outcome is not None:
         metrics.passed(after.passes)
     if after.confirmed_at is not None and before.confirmed_at is None:
@@ -49,7 +49,7 @@ def count_changes(before: View, after: View, metrics: Metrics) -> None:
 
 
 def log_request(outcome: Outcome, request: str) -> None:
-    """Log what came of an operator's request."""
+    """Log the outcome of an operator's request."""
     level = "info" if outcome.exit_code == 0 else "error"
     _log_outcome(level, outcome, outcome.sentence, asked=request)
 
@@ -100,15 +100,15 @@ def _log_dsn_check(report: DsnReport) -> None:
 
 
 def _result(delivery: Delivery) -> tuple[str | None, bool]:
-    # The text of an error may change with every try.
+    # The text of the error does not count: it may change with every try.
     return delivery.revision, delivery.error is not None
 
 
 def _log_delivery(delivery: Delivery) -> None:
     name, error = delivery.receiver, delivery.error
     if error is None:
-        sentence = f"told {name} of revision {delivery.revision}"
+        sentence = f"notified {name} of revision {delivery.revision}"
         log.info(sentence, sequence=delivery.sequence)
     else:
-        sentence = f"cannot tell {name}: {error}"
+        sentence = f"notification to {name} failed; it is repeated: {error}"
         log.warning(sentence)

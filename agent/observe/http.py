@@ -1,4 +1,4 @@
-"""Probes, metrics and status over HTTP. Nothing can be changed here."""
+"""Health checks, metrics and status over HTTP. Every request only reads."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 TEXT = "text/plain; charset=utf-8"
 IDLE_SECONDS = 10
-"""After this time, up to twice, a connection is closed on which nothing is asked.
+"""An idle connection is closed after this time, or after twice this time at most.
 
-100 may be open; if idle ones were kept, they could keep the probes out.
+At most 100 connections may be open: idle ones must not keep out the health checks.
 """
 
 
 class Page(NamedTuple):
-    """What the endpoints answer from."""
+    """What the endpoints answer with."""
 
     view: Callable[[], View]
     document: Callable[[], Whole]
@@ -43,9 +43,10 @@ class Page(NamedTuple):
 
 
 def serve(page: Page, http: Address | None, probes: Address | None) -> None:
-    """Answer on both addresses, in one daemon thread; `None` is no address.
+    """Answer at both listen addresses, in one daemon thread.
 
-    The socket decides what is served, never the caller's address.
+    `None` opens no listener. The listener decides what is served, never the address of
+    the caller.
     """
     addresses = [(http, _all(page)), (probes, _public(page))]
     sockets: dict[Any, Any] = {}
@@ -66,8 +67,9 @@ def serve(page: Page, http: Address | None, probes: Address | None) -> None:
             )
         except OSError as error:
             raise SettingsError(
-                f"cannot listen on {address}: {error.strerror}",
-                "set RESENTRY_HTTP_LISTEN and RESENTRY_PROBES_LISTEN to free addresses, or off",
+                f"cannot listen at {address}: {error.strerror}",
+                "set RESENTRY_HTTP_LISTEN and RESENTRY_PROBES_LISTEN to free addresses, "
+                "or to off",
             ) from None
         first = server
     if sockets:
@@ -90,7 +92,7 @@ def _all(page: Page) -> dict[str, Callable[[], Answer]]:
     return {**_public(page), "/status": lambda: _json(page.document())}
 
 
-def _probe(good: bool, sentence: str) -> Answer:  # noqa: FBT001 - what a health check answers
+def _probe(good: bool, sentence: str) -> Answer:  # noqa: FBT001 - as a health check returns
     code = "200 OK" if good else "503 Service Unavailable"
     return code, TEXT, f"{sentence}\n".encode()
 
@@ -107,7 +109,11 @@ def _application(paths: dict[str, Callable[[], Answer]]) -> Callable[..., Any]:
         environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            answer: Answer = ("405 Method Not Allowed", TEXT, b"read-only\n")
+            answer: Answer = (
+                "405 Method Not Allowed",
+                TEXT,
+                b"only GET and HEAD are allowed\n",
+            )
         elif environ["PATH_INFO"] in paths:
             answer = paths[environ["PATH_INFO"]]()
         else:

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, and nothing secret in it."""
+"""The log: one JSON object per line, without secrets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def configure(level: str, form: str) -> None:
-    """Set logging up, once per process: standard error, `json` or `text`."""
+    """Set up logging to standard error, once per process. `form` is `json` or `text`."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -34,13 +34,13 @@ def configure(level: str, form: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(_Stderr()),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
-    # It says so itself when one pass takes longer than an interval; so do we.
+    # It warns when a pass takes longer than an interval. The agent logs that itself.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
 
 
 class _Stderr:
-    """Standard error. A line that cannot be written, to a full disk, is lost: no more."""
+    """Standard error. A line that cannot be written, as to a full disk, is dropped."""
 
     def write(self, text: str) -> None:
         with contextlib.suppress(OSError):
@@ -61,7 +61,7 @@ def _redacted(
 
 
 def _text(_logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> str:
-    """One line for people: time, level, sentence, then the rest."""
+    """Return one line for people: time, level, sentence, then the details."""
     time, level = event.pop("timestamp")[11:19], event.pop("level")
     sentence, trace = str(event.pop("event")), str(event.pop("exception", ""))
     rest = "  ".join(f"{key}={value}" for key, value in event.items())
@@ -69,7 +69,7 @@ def _text(_logger: WrappedLogger, _method: str, event: MutableMapping[str, Any])
 
 
 class _Forward(logging.Handler):
-    """What libraries log through `logging` comes out like our own."""
+    """Writes what libraries log through `logging` in the form of the agent's log."""
 
     def emit(self, record: logging.LogRecord) -> None:
         structlog.get_logger().log(

@@ -1,4 +1,4 @@
-"""Every metric of the agent. `docs/metrics.md` is generated from this file."""
+"""All metrics of the agent. docs/metrics.md is generated from this module."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Metrics:
         build.info({"version": version})
         self._passes = Counter(
             "resentry_passes",
-            "Passes by outcome.",
+            "The number of passes, by outcome.",
             ["outcome"],
             registry=self.registry,
         )
@@ -50,73 +50,73 @@ class Metrics:
             self._passes.labels(kind)
         self._pass_seconds = Histogram(
             "resentry_pass_seconds",
-            "How long passes took.",
+            "The duration of passes.",
             buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 15),
             registry=self.registry,
         )
         self._success = Gauge(
             "resentry_last_success_timestamp_seconds",
-            "When a pass last found a good candidate at the source.",
+            "When a pass last read a good candidate from the source.",
             registry=self.registry,
         )
         self._failing = Gauge(
             "resentry_consecutive_failures",
-            "Passes that failed or refused since the last good one.",
+            "The number of passes since the last good one; all of them failed or refused.",
             registry=self.registry,
         )
         self._since = Gauge(
             "resentry_failing_since_timestamp_seconds",
-            "When passes first failed or refused with the error that they end in now; "
-            "none while they are good.",
+            "When the error of the newest pass came first in this outage. The metric is "
+            "missing while passes are good.",
             ["error"],
             registry=self.registry,
         )
         self._unverified = Gauge(
             "resentry_vault_tls_unverified",
-            "1 while Vault's certificate is not checked, as "
-            "`RESENTRY_VAULT_INSECURE_SKIP_TLS_VERIFY` asks.",
+            "1 if Vault's certificate is not checked "
+            "(`RESENTRY_VAULT_INSECURE_SKIP_TLS_VERIFY`), else 0.",
             registry=self.registry,
         )
         self._vault_calls = Gauge(
             "resentry_vault_token_calls",
-            "Logins and renewals that Vault granted since the agent began.",
+            "The number of logins and renewals that Vault granted since the agent started.",
             ["call"],
             registry=self.registry,
         )
         self._sequence = Gauge(
             "resentry_current_sequence",
-            "The number of the published snapshot; 0 while there is none.",
+            "The sequence number of the published snapshot; 0 if nothing is published.",
             registry=self.registry,
         )
         self._targets = Gauge(
             "resentry_targets",
-            "Live targets by role and by state against the published snapshot.",
+            "The number of live targets, by role and by state of the rollout.",
             ["role", "state"],
             registry=self.registry,
         )
         self._confirm_seconds = Histogram(
             "resentry_confirm_seconds",
-            "From publishing a snapshot to the last target's receipt.",
+            "The time from publishing a snapshot to the receipt of the last target.",
             buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30),
             registry=self.registry,
         )
 
         self._dsn_check_verdict = Gauge(
             "resentry_dsn_check_verdict",
-            "DSNs that were checked with their server, by verdict.",
+            "The number of DSNs that were checked with their server, by verdict.",
             ["verdict"],
             registry=self.registry,
         )
         self._show_dsn_checks([])
         self._notify_failures = Gauge(
             "resentry_notify_failures",
-            "POSTs that failed since a receiver was last told of a snapshot.",
+            "The number of failed POSTs since the last successful one, by receiver.",
             ["receiver"],
             registry=self.registry,
         )
         self._notify_sequence = Gauge(
             "resentry_notify_sequence",
-            "The number of the snapshot that a receiver was last told of.",
+            "The sequence number of the snapshot that a receiver was last notified of.",
             ["receiver"],
             registry=self.registry,
         )
@@ -145,7 +145,7 @@ class Metrics:
         self._show_deliveries(view.deliveries)
 
     def confirmed(self, seconds: float) -> None:
-        """Count one snapshot that every target runs."""
+        """Count one snapshot that every target has confirmed."""
         self._confirm_seconds.observe(seconds)
 
     def _show_source(self, report: Mapping[str, Any]) -> None:
@@ -159,8 +159,8 @@ class Metrics:
         for role in sorted({target.receipt.role for target, _ in rollout.targets}):
             for state in get_args(State):
                 count = sum(
-                    target.receipt.role == role and at == state
-                    for target, at in rollout.targets
+                    target.receipt.role == role and current == state
+                    for target, current in rollout.targets
                 )
                 self._targets.labels(role, state).set(count)
 

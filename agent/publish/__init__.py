@@ -1,1 +1,1 @@
-"""Where snapshots go: the shared volume."""
+"""Publishes snapshots on the shared volume."""

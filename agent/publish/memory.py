@@ -1,4 +1,4 @@
-"""What the agent keeps for itself across restarts, in a directory that is its alone."""
+"""The agent's own files, which outlast restarts, in a directory that only it reads."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from resentry.contract import (
 HISTORY_DIR = "history"
 HISTORY_LENGTH = 10
 STATE = "state.json"
-"""What `status` shows of a dead agent. No truth: it may be lost."""
+"""The last state of the daemon, which `status` shows. It may be lost without harm."""
 LAST_GOOD = "last-good.json"
-"""The newest candidate that passed the guard rails, without an operator's wishes."""
+"""The last good snapshot, without an operator's wishes."""
 WISHES = "wishes.json"
 """What an operator asked for."""
 
 
 class Memory:
-    """Named files and the published snapshots of late, in `directory`."""
+    """Named files, and the history of published snapshots, in `directory`."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
 
     def read(self, name: str) -> bytes | None:
-        """Return one file; `None` if there is nothing to be read."""
+        """Return the content of one file, or `None` if it cannot be read."""
         try:
             with open(f"{self._directory}/{name}", "rb") as file:
                 return file.read()
@@ -39,11 +39,11 @@ class Memory:
             return None
 
     def write(self, name: str, body: bytes, *, flush: bool = True) -> None:
-        """Replace one file. Raises `OSError`; then the old one is still there."""
+        """Replace one file. After an `OSError` the old file is still there."""
         replace_file(f"{self._directory}/{name}", body, 0o600, flush=flush)
 
     def sweep(self) -> None:
-        """Remove what a crash left of `write`."""
+        """Remove temporary files that a crash left."""
         for folder in (self._directory, f"{self._directory}/{HISTORY_DIR}"):
             with contextlib.suppress(FileNotFoundError):
                 for name in os.listdir(folder):
@@ -51,14 +51,14 @@ class Memory:
                         os.unlink(f"{folder}/{name}")
 
     def read_snapshot(self, name: str) -> Snapshot | None:
-        """Return the snapshot in one file, if it can be read."""
+        """Return the snapshot in one file, or `None` if it cannot be read."""
         try:
             return decode_snapshot(self.read(name) or b"")
         except ContractError:
             return None
 
     def remember(self, snapshot: Snapshot) -> None:
-        """Add a published snapshot to the history, which holds the newest ten."""
+        """Add a published snapshot to the history, which keeps the newest ten."""
         os.makedirs(f"{self._directory}/{HISTORY_DIR}", 0o700, exist_ok=True)
         name = f"{snapshot.sequence:08}-{snapshot.revision}.json"
         self.write(f"{HISTORY_DIR}/{name}", encode_snapshot(snapshot))
@@ -66,7 +66,7 @@ class Memory:
             os.unlink(f"{self._directory}/{HISTORY_DIR}/{old}")
 
     def last_sequence(self) -> int:
-        """The number of the newest snapshot, also where it cannot be read; else 0."""
+        """Return the sequence number of the newest snapshot, readable or not; 0 without any."""
         numbers = [0]
         for name in self._names():
             with contextlib.suppress(ValueError):
@@ -74,10 +74,10 @@ class Memory:
         return max(numbers)
 
     def history(self) -> list[Snapshot]:
-        """Return the published snapshots of late, newest first."""
+        """Return the last ten published snapshots, newest first."""
         names = self._names()[:HISTORY_LENGTH]
-        found = [self.read_snapshot(f"{HISTORY_DIR}/{name}") for name in names]
-        return [snapshot for snapshot in found if snapshot is not None]
+        snapshots = [self.read_snapshot(f"{HISTORY_DIR}/{name}") for name in names]
+        return [snapshot for snapshot in snapshots if snapshot is not None]
 
     def _names(self) -> list[str]:
         try:

@@ -1,7 +1,7 @@
-"""The shared volume: every reader sees one whole snapshot, the old or the new.
+"""The shared volume. Every reader sees one whole snapshot, the old or the new one.
 
-The layout and the order of steps are those of kubelet's atomic writer
-(kubernetes/pkg/volume/util/atomic_writer.go), with unique names and with flushes.
+Layout and order of steps are those of kubelet's atomic writer
+(kubernetes/pkg/volume/util/atomic_writer.go). Unique names and flushes to disk are added.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ FILE_MODE = 0o640
 DIR_MODE = 0o750
 RECEIPTS_MODE = 0o3770
 KEEP_SECONDS = 60
-"""How long an old directory stays, for a reader that is still in the middle of it."""
+"""An old directory stays for this time, because a reader may still be reading it."""
 
 
 class Volume:
-    """The published snapshot in `directory`. `open` it before publishing."""
+    """The volume in `directory`. Call `open` before publishing."""
 
     def __init__(self, directory: str, receipts: str, group: str = "") -> None:
         self.directory = directory
@@ -53,7 +53,7 @@ class Volume:
         self.memory = Memory(self._path(PRIVATE_DIR))
 
     def open(self) -> None:
-        """Take the volume: make its directories, lock it, sweep what a crash left."""
+        """Take the volume: make its directories, lock it, remove what a crash left."""
         with _as_publish_error(self.directory):
             self._make_dir(self.directory, DIR_MODE, force=False)
             self._make_dir(self._path(PRIVATE_DIR), 0o700)
@@ -63,23 +63,23 @@ class Volume:
                 os.close(self._lock)
                 self._lock = None
                 raise VolumeBusy(
-                    f"another agent publishes to {self.directory}",
-                    "give each pod a volume of its own, or end the other agent",
+                    f"another agent has the volume {self.directory}",
+                    "give each pod a volume of its own, or stop the other agent",
                 )
             self.memory.sweep()
             self._sweep()
             current = self.current()
-            if current is not None:  # a crash may have come right after the switch
+            if current is not None:  # the crash may have come right after the switch
                 self._finish(current)
 
     def close(self) -> None:
-        """Let another agent have the volume."""
+        """Unlock the volume, so that another agent can take it."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def is_open(self) -> bool | None:
-        """Whether another process has the volume open; `None` if that cannot be told."""
+        """Whether another process has the volume open; `None` if that cannot be known."""
         try:
             lock = os.open(self._path(LOCK_FILE), os.O_RDONLY)
         except OSError:
@@ -90,7 +90,7 @@ class Volume:
             os.close(lock)
 
     def current(self) -> Snapshot | None:
-        """Return what is published; `None` if nothing is, or nothing readable."""
+        """Return the published snapshot, or `None` if there is no readable one."""
         try:
             with open(self._path(DATA_LINK, SETTINGS_FILE), "rb") as file:
                 return decode_snapshot(file.read())
@@ -98,16 +98,16 @@ class Volume:
             return None
 
     def publish(self, snapshot: Snapshot) -> Snapshot:
-        """Make `snapshot` current and return it, numbered and dated.
+        """Publish `snapshot`, and return it with its number and time.
 
-        The steps are numbered because their order is the guarantee:
+        The order of the steps is the guarantee:
 
         1. make a directory that no reader looks at
-        2. write every file into it, with mode and group, and flush all to disk
-        3. make a link to it, under a name that no reader knows
-        4. rename the link over `..data`: readers change from old to new here
-        5. bring the visible names in line: links through `..data`
-        6. remove what is older than a reader can be
+        2. write every file into the directory, with mode and group, and flush to disk
+        3. make a link to the directory, under a name that no reader knows
+        4. rename the link over `..data`: here readers change from old to new
+        5. make the visible names, which are links through `..data`, and remove others
+        6. remove directories that no reader can still be reading
         """
         current = self.current()
         numbered = replace(
@@ -117,7 +117,7 @@ class Volume:
         )
         files = _files(numbered)
         with _as_publish_error(self.directory):
-            self._missing(files)  # raises if something is in the way
+            self._missing(files)  # raises if a file of somebody else is in the way
             # 1
             name = f"..{time.strftime('%Y_%m_%d_%H_%M_%S')}.{secrets.token_hex(4)}"
             os.mkdir(self._path(name), 0o700)
@@ -132,7 +132,9 @@ class Volume:
                 os.symlink(name, link)
                 # 4
                 with contextlib.suppress(FileNotFoundError):
-                    os.utime(self._path(DATA_LINK))  # the old set's last time begins
+                    os.utime(
+                        self._path(DATA_LINK)
+                    )  # the time that the old directory stays begins
                 os.rename(link, self._path(DATA_LINK))
             except BaseException:
                 with contextlib.suppress(OSError):
@@ -146,7 +148,7 @@ class Volume:
         return numbered
 
     def finish(self, current: Snapshot) -> None:
-        """Bring what is around the current snapshot in line, if publishing could not."""
+        """Repeat the last steps of publishing, if an error prevented them."""
         if self._is_unfinished:
             with _as_publish_error(self.directory):
                 self._finish(current)
@@ -177,7 +179,7 @@ class Volume:
             os.close(file)
 
     def _show(self, files: Mapping[str, bytes]) -> None:
-        """Every file has a visible link through `..data`; no other link of ours stays."""
+        """Make a visible link through `..data` for every file, and remove our other links."""
         for file in self._missing(files):
             os.symlink(f"{DATA_LINK}/{file}", self._path(file))
         for entry in list(os.scandir(self.directory)):
@@ -187,18 +189,21 @@ class Volume:
                 os.unlink(entry.path)
 
     def _missing(self, files: Mapping[str, bytes]) -> list[str]:
-        """The files without a visible link. What is no link of ours is in the way."""
+        """Return the files without a visible link. Raises if something else has the name."""
         missing = []
         for file in files:
             path = self._path(file)
             if not os.path.lexists(path):
                 missing.append(file)
             elif not os.path.islink(path) or os.readlink(path) != f"{DATA_LINK}/{file}":
-                raise PublishError(f"{path} is not the agent's", "remove what is there")
+                raise PublishError(
+                    f"cannot publish {path}: a file that is not the agent's has this name",
+                    f"remove {path}",
+                )
         return missing
 
     def _sweep(self) -> None:
-        """Remove directories and links that are neither current nor just replaced."""
+        """Remove directories and links that are neither current nor replaced just now."""
         try:
             current = os.readlink(self._path(DATA_LINK))
         except FileNotFoundError:
@@ -213,7 +218,7 @@ class Volume:
                 shutil.rmtree(entry.path, ignore_errors=True)
 
     def _make_dir(self, path: str, mode: int, *, force: bool = True) -> None:
-        """Make a directory; with `force` one that exists gets the mode, too."""
+        """Make a directory. With `force`, an existing directory also gets the mode."""
         try:
             os.makedirs(path, mode)
         except FileExistsError:
@@ -231,10 +236,10 @@ class Volume:
 
 
 def _files(snapshot: Snapshot) -> dict[str, bytes]:
-    """The files of one snapshot, by name. A name that could be a path is none."""
+    """Return the files of one snapshot, by name. Raises for a key that might be a path."""
     odd = [key for key in snapshot.settings if not key.isidentifier()]
     if odd:
-        raise PublishError(f"a snapshot's key cannot be the name of a file: {odd[0]!r}")
+        raise PublishError(f"the key {odd[0]!r} of the snapshot cannot be a file name")
     texts = {key: _as_text(value) for key, value in snapshot.settings.items()}
     dotenv = "".join(f"{key}={text}\n" for key, text in texts.items())
     return {
@@ -263,7 +268,10 @@ def _gid(group: str) -> int | None:
         is_number = group.isascii() and group.isdigit()
         return int(group) if is_number else grp.getgrnam(group).gr_gid
     except KeyError:
-        raise SettingsError(f"RESENTRY_GROUP: there is no group {group}") from None
+        raise SettingsError(
+            f"RESENTRY_GROUP: this system has no group {group}",
+            "set RESENTRY_GROUP to a number, or to a group in /etc/group",
+        ) from None
 
 
 @contextlib.contextmanager
@@ -273,5 +281,5 @@ def _as_publish_error(directory: str) -> Iterator[None]:
     except OSError as error:
         raise PublishError(
             f"cannot write {error.filename or directory}: {error.strerror}",
-            "check the volume's space, mount and owner",
+            "check free space, mount options and owner of the volume",
         ) from None

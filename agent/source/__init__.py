@@ -1,4 +1,4 @@
-"""Where Sentry's settings are read."""
+"""Reads Sentry's settings: from Vault, or from mounted files."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """Something that holds a candidate."""
+    """A place that holds the candidate."""
 
     def read(self, until: float = math.inf) -> Candidate:
-        """Return what the source holds now, or raise a `SourceError`.
+        """Return the candidate of now, or raise a `SourceError`.
 
-        It ends at `until`, a monotonic time.
+        `until` is the deadline, a monotonic time.
         """
 
     def abort(self) -> None:
-        """Make a `read` that another thread is in fail soon: the agent ends."""
+        """Make a running `read` of another thread fail soon, because the agent stops."""
 
     def on_change(self, changed: Callable[[], None]) -> None:
-        """Have `changed` called, from any thread, when the source has changed.
+        """Have `changed` called, in any thread, when the source has changed.
 
-        Before the first `read`: that begins to watch.
+        Call this before the first `read`, which starts the watch.
         """
 
     def due_seconds(self) -> float | None:
-        """In how many seconds the source itself needs a pass, or `None` for never."""
+        """Return in how many seconds the source needs a pass; `None` if it needs none."""
 
     def forget_backoff(self) -> None:
-        """Forget what is being waited for after a failure: an operator asks."""
+        """Forget the back-off after failures, because an operator asks for a pass."""
 
     def report(self) -> dict[str, Any]:
-        """Return what `status` shows of the source; no secret is in it."""
+        """Return what `status` shows of the source. It holds no secret."""
 
     def close(self) -> None:
-        """Give back what was taken. Nothing is read any more."""
+        """Revoke the token and stop watching. Nothing is read after this."""

@@ -1,8 +1,8 @@
-"""Vault's HTTP API: every answer is a JSON object, or one of our errors.
+"""Vault's HTTP API. Every answer is a JSON object or one of our errors.
 
-hvac builds the requests. Its own errors know neither status nor headers, and five
-statuses have none, so answers are told apart here, by status alone: servers differ in
-their texts, and a text from outside might hold what must not be logged.
+hvac builds the requests. Its errors have neither status nor headers, and five statuses
+have no error. So this module judges answers itself, by status alone: the texts of servers
+differ, and might hold secrets, which must not be logged.
 """
 
 from __future__ import annotations
@@ -32,27 +32,32 @@ from agent.source.session import RedirectError, TooLargeError, VaultSession
 if TYPE_CHECKING:
     from agent.settings import Settings
 
-_POLICY = "resentry-agent check --policy prints the policy that the token needs"
+_POLICY = "resentry-agent check --policy prints the Vault policy that the token needs"
+_FOREIGN = "the answer for {} is not Vault's"
 _WRONG = "check RESENTRY_VAULT_ADDR and RESENTRY_VAULT_PATHS"
 _DENIED = {
-    400: ("Vault calls the request for {} wrong", _WRONG),
-    401: ("Vault refuses {}", _POLICY),
-    403: ("Vault refuses {}", _POLICY),
-    405: ("Vault does not allow this for {}", _WRONG),
+    400: ("Vault rejected the request for {} as invalid (400)", _WRONG),
+    401: ("Vault denies access to {} (401)", _POLICY),
+    403: ("Vault denies access to {} (403)", _POLICY),
+    405: ("Vault does not allow this request for {} (405)", _WRONG),
 }
-_ACTIVE = "point RESENTRY_VAULT_ADDR at the active cluster"
+_ACTIVE = "set RESENTRY_VAULT_ADDR to the active cluster"
+_WAIT = "nothing is to be done; the agent tries again soon"
 _DOWN = {
-    412: ("Vault has not replicated what {} needs yet", ""),
-    429: ("Vault limits the rate of {}", "raise its quota, or RESENTRY_POLL_SECONDS"),
-    472: ("Vault is a disaster-recovery secondary", _ACTIVE),
-    473: ("Vault is a performance standby that does not answer", _ACTIVE),
-    501: ("Vault is not initialized", ""),
-    503: ("Vault is sealed or in maintenance", ""),
+    412: ("Vault has not yet replicated the data that {} needs (412)", _WAIT),
+    429: (
+        "Vault limits the rate of requests for {} (429)",
+        "raise the rate limit quota in Vault, or RESENTRY_POLL_SECONDS",
+    ),
+    472: ("Vault is a disaster-recovery secondary (472)", _ACTIVE),
+    473: ("Vault is a performance standby that does not answer (473)", _ACTIVE),
+    501: ("Vault is not initialized (501)", "initialize and unseal Vault"),
+    503: ("Vault is sealed or in maintenance (503)", "unseal Vault"),
 }
 
 
 class Api:
-    """One Vault, asked through one session; `token` goes with every request."""
+    """One Vault, asked through one session. `token` is sent with every request."""
 
     def __init__(self, settings: Settings, user_agent: str) -> None:
         self._settings = settings
@@ -62,14 +67,14 @@ class Api:
             token="",  # never ~/.vault-token or VAULT_TOKEN
             namespace=settings.vault_namespace or None,
             timeout=(CONNECT_SECONDS, READ_SECONDS),
-            allow_redirects=False,  # the session follows one itself
+            allow_redirects=False,  # the session follows one redirect itself
             session=self.session,
             adapter=RawAdapter,
         )
 
     @property
     def token(self) -> str:
-        """The token of the requests to come; empty for none."""
+        """The token of the next requests; empty for none."""
         return self.client.token or ""
 
     @token.setter
@@ -91,7 +96,8 @@ class Api:
             )
         except TooLargeError:
             raise CandidateRefused(
-                [f"the answer for {path} is larger than 2 MiB"], "too large"
+                [f"Vault's answer for {path} is larger than 2 MiB, which is the limit"],
+                "too large",
             ) from None
         except RedirectError as error:
             raise SourceDown(f"Vault {error.why}", error.hint) from None
@@ -106,33 +112,34 @@ class Api:
         return _answer(response, f"{path}?version={version}" if version else path)
 
     def _unanswered(self, error: requests.RequestException) -> SourceDown:
-        """What to say of a request that got no answer."""
+        """Return the error for a request without an answer."""
         settings = self._settings
-        where = settings.vault_addr
+        address = settings.vault_addr
         if self.session.bounds.is_over:
             return SourceDown(
                 "no answer from Vault in the time that a pass may take",
-                f"it is RESENTRY_PASS_SECONDS, now {settings.pass_seconds:g}",
+                f"check Vault and the network; RESENTRY_PASS_SECONDS sets the time, now "
+                f"{settings.pass_seconds:g} s",
             )
         if self.session.bounds.is_over_time:
             return SourceDown(
-                f"the answer from {where} is not whole after {ANSWER_SECONDS:g} s",
-                "what is between, or Vault itself, is too slow",
+                f"the answer from {address} is not complete after {ANSWER_SECONDS:g} s",
+                "check the load of Vault, and proxies between the agent and Vault",
             )
         if reason := _tls_reason(error):
             return SourceDown(
-                f"TLS with {where} fails: {reason}",
-                "check RESENTRY_VAULT_CA, RESENTRY_VAULT_SERVER_NAME, both clocks, "
-                "and the client's certificate if Vault wants one",
+                f"TLS with {address} fails: {reason}",
+                "check RESENTRY_VAULT_CA, RESENTRY_VAULT_SERVER_NAME, the clocks of both "
+                "sides, and RESENTRY_VAULT_CLIENT_CERT if Vault wants a certificate",
             )
         return SourceDown(
-            f"Vault does not answer at {where}: {_reason(error)}",
+            f"Vault does not answer at {address}: {_reason(error)}",
             "check RESENTRY_VAULT_ADDR and the network",
         )
 
 
 def _tls_reason(error: BaseException | None) -> str:
-    """What our own TLS library says, if it is behind the error; else empty."""
+    """Return the reason of our TLS library if it caused the error; else empty."""
     while error is not None:
         if isinstance(error, ssl.SSLError):
             return getattr(error, "verify_message", "") or error.reason or "no TLS"
@@ -141,16 +148,16 @@ def _tls_reason(error: BaseException | None) -> str:
 
 
 def _reason(error: requests.RequestException) -> str:
-    """What the system says of the connection; else the kind of error."""
-    found, cause = type(error).__name__, error.__context__
+    """Return the system's reason of a failed connection; else the class of the error."""
+    reason, cause = type(error).__name__, error.__context__
     while cause is not None:
-        found = getattr(cause, "strerror", None) or found
+        reason = getattr(cause, "strerror", None) or reason
         cause = cause.__context__
-    return found
+    return reason
 
 
 def _answer(response: requests.Response, path: str) -> dict[str, Any]:
-    """Return the JSON object, whatever its content type; else raise by status."""
+    """Return the JSON object, whatever its content type, or raise by status."""
     status = response.status_code
     try:
         body = json.loads(response.content)
@@ -161,10 +168,12 @@ def _answer(response: requests.Response, path: str) -> dict[str, Any]:
     if status == 200:
         if isinstance(body, dict):
             return body
-        raise SourceDown(f"the answer for {path} is not Vault's", "is a proxy there?")
-    if status == 400 and body is None:  # what a TLS port says to plain HTTP
-        hint = "does RESENTRY_VAULT_ADDR need https?"
-        raise SourceDown(f"the answer for {path} is not Vault's", hint)
+        raise SourceDown(
+            _FOREIGN.format(path), "check for a proxy or a login page between"
+        )
+    if status == 400 and body is None:  # as a TLS port answers to plain HTTP
+        hint = "check whether RESENTRY_VAULT_ADDR needs https"
+        raise SourceDown(_FOREIGN.format(path), hint)
     if status in _DENIED:
         what, hint = _DENIED[status]
         raise SourceDenied(what.format(path), hint)
@@ -176,12 +185,12 @@ def _answer(response: requests.Response, path: str) -> dict[str, Any]:
 
 
 def _missing(path: str, body: dict[str, Any]) -> tuple[str, str]:
-    """Tell a deleted secret from one that never was: the deleted has metadata."""
+    """Return what is missing, and a hint. Only a deleted secret has metadata."""
     data = body.get("data")
     metadata = data.get("metadata") if isinstance(data, dict) else None
     if path.startswith(("auth/", "sys/")):
         hint = "check RESENTRY_VAULT_ADDR and RESENTRY_VAULT_NAMESPACE"
-        return f"Vault has no {path}", hint
+        return f"Vault has nothing at {path} (404)", hint
     if not isinstance(metadata, dict):
         hint = (
             "check RESENTRY_VAULT_PATHS, RESENTRY_VAULT_NAMESPACE and "
@@ -189,5 +198,11 @@ def _missing(path: str, body: dict[str, Any]) -> tuple[str, str]:
         )
         return f"there is no secret at {path}", hint
     if metadata.get("destroyed"):
-        return f"this version of {path} is destroyed", "write a new version"
-    return f"this version of {path} is deleted", "undelete it, or write anew"
+        return (
+            f"this version of {path} is destroyed",
+            "write a new version of the secret",
+        )
+    return (
+        f"this version of {path} is deleted",
+        "undelete it, or write a new version of the secret",
+    )

@@ -1,7 +1,7 @@
-"""Connections to Vault whose answers are bounded, whatever the other end does.
+"""Connections to Vault whose answers have a limit in time and size.
 
-Time-outs alone do not bound an answer that comes a byte at a time: so before each read
-the socket asks how long it may still wait.
+A time-out alone does not limit an answer that comes a byte at a time. So before each
+read, the socket asks how long it may still wait.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CONNECT_SECONDS = 3.0
-"""For each address of the host, and again for the TLS handshake."""
+"""The limit for connecting to each address, and again for the TLS handshake."""
 READ_SECONDS = 10.0
-"""For the next byte."""
+"""The limit for the next byte."""
 ANSWER_SECONDS = 15.0
-"""For one answer as a whole."""
+"""The limit for one whole answer."""
 ANSWER_LIMIT_BYTES = 2 * 1024 * 1024
 
 
 class Bounds:
-    """What the answer under way may still take. Another thread can cut it."""
+    """The limits of the answer that is being read. Another thread can cut it."""
 
     def __init__(self) -> None:
         self.until = float("inf")
-        """The monotonic time at which the pass has to end."""
+        """The deadline of the pass, as a monotonic time."""
         self.is_cut = False
         self.received = 0
         self.reading: socket.socket | None = None
         self._answer_by = float("inf")
 
     def begin(self) -> None:
-        """Another answer is awaited."""
+        """Start the limits of the next answer."""
         self.received = 0
         self._answer_by = time.monotonic() + ANSWER_SECONDS
 
     @property
     def is_over(self) -> bool:
-        """Whether the pass has had its time, or was cut off."""
+        """Whether the deadline of the pass is over, or the pass was cut."""
         return self.is_cut or time.monotonic() >= self.until
 
     @property
     def is_over_time(self) -> bool:
-        """Whether the last answer was still not whole after `ANSWER_SECONDS`."""
+        """Whether the last answer was not complete within `ANSWER_SECONDS`."""
         return time.monotonic() >= self._answer_by
 
     def seconds_to_read(self) -> float:
@@ -62,7 +62,7 @@ class Bounds:
         """
         if self.is_over or self.is_over_time:
             raise TimeoutError("the answer is over time")
-        if self.received > 2 * ANSWER_LIMIT_BYTES:  # in what is not its body
+        if self.received > 2 * ANSWER_LIMIT_BYTES:  # counts more than the body
             raise OSError("the answer is too large")
         return min(self._end() - time.monotonic(), READ_SECONDS)
 
@@ -74,11 +74,11 @@ class Bounds:
         return min(self._answer_by, self.until)
 
     def cut(self) -> None:
-        """Fail the read under way, and every later one."""
+        """Make the read that is running fail, and every later read."""
         self.is_cut = True
         if self.reading is not None:
             with contextlib.suppress(OSError):
-                # A TLS socket's own shutdown would pull the rug from under a reader.
+                # Not the TLS socket's own shutdown, which breaks a running read.
                 socket.socket.shutdown(self.reading, socket.SHUT_RDWR)
 
 

@@ -1,4 +1,4 @@
-"""Which kind of source the settings ask for: one at a time."""
+"""Opens the kind of source that the settings ask for."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ if TYPE_CHECKING:
 
 
 def open_source(settings: Settings, user_agent: str) -> Source:
-    """Return the source, or raise `SettingsError`. Nothing is asked yet."""
+    """Return the source, or raise `SettingsError`. Nothing is read yet."""
     if not settings.source_path:
         from agent.source.vault import VaultSource  # noqa: PLC0415 - 21 MB with hvac
 
         return VaultSource(settings, user_agent)
     if settings.vault_addr or settings.vault_paths:
         raise SettingsError(
-            "RESENTRY_SOURCE_PATH and RESENTRY_VAULT_ADDR or _PATHS are both set",
-            "one kind of source at a time: unset the other",
+            "RESENTRY_SOURCE_PATH is set, and so is RESENTRY_VAULT_ADDR or "
+            "RESENTRY_VAULT_PATHS",
+            "unset RESENTRY_SOURCE_PATH, or both others: the agent reads one source",
         )
     from agent.source.files import FileSource  # noqa: PLC0415 - as above
 

@@ -1,4 +1,4 @@
-"""Dotenv as a source may hold it: one variable a line, nothing expanded."""
+"""Reads dotenv: one variable per line. Nothing is expanded."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _COMMENT = re.compile(r"[ \t]#")
 
 
 def parse_dotenv(text: str) -> dict[str, str]:
-    """Return the variables, or raise `ValueError` naming the line, not what it holds.
+    """Return the variables. A `ValueError` names the line, and does not quote it.
 
-    Known are comments, `export `, and the quotes of sh, which end on their line. Of two
-    lines with one name the later counts.
+    Comments, `export ` and the quotes of sh are understood. Quotes end on the line on
+    which they begin. If two lines have one name, the later line counts.
     """
-    found = {}
+    variables = {}
     for number, line in enumerate(text.split("\n"), 1):
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):
@@ -25,12 +25,12 @@ def parse_dotenv(text: str) -> dict[str, str]:
         value = _value(pair[2]) if pair else None
         if pair is None or value is None:
             raise ValueError(f"line {number} is not NAME=value")
-        found[pair[1]] = value
-    return found
+        variables[pair[1]] = value
+    return variables
 
 
 def _value(raw: str) -> str | None:
-    """The value without quotes and comment; `None` if it is none."""
+    """Return the value without quotes and comment; `None` if it is malformed."""
     if raw.startswith(("'", '"')):
         quoted = _QUOTED.fullmatch(raw)
         if quoted is None:

@@ -1,4 +1,4 @@
-"""A file or a directory that something else mounts, as a source."""
+"""The source that reads a mounted file or directory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 from agent.domain.candidate import Candidate
 from agent.errors import CandidateRefused, SourceDown, SourceMissing
 from agent.source.dotenv import parse_dotenv
-from agent.source.mount import KEYS_LIMIT, read_directory, read_file
+from agent.source.mount import (
+    KEYS_LIMIT,
+    TRIES_AGAIN,
+    read_directory,
+    read_file,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,12 +27,15 @@ if TYPE_CHECKING:
     from agent.source.watch import MountWatch
 
 SETTLE_SECONDS = 1.0
-"""Between the two reads that must agree where a change is not one step."""
-UNWATCHED = "no inotify instance is left on the node: a change waits for the next poll"
+"""The time between two reads, which must agree if files change one by one."""
+UNWATCHED = (
+    "a change is seen at the next poll: no inotify instance is left on this node "
+    "(raise fs.inotify.max_user_instances)"
+)
 
 
 class FileSource:
-    """Reads what stands at `source_path` now. Nothing there is written or locked."""
+    """Reads the files at `source_path`. Nothing there is written or locked."""
 
     def __init__(self, settings: Settings, settle: float = SETTLE_SECONDS) -> None:
         self._path = settings.source_path.rstrip("/") or "/"
@@ -40,37 +48,42 @@ class FileSource:
     def read(self, until: float = math.inf) -> Candidate:
         """Return all keys as one candidate, or raise a `SourceError`.
 
-        What does not change in one step has changed when a second read agrees.
+        Files that do not change in one step are read twice, and both reads must agree.
         """
-        self._arm()  # first, so that what comes after this read is told
+        self._arm()  # first, so that a change after this read is noticed
         candidate, is_whole = self._read()
         if not is_whole and candidate.fingerprint != self._accepted:
-            left = until - time.monotonic()
-            if self._cut.wait(min(self._settle, left)) or left < self._settle:
-                raise SourceDown("the pass is over time")
+            remaining = until - time.monotonic()
+            if self._cut.wait(min(self._settle, remaining)) or remaining < self._settle:
+                raise SourceDown(
+                    f"no second read of {self._path} in the time that a pass may take",
+                    "raise RESENTRY_PASS_SECONDS",
+                )
             if self._read()[0] != candidate:
-                raise SourceDown(f"{self._path} was changing while it was read")
+                raise SourceDown(
+                    f"{self._path} was changing while it was read", TRIES_AGAIN
+                )
         self._accepted = candidate.fingerprint
         if self._watch is not None and not self._is_watched:
             return replace(candidate, notes=(UNWATCHED,))
         return candidate
 
     def abort(self) -> None:
-        """End the wait between two reads."""
+        """End the pause between two reads."""
         self._cut.set()
 
     def on_change(self, changed: Callable[[], None]) -> None:
-        """Have `changed` called once per burst of changes after the next `read`."""
+        """Call `changed` once per burst of changes, from the next `read` on."""
         from agent.source.watch import MountWatch  # noqa: PLC0415 - `run` alone watches
 
         self._watch = MountWatch(self._path, changed)
 
     def due_seconds(self) -> float | None:
-        """Never: nothing here ends by itself."""
+        """Return `None`: nothing here expires."""
         return None
 
     def forget_backoff(self) -> None:
-        """Nothing is waited for."""
+        """Do nothing: there is no back-off here."""
 
     def report(self) -> dict[str, Any]:
         """Return what `status` shows of the source."""
@@ -91,25 +104,28 @@ class FileSource:
             self._is_watched = self._watch.arm()
 
     def _read(self) -> tuple[Candidate, bool]:
-        """Return what stands there now, and whether it is sure to be whole."""
+        """Return the candidate of now, and whether its files surely belong together."""
         if os.path.isdir(self._path):
-            found = read_directory(self._path)
+            mounted = read_directory(self._path)
             values: dict[str, Any] = {
                 name: _decode(f"{self._path}/{name}", body).removesuffix("\n")
-                for name, body in found.files.items()
+                for name, body in mounted.files.items()
             }
             paths = {name: f"{self._path}/{name}" for name in values}
         else:
-            found = read_file(self._path)
-            (body,) = found.files.values()
+            mounted = read_file(self._path)
+            (body,) = mounted.files.values()
             values = _parse(self._path, _decode(self._path, body))
             paths = dict.fromkeys(values, self._path)
         if not values:
             raise SourceMissing(
-                f"{self._path} is empty", "what mounts it may not have written yet"
+                f"{self._path} is empty",
+                "check what mounts the files; it may not have written them yet",
             )
-        where = {key: {"source": "file", "path": path} for key, path in paths.items()}
-        return Candidate(values, where), found.is_whole
+        provenance = {
+            key: {"source": "file", "path": path} for key, path in paths.items()
+        }
+        return Candidate(values, provenance), mounted.is_whole
 
 
 def _decode(path: str, body: bytes) -> str:
@@ -120,7 +136,7 @@ def _decode(path: str, body: bytes) -> str:
 
 
 def _parse(path: str, text: str) -> dict[str, Any]:
-    """Read JSON or dotenv; which it is shows in the first character."""
+    """Read JSON or dotenv. A text that begins with `{` is JSON."""
     text = text.removeprefix("\ufeff")
     is_json = text.lstrip().startswith("{")
     try:
@@ -129,9 +145,10 @@ def _parse(path: str, text: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         why = "it is not JSON" if is_json else error
         raise SourceDown(
-            f"cannot read {path}: {why}", "half-written, or to be corrected"
+            f"cannot read {path}: {why}",
+            "correct the file, unless it is being written right now",
         ) from None
     if len(values) > KEYS_LIMIT:
-        problem = f"{path} holds {len(values)} keys; {KEYS_LIMIT} are the limit"
+        problem = f"{path} holds {len(values)} keys; the limit is {KEYS_LIMIT}"
         raise CandidateRefused([problem], "too large")
     return dict(values)

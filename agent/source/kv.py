@@ -1,6 +1,7 @@
-"""Vault's KV engine: where a secret is, and what its answer holds.
+"""Vault's KV engine: finds the path of a secret, and reads its answer.
 
-Both versions are read; what is deleted or was never there is `api`'s matter, a 404.
+Both versions of the engine are read. A deleted or missing secret is a 404, which `api`
+handles.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ _PATH = re.compile(
 
 
 class Location(NamedTuple):
-    """One secret to read: its API path, the key it holds if just one, its pin."""
+    """One secret to read.
+
+    `key` is set if the secret holds just this key; `pin` if one version is to be read.
+    """
 
     path: str
     key: str | None
@@ -42,7 +46,7 @@ class Location(NamedTuple):
 
 
 class Secret(NamedTuple):
-    """What one secret holds, where that stands, and what to know of it."""
+    """The keys of one secret, their provenance, and notes for an operator."""
 
     held: dict[str, Any]
     provenance: Mapping[str, Any]
@@ -51,17 +55,17 @@ class Secret(NamedTuple):
 
 def parse_path(configured: str) -> tuple[str, int | None]:
     """Split one configured path from its pin, or raise `SettingsError`."""
-    found = _PATH.fullmatch(configured)
-    if not found:
+    match = _PATH.fullmatch(configured)
+    if not match:
         raise SettingsError(
             f"RESENTRY_VAULT_PATHS: {configured} is not the path of a secret",
-            "as in secret/data/lms, or secret/data/lms?version=7",
+            "write it as in secret/data/lms or secret/data/lms?version=7",
         )
-    return found["path"], int(found["pin"]) if found["pin"] else None
+    return match["path"], int(match["pin"]) if match["pin"] else None
 
 
 def locate(api: Api, configured: str, kv_version: str) -> Location:
-    """Say where and how one configured path is read, asking Vault if need be."""
+    """Return how one configured path is read. With `auto`, Vault is asked."""
     path, pin = parse_path(configured)
     last = path.rpartition("/")[2]
     key = last if last in KEYS or last in STRUCTURED else None
@@ -73,7 +77,10 @@ def locate(api: Api, configured: str, kv_version: str) -> Location:
     if version == 2 and not inside.startswith("data/"):
         inside = "data/" + inside
     if pin is not None and version == 1:
-        raise SettingsError(f"{configured}: KV version 1 has no versions to pin")
+        raise SettingsError(
+            f"RESENTRY_VAULT_PATHS: {configured} pins a version, and KV version 1 has none",
+            f"remove ?version={pin}",
+        )
     return Location(mount + inside, key, version, pin)
 
 
@@ -83,75 +90,89 @@ def _mount_of(api: Api, path: str) -> tuple[str, int]:
         answer = api.get(f"sys/internal/ui/mounts/{path}")
     except SourceDenied as error:
         raise SourceDenied(
-            f"Vault does not tell which mount holds {path}: {error.what}",
-            "check RESENTRY_VAULT_PATHS; the token needs read on the secret; or set "
-            "RESENTRY_VAULT_KV_VERSION",
+            f"cannot find the mount of {path}: {error.what}",
+            "check RESENTRY_VAULT_PATHS, and that the token may read the secret; or set "
+            "RESENTRY_VAULT_KV_VERSION, and Vault is not asked for the mount",
         ) from None
     try:
         data = answer["data"]
         options = data.get("options") or {}
         return str(data["path"]), formats.whole(str(options.get("version", 1)))
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise SourceDown(f"Vault's answer about the mount of {path} is odd") from None
+        raise SourceDown(
+            f"cannot understand Vault's answer about the mount of {path}",
+            "set RESENTRY_VAULT_KV_VERSION, and Vault is not asked for the mount",
+        ) from None
 
 
-def read(api: Api, at: Location) -> Secret:
+def read(api: Api, location: Location) -> Secret:
     """Read one secret, or raise a `SourceError` or `CandidateRefused`."""
-    params = {"version": str(at.pin)} if at.pin else None
-    data = api.get(at.path, params).get("data")
-    provenance: dict[str, Any] = {"source": "vault", "path": at.path}
+    params = {"version": str(location.pin)} if location.pin else None
+    data = api.get(location.path, params).get("data")
+    provenance: dict[str, Any] = {"source": "vault", "path": location.path}
     notes: tuple[str, ...] = ()
     held = data
-    if at.version == 2:
+    if location.version == 2:
         outer = data if isinstance(data, dict) else {}
         held, metadata = outer.get("data"), outer.get("metadata")
         if isinstance(metadata, dict):
-            held = {} if held is None else held  # a version may be written so
+            held = {} if held is None else held  # an empty version is null
             kept = ("version", "custom_metadata")
             provenance |= {name: metadata[name] for name in kept if metadata.get(name)}
-            notes = _notes(at, metadata)
+            notes = _notes(location, metadata)
     if not isinstance(held, dict):
         raise SourceDown(
-            f"Vault's answer for {at.path} is not a KV secret",
+            f"Vault's answer for {location.path} is not a KV secret",
             "check the path and RESENTRY_VAULT_KV_VERSION",
         )
-    _limit(held, at)
-    if at.key is not None:
-        held = {at.key: _only_value(held, at)}
+    _limit(held, location)
+    if location.key is not None:
+        held = {location.key: _only_value(held, location)}
     return Secret(held, provenance, notes)
 
 
-def _notes(at: Location, metadata: dict[str, Any]) -> tuple[str, ...]:
-    """Warn of an end that is set already; until then the version is as good as any."""
+def _notes(location: Location, metadata: dict[str, Any]) -> tuple[str, ...]:
+    """Return a note if Vault will delete this version later. Until then it counts."""
     try:
         ends = formats.moment(metadata.get("deletion_time"))
     except ValueError:
-        return ()  # none is set
-    return (f"Vault deletes {at.path} at {time_text(ends, 'seconds')}",)
+        return ()  # no deletion is planned
+    return (f"Vault will delete {location.path} at {time_text(ends, 'seconds')}",)
 
 
-def _limit(held: dict[str, Any], at: Location) -> None:
-    """Refuse what no configuration can be, before anything is made of it."""
+def _limit(held: dict[str, Any], location: Location) -> None:
+    """Refuse an empty or a too large secret."""
     if not held:
-        raise SourceMissing(f"{at.path} is empty", "write the keys, or delete it")
+        raise SourceMissing(
+            f"the secret {location.path} is empty",
+            "write its keys, or delete the secret",
+        )
     text = json.dumps(held, ensure_ascii=False, separators=(",", ":"))
     problems = []
     if len(held) > KEYS_LIMIT:
-        problems.append(f"{at.path} holds {len(held)} keys; {KEYS_LIMIT} are the limit")
+        problems.append(
+            f"{location.path} holds {len(held)} keys; the limit is {KEYS_LIMIT}"
+        )
     if len(text.encode(errors="replace")) > SECRET_LIMIT_BYTES:
-        problems.append(f"{at.path} holds more than 1 MiB of JSON, which is the limit")
+        problems.append(
+            f"{location.path} holds more than 1 MiB of JSON; that is the limit"
+        )
     if problems:
         raise CandidateRefused(problems, "too large")
 
 
-def _only_value(held: dict[str, Any], at: Location) -> Any:
-    """The value of a secret that holds one key: in its name, `value`, or alone."""
-    for name in (at.key, "value"):
+def _only_value(held: dict[str, Any], location: Location) -> Any:
+    """Return the value of a secret that holds one key.
+
+    Its field has the name of the key or `value`, or is the only field.
+    """
+    for name in (location.key, "value"):
         if name in held:
             return held[name]
     if len(held) == 1:
         return next(iter(held.values()))
     raise SourceMissing(
-        f"{at.path} holds neither {at.key} nor value, and not one field",
-        f"name the field {at.key}",
+        f'{location.path} has no field {location.key} or "value", and more than one other '
+        "field",
+        f"rename the field to {location.key}",
     )

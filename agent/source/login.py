@@ -1,6 +1,6 @@
-"""The ways to log in to Vault: for each, what it needs and the request it makes.
+"""The auth methods of Vault: the settings that each needs, and its login request.
 
-Files are read at every login, so that credentials can be rotated under the agent.
+Files are read at every login, so that credentials can be rotated without a restart.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ FILE_LIMIT_BYTES = 65536
 
 
 class Login(NamedTuple):
-    """One login request: where it goes below the mount, and what it carries."""
+    """One login request: its path below the mount, and its body."""
 
     path: str
     body: dict[str, Any]
     proof: str = ""
-    """What it rests on besides: with another one it is another login."""
+    """The certificate that the login depends on. A new one makes it a new login."""
 
 
 def credential(secret: Secret, path: str, name: str) -> str:
-    """Return what a setting or its file holds; `name` is the setting of the file.
+    """Return the content of a credential's file, or of its setting if it has no file.
 
-    Raises `SourceDenied`.
+    `name` is the setting that names the file. Raises `SourceDenied`.
     """
     if not path:
         return secret.reveal()
@@ -44,7 +44,7 @@ def credential(secret: Secret, path: str, name: str) -> str:
         with opened_file(path) as file:
             text = file.read(FILE_LIMIT_BYTES).decode().strip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise SourceDenied(
             f"cannot read {path}: {reason}", f"check {variable}"
         ) from None
@@ -54,22 +54,27 @@ def credential(secret: Secret, path: str, name: str) -> str:
 
 
 def token(settings: Settings) -> str:
-    """Return the token that is there, or raise `SourceDenied`."""
+    """Return the existing token, or raise `SourceDenied`."""
     path = settings.vault_token_file
-    found = credential(settings.vault_token, path, "vault_token_file").strip()
-    if not (found.isascii() and found.isprintable() and found):
-        raise SourceDenied(f"{path or 'RESENTRY_VAULT_TOKEN'} holds no Vault token")
-    return found
+    text = credential(settings.vault_token, path, "vault_token_file").strip()
+    if not (text.isascii() and text.isprintable() and text):
+        raise SourceDenied(
+            f"{path or 'RESENTRY_VAULT_TOKEN'} holds no Vault token",
+            "a Vault token is one line of printable ASCII",
+        )
+    return text
 
 
 def _jwt(settings: Settings) -> Login:
     path = settings.vault_jwt_file or SERVICE_ACCOUNT_TOKEN
     jwt = credential(Secret(""), path, "vault_jwt_file").strip()
     wanted = settings.vault_audience
-    if wanted and wanted not in (found := _audiences(jwt)):
+    if wanted and wanted not in (audiences := _audiences(jwt)):
         raise SourceDenied(
-            f"the JWT in {path} is for {', '.join(found) or 'nobody'}, not {wanted}",
-            "project a token with this audience, or change RESENTRY_VAULT_AUDIENCE",
+            f"the JWT in {path} is for the audience {', '.join(audiences) or 'none'}, "
+            f"not {wanted}",
+            f"project a token with the audience {wanted}, or change "
+            "RESENTRY_VAULT_AUDIENCE",
         )
     body = {"jwt": jwt}
     if settings.vault_role:
@@ -78,16 +83,16 @@ def _jwt(settings: Settings) -> Login:
 
 
 def _audiences(jwt: str) -> list[str]:
-    """Whom an unverified JWT is for; nobody if it cannot be read."""
+    """Return the audiences of an unverified JWT; none if it cannot be read."""
     try:
         payload = jwt.split(".")[1]
         claims = json.loads(
             base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
         )
-        found = claims.get("aud") or []
+        audience = claims.get("aud") or []
     except (AttributeError, IndexError, RecursionError, ValueError):
         return []
-    return [str(one) for one in (found if isinstance(found, list) else [found])]
+    return list(map(str, audience if isinstance(audience, list) else [audience]))
 
 
 def _approle(settings: Settings) -> Login:
@@ -114,36 +119,42 @@ def _userpass(settings: Settings) -> Login:
 
 
 class Method(NamedTuple):
-    """One auth method: its login, the settings it cannot do without, and what to check.
+    """One auth method: its login, the settings that it needs, and what to check.
 
-    Of each group of settings one must be set.
+    Of each group of settings, one must be set.
     """
 
     login: Callable[[Settings], Login]
     needs: tuple[tuple[str, ...], ...]
     check: str
     pause_seconds: float = 0.0
-    """How long, at least, a login that was refused is not repeated as it is."""
+    """The least pause before a refused login is repeated with the same credentials."""
 
 
-# After five wrong secrets within a quarter of an hour Vault refuses the user, or the role
-# of an AppRole, for as long, the right secret too: the same one is tried more rarely.
+# After five wrong secrets within 15 minutes, Vault locks out the user or AppRole for 15
+# minutes, also with the right secret. So the same secret is tried less often than that.
 LOCKOUT_SECONDS = 1000.0
 METHODS = {
     "kubernetes": Method(
-        _jwt, (("vault_role",),), "the role, its service accounts and its audience"
+        _jwt,
+        (("vault_role",),),
+        "the role, and its bound service accounts, namespaces and audience",
     ),
     "jwt": Method(
-        _jwt, (("vault_jwt_file",),), "the role, its bound claims, and the JWT's end"
+        _jwt,
+        (("vault_jwt_file",),),
+        "the role, its bound claims, and the expiry of the JWT",
     ),
     "approle": Method(
         _approle,
         (("vault_role_id",),),
-        "the role id, and whether the secret id is used up or expired",
+        "the role id, and that the secret id is neither used up nor expired",
         LOCKOUT_SECONDS,
     ),
     "cert": Method(
-        _cert, (("vault_client_cert",),), "the role, and who signed the certificate"
+        _cert,
+        (("vault_client_cert",),),
+        "the role, and the authority of the client certificate",
     ),
     "userpass": Method(
         _userpass,
@@ -155,7 +166,7 @@ METHODS = {
 
 
 def missing(settings: Settings) -> list[str]:
-    """Name the settings without which the chosen method cannot log in."""
+    """Return the settings that the chosen auth method needs and that are not set."""
     needs: tuple[tuple[str, ...], ...] = ()
     if settings.vault_auth == "token":
         needs = (("vault_token_file", "vault_token"),)
@@ -168,12 +179,12 @@ def missing(settings: Settings) -> list[str]:
 
 
 def mount(settings: Settings) -> str:
-    """Where the auth method is, as in `auth/kubernetes`."""
+    """Return the path of the auth method, as in `auth/kubernetes`."""
     return f"auth/{settings.vault_auth_mount.strip('/') or settings.vault_auth}"
 
 
 class Credentials:
-    """Reads what the next login carries; unwraps a secret id that comes wrapped."""
+    """Reads the credentials of the next login. Unwraps a wrapped secret id."""
 
     def __init__(self, settings: Settings, api: Api) -> None:
         self._settings = settings
@@ -181,11 +192,11 @@ class Credentials:
         self._unwrapped: tuple[str, str] | None = None
 
     def read(self) -> Login:
-        """Return the login of now, as it stands in files and settings."""
+        """Return the login request, made from the files and settings of now."""
         return METHODS[self._settings.vault_auth].login(self._settings)
 
     def log_in(self, login: Login) -> dict[str, Any]:
-        """Log in without a token; return Vault's `auth`, or raise a `SourceError`."""
+        """Log in without a token. Return Vault's `auth`, or raise a `SourceError`."""
         before = self._api.token
         try:
             return self._log_in(login)
@@ -193,39 +204,39 @@ class Credentials:
             self._api.token = before
 
     def _log_in(self, login: Login) -> dict[str, Any]:
-        settings, where = self._settings, mount(self._settings)
+        settings, method = self._settings, mount(self._settings)
         body = login.body
         if settings.vault_auth == "approle" and settings.vault_secret_id_wrap_path:
             body = body | {"secret_id": self._unwrap(body.get("secret_id", ""))}
         self._api.token = ""
         try:
-            auth = self._api.post(f"{where}/{login.path}", body).get("auth")
+            auth = self._api.post(f"{method}/{login.path}", body).get("auth")
         except SourceError as error:
             if error.retry_soon:
                 raise
             check = METHODS[settings.vault_auth].check
             raise SourceDenied(
-                f"Vault refuses the login at {where}",
-                f"check that {settings.vault_auth} is mounted there, {check}",
+                f"Vault denies the login at {method}",
+                f"check that {settings.vault_auth} is enabled at this path; check {check}",
             ) from None
         if not isinstance(auth, dict) or not auth.get("client_token"):
             raise SourceDenied(
-                f"the login at {where} gave no token",
-                "neither a wrapped one nor a second factor is understood here",
+                f"the login at {method} succeeded, but gave no token",
+                "remove response wrapping and a second factor from this login",
             )
         return auth
 
     def _unwrap(self, wrapping: str) -> str:
-        """Return the secret id of a wrapping token, which can be asked for it once."""
+        """Return the secret id from a wrapping token, which Vault gives out once."""
         if self._unwrapped is None or self._unwrapped[0] != wrapping:
             wanted = self._settings.vault_secret_id_wrap_path.strip("/")
             self._api.token = ""
-            looked = self._ask_wrapping("lookup", {"token": wrapping})
-            if looked.get("creation_path") != wanted:
+            wrapped = self._ask_wrapping("lookup", {"token": wrapping})
+            if wrapped.get("creation_path") != wanted:
                 raise SourceDenied(
-                    f"the wrapped secret id was not made by {wanted}",
-                    "somebody may have put another one in its place: find out, and "
-                    "replace it; or correct RESENTRY_VAULT_SECRET_ID_WRAP_PATH",
+                    f"the wrapped secret id was not made at {wanted}",
+                    "find out whether somebody has replaced it, and wrap a new one; or "
+                    "correct RESENTRY_VAULT_SECRET_ID_WRAP_PATH",
                 )
             self._api.token = wrapping
             secret_id = self._ask_wrapping("unwrap", {}).get("secret_id", "")
@@ -239,7 +250,7 @@ class Credentials:
             if error.retry_soon:
                 raise
             raise SourceDenied(
-                "the wrapped secret id cannot be unwrapped: used already, or expired",
-                "if this agent has not used it, somebody else has; wrap a new one",
+                "cannot unwrap the secret id: it was unwrapped already, or has expired",
+                "wrap a new one; if this agent never unwrapped it, somebody else has",
             ) from None
         return data if isinstance(data, dict) else {}

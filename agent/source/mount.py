@@ -1,9 +1,9 @@
-"""Reads the bytes of what something else mounts: a file, or a directory of files.
+"""Reads the bytes of a mounted file, or of a mounted directory of files.
 
-A mounted Secret changes as a whole: its files are links through `..data`, and kubelet, or
-the CSI driver, renames that link over to the next generation and removes the last one at
-once. So one generation is opened, and read through; who goes by the visible names can see
-a part of each.
+A mounted Secret changes as a whole. Its files are links through `..data`. Kubelet, or the
+CSI driver, renames that link over to the next generation of files, and then removes the
+last generation. So this module opens one generation and reads only from it. A reader that
+goes by the visible names may see files of both.
 """
 
 from __future__ import annotations
@@ -24,50 +24,51 @@ if TYPE_CHECKING:
 KEYS_LIMIT = 1000
 SIZE_LIMIT_BYTES = 1024 * 1024
 TRIES = 10
+TRIES_AGAIN = "nothing is to be done: the agent tries again soon"
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR)
 
 
-class Found(NamedTuple):
-    """The files by name, and whether they are of one generation.
+class Files(NamedTuple):
+    """The files by name. With `is_whole` they surely belong together.
 
-    Otherwise somebody may be in the middle of writing them.
+    Otherwise, somebody may be writing them right now.
     """
 
     files: dict[str, bytes]
     is_whole: bool
 
 
-def read_file(path: str) -> Found:
-    """Return one file by the last part of its path, or raise a typed error."""
+def read_file(path: str) -> Files:
+    """Return one file, by the last part of its path, or raise an error of the agent."""
     name = os.path.basename(path)
     with _typed(path):
         for _ in range(TRIES):
             link = os.readlink(path) if os.path.islink(path) else ""
             is_whole = link.startswith(f"{DATA_LINK}/")
             try:
-                return Found({name: _read(path)}, is_whole)
+                return Files({name: _read(path)}, is_whole)
             except FileNotFoundError:
                 if not is_whole:
                     raise
     raise _changing(path)
 
 
-def read_directory(path: str) -> Found:
-    """Return the files of a directory by name, or raise a typed error.
+def read_directory(path: str) -> Files:
+    """Return the files of a directory by name, or raise an error of the agent.
 
-    A file that can be no key is there by its name alone: it is not opened.
+    A file whose name cannot be a key is not opened. It is returned as empty.
     """
     with _typed(path), _opened(path) as visible:
         for _ in range(TRIES):
             with contextlib.suppress(FileNotFoundError):
                 if not _has_generations(visible):
-                    return Found(_read_all(visible, path), is_whole=False)
+                    return Files(_read_all(visible, path), is_whole=False)
                 with _opened(DATA_LINK, visible) as generation:
                     files = _read_all(generation, path)
                     now = os.stat(DATA_LINK, dir_fd=visible)
-                    # While it is current nobody has begun to remove it.
+                    # A generation that is still current was not removed meanwhile.
                     if os.path.samestat(os.fstat(generation), now):
-                        return Found(files, is_whole=True)
+                        return Files(files, is_whole=True)
     raise _changing(path)
 
 
@@ -82,32 +83,32 @@ def _has_generations(directory: int) -> bool:
 def _read_all(directory: int, path: str) -> dict[str, bytes]:
     names = [name for name in os.listdir(directory) if not name.startswith("..")]
     if len(names) > KEYS_LIMIT:
-        raise _too_large(f"{path} holds {len(names)} files; {KEYS_LIMIT} are the limit")
+        raise _too_large(f"{path} holds {len(names)} files; the limit is {KEYS_LIMIT}")
     files = {}
-    left = SIZE_LIMIT_BYTES
+    remaining = SIZE_LIMIT_BYTES
     for name in sorted(names):
-        body = _read(name, directory, left) if name.startswith(PREFIXES) else b""
-        left -= len(body)
+        body = _read(name, directory, remaining) if name.startswith(PREFIXES) else b""
+        remaining -= len(body)
         files[_shown(name)] = body
     return files
 
 
 def _shown(name: str) -> str:
-    """The name as it may stand in a log: no escape sequences, nor half a character."""
+    """Return the name in a form for the log: without escape sequences."""
     return "".join(c if c.isprintable() else "?" for c in name)
 
 
 @contextlib.contextmanager
 def opened_file(name: str, directory: int | None = None) -> Iterator[BinaryIO]:
-    """Open a file for reading; what is none is an `OSError`, and hangs nobody."""
+    """Open a regular file for reading. Anything else is an `OSError`, and never hangs."""
 
     def opener(path: str, flags: int) -> int:
-        # A FIFO must not hang the pass, nor a terminal become ours.
+        # A FIFO must not block. A terminal must not become the controlling one.
         return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=directory)
 
     with open(name, "rb", opener=opener) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.ENXIO, "not a file", name)
+            raise OSError(errno.ENXIO, "not a regular file", name)
         yield file
 
 
@@ -118,7 +119,8 @@ def _read(
         body = file.read(limit + 1)
     if len(body) > limit:
         raise _too_large(
-            f"with {_shown(name)} it is more than 1 MiB; that is the limit"
+            f"the source is larger than 1 MiB, which is the limit (read up to "
+            f"{_shown(name)})"
         )
     return body
 
@@ -138,7 +140,8 @@ def _too_large(problem: str) -> CandidateRefused:
 
 def _changing(path: str) -> SourceDown:
     return SourceDown(
-        f"{path} was changing while it was read", "or a link in it leads nowhere"
+        f"{path} was changing while it was read",
+        f"{TRIES_AGAIN}; if this goes on, check for links that lead nowhere",
     )
 
 
@@ -151,9 +154,11 @@ def _typed(path: str) -> Iterator[None]:
         where = path if name == path else f"{path}/{name}"
         what = f"cannot read {_shown(where)}: {error.strerror}"
         if isinstance(error, PermissionError):
-            raise SourceDenied(what, f"this runs as user {os.geteuid()}") from None
+            raise SourceDenied(
+                what, f"let the agent's user {os.geteuid()} read the files"
+            ) from None
         if error.errno in _NO_FILE:
             raise SourceMissing(
-                what, "RESENTRY_SOURCE_PATH names a file, or a directory of files"
+                what, "set RESENTRY_SOURCE_PATH to a file or a directory of files"
             ) from None
         raise SourceDown(what) from None

@@ -1,4 +1,4 @@
-"""What the agent may do at Vault, and the least that it must be allowed to."""
+"""The least Vault policy that the agent needs, and what its token lacks."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _RULE = 'path "{}" {{\n  capabilities = ["{}"]\n}}\n'
 
 
 def vault_policy(settings: Settings, source: VaultSource) -> str:
-    """Return the least policy, in Vault's own language, that these settings need.
+    """Return the least Vault policy that these settings need, in Vault's language.
 
-    Where Vault cannot be asked which mount holds a path, the path stands as written.
+    If Vault cannot be asked for the mount of a path, the path stands as configured.
     """
-    lines = ["# What resentry-agent needs with these settings, and nothing more."]
+    lines = ["# The least policy that resentry-agent needs with these settings."]
     refusal: SourceError | None = None
     try:
         source.log_in()
@@ -33,11 +33,13 @@ def vault_policy(settings: Settings, source: VaultSource) -> str:
             path = source.locate(configured).path
         except SourceError as error:
             path = configured.partition("?")[0].strip("/").removeprefix("v1/")
-            lines.append(f"# As configured, for Vault was not asked: {error.what}")
+            lines.append(
+                f"# The path as configured, because Vault did not tell its mount: {error.what}"
+            )
         lines.append(_RULE.format(path, "read"))
     if settings.vault_auth != "none":
         lines.append(
-            "# Its own token, and `check`; the default policy grants these, too."
+            "# For its own token and for `check`. The default policy grants these, too."
         )
         lines.append(_RULE.format("auth/token/lookup-self", "read"))
         updates = ["auth/token/renew-self", "sys/capabilities-self"]
@@ -48,12 +50,12 @@ def vault_policy(settings: Settings, source: VaultSource) -> str:
 
 
 def unreadable(source: VaultSource, paths: Sequence[str]) -> list[str] | None:
-    """Name the API paths that the token may not read; `None` if it may not ask."""
+    """Return the API paths that the token may not read; `None` if it may not ask."""
     wanted = [source.locate(path).path for path in paths]
     try:
         answer = source.api.post("sys/capabilities-self", {"paths": wanted})
     except SourceDenied:
         return None
-    found = answer.get("data") or answer
+    granted = answer.get("data") or answer
     allowed = {"read", "root"}
-    return [path for path in wanted if not allowed & set(found.get(path) or ())]
+    return [path for path in wanted if not allowed & set(granted.get(path) or ())]

@@ -1,4 +1,4 @@
-"""The HTTP session for Vault: nothing from the environment, one redirect at most."""
+"""The HTTP session for Vault: it ignores the environment, and follows one redirect."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TooLargeError(requests.RequestException):
 
 
 class RedirectError(requests.RequestException):
-    """The server points to where nothing may be sent."""
+    """The server redirects to an address to which nothing may be sent."""
 
     def __init__(self, why: str, hint: str = "") -> None:
         super().__init__(why)
@@ -39,16 +39,16 @@ class RedirectError(requests.RequestException):
 
 
 class VaultSession(requests.Session):
-    """A session without retries, of one kept connection.
+    """A session with one kept connection and without retries.
 
-    It takes nothing from the environment, unless proxies are asked for, and follows
-    one redirect at most: never to another scheme, so never down to http, and to another
-    host, with the token, only if that host is listed.
+    The session reads proxies from the environment only if the settings say so, and
+    nothing else. It follows one redirect at most: never to another scheme, and to another
+    host only if that host is listed, because the token goes with the request.
     """
 
     def __init__(self, settings: Settings, user_agent: str) -> None:
         super().__init__()
-        # It quotes what servers send, and says at every request what `notes` says once.
+        # urllib3 logs what servers send, and warns at every request.
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)
         disable_warnings(InsecureRequestWarning)
         self._settings = settings
@@ -57,10 +57,10 @@ class VaultSession(requests.Session):
         self.url = _SOCKET_URL if is_socket else address
         self.is_tls = urlsplit(self.url).scheme == "https"
         self.trust_env = False  # no .netrc or CA bundles from the environment
-        # Kept, they would add up to more than a server takes.
+        # No cookies: kept ones might grow beyond what a server accepts.
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self.headers["User-Agent"] = user_agent
-        self.headers["Accept-Encoding"] = "identity"  # nothing has to be inflated
+        self.headers["Accept-Encoding"] = "identity"  # no compressed answers
         if settings.vault_trust_env and not is_socket:
             self.proxies.update(get_environ_proxies(self.url))
         self.bounds = Bounds()
@@ -73,7 +73,7 @@ class VaultSession(requests.Session):
             self.mount("http://", BoundedAdapter(self.bounds, path))
 
     def refresh(self) -> None:
-        """Begin anew: not cut, and with the certificate files of now."""
+        """Use the certificate files of now: a changed file makes a new connection."""
         if not self.is_tls:
             return
         context = self._tls.context()
@@ -86,21 +86,24 @@ class VaultSession(requests.Session):
 
     @property
     def is_verified(self) -> bool | None:
-        """Whether Vault's certificate is checked; `None` where it has none."""
+        """Whether Vault's certificate is checked; `None` without TLS."""
         wanted = not self._settings.vault_insecure_skip_tls_verify
         return wanted if self.is_tls else None
 
     def notes(self) -> tuple[str, ...]:
-        """What an operator should know of the connection, though it serves."""
+        """Notes for an operator on a connection that works."""
         notes = [self._tls.problem] if self._tls.problem else []
         if self.is_verified is False:
-            notes.append("Vault's certificate is not checked: anybody may be Vault")
+            notes.append(
+                "Vault's certificate is not checked, so anybody can pose as Vault: unset "
+                "RESENTRY_VAULT_INSECURE_SKIP_TLS_VERIFY"
+            )
         return tuple(notes)
 
     def send(
         self, request: requests.PreparedRequest, **kwargs: Any
     ) -> requests.Response:
-        """Send one request, read its answer; raise a `RequestException` of some kind."""
+        """Send one request and read its answer, or raise a `RequestException`."""
         response = self._send(request, **kwargs)
         if not response.is_redirect:
             return response
@@ -108,17 +111,19 @@ class VaultSession(requests.Session):
         again.url = self._redirected(urlsplit(str(request.url)), response)
         response = self._send(again, **kwargs)
         if response.is_redirect:
-            raise RedirectError("redirects a second time")
+            raise RedirectError(
+                "redirects a second time", "set RESENTRY_VAULT_ADDR to the active node"
+            )
         return response
 
     def get_redirect_target(self, _response: requests.Response) -> None:
-        """Nothing: requests would otherwise read a redirect's body, however long."""
+        """Return nothing, so that requests does not read the body of a redirect."""
 
     def _send(
         self, request: requests.PreparedRequest, **kwargs: Any
     ) -> requests.Response:
         if self.bounds.is_over:
-            raise requests.ConnectionError("the pass is over time")
+            raise requests.ConnectionError("the deadline of the pass is over")
         self.bounds.begin()
         kwargs["stream"] = True
         body = bytearray()
@@ -132,29 +137,32 @@ class VaultSession(requests.Session):
         return response
 
     def _redirected(self, was: SplitResult, response: requests.Response) -> str:
-        """Where the server points to, if the request may go there."""
+        """Return the address that the server redirects to, if the request may go there."""
         try:
             to = urlsplit(urljoin(was.geturl(), response.headers["Location"]))
             host = _host(to)
         except ValueError:
             host = ""
         if not _HOST.fullmatch(host):
-            raise RedirectError("redirects to what is no address")
+            raise RedirectError(
+                "redirects to something that is no address", "check what answers there"
+            )
         if to.scheme != was.scheme:
             raise RedirectError(
                 f"redirects from {was.scheme} to another scheme, at {host}",
-                "set RESENTRY_VAULT_ADDR to where it points, if that can be trusted",
+                "set RESENTRY_VAULT_ADDR to this address, if it can be trusted",
             )
         if host != _host(was) and not {host, _host(to, port=False)} & self._listed:
             raise RedirectError(
                 f"redirects to another host: {host}",
-                "if that is its leader, add it to RESENTRY_VAULT_REDIRECT_HOSTS",
+                f"if {host} is the active Vault node, add it to "
+                "RESENTRY_VAULT_REDIRECT_HOSTS",
             )
         return to._replace(netloc=host, fragment="").geturl()
 
 
 def _host(url: SplitResult, *, port: bool = True) -> str:
-    """The host as a setting would name it, with its port if that is not the usual."""
+    """Return the host as settings write it, with its port unless that is the default."""
     name = url.hostname or ""
     name = f"[{name}]" if ":" in name else name
     usual = {"https": 443, "http": 80}.get(url.scheme)

@@ -1,4 +1,4 @@
-"""TLS towards Vault: what it is checked against, read anew when the files change."""
+"""TLS with Vault: makes a context from the certificate files, anew when they change."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ Signature = tuple[tuple[str, int, int, int], ...]
 
 
 class Tls:
-    """Makes a context from the certificate files, and again when one has changed."""
+    """The context that is made from the certificate files."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._read: Signature | None = None
         self._context: BoundedContext | None = None
         self.problem = ""
-        """Why the files of now cannot be used, while those of before still count."""
+        """Why the files of now cannot be used, while the ones read before still count."""
 
     def context(self) -> BoundedContext:
-        """Return the context of now: the same object while no file changes.
+        """Return the context: the same object while no file changes.
 
-        Files that cannot be used, half-written ones perhaps, leave the one of before;
-        without any the error is raised, a `SourceDown`.
+        If changed files cannot be used (perhaps they are half-written), the last context
+        counts. Without a last context, the error is raised, a `SourceDown`.
         """
         self.problem = ""
         try:
@@ -43,32 +43,32 @@ class Tls:
         except SourceDown as error:
             if self._context is None:
                 raise
-            self.problem = f"{error.what}; what was read before still counts"
+            self.problem = f"{error.what}; the certificates read before still count"
         return self._context
 
     def _signature(self) -> Signature:
-        """What tells whether a file was replaced or written."""
+        """Return a value that changes when a file is replaced or written."""
         settings = self._settings
         key = settings.vault_client_key
-        found = []
+        files = []
         for path in (*self._authorities(), settings.vault_client_cert, key):
             if path:
                 with _using(path):
-                    at = os.stat(path)
-                found.append((path, at.st_mtime_ns, at.st_ino, at.st_size))
-        return tuple(found)
+                    status = os.stat(path)
+                files.append((path, status.st_mtime_ns, status.st_ino, status.st_size))
+        return tuple(files)
 
     def _authorities(self) -> list[str]:
-        """The files of the authority: itself, or all in the directory."""
+        """Return the files of `vault_ca`: the file itself, or all files in the directory."""
         ca = self._settings.vault_ca
         if not os.path.isdir(ca):
             return [ca] if ca else []
-        # A mounted directory has its generations beside its files, in hidden ones.
+        # A mounted directory keeps generations of its files in hidden directories.
         with _using(ca):
             names = sorted(name for name in os.listdir(ca) if name[0] != ".")
-        found = [os.path.join(ca, name) for name in names]
-        if not (files := [path for path in found if os.path.isfile(path)]):
-            raise SourceDown(f"no certificate in {ca}", "check RESENTRY_VAULT_CA")
+        paths = [os.path.join(ca, name) for name in names]
+        if not (files := [path for path in paths if os.path.isfile(path)]):
+            raise SourceDown(f"{ca} holds no certificate", "check RESENTRY_VAULT_CA")
         return files
 
     def _make(self) -> BoundedContext:
@@ -79,7 +79,7 @@ class Tls:
 
             authorities = [certifi.where()]
         context = BoundedContext(ssl.PROTOCOL_TLS_CLIENT)
-        # As for Vault's own command, what is listed is trusted: it need not be a root.
+        # As with Vault's own command, each listed certificate is trusted, roots or not.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         if settings.vault_insecure_skip_tls_verify:
             context.check_hostname = False
@@ -89,7 +89,7 @@ class Tls:
                 context.load_verify_locations(path)
         if path := settings.vault_client_cert:
             with _using(path):
-                # Without a password OpenSSL would ask for one, at a terminal.
+                # With an empty password, OpenSSL does not ask at a terminal.
                 key = settings.vault_client_key or None
                 context.load_cert_chain(path, key, password="")
         return context
@@ -97,12 +97,16 @@ class Tls:
 
 @contextlib.contextmanager
 def _using(path: str) -> Iterator[None]:
-    """Raise `SourceDown` for what goes wrong with that file."""
+    """Raise `SourceDown` for an error with this file."""
     try:
         yield
     except ssl.SSLError as error:
         is_other = error.reason == "KEY_VALUES_MISMATCH"
-        reason = "its key is another one's" if is_other else "not PEM, or encrypted"
+        reason = (
+            "the key belongs to another certificate"
+            if is_other
+            else "the file is not PEM, or is encrypted"
+        )
     except OSError as error:
         path = str(error.filename or path)
         reason = os.strerror(error.errno or 0)
@@ -110,5 +114,5 @@ def _using(path: str) -> Iterator[None]:
         return
     raise SourceDown(
         f"cannot use {path}: {reason}",
-        "check RESENTRY_VAULT_CA, RESENTRY_VAULT_CLIENT_CERT and its key",
+        "check RESENTRY_VAULT_CA, RESENTRY_VAULT_CLIENT_CERT and RESENTRY_VAULT_CLIENT_KEY",
     )

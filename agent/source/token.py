@@ -1,7 +1,7 @@
-"""The Vault token: taken or logged in for, renewed, replaced, given back.
+"""The Vault token: read or got by a login, renewed, replaced, revoked.
 
-Everything happens inside a pass; `due_seconds` says when the token needs the next one.
-The token is in memory alone.
+All of this happens inside a pass. `due_seconds` says when the token needs the next pass.
+The token is kept only in memory.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from agent.source.api import Api
 
 CAP_SECONDS = 300.0
-"""At most between two tries of what fails; a wrong secret waits longer."""
+"""The longest wait between two tries. A wrong secret waits longer."""
 NEVER = float("inf")
 LONGEST_SECONDS = 10 * 365 * 86400
-"""What is told to live longer has no end that could be shown."""
+"""A token that lives longer than this counts as living for ever."""
 
 
 class Lease(NamedTuple):
-    """How long the token lives. Times are of the monotonic clock."""
+    """The life of the token. Times are of the monotonic clock."""
 
     seconds: float
     renewable: bool
     due: float
-    """When it is to be renewed or replaced."""
+    """When the token is renewed or replaced."""
     ends: float
 
 
 class Token:
-    """Keeps a living token on an `Api`."""
+    """Keeps a valid token on an `Api`."""
 
     def __init__(
         self,
@@ -52,28 +52,33 @@ class Token:
         self._now = monotonic
         self._credentials = login.Credentials(settings, api)
         self._lease: Lease | None = None
-        self._given = ""  # the token that somebody else made
-        self._is_known = True  # as far as the last look-up said
+        self._given = ""  # the existing token, which somebody else made
+        self._is_known = True  # as the last look-up said
         self._refused: tuple[login.Login, SourceDenied] | None = None
-        self._logins = Backoff(CAP_SECONDS)  # of what is refused
+        self._logins = Backoff(CAP_SECONDS)  # of logins that were denied
         self._look_ups = Backoff(CAP_SECONDS)
         self._trouble: AgentError | None = None
         self.counts = {"logins": 0, "renewals": 0}
 
     @property
     def is_ours(self) -> bool:
-        """Whether the agent logs in itself, so that it may also give the token back."""
+        """Whether the agent logs in itself, and so may revoke the token."""
         return self._settings.vault_auth in login.METHODS
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What an operator should know while the token still serves."""
+        """Notes for an operator while the token is still valid."""
         if self._trouble is None:
             return ()
-        return (f"the Vault token is still to be replaced: {self._trouble.what}",)
+        return (
+            f"the Vault token is valid, but could not be renewed: {self._trouble.what}",
+        )
 
     def ensure(self) -> bool:
-        """Have a token that lives; say whether it is a new one. Raises `SourceError`."""
+        """Make sure that the token is valid. Returns true if it is a new one.
+
+        Raises `SourceError`.
+        """
         if self._settings.vault_auth == "none":
             return False
         if not self.is_ours:
@@ -87,14 +92,14 @@ class Token:
         return self.is_ours
 
     def confirm_works(self) -> None:
-        """A read with this token succeeded."""
+        """Note that a read with this token succeeded."""
         self._look_ups.reset()
 
     def recheck(self) -> bool:
-        """After a refusal: say whether there is a new token to try again with.
+        """After a denied read, check the token. Returns true if there is a new one.
 
-        Looks once, then less and less often, whether it is the token that is refused.
-        Raises `SourceError` when it is, and no new one can be had.
+        The first denial makes Vault look up the token; later ones do so less and less
+        often. Raises `SourceError` if the token is not valid and there is no new one.
         """
         if self._settings.vault_auth == "none":
             return False
@@ -105,32 +110,32 @@ class Token:
                 return self.ensure()
         if not self._is_known:
             raise SourceDenied(
-                "Vault does not know the token: expired, revoked or mistyped",
-                "put a new one in its place; it is read anew at every pass",
+                "Vault does not know the token: it has expired, was revoked or is mistyped",
+                "put a new token in its place: the agent reads it at every pass",
             )
         return False
 
     def forget_backoff(self) -> None:
-        """Forget what is being waited for: an operator asks."""
+        """Forget the back-off, because an operator asks for a pass."""
         self._logins.reset()
         self._look_ups.reset()
 
     def due_seconds(self) -> float | None:
-        """In how many seconds the token needs a pass, or `None` for never."""
+        """Return in how many seconds the token needs a pass; `None` if it needs none."""
         lease = self._lease
         if lease is None or lease.due == NEVER:
             return None
-        return max(1.0, lease.due - self._now())  # whatever fails: never at once
+        return max(1.0, lease.due - self._now())  # at least 1 s, whatever fails
 
     def ends_at(self) -> str | None:
-        """When the token ends, as far as is known."""
+        """Return when the token expires, or `None` if that is not known."""
         lease = self._lease
         if lease is None or lease.ends == NEVER:
             return None
         return time_text(time.time() + lease.ends - self._now(), "seconds")
 
     def revoke(self) -> None:
-        """Give back a token that we made; one that cannot be given back will end."""
+        """Revoke a token of our own. If that fails, the token expires later."""
         if self.is_ours and self._lease is not None:
             self._lease = None
             try:
@@ -141,7 +146,7 @@ class Token:
                 self._api.token = ""
 
     def _take(self) -> None:
-        """Take the token that is there; of a new one learn how long it lives."""
+        """Read the existing token. Look up the life of a new one."""
         try:
             given = login.token(self._settings)
         except SourceDenied:
@@ -149,26 +154,27 @@ class Token:
             raise
         if given != self._given:
             self._api.token, self._given, self._lease = given, "", None
-            found = self._look_up()
-            self._hold(found.get("ttl"), renewable=found.get("renewable"))
-            self._given = given  # not before: without an answer it is taken again
+            data = self._look_up()
+            self._hold(data.get("ttl"), renewable=data.get("renewable"))
+            self._given = given  # only now: without an answer, it counts as new again
 
     def _look_up(self) -> dict[str, Any]:
-        """Ask Vault about the token; not again for a while, if reads are refused."""
+        """Ask Vault about the token, and start the pause before the next look-up."""
         self._look_ups.failed(self._now())
         try:
-            found = self._api.get("auth/token/lookup-self").get("data")
+            data = self._api.get("auth/token/lookup-self").get("data")
         except SourceDenied:
-            found = None
+            data = None
             self._is_known = False
         else:
             self._is_known = True
-        return found if isinstance(found, dict) else {}
+        return data if isinstance(data, dict) else {}
 
     def _prolong(self, lease: Lease) -> bool:
-        """Renew the token, else replace it; say whether it is a new one.
+        """Renew the token, or else replace it. Returns true if it is a new one.
 
-        What fails is tried again while it still serves: after a tenth of what is left.
+        A failure is tried again while the token is valid, after a tenth of the time that
+        remains.
         """
         try:
             if lease.renewable:
@@ -178,39 +184,42 @@ class Token:
             if self.is_ours:
                 self._log_in()
                 return True
-            due = NEVER  # whoever made it has to make another one
+            due = NEVER  # only who made this token can make a new one
         except AgentError as error:
             self._trouble = error
-            left = lease.ends - self._now()
-            due = self._now() + min(max(left / 10, 1), left, CAP_SECONDS)
+            remaining = lease.ends - self._now()
+            due = self._now() + min(max(remaining / 10, 1), remaining, CAP_SECONDS)
         self._lease = lease._replace(due=due)
         return False
 
     def _renew(self, lease: Lease) -> bool:
-        """Renew the token, unless Vault will not: then it is not asked again."""
+        """Renew the token. Returns false if Vault denies it for good."""
         try:
             auth = self._api.post("auth/token/renew-self").get("auth")
         except SourceError as error:
             if error.retry_soon:
                 raise
             return False
-        found = auth if isinstance(auth, dict) else {}
-        self._hold(found.get("lease_duration"), renewable=found.get("renewable"))
+        lease_of_now = auth if isinstance(auth, dict) else {}
+        seconds = lease_of_now.get("lease_duration")
+        self._hold(seconds, renewable=lease_of_now.get("renewable"))
         self.counts["renewals"] += 1
-        # Near its greatest age it is granted less and less: then a new one is due.
+        # Near its greatest age, a token is renewed for less and less: replace it.
         if self._lease and self._lease.seconds < lease.seconds / 2:
             self._lease = self._lease._replace(renewable=False)
         return True
 
     def _log_in(self) -> None:
-        """Log in, unless the very same was refused not long ago."""
+        """Log in, unless the same credentials were denied not long ago."""
         wanted = self._credentials.read()
         if self._refused is not None:
             before, refusal = self._refused
             if wanted != before:
                 self._logins.reset()
             elif self._now() < self._logins.until:
-                raise refusal.with_traceback(None)  # else it grows with every raise
+                raise refusal.with_traceback(
+                    None
+                )  # a traceback would grow with every raise
         try:
             auth = self._credentials.log_in(wanted)
         except SourceDenied as error:
@@ -219,7 +228,7 @@ class Token:
             pause = login.METHODS[self._settings.vault_auth].pause_seconds
             self._logins.until = max(self._logins.until, self._now() + pause)
             raise
-        self.revoke()  # the one before, where it still lives
+        self.revoke()  # the last one, if it is still valid
         self._api.token = auth["client_token"]
         self._hold(auth.get("lease_duration"), renewable=auth.get("renewable"))
         self._refused = None
@@ -228,7 +237,7 @@ class Token:
         self.counts["logins"] += 1
 
     def _hold(self, seconds: object, *, renewable: object) -> None:
-        """Note how long the token lives from now; 0, and what cannot be, is for ever."""
+        """Note how long the token lives. 0, or an impossible value, means for ever."""
         self._trouble = None
         now = self._now()
         if not isinstance(seconds, int | float) or not 0 < seconds < LONGEST_SECONDS:
@@ -236,6 +245,6 @@ class Token:
             return
         due = NEVER
         if self.is_ours or renewable is True:
-            # At two thirds of it, a tenth of that left to chance.
+            # At two thirds of the life, up to a tenth earlier at random.
             due = now + seconds * 2 / 3 * random.uniform(0.9, 1)  # noqa: S311 - no secret
         self._lease = Lease(seconds, renewable is True, due, now + seconds)

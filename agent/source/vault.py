@@ -1,4 +1,4 @@
-"""Vault's KV secrets as a source: versions 1 and 2, one secret or one per key."""
+"""The source that reads Vault's KV secrets: versions 1 and 2, one secret or more."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from agent.settings import Settings
 
 SETTLE_SECONDS = 1.0
-"""Between the two reads that must agree when several secrets make one candidate."""
+"""The time between two reads, which must agree if there is more than one secret."""
 
 
 class VaultSource:
-    """Reads the listed secrets with one token over one kept connection."""
+    """Reads the configured secrets with one token over one kept connection."""
 
     def __init__(
         self,
@@ -52,24 +52,27 @@ class VaultSource:
             candidate = self._read_again(error, is_new=is_new)
         several = len(self._settings.vault_paths) > 1
         if several and candidate.values != self._accepted:
-            # Somebody may be in the middle of writing them.
+            # Somebody may be writing them right now.
             self._wait(SETTLE_SECONDS)
             second = self._read_all()
             if second.values != candidate.values:
-                raise SourceDown("the secrets were changing while they were read")
+                raise SourceDown(
+                    "the secrets were changing while they were read",
+                    "nothing is to be done: the agent tries again soon",
+                )
         self._accepted = dict(candidate.values)
         self.token.confirm_works()
         notes = candidate.notes + self.token.notes + self.api.session.notes()
         return replace(candidate, notes=notes)
 
     def limit(self, until: float) -> None:
-        """Have every request end at `until`, a monotonic time."""
+        """Set the deadline of every request to `until`, a monotonic time."""
         self.api.session.bounds.until = until
 
     def _read_again(self, error: AgentError, *, is_new: bool) -> Candidate:
-        """Read once more if there is reason to hope; else raise the error."""
+        """Read again if the login or the token is new; else raise the error."""
         if is_new:
-            self._wait(SETTLE_SECONDS)  # a standby may not know the login yet
+            self._wait(SETTLE_SECONDS)  # a standby may not know the new token yet
             try:
                 return self._read_all()
             except (SourceDenied, SourceMissing) as second:
@@ -79,31 +82,31 @@ class VaultSource:
         return self._read_all()
 
     def log_in(self) -> bool:
-        """Have a token for the requests to come; say whether it is a new login."""
+        """Make sure that the token is valid. Returns true after a new login."""
         self.api.session.refresh()
         return self.token.ensure()
 
     def abort(self) -> None:
-        """Cut the connection that a `read` may be waiting on. Nothing is read again."""
+        """Cut the connection of a running `read`. Nothing is read after this."""
         self.api.session.bounds.cut()
 
     def close(self) -> None:
-        """Give back the token that we made."""
+        """Revoke the token if this agent made it."""
         self.api.session.bounds.is_cut = False
         self.api.session.bounds.until = math.inf
         self.token.revoke()
         self.api.session.close()
 
     def forget_backoff(self) -> None:
-        """Forget back-off: an operator asks."""
+        """Forget the back-off, because an operator asks for a pass."""
         self.token.forget_backoff()
 
     def due_seconds(self) -> float | None:
-        """In how many seconds the token needs a pass, or `None` for never."""
+        """Return in how many seconds the token needs a pass; `None` if it needs none."""
         return self.token.due_seconds()
 
     def on_change(self, changed: Callable[[], None]) -> None:
-        """Vault tells nobody that a secret has changed."""
+        """Do nothing: Vault does not notify of changes."""
 
     def report(self) -> dict[str, Any]:
         """Return what `status` shows of the source."""
@@ -119,7 +122,7 @@ class VaultSource:
         }
 
     def locate(self, path: str) -> kv.Location:
-        """Say where and how one configured path is read. A success is remembered."""
+        """Return how one configured path is read. A success is remembered."""
         if path not in self._locations:
             version = self._settings.vault_kv_version
             self._locations[path] = kv.locate(self.api, path, version)
@@ -130,19 +133,19 @@ class VaultSource:
         provenance: dict[str, Any] = {}
         notes: list[str] = []
         for path in self._settings.vault_paths:
-            found = self._read_one(path)
-            values |= found.held
-            provenance |= dict.fromkeys(found.held, found.provenance)
-            notes += found.notes
+            secret = self._read_one(path)
+            values |= secret.held
+            provenance |= dict.fromkeys(secret.held, secret.provenance)
+            notes += secret.notes
         return Candidate(values, provenance, tuple(notes))
 
     def _read_one(self, path: str) -> kv.Secret:
-        at = self.locate(path)
+        location = self.locate(path)
         try:
-            return kv.read(self.api, at)
+            return kv.read(self.api, location)
         except SourceMissing:
             del self._locations[path]  # the mount may be another one now
-            if self.locate(path) == at:
+            if self.locate(path) == location:
                 raise
         return kv.read(self.api, self.locate(path))
 
@@ -153,26 +156,28 @@ def _require(settings: Settings) -> None:
     unset += login.missing(settings)
     if unset:
         raise SettingsError(
-            f"not set: {', '.join(unset)}",
-            "for example RESENTRY_VAULT_ADDR=https://vault:8200 "
+            f"required settings are missing: {', '.join(unset)}",
+            "set them, as in RESENTRY_VAULT_ADDR=https://vault:8200 "
             "RESENTRY_VAULT_PATHS=secret/data/lms "
-            "RESENTRY_VAULT_TOKEN_FILE=/run/secrets/vault-token; for other logins see "
-            "RESENTRY_VAULT_AUTH",
+            "RESENTRY_VAULT_TOKEN_FILE=/run/secrets/vault-token; RESENTRY_VAULT_AUTH "
+            "selects other logins",
         )
     for path in settings.vault_paths:
         kv.parse_path(path)
     namespace = settings.vault_namespace
     if not (namespace.isascii() and namespace.isprintable()):
-        raise SettingsError("RESENTRY_VAULT_NAMESPACE is not plain text", "as in a/b")
+        raise SettingsError(
+            "RESENTRY_VAULT_NAMESPACE must be printable ASCII", "write it as in a/b"
+        )
     if not _is_address(settings.vault_addr):
         raise SettingsError(
-            "RESENTRY_VAULT_ADDR must be scheme, host and port alone",
-            "as in https://vault:8200, or unix:///run/vault/agent.sock",
+            "RESENTRY_VAULT_ADDR must be only scheme, host and port",
+            "write it as in https://vault:8200 or unix:///run/vault/agent.sock",
         )
 
 
 def _is_address(text: str) -> bool:
-    """Whether it says where Vault is, and nothing else: no user, no query."""
+    """Return true if the text is only an address, without user, path or query."""
     if text.startswith(SOCKET_SCHEME + "/"):
         return True
     try:

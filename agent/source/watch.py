@@ -1,4 +1,4 @@
-"""Tells of changes to what something else mounts, once per burst."""
+"""Notices changes of a mounted file or directory, once per burst of changes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from watchdog.observers.inotify import InotifyObserver
 
 BURST_SECONDS = 0.1
-"""From the first event of a burst until `changed` is called."""
+"""The time from the first event of a burst to the call of `changed`."""
 _KINDS = (
     *(DirCreatedEvent, DirMovedEvent, DirDeletedEvent),
     *(FileCreatedEvent, FileMovedEvent, FileDeletedEvent, FileClosedEvent),
@@ -34,9 +34,9 @@ _KINDS = (
 
 
 class MountWatch:
-    """Watches a directory; of a file its directory, for the file itself is replaced.
+    """Watches a directory; for a file, its directory, because the file is replaced.
 
-    `arm` it again now and then: what is watched may have been removed and made anew.
+    Call `arm` before each read: the watched directory may have been replaced.
     """
 
     def __init__(self, path: str, changed: Callable[[], None]) -> None:
@@ -49,18 +49,18 @@ class MountWatch:
         self._is_pending = False
 
     def arm(self) -> bool:
-        """Watch what stands at the path now; false if no watch can be had."""
+        """Watch what is at the path now. Returns false if no watch can be made."""
         with self._lock:
             directory, self._name = self._path, ""
             if not os.path.isdir(directory):
                 directory, self._name = os.path.split(directory)
                 directory = directory or "."
             try:
-                found = os.stat(directory)
+                status = os.stat(directory)
             except OSError:
                 self._end()
                 return False
-            wanted = (os.path.realpath(directory), found.st_dev, found.st_ino)
+            wanted = (os.path.realpath(directory), status.st_dev, status.st_ino)
             if wanted != self._watched or not self._is_alive():
                 self._end()
                 self._observer = watch(wanted[0], _KINDS, self._happened)
@@ -68,7 +68,7 @@ class MountWatch:
             return self._observer is not None
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching."""
         with self._lock:
             self._end()
 
@@ -78,7 +78,7 @@ class MountWatch:
         self._observer = None
 
     def _is_alive(self) -> bool:
-        """Whether the directory that is watched still exists."""
+        """Whether the watched directory still exists."""
         return self._observer is not None and all(
             emitter.should_keep_running() for emitter in self._observer.emitters
         )
@@ -87,18 +87,18 @@ class MountWatch:
         paths = os.fsdecode(event.src_path), os.fsdecode(event.dest_path)
         if not self._is_pending and any(map(self._counts, paths)):
             self._is_pending = True
-            timer = threading.Timer(BURST_SECONDS, self._tell)
+            timer = threading.Timer(BURST_SECONDS, self._report_change)
             timer.daemon = True
             timer.start()
 
     def _counts(self, path: str) -> bool:
         directory, name = os.path.split(path)
         if self._watched is None or directory != self._watched[0]:
-            return bool(path)  # the directory itself is gone
+            return bool(path)  # the directory itself was replaced
         if name == DATA_LINK:
             return True
         return name == self._name if self._name else not name.startswith("..")
 
-    def _tell(self) -> None:
-        self._is_pending = False  # what happens from here on is told anew
+    def _report_change(self) -> None:
+        self._is_pending = False  # later events begin the next burst
         self._changed()

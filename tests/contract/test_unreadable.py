@@ -123,10 +123,10 @@ def body(receipt: Make, published: Snapshot) -> Callable[..., bytes]:
 @pytest.mark.parametrize(
     ("kind", "problem"),
     [
-        ("none", "has given no receipt"),
+        ("none", "has not written a receipt"),
         ("100 KiB", "larger than 65,536 bytes"),
         ("schema 2", "has schema 2"),
-        ("another id", "another id"),
+        ("another id", "differs from its file name"),
         ("half", "not JSON"),
     ],
 )
@@ -183,7 +183,7 @@ def test_check_names_who_gives_no_readable_receipt(
         s for s in json.loads(ran.stdout)["result"]["steps"] if s["step"] == "targets"
     )
     assert ran.returncode != 0
-    assert f"unknown pid {process.pid}: it holds its lock" in row["detail"]
+    assert f"unknown pid {process.pid}: the process holds its lock" in row["detail"]
     assert "neighbouring versions" in row["hint"]
 
 
@@ -248,7 +248,9 @@ def test_a_process_says_which_fields_it_ignores(
     code, found = ask("status")
     (row,) = (each for each in found["rollout"]["targets"] if each["id"] == ID)
     assert (code, row["ignored"]) == (0, ["rules.parent"])
-    assert row["notes"] == ["ignores rules.parent: its library does not know it"]
+    assert row["notes"] == [
+        "ignores rules.parent: its version of the library is too old"
+    ]
 
 
 @pytest.mark.process

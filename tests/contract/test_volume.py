@@ -175,7 +175,7 @@ def test_what_is_not_the_agent_s_is_never_replaced(
     before = volume.current()
     (directory / "sentry.env").unlink()
     (directory / "sentry.env").write_text("mine")
-    with pytest.raises(PublishError, match="is not the agent's"):
+    with pytest.raises(PublishError, match="a file that is not the agent's"):
         volume.publish(snapshot)
     assert (directory / "sentry.env").read_text() == "mine"
     assert before == volume.current()

@@ -106,5 +106,5 @@ def test_status_reads_a_volume_whose_agent_is_dead(system: System, sink: Sink) -
 
     assert code == 1
     assert "not running" in printed
-    assert "no target has given a receipt yet" in printed
+    assert "no process has given a receipt yet" in printed
     assert sink.dsn(1) not in printed

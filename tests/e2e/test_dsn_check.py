@@ -133,7 +133,7 @@ def test_enforce_publishes_nothing_of_a_candidate_before_the_verdict(
 
 @pytest.mark.parametrize(
     ("how", "says"),
-    [(403, "rejected"), (400, "not understood"), (500, "no answer that tells")],
+    [(403, "rejected"), (400, "does not understand"), (500, "no answer that says")],
 )
 def test_enforce_refuses_what_is_not_accepted(
     system: System, sink: Sink, how: int, says: str
@@ -209,7 +209,7 @@ def test_a_rejected_dsn_is_not_rolled_back_to(system: System, sink: Sink) -> Non
     code, printed = system.run("resentry-agent", "rollback", bad)
 
     assert code == 1
-    assert f"is rejected: {sink.address}/2 (key …" in printed
+    assert f"was rejected by its server: {sink.address}/2 (key …" in printed
     assert key_of(2) not in printed
     state = (system.directory / "agent" / "state.json").read_text()
     assert key_of(2) not in state
@@ -237,7 +237,7 @@ def test_once_warns(system: System, sink: Sink) -> None:
     system.write(SENTRY_DSN=sink.dsn(1))
     code, printed = system.run("resentry-agent", "once")
     assert code == 0
-    assert "rejected (403), to be confirmed" in printed
+    assert "rejected once (403), to be confirmed" in printed
 
 
 def test_only_a_new_dsn_is_checked(system: System, sink: Sink) -> None:

@@ -91,7 +91,7 @@ def nested(system: System) -> None:
         (deleted, 66, "this version of secret/data/lms is deleted"),
         (destroyed, 66, "this version of secret/data/lms is destroyed"),
         (empty, 66, "secret/data/lms is empty"),
-        (forbidden, 77, "Vault refuses secret/data/lms"),
+        (forbidden, 77, "Vault denies access to secret/data/lms"),
         (partial, 65, "SENTRY_DSN is gone from the source"),
         (nested, 65, "SENTRY_DSN must be text"),
     ],
@@ -188,7 +188,7 @@ def test_a_coming_deletion_is_noted(system: System, sink: Sink) -> None:
     system.write(SENTRY_DSN=sink.dsn(1))
     code, printed = system.run("resentry-agent", "once")
     assert code == 0
-    assert "Vault deletes secret/data/lms at 20" in printed
+    assert "Vault will delete secret/data/lms at 20" in printed
 
 
 def test_a_namespace_has_secrets_of_its_own(sink: Sink) -> None:

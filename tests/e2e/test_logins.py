@@ -171,8 +171,8 @@ def test_what_is_wrong_with_a_login_is_told(
 
     assert code == 77, printed
     at = environ["RESENTRY_VAULT_AUTH_MOUNT"]
-    assert f"Vault refuses the login at auth/{at}" in printed
-    assert f"check that {method} is mounted there" in printed
+    assert f"Vault denies the login at auth/{at}" in printed
+    assert f"check that {method} is enabled at this path" in printed
     for name, value in environ.items():
         if name.endswith("_FILE"):
             with open(value, encoding="utf-8") as file:
@@ -199,7 +199,7 @@ def test_a_jwt_that_vault_refuses_is_told(
     code, printed = once(system, environ)
 
     assert code == 77, printed
-    assert f"Vault refuses the login at auth/{method}" in printed
+    assert f"Vault denies the login at auth/{method}" in printed
 
 
 @pytest.mark.parametrize("method", ["kubernetes", "jwt"])
@@ -214,7 +214,7 @@ def test_a_jwt_for_the_api_server_never_leaves(
     code, printed = once(system, environ)
 
     assert code == 77
-    assert f"is for {default}, not vault" in printed
+    assert f"is for the audience {default}, not vault" in printed
     assert asked(system)["update", f"auth/{method}/login"] == 0
     assert reviews.reviewed == []
 
@@ -277,9 +277,9 @@ def test_a_wrapped_secret_id_is_unwrapped_once(system: System, logins: Logins) -
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        ("used", "used already, or expired"),
-        ("expired", "used already, or expired"),
-        ("another", f"was not made by {WRAP_PATH}"),
+        ("used", "was unwrapped already, or has expired"),
+        ("expired", "was unwrapped already, or has expired"),
+        ("another", f"was not made at {WRAP_PATH}"),
     ],
 )
 def test_a_wrapped_secret_id_that_somebody_touched_is_told(
@@ -388,7 +388,11 @@ def test_a_missing_right_is_no_reason_to_log_in_again(
 
     assert asked(system)[LOG_IN] == 1
     assert 2 <= asked(system)[LOOK_UP] <= 5
-    said = [line for line in agent.log_text().splitlines() if "refuses secret" in line]
+    said = [
+        line
+        for line in agent.log_text().splitlines()
+        if "denies access to secret" in line
+    ]
     assert len(said) == 1
 
 
@@ -419,7 +423,7 @@ def test_a_token_of_ours_is_dead_after_a_start_that_fails(
             RESENTRY_HTTP_LISTEN=f"127.0.0.1:{taken.getsockname()[1]}",
         )
     assert code == 78, log
-    assert "cannot listen on" in log
+    assert "cannot listen at" in log
     assert asked(system)[LOG_IN] == 1
     assert living(system) == 0
 

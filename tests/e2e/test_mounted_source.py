@@ -165,7 +165,7 @@ def test_one_kind_of_source_at_a_time(sidecar: Sidecar, other: str) -> None:
     code, printed = sidecar.run("resentry-agent", "once", **{other: "https://vault"})
 
     assert code == 78
-    assert "RESENTRY_SOURCE_PATH and RESENTRY_VAULT_ADDR" in printed
+    assert "RESENTRY_SOURCE_PATH is set, and so is RESENTRY_VAULT_ADDR" in printed
 
 
 def test_a_mounted_source_does_not_load_the_vault_client(

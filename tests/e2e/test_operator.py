@@ -113,7 +113,7 @@ def test_a_rollback_is_held_until_the_source_drops_the_value(
     )
     assert found["current"]["sequence"] == 3
     assert found["source"]["notes"] == [
-        f"an operator's rollback holds revision {first}"
+        f"a rollback holds revision {first}; resentry-agent rollback --resume ends it"
     ]
 
     system.write(SENTRY_DSN=sink.dsn(3))
@@ -168,7 +168,7 @@ def test_what_a_target_refused_is_never_gone_back_to(
     code, printed = staging.run("resentry-agent", "rollback")
 
     assert code == 1
-    assert "a process could not apply revision" in printed
+    assert "a process could not apply it" in printed
     assert at(staging) == 3
 
 
@@ -269,7 +269,7 @@ def test_wait_ends_when_every_process_has_confirmed(system: System, sink: Sink) 
     system.start_agent()
     first = system.status()["current"]["revision"]
     nobody = ask(system, "wait", "--timeout", "0", code=1)
-    assert nobody["lacking"] == ["no target has given a receipt yet"]
+    assert nobody["lacking"] == ["no process has given a receipt yet"]
 
     process = target(system)
     ask(system, "wait", "--revision", first, "--drained", "--timeout", "20")

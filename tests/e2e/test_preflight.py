@@ -149,7 +149,7 @@ def test_two_kinds_of_source_are_one_too_many(system: System, tmp_path: Path) ->
 
     assert row["result"] == "problem"
     assert "RESENTRY_SOURCE_PATH" in row["detail"]
-    assert "one kind of source" in row["hint"]
+    assert "the agent reads one source" in row["hint"]
 
 
 def test_a_target_that_cannot_read_is_named(audited: System) -> None:

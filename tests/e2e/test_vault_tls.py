@@ -136,7 +136,7 @@ def test_a_rotated_client_certificate_is_shown(
         RESENTRY_VAULT_CLIENT_KEY=str(key),
     )
     eventually(
-        lambda: "refuses the login" in system.status()["source"]["sentence"],
+        lambda: "denies the login" in system.status()["source"]["sentence"],
         what="the refusal",
     )
     show("second")
@@ -229,7 +229,10 @@ def test_not_checking_shows_wherever_one_looks(
     agent = system.start_agent(RESENTRY_VAULT_INSECURE_SKIP_TLS_VERIFY="true")
     sequence(system, 1)
 
-    note = "Vault's certificate is not checked: anybody may be Vault"
+    note = (
+        "Vault's certificate is not checked, so anybody can pose as Vault: unset "
+        "RESENTRY_VAULT_INSECURE_SKIP_TLS_VERIFY"
+    )
     eventually(lambda: note in system.status()["source"]["notes"], what="the note")
     assert system.status()["source"]["where"]["tls_verified"] is False
     shown = subprocess.run(

@@ -69,7 +69,7 @@ def test_an_answer_that_drips_is_cut_after_15_seconds(
     code, printed = system.run("resentry-agent", "once", RESENTRY_PASS_SECONDS="60")
     seconds = time.monotonic() - began
     assert code == 69
-    assert "is not whole after 15 s" in printed
+    assert "is not complete after 15 s" in printed
     assert 15 < seconds < 20
 
 

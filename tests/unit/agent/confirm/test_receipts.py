@@ -141,7 +141,10 @@ def _bad_bodies() -> dict[str, tuple[bytes, str]]:
         "nested": (b"[" * 60_000, "not JSON"),
         "huge": (b" " * (RECEIPT_LIMIT_BYTES + 1), "larger than 65,536 bytes"),
         "schema": (json.dumps(good | {"schema": 2}).encode(), "has schema 2"),
-        "other id": (json.dumps(good | {"id": OTHER}).encode(), "of another id"),
+        "other id": (
+            json.dumps(good | {"id": OTHER}).encode(),
+            "differs from its file name",
+        ),
         "wrong type": (json.dumps(good | {"sequence": "1"}).encode(), "sequence"),
         "surrogate": (json.dumps(good | {"role": "\ud800"}).encode(), "no text"),
         "not text": (b"\xff\xfe", "not JSON"),
@@ -169,10 +172,10 @@ def test_a_live_target_with_an_odd_receipt_waits_and_says_why(
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("symlink", "the receipt is a link"),
+        ("symlink", "the receipt is a symbolic link"),
         ("fifo", "the receipt is not a regular file"),
         ("directory", "the receipt is not a regular file"),
-        ("missing", "it holds its lock, and has given no receipt"),
+        ("missing", "the process holds its lock, but has not written a receipt"),
     ],
 )
 def test_only_a_regular_file_is_a_receipt(
@@ -328,7 +331,7 @@ def test_more_files_than_are_looked_at_leave_the_rest_unknown(
         (tmp_path / f"{number:016}.lock").touch()
     reader = Receipts(str(tmp_path), tidy=True)
     assert reader.look().unknown == (
-        f"{tmp_path} holds more than 6 files: not every receipt was read"
+        f"{tmp_path} holds more than 6 files: not all receipts were read"
     )
     while reader.look().unknown:
         """Each look removes some."""

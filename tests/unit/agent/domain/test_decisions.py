@@ -85,7 +85,7 @@ def test_silence_is_no_proof(receipt: Make, *, late: bool) -> None:
     nobody = assess([], CURRENT, late=late)
     assert (nobody.state, nobody.sentence) == (
         "waiting",
-        "no target has given a receipt yet",
+        "no process has given a receipt yet",
     )
     assert assess([LiveTarget(receipt(**RUNS), 0)], None, late=late).state == "waiting"
 
@@ -173,7 +173,7 @@ def test_a_target_says_who_holds_it_back_and_what_it_ignores(receipt: Make) -> N
     assert target.notes == [
         "otlp still sends by the older DSN cccccccccccc",
         "client still sends by the older DSN dddddddddddd",
-        "ignores rules.parent, boosts.by: its library does not know it",
+        "ignores rules.parent, boosts.by: its version of the library is too old",
     ]
 
 
@@ -194,12 +194,15 @@ def test_an_unchanged_pass_is_a_good_one() -> None:
     """Nothing new is success."""
     outcome = Outcome.unchanged(CURRENT, ())
     assert (outcome.kind, outcome.exit_code) == ("unchanged", 0)
-    assert outcome.sentence == "nothing new: revision aaaaaaaaaaaa stays"
+    assert outcome.sentence == "nothing new: revision aaaaaaaaaaaa stays published"
 
 
 @pytest.mark.parametrize(
     ("current", "stays"),
-    [(CURRENT, "revision aaaaaaaaaaaa stays"), (None, "nothing is published")],
+    [
+        (CURRENT, "revision aaaaaaaaaaaa stays published"),
+        (None, "nothing is published yet"),
+    ],
 )
 @pytest.mark.parametrize(
     ("error", "expected", "begins"),
@@ -213,7 +216,7 @@ def test_an_unchanged_pass_is_a_good_one() -> None:
         (
             CandidateRefused(["SENTRY_DSN is bad"], "f" * 12),
             ("refused", 65, False),
-            "refused candidate ffffffffffff: SENTRY_DSN is bad",
+            "candidate ffffffffffff is refused: SENTRY_DSN is bad",
         ),
     ],
 )

@@ -64,7 +64,7 @@ def test_a_snapshot_of_an_earlier_agent_alone_is_not_ready() -> None:
     """What stands on the volume may be old: the source was not read yet."""
     assert health.ready(view(has_snapshot=True), settings(), 1.0) == (
         False,
-        "published by an earlier agent; the source was not read yet",
+        "an earlier agent has published; this one has not read the source yet",
     )
     assert health.ready(view(FAILED), settings(), 1.0)[0] is False
 
@@ -97,7 +97,7 @@ def test_an_agent_that_was_asked_to_wait_lives() -> None:
     [
         (True, 0.0, True, "a snapshot is published"),
         (False, 19.0, False, "waiting for the first snapshot"),
-        (False, 20.0, True, "environment variables serve"),
+        (False, 20.0, True, "environment variables"),
     ],
 )
 def test_applications_may_start_with_a_snapshot_or_after_a_while(

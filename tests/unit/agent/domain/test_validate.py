@@ -78,7 +78,7 @@ def test_an_empty_source_is_fine() -> None:
 
 ROUTE = (
     "RESENTRY_RULES[0] match names a route, which is not known yet when the rate is "
-    "decided: write * for what stands in {} or <>, as GET /users/*"
+    "decided: write * in place of {...} or <...>, as in GET /users/*"
 )
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"SENTRY_DSN": f"ftp://{KEY}@host/1"}, "SENTRY_DSN is not a DSN"),
@@ -105,8 +105,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"SENTRY_": SECRET}, "SENTRY_ is not a known key"),
     ({"RESENTRY_ROLES": f"{{{SECRET}"}, "RESENTRY_ROLES is not JSON"),
     ({"RESENTRY_ROLES": "[1]"}, "RESENTRY_ROLES must be a JSON object"),
-    ({"RESENTRY_ROLES": {"web": {}}}, "RESENTRY_ROLES must hold an object for api and"),
-    ({"RESENTRY_ROLES": {"api": SECRET}}, "RESENTRY_ROLES must hold an object for"),
+    ({"RESENTRY_ROLES": {"web": {}}}, "RESENTRY_ROLES must hold one object per role"),
+    (
+        {"RESENTRY_ROLES": {"api": SECRET}},
+        "RESENTRY_ROLES must hold one object per role",
+    ),
     ({"RESENTRY_ROLES": {"api": {"SENTRY_DNS": SECRET}}}, "SENTRY_DNS of role api is"),
     (
         {"RESENTRY_ROLES": {"celery": {"SENTRY_SAMPLE_RATE": SECRET}}},
@@ -251,7 +254,9 @@ def test_another_key_that_vanished_is_noted() -> None:
     last_good = Snapshot({"SENTRY_DSN": DSN, "SENTRY_SAMPLE_RATE": 0.5})
     snapshot, notes = accepted({"SENTRY_DSN": DSN}, last_good=last_good)
     assert snapshot.settings == {"SENTRY_DSN": DSN}
-    assert notes == ("gone from the source, so the default counts: SENTRY_SAMPLE_RATE",)
+    assert notes == (
+        "keys that are gone from the source take their defaults: SENTRY_SAMPLE_RATE",
+    )
 
 
 def test_an_empty_dsn_turns_reporting_off_outside_production() -> None:
@@ -283,7 +288,7 @@ def test_a_release_at_the_source_is_taken_with_a_warning() -> None:
     snapshot, notes = accepted({"SENTRY_RELEASE": "lms@1"})
     assert snapshot.settings == {"SENTRY_RELEASE": "lms@1"}
     assert len(notes) == 1
-    assert "SENTRY_RELEASE stands in the source" in notes[0]
+    assert "SENTRY_RELEASE is set at the source" in notes[0]
 
 
 STRUCTURED: dict[str, Any] = {

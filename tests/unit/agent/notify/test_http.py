@@ -115,7 +115,7 @@ def test_the_report_says_since_when_it_fails_and_what_was_delivered_last() -> No
         )
         assert isinstance(first, Delivery)
         assert isinstance(later, Delivery)
-        assert (later.sequence, later.error) == (1, "answered 503, not 2xx")
+        assert (later.sequence, later.error) == (1, "status 503 instead of 2xx")
         assert later.since == first.since
 
 
@@ -157,11 +157,11 @@ def test_one_that_hangs_holds_up_neither_the_other_nor_the_pass() -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (301, "answered 301, not 2xx"),
-        (404, "answered 404, not 2xx"),
+        (301, "status 301 instead of 2xx"),
+        (404, "status 404 instead of 2xx"),
         (OSError("Connection refused"), "Connection refused"),
         (TimeoutError("no answer within 5 s"), "no answer within 5 s"),
-        (RuntimeError(PLANTED), "an unexpected RuntimeError"),
+        (RuntimeError(PLANTED), "unexpected internal error (RuntimeError)"),
     ],
 )
 def test_what_went_wrong_is_said_without_a_quote(answer: Any, said: str) -> None:
@@ -292,6 +292,6 @@ def test_each_change_of_a_delivery_is_one_line() -> None:
             before, seen = seen, replace(seen, deliveries=(step,))
             log_changes(before, seen)
     assert [(line["log_level"], line["event"]) for line in lines] == [
-        ("warning", "cannot tell h: refused"),
-        ("info", f"told h of revision {'a' * 12}"),
+        ("warning", "notification to h failed; it is repeated: refused"),
+        ("info", f"notified h of revision {'a' * 12}"),
     ]

@@ -381,7 +381,7 @@ def test_no_answer_names_the_server_or_may_be_kept(served: Served, path: str) ->
 def test_an_address_that_is_taken_is_a_settings_error(served: Served) -> None:
     """The address and the way out are named."""
     taken = Address("127.0.0.1", served.http)
-    with pytest.raises(SettingsError, match=f"cannot listen on {taken}"):
+    with pytest.raises(SettingsError, match=f"cannot listen at {taken}"):
         serve(page(None), taken, None)
     gc.collect()  # waitress leaves the socket that it could not bind to this
 

@@ -193,7 +193,7 @@ def test_what_cannot_be_read_is_not_current(
 
 def test_a_group_that_does_not_exist_is_a_settings_error(directory: Path) -> None:
     """Nothing is made under a wrong group."""
-    with pytest.raises(SettingsError, match="there is no group no-such-group"):
+    with pytest.raises(SettingsError, match="this system has no group no-such-group"):
         Volume(str(directory), f"{directory}/receipts", "no-such-group")
     assert not directory.exists()
 
@@ -235,7 +235,7 @@ def test_a_second_agent_stays_out(directory: Path) -> None:
         assert other.stdout
         assert other.stdout.readline() == b"open\n"
         assert volume.is_open() is True
-        with pytest.raises(VolumeBusy, match="another agent publishes") as caught:
+        with pytest.raises(VolumeBusy, match="another agent has the volume") as caught:
             volume.open()
         assert caught.value.exit_code == 75
         other.kill()

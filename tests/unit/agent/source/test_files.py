@@ -176,10 +176,10 @@ def test_a_pass_that_is_over_time_does_not_wait_for_the_second_read(
     """The deadline ends the wait, and so does the end of the agent."""
     (tmp_path / "SENTRY_DSN").write_text(DSN)
     source = open_source(tmp_path, settle=60)
-    with pytest.raises(SourceDown, match="over time"):
+    with pytest.raises(SourceDown, match="in the time that a pass may take"):
         source.read(time.monotonic() + 0.1)
     threading.Timer(0.1, source.abort).start()
-    with pytest.raises(SourceDown, match="over time"):
+    with pytest.raises(SourceDown, match="in the time that a pass may take"):
         source.read()
 
 
@@ -268,7 +268,7 @@ def _odd_name(path: Path) -> None:
 Case = tuple[Callable[[Path], None], type[AgentError], str]
 CASES: dict[str, Case] = {
     "nothing": (_missing, SourceMissing, "cannot read {}: No such file or directory"),
-    "a FIFO": (_fifo, SourceMissing, "cannot read {}: not a file"),
+    "a FIFO": (_fifo, SourceMissing, "cannot read {}: not a regular file"),
     "a socket": (_socket, SourceMissing, "cannot read {}: No such device or address"),
     "a link to itself": (_loop, SourceMissing, "cannot read {}: Too many levels"),
     "an empty directory": (_holding(), SourceMissing, "{} is empty"),
@@ -283,7 +283,7 @@ CASES: dict[str, Case] = {
     "a FIFO for a key": (
         _key_is_fifo,
         SourceMissing,
-        "cannot read {}/SENTRY_DSN: not a file",
+        "cannot read {}/SENTRY_DSN: not a regular file",
     ),
     "..data to nowhere": (_dangling, SourceDown, "{} was changing while it was read"),
     "half an object": (
@@ -317,22 +317,22 @@ CASES: dict[str, Case] = {
     "a large file": (
         _file(b"A=" + b"b" * 2**20),
         CandidateRefused,
-        "with {} it is more than 1 MiB",
+        "the source is larger than 1 MiB, which is the limit (read up to {})",
     ),
     "large in all": (
         _holding(SENTRY_A=b"a" * 2**19, SENTRY_B=b"b" * (2**19 + 1)),
         CandidateRefused,
-        "with SENTRY_B it is more than 1 MiB",
+        "(read up to SENTRY_B)",
     ),
     "many files": (
         _holding(**{f"k{number}": b"" for number in range(1001)}),
         CandidateRefused,
-        "{} holds 1001 files; 1000 are the limit",
+        "{} holds 1001 files; the limit is 1000",
     ),
     "many variables": (
         _file("".join(f"A{number}=\n" for number in range(1001)).encode()),
         CandidateRefused,
-        "{} holds 1001 keys; 1000 are the limit",
+        "{} holds 1001 keys; the limit is 1000",
     ),
 }
 

@@ -202,15 +202,15 @@ def test_a_jwt_for_the_wanted_audience_is_sent(
     [
         (
             signed(aud=["https://kubernetes.default.svc"], sub="planted"),
-            "is for https://kubernetes.default.svc, not vault",
+            "is for the audience https://kubernetes.default.svc, not vault",
         ),
-        (signed(sub="planted"), "is for nobody"),
-        (signed(aud=None), "is for nobody"),
-        ("planted", "is for nobody"),
-        ("a.%%%.c", "is for nobody"),
-        ("a.b.c", "is for nobody"),
-        ("a.W10.c", "is for nobody"),
-        ("a." + "W1tb" * 10_000 + ".c", "is for nobody"),
+        (signed(sub="planted"), "is for the audience none"),
+        (signed(aud=None), "is for the audience none"),
+        ("planted", "is for the audience none"),
+        ("a.%%%.c", "is for the audience none"),
+        ("a.b.c", "is for the audience none"),
+        ("a.W10.c", "is for the audience none"),
+        ("a." + "W1tb" * 10_000 + ".c", "is for the audience none"),
     ],
 )
 def test_a_jwt_for_somebody_else_is_never_sent(
@@ -262,7 +262,7 @@ def test_a_credential_file_that_is_a_fifo_hangs_nothing(
     """Nobody may ever write into it, and no deadline ends such a wait."""
     path = tmp_path / "token"
     os.mkfifo(path)
-    with pytest.raises(SourceDenied, match="not a file"):
+    with pytest.raises(SourceDenied, match="not a regular file"):
         token(settings(vault_token_file=str(path)))
 
 
@@ -302,9 +302,9 @@ def test_a_refused_login_says_what_to_check(
 ) -> None:
     """The mount and the method; a mount that is not there is refused like a secret."""
     made = credentials(Vault(login=error), vault_auth=method, vault_auth_mount="there")
-    with pytest.raises(SourceDenied, match="refuses the login at auth/there") as caught:
+    with pytest.raises(SourceDenied, match="denies the login at auth/there") as caught:
         made.log_in(Login("login", {"jwt": "planted"}))
-    assert f"check that {method} is mounted there" in caught.value.hint
+    assert f"check that {method} is enabled at this path" in caught.value.hint
     assert METHODS[method].check in caught.value.hint
     assert "planted" not in caught.value.hint
 
@@ -381,11 +381,11 @@ def test_another_wrapping_token_is_unwrapped_anew(
     [
         (
             {"lookup": {"data": {"creation_path": "sys/wrapping/wrap"}}},
-            "was not made by",
+            "was not made at",
         ),
-        ({"lookup": {"data": None}}, "was not made by"),
-        ({"lookup": SourceDenied("x")}, "used already, or expired"),
-        ({"unwrap": SourceDenied("x")}, "used already, or expired"),
+        ({"lookup": {"data": None}}, "was not made at"),
+        ({"lookup": SourceDenied("x")}, "was unwrapped already, or has expired"),
+        ({"unwrap": SourceDenied("x")}, "was unwrapped already, or has expired"),
     ],
 )
 def test_a_wrapping_token_that_may_be_stolen_is_told(

@@ -260,15 +260,15 @@ def test_what_was_checked_is_what_is_asked(source: Make) -> None:
 NOT_FOLLOWED = [
     ("http://{other}/v1/moved", "to another host: {other}", "REDIRECT_HOSTS"),
     ("//{other}/v1/moved", "to another host: {other}", "REDIRECT_HOSTS"),
-    ("http://{server}@{other}/", "to another host: {other}", "leader"),
+    ("http://{server}@{other}/", "to another host: {other}", "active Vault node"),
     ("http://127.0.0.1/v1/moved", "to another host: 127.0.0.1", "REDIRECT_HOSTS"),
     ("https://{server}/v1/moved", "to another scheme, at", "RESENTRY_VAULT_ADDR"),
     ("ftp://{server}/v1/moved", "to another scheme, at", "RESENTRY_VAULT_ADDR"),
-    ("unix:///run/vault.sock", "to what is no address", ""),
-    ("http://host:99999/", "to what is no address", ""),
-    ("http://[::1/", "to what is no address", ""),
-    ("http://a b/", "to what is no address", ""),
-    ("http://h\xf6st/", "to what is no address", ""),
+    ("unix:///run/vault.sock", "to something that is no address", ""),
+    ("http://host:99999/", "to something that is no address", ""),
+    ("http://[::1/", "to something that is no address", ""),
+    ("http://a b/", "to something that is no address", ""),
+    ("http://h\xf6st/", "to something that is no address", ""),
 ]
 
 
@@ -359,7 +359,7 @@ def test_an_answer_that_drips_is_cut(
     address = server.url if by == "itself" else "http://vault.example"
     reading = source(address, vault_trust_env=by == "a proxy")
     began = time.monotonic()
-    with pytest.raises(SourceDown, match="is not whole after"):
+    with pytest.raises(SourceDown, match="is not complete after"):
         reading.read()
     assert 0.9 < time.monotonic() - began < 1.8
     server.faults = GOOD
@@ -382,7 +382,7 @@ def test_an_answer_over_tls_that_drips_is_cut(
         assert reading.read().values == VALUES
         proxy.faults = Faults(drip=0.05)
         began = time.monotonic()
-        with pytest.raises(SourceDown, match="is not whole after"):
+        with pytest.raises(SourceDown, match="is not complete after"):
             reading.read()
         assert 0.9 < time.monotonic() - began < 1.8
 

@@ -168,7 +168,7 @@ def test_a_file_that_cannot_be_used_leaves_the_one_of_before(
     for _ in range(2):
         assert kept.context() is before
         assert str(file) in kept.problem
-        assert "what was read before still counts" in kept.problem
+        assert "the certificates read before still count" in kept.problem
 
     if how == "directory":
         file.rmdir()
@@ -263,7 +263,7 @@ def test_a_key_that_comes_later_leaves_the_pair_of_before(
     new_key = key.read_bytes()
     key.write_bytes(old_key)
     assert kept.context() is before
-    assert "its key is another one's" in kept.problem
+    assert "the key belongs to another certificate" in kept.problem
     key.write_bytes(new_key)
     assert kept.context() is not before
     assert kept.problem == ""
@@ -280,7 +280,7 @@ def test_an_encrypted_key_is_refused(
             Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"password")
         )
     )
-    with pytest.raises(SourceDown, match="not PEM, or encrypted"):
+    with pytest.raises(SourceDown, match="the file is not PEM, or is encrypted"):
         tls(client_cert=certificate, client_key=key).context()
 
 

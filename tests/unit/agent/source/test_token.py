@@ -257,7 +257,7 @@ def test_trouble_is_told_while_the_token_still_serves(
     vault.failing[LOG_IN] = DENIED
 
     assert live(token, vault, 55) == 0
-    assert "refuses the login at auth/approle" in token.notes[0]
+    assert "denies the login at auth/approle" in token.notes[0]
 
     del vault.failing[LOG_IN]
     token.forget_backoff()
@@ -310,7 +310,7 @@ def test_the_refusal_is_told_at_every_pass(opened: Open, vault: Vault) -> None:
     vault.failing[LOG_IN] = DENIED
     token = opened()
     for _ in range(5):
-        with pytest.raises(SourceDenied, match="refuses the login") as caught:
+        with pytest.raises(SourceDenied, match="denies the login") as caught:
             token.ensure()
     assert vault.count(LOG_IN) == 1
     assert len(caught.traceback) < 5

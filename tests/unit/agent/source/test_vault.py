@@ -119,7 +119,7 @@ def test_what_vault_needs_is_required_at_once(
     with pytest.raises(SettingsError) as caught:
         source(**unset)
     assert [name for name in named if name in caught.value.what] == named
-    assert "for example" in caught.value.hint
+    assert "set them, as in" in caught.value.hint
 
 
 @pytest.mark.parametrize(
