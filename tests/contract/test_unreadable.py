@@ -59,6 +59,7 @@ def run(
         env={
             "PATH": os.environ["PATH"],
             "RESENTRY_DIR": str(directory),
+            "RESENTRY_CONFIRM_SECONDS": "600",  # nothing is overdue here
             **environ,
         },
         capture_output=True,

@@ -272,6 +272,7 @@ def test_glitchtip_s_project_in_use_is_not_checked(system: System, sink: Sink) -
     assert sink.answered(200) == before
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("mode", ["warn", "enforce"])
 def test_on_bugsink_no_event_and_no_issue_is_created(system: System, mode: str) -> None:
     """A real server accepts a good key, rejects a wrong one, and stores nothing."""

@@ -317,6 +317,7 @@ def _is_wrapped(system: System, wrapping: str) -> bool:
     return "data" in answer
 
 
+@pytest.mark.alone  # a token of four seconds has to be renewed in time
 @pytest.mark.parametrize(
     ("role", "poll", "renewals", "times"),
     [

@@ -78,6 +78,7 @@ def test_the_next_error_after_a_rotation_is_in_the_new_project(
     assert sink.count("event", 1) == 1
 
 
+@pytest.mark.timeout(400)
 def test_on_bugsink_the_same_error_appears_in_one_project_then_the_other(
     system: System,
 ) -> None:

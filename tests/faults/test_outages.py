@@ -370,7 +370,10 @@ def test_nothing_changes_but_what_is_said_of_it(
     # One pass may have been under way; the next one, a back-off step later, is good.
     assert site.bad_passes() - tried <= 1
     assert site.published() == published
-    (good,) = [one for one in site.said()[told:] if one[1] in GOOD]
+    (good,) = eventually(
+        lambda: [line for line in site.said()[told:] if line[1] in GOOD],
+        what="the line of the good pass",
+    )
     assert good[:2] == ("info", "unchanged")
     assert f"passes had failed since {source['since'][:-5]}" in good[2]
     found = site.metrics()

@@ -5,7 +5,8 @@ import sentry_sdk
 
 from lab.bugsink import Bugsink
 
-pytestmark = pytest.mark.process
+# Its database is made first: seconds of processor time.
+pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]
 
 
 def test_bugsink_stores_events_before_it_answers() -> None:
