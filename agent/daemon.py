@@ -63,8 +63,8 @@ class Daemon:
         self._version = version
         self._settings = parts.settings
         self._pipeline = Pipeline(parts)
-        state = document.decode_state(parts.volume.memory.read(STATE))
-        self._rejections = Rejections.from_document(state.get("rejections"))
+        saved = document.decode_state(parts.volume.memory.read(STATE))
+        self._rejections = Rejections.from_document(saved.get("rejections"))
         self._loop = Loop()
         self._passing = Passing(
             self._pipeline,
@@ -81,7 +81,7 @@ class Daemon:
         self._is_watching = self._is_stopping = False
         self.view = View(
             self._pipeline.known,
-            Passes.resumed(state, now),
+            Passes.resumed(saved, now),
             now,
             self._rollout(parts.receipts),
             source=parts.source.report(),

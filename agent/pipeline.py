@@ -105,9 +105,9 @@ class Pipeline:
         now = time.time()
         self._keep_wishes(wishes.pruned(self.known.last_good, now))
         wanted = overlay(self.known.last_good, self.known.wishes, now)
-        current, made, notes = self.known.current, Outcome.unchanged, reading.notes
+        current, outcome, notes = self.known.current, Outcome.unchanged, reading.notes
         if current is None or current.revision != wanted.revision:
-            made = Outcome.published
+            outcome = Outcome.published
             notes += self._parts.gate.glance(wanted, current)
             current = volume.publish(wanted)
             self.known = replace(
@@ -123,7 +123,7 @@ class Pipeline:
             revision = self.known.wishes.held.snapshot.revision
             end = "resentry-agent rollback --resume ends it"
             notes += (f"a rollback holds revision {revision}; {end}",)
-        return made(current, notes)
+        return outcome(current, notes)
 
     def _keep_wishes(self, wishes: Wishes) -> None:
         if wishes != self.known.wishes:

@@ -51,13 +51,13 @@ class Passes:
     _logged: frozenset[str] = frozenset()
 
     @classmethod
-    def resumed(cls, state: Mapping[str, Any], now: float) -> Passes:
+    def resumed(cls, saved: Mapping[str, Any], now: float) -> Passes:
         """Continue from the state of an earlier agent: a restart does not end an outage."""
-        since = _epoch(state["since"])
+        since = _epoch(saved["since"])
         began = {}
-        if state["error"] and state["failures"] and since is not None:
-            began = {str(state["error"]): since}
-        success = _epoch(state["last_success_at"])
+        if saved["error"] and saved["failures"] and since is not None:
+            began = {str(saved["error"]): since}
+        success = _epoch(saved["last_success_at"])
         return cls(ended_at=now, last_success=success, _began=began)
 
     @property

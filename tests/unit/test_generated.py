@@ -23,3 +23,22 @@ def test_each_command_that_prints_has_a_schema_that_is_up_to_date() -> None:
     assert set(written) == set(COMMANDS) - {"run"}
     for text in written.values():
         Draft202012Validator.check_schema(json.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("metric", "labels"),
+    [
+        ("resentry_targets", "`role`, `state`"),
+        ("resentry_passes_total", "`outcome`"),
+        ("resentry_failing_since_timestamp_seconds", "`error`"),
+        ("resentry_pass_seconds", ""),
+    ],
+)
+def test_the_labels_of_a_metric_are_named(metric: str, labels: str) -> None:
+    """Also of a metric that has no value yet."""
+    (row,) = (
+        line
+        for line in PAGES["metrics.md"]().splitlines()
+        if line.startswith(f"| `{metric}` ")
+    )
+    assert row.split("|")[3].strip() == labels
