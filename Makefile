@@ -64,7 +64,7 @@ test-dist: dist ## the wheels of dist/ as installed, in a copy that lacks their 
 	@rm -rf $(INSTALLED) && mkdir -p $(INSTALLED)
 	@cp -R tests lab examples pyproject.toml README.md docs $(INSTALLED)/
 	@$(UV) venv -q --python $(PYTHON) $(INSTALLED)/.venv
-	@$(UV) pip sync -q --python $(INSTALLED)/.venv/bin/python --require-hashes requirements/dev.txt
+	@$(UV) pip sync -q --python $(INSTALLED)/.venv/bin/python --compile-bytecode --require-hashes requirements/dev.txt
 	@$(UV) pip install -q --python $(INSTALLED)/.venv/bin/python --no-deps --no-index dist/*.whl
 	@$(UV) pip check -q --python $(INSTALLED)/.venv/bin/python
 	@cd $(INSTALLED) && .venv/bin/python -m pytest tests/contract tests/e2e/test_command.py tests/e2e/test_rotation.py -k "not bugsink"
