@@ -1,7 +1,7 @@
-"""Time that goes on, whatever an application's tests do to the `time` module.
+"""A clock that keeps running when an application's tests freeze the `time` module.
 
-freezegun replaces every module's `time.monotonic`, and a loop until a deadline then never
-ends. It leaves `clock_gettime` alone.
+freezegun replaces `time.monotonic` in every module, and then a loop with a deadline never
+ends. freezegun does not replace `clock_gettime`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 
 
 def monotonic() -> float:
-    """Return seconds that never go back, from some moment on."""
+    """Return seconds since an arbitrary moment; they never go back."""
     if hasattr(time, "clock_gettime"):
         return time.clock_gettime(time.CLOCK_MONOTONIC)
     return time.monotonic()  # Windows

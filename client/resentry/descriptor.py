@@ -1,9 +1,9 @@
-"""A descriptor's number may become somebody else's: prove it before each use.
+"""Proves before each use that a file descriptor is still ours.
 
-An application may close every number that it did not open (a daemon does), and the next
-file gets one of ours. Whoever then reads or closes "its" number takes bytes from a
-stranger. Device and inode tell pipes, sockets and files apart, but are the same for every
-inotify and signalfd: there /proc/self/fdinfo tells.
+An application may close every descriptor that it did not open, as a daemon does. The next
+file that it opens may get the number of one of ours. Reading or closing that number would
+then hit a file of the application's. Device and inode identify a pipe, a socket or a file.
+Every inotify and signalfd has the same device and inode; /proc/self/fdinfo identifies them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FDINFO = "/proc/self/fdinfo"
 
 
 class Descriptor(NamedTuple):
-    """A number, and the question whether it is still ours."""
+    """A descriptor's number, and a check whether it is still ours."""
 
     number: int
     is_ours: Callable[[], bool]
@@ -32,7 +32,7 @@ class Descriptor(NamedTuple):
 
 
 def of_file(number: int) -> Descriptor:
-    """Know a pipe, socket or regular file again. Raises OSError if it is closed."""
+    """Return the descriptor of a pipe, socket or file. Raises OSError if it is closed."""
     stamp = _stamp(number)
 
     def is_ours() -> bool:
@@ -45,12 +45,11 @@ def of_file(number: int) -> Descriptor:
 
 
 def of_kernel(number: int, line: bytes) -> Descriptor:
-    """Know an inotify or a signalfd again: only ours has this line in its fdinfo."""
+    """Return the descriptor of an inotify or signalfd; only ours has `line` in its fdinfo."""
 
     def is_ours() -> bool:
         try:
-            # Without a file object, which takes twice as long: a forked child does
-            # this before its first own line.
+            # A file object would take twice as long, and a forked child does this first.
             file = os.open(f"{FDINFO}/{number}", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return False
@@ -65,5 +64,5 @@ def of_kernel(number: int, line: bytes) -> Descriptor:
 
 
 def _stamp(number: int) -> tuple[int, int]:
-    found = os.fstat(number)
-    return found.st_dev, found.st_ino
+    file = os.fstat(number)
+    return file.st_dev, file.st_ino

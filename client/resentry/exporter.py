@@ -1,8 +1,8 @@
-"""One exporter of OpenTelemetry's that sends by the DSN in force.
+"""Makes an exporter of OpenTelemetry send by the current DSN.
 
-Everything that it sends goes through its `requests` session. A `Redirect` stands there,
-and puts address and key of the DSN in, both from one value. So a request that is under
-way stays where it is; its retry, and what is queued, goes to the DSN of that moment.
+The exporter sends through its `requests` session. A `Redirect` in that session sets the
+address and the key of the current DSN, both from one value. So a request under way stays
+with its DSN. A retry, and what is queued, goes to the DSN that is current then.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ PARKED_REQUESTS = 100
 PARKED_BYTES = 10 * 1024 * 1024
 PARKED_SECONDS = 15 * 60
 RESEND_SECONDS = (0.0, 1.0, 5.0)
-"""How long to wait before each attempt to send what was parked."""
+"""Pauses before each attempt to send a parked request."""
 TIMEOUT_SECONDS = 10.0
 
 ADDRESS = re.compile(
     r"(https?)://([^/@]+)(/(?:.*/)?)api/([0-9]+)/(integration/otlp/.*)"
 )
-"""Scheme, host, path, project, and which of OpenTelemetry's signals."""
+"""Scheme, host, path, project, and the path of the OpenTelemetry signal."""
 AUTH = "x-sentry-auth"
 _TRACES = "integration/otlp/v1/traces/"
 _REFUSED = {401, 403, 404}
 
 
 class Place(NamedTuple):
-    """Where a DSN takes what exporters send. All empty: there is no DSN."""
+    """Where exporters send for a DSN. All fields are empty without a DSN."""
 
     base: str = ""
     auth: str = ""
@@ -52,7 +52,7 @@ class Place(NamedTuple):
 
 
 def place_of(dsn: str) -> Place:
-    """Return where that DSN takes it."""
+    """Return where exporters send for this DSN."""
     try:
         auth = Dsn(dsn).to_auth(f"sentry.python/{sentry_sdk.VERSION}")
     except ValueError:
@@ -61,17 +61,17 @@ def place_of(dsn: str) -> Place:
     return Place(base, auth.to_header(), fingerprint(dsn))
 
 
-class State:
+class Shared:
     """What is known of this process; it outlives a reload of this module."""
 
     def __init__(self) -> None:
         self.place: Place | None = None
-        """None until the first DSN is named: then exporters send as they were made."""
+        """Where exporters send; None before the first DSN: they send as they were made."""
         self.made: Living[Any] = Living()
         """The exporters that the SDK made."""
 
 
-state: State = globals().get("state") or State()
+shared: Shared = globals().get("shared") or Shared()
 
 
 class _Parked(NamedTuple):
@@ -83,7 +83,7 @@ class _Parked(NamedTuple):
 
 
 class Redirect:
-    """Stands in an exporter's session, and sends by the DSN in force."""
+    """Replaces an exporter's `session.request`, and sends by the current DSN."""
 
     def __init__(self, session: Any, address: str, mark: str) -> None:
         self._session = session
@@ -100,26 +100,26 @@ class Redirect:
         self._parked: deque[_Parked] = deque()
 
     def _own_process(self) -> None:
-        """Let go, in a forked child, of what is the parent's to send and to answer."""
+        """In a forked child: drop the parent's requests and connections."""
         if self._home is here():
             return
         self._renew()
-        with contextlib.suppress(Exception):  # else with the parent's, as without us
-            # Kept: the end of a pool waits for locks that a thread of the parent's had.
+        with contextlib.suppress(Exception):  # then it uses the parent's, as without us
+            # Kept alive: ending a pool waits for locks that a parent's thread may hold.
             self._inherited = dict(self._session.adapters)
             for prefix, adapter in self._inherited.items():
                 self._session.adapters[prefix] = copy.copy(adapter)  # no connections
 
     def under_way(self) -> set[str]:
-        """Return the fingerprints of the DSNs that have a request to answer."""
+        """Return the fingerprints of the DSNs of requests under way."""
         if self._home is not here():
             return set()
         return set(self._under_way.copy().values())
 
     def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-        """Send a request of the exporter's to the DSN in force, others as they are."""
+        """Send the exporter's own requests to the current DSN; others stay as they are."""
         __tracebackhide__ = True  # the SDK leaves it out of stack traces
-        if url != self._address or state.place is None:
+        if url != self._address or shared.place is None:
             return self._send(method, url, *args, **kwargs)
         self._own_process()
         under_way = object()
@@ -131,23 +131,23 @@ class Redirect:
                 response = self._send_to(place, method, *args, **kwargs)
                 if response.status_code not in _REFUSED:
                     return response
-                if state.place is place:
+                if shared.place is place:
                     self._park(method, args, kwargs)
-                    if state.place is not place:  # a swap that found nothing parked
+                    if shared.place is not place:  # a swap came before this was parked
                         self.resend()
                     return response
         finally:
             self._under_way.pop(under_way, None)
 
     def _enter(self, under_way: object) -> Place:
-        """Return the place that is in force now, after it was noted as being used.
+        """Return the current place, after noting that a request uses it.
 
-        In this order, so that nobody can find it free just before it is used.
+        The note comes first, so that nobody can find the place unused just before.
         """
         while True:
-            place = state.place
+            place = shared.place
             self._under_way[under_way] = place.mark if place else ""
-            if place is state.place:
+            if place is shared.place:
                 return place or Place()
 
     def _send_to(self, place: Place, method: str, *args: Any, **kwargs: Any) -> Any:
@@ -158,11 +158,11 @@ class Redirect:
         return self._send(method, place.base + self._suffix, *args, **kwargs)
 
     def _send_nowhere(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-        """Answer as if it was sent; without a DSN of its own: send as plain SDK does."""
+        """Answer as if the request was sent. An exporter without a DSN sends as it did."""
         __tracebackhide__ = True
         if not self._mark:
             return self._send(method, url, *args, **kwargs)
-        # Whose session this is has imported it.
+        # The owner of the session has imported `requests`.
         answer = sys.modules["requests"].Response()
         answer.status_code = 200
         return answer
@@ -170,46 +170,47 @@ class Redirect:
     # What a revoked DSN refused
 
     def _park(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Keep it for the next DSN, as the outlet does."""
+        """Keep a request for the next DSN, as the outlet keeps envelopes."""
         size = len(kwargs.get("data") or b"")
         until = clock.monotonic() + PARKED_SECONDS
         self._parked.append(_Parked(method, args, kwargs, size, until))
         here().tally.parked += 1
         while self._parked and (
             len(self._parked) > PARKED_REQUESTS
-            or sum(one.size for one in self._parked) > PARKED_BYTES
+            or sum(request.size for request in self._parked) > PARKED_BYTES
         ):
             self._parked.popleft()
             here().tally.dropped += 1
 
     def resend(self) -> None:
-        """Send what is parked by the DSN in force, in a thread of its own."""
+        """Send the parked requests by the current DSN, in another thread."""
         if self._home is not here() or not self._parked or not self._is_on():
             return
         parked, self._parked = self._parked, deque()
         try:
             start_thread("resentry.otlp", self._resend, parked)
-        except RuntimeError:  # no thread can be started now; the next swap tries again
+        except RuntimeError:  # no thread can be started; the next swap tries again
             self._parked.extendleft(reversed(parked))
 
     def _is_on(self) -> bool:
-        return bool(state.place and state.place.base)
+        return bool(shared.place and shared.place.base)
 
     def _resend(self, parked: deque[_Parked]) -> None:
         _suppress_instrumentation()
-        for one in parked:
-            if one.until < clock.monotonic() or not self._resend_one(one):
+        for request in parked:
+            if request.until < clock.monotonic() or not self._resend_one(request):
                 here().tally.dropped += 1
             else:
                 here().tally.rerouted += 1
 
-    def _resend_one(self, one: _Parked) -> bool:
+    def _resend_one(self, parked: _Parked) -> bool:
         for seconds in RESEND_SECONDS:
             time.sleep(seconds)
             try:
-                # Refused once more, it is parked once more.
-                kwargs = {**one.kwargs, "timeout": TIMEOUT_SECONDS}
-                answer = self.request(one.method, self._address, *one.args, **kwargs)
+                # A request that is refused again is parked again.
+                kwargs = {**parked.kwargs, "timeout": TIMEOUT_SECONDS}
+                arguments = (parked.method, self._address, *parked.args)
+                answer = self.request(*arguments, **kwargs)
             except Exception:  # noqa: BLE001, S112 - no connection
                 continue
             if answer.status_code < 500 and answer.status_code != 429:
@@ -218,7 +219,7 @@ class Redirect:
 
 
 def _suppress_instrumentation() -> None:
-    """Let OpenTelemetry make no span of what we send, as in its own threads."""
+    """Keep OpenTelemetry from making spans of our requests, as in its own threads."""
     context: Any = sys.modules.get("opentelemetry.context")
     if context is not None:
         context.attach(context.set_value("suppress_instrumentation", True))

@@ -1,9 +1,9 @@
-"""The thread of one process: it looks at the volume, and gives the process's receipt."""
+"""The thread that looks at the volume, runs new snapshots and writes the receipt."""
 
 from __future__ import annotations
 
-# A swap may need it, as it needs `resentry.scrub`: imported by its own thread, a child that
-# is forked meanwhile would inherit the import's lock.
+# A swap needs this module and `resentry.scrub`. They are imported here, because a child that
+# is forked while the thread imports a module would inherit the import's lock.
 import encodings.idna  # noqa: F401
 import threading
 import time
@@ -21,7 +21,7 @@ from resentry.process import (
 )
 from resentry.receipt import Identity, ReceiptFile
 from resentry.swap import RETIRING_LOOK_SECONDS
-from resentry.watch import LostError, Watch, watch
+from resentry.watch import LostError, Watch, open_watch
 
 if TYPE_CHECKING:
     from resentry.reader import SharedDir
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 1.0
 FORK_SECONDS = 0.05
-"""So long a forked child gives no receipt: it may be about to exec."""
+"""A forked child gives no receipt for this long: it may be about to exec."""
 _STOP_SECONDS = 1.0
-"""So long the end of the thread is waited for: a log handler may hold it for ever."""
+"""`stop` waits this long for the end of the thread: a log handler may block it."""
 _RESTART_SECONDS = 1.0
 _WAITS_SECONDS = 0.1
-"""So long `init` waits at most until its thread has looked and given the receipt."""
+"""`init` waits at most this long until its thread has looked and given the receipt."""
 
 
 class Follower:
@@ -57,18 +57,18 @@ class Follower:
         self._again_at = 0.0
         self._silent_until = 0.0
         self.receipts = Notice()
-        """What keeps the receipt from being given."""
+        """Why the receipt cannot be given."""
         self.threads = Notice()
-        """What keeps the thread from being started, told like the other one."""
+        """Why the thread cannot be started."""
         self._restarting = threading.Lock()
         self.failure: str | None = None
-        """Why there is no thread."""
+        """Why there is no thread, or None."""
 
     @property
     def kind(self) -> str:
-        """What shows a change: `inotify`, `stat`, or `none` before the first look.
+        """How this process notices a change: `inotify`, `stat`, or `none` before it looks.
 
-        With `, greenlet` nothing is seen while the process lets no greenlet run.
+        With `, greenlet` it notices nothing while the process lets no greenlet run.
         """
         own = self._watch
         kind = own.kind if own is not None else "none"
@@ -76,7 +76,7 @@ class Follower:
 
     @property
     def signal(self) -> tuple[int | None, int | None]:
-        """The signal and the thread that takes it; `None` twice where none does."""
+        """The signal and the thread that takes it, or `None` twice."""
         own = self._watch
         number = own.signal if own is not None else None
         return (None, None) if number is None else (number, self._tid)
@@ -85,24 +85,24 @@ class Follower:
         return not self._stopped and self._home is here()
 
     def start(self) -> None:
-        """Begin; return when the thread waits, or soon.
+        """Start the thread; return when it waits for a change, or after 0.1 s.
 
-        Whatever forks next without hooks finds no thread in the middle of something.
+        A fork without hooks right after `init` then finds the thread at rest.
         """
         if has_green_threads():
-            self._give()  # a greenlet may never run: a preloading master waits natively
+            self._give()  # a preloading master may never let a greenlet run
         self._launch()
         if not has_green_threads() and self._waits.wait(_WAITS_SECONDS):
             await_rest(self._tid)
 
     def start_in_child(self) -> None:
-        """Begin soon after a fork, or when something is captured. Waits for nothing."""
+        """Start soon after a fork, or at the first capture. Does not wait."""
         self._home.looked.clear()
         self._silent_until = clock.monotonic() + FORK_SECONDS
         self._ended.clear()
         try:
-            # Without a `Thread`: its start waits, and it would be a greenlet where the
-            # application replaces threads after the fork.
+            # Not a `Thread`: its start waits. And it would be a greenlet if the
+            # application replaces threads by greenlets after the fork.
             start_later(self._run_later)
         except RuntimeError as error:
             self._has_failed(error)
@@ -114,7 +114,7 @@ class Follower:
     def _launch(self) -> None:
         if not self._goes_on():
             return
-        if self.failure is not None:  # what was published meanwhile goes before
+        if self.failure is not None:  # look for a newer snapshot before sending
             self._home.looked.clear()
         self._ended.clear()
         try:
@@ -128,11 +128,11 @@ class Follower:
         self.failure = f"{error}: no snapshot is followed until a thread can be started"
         self._again_at = clock.monotonic() + _RESTART_SECONDS
         self._home.ensure = self.ensure
-        self._home.looked.set()  # nobody will
+        self._home.looked.set()  # no thread will look, so envelopes need not wait
         self._ended.set()
 
     def ensure(self, at_once: bool = False) -> None:  # noqa: FBT001, FBT002
-        """Try again to begin, now and then or `at_once`, where that has failed."""
+        """Try again to start the thread, each second or `at_once`, if that has failed."""
         if not self._restarting.acquire(blocking=False):
             return
         try:
@@ -148,7 +148,7 @@ class Follower:
         self._tid = threading.get_native_id()
         try:
             while self._home is here():
-                pause = self._look()  # once also when stopped: something waits for it
+                pause = self._look()  # even when stopped: an envelope may wait for it
                 self._waits.set()
                 if not self._goes_on():
                     break
@@ -158,11 +158,11 @@ class Follower:
             self._ended.set()
 
     def _look(self) -> float:
-        """Do what is due; return how long to wait for the next time. Never raises."""
+        """Do what is due; return how long to wait until the next look. Never raises."""
         pause = LOOK_SECONDS
         try:
-            if self._watch is None:  # first: then no change is missed
-                self._watch = watch(self._volume.directory, self._signal)
+            if self._watch is None:  # opened before the look, so no change is missed
+                self._watch = open_watch(self._volume.directory, self._signal)
             self._target.look()
             self._home.looked.set()
             if self._target.retire():
@@ -172,7 +172,7 @@ class Follower:
                 return min(silent, pause)
             if self._goes_on():
                 self._give()
-        except Exception:  # noqa: BLE001 - the thread outlives every mistake of ours
+        except Exception:  # noqa: BLE001 - our bugs must not end the thread
             fault("looking at the volume")
         self._home.looked.set()
         return pause
@@ -195,7 +195,7 @@ class Follower:
             if self._watch is not None:
                 self._watch.wait(seconds)
                 return
-        except LostError:  # made anew by the next look
+        except LostError:  # the next look opens another watch
             self._close()
         except Exception:  # noqa: BLE001 - whatever the application did to `select`
             fault("waiting")
@@ -207,13 +207,13 @@ class Follower:
             own.close()
 
     def wake(self) -> None:
-        """Have it look now."""
+        """Let the thread look now."""
         own = self._watch
         if own is not None:
             own.wake()
 
     def stop(self) -> None:
-        """End the thread; one that is held up ends when it is free."""
+        """End the thread. A blocked thread ends when it is free again."""
         self._stopped, self._home.ensure = True, None
         self._home.hurry.set()
         self.wake()
@@ -221,10 +221,10 @@ class Follower:
             self._ended.wait(_STOP_SECONDS)
 
     def withdraw(self) -> None:
-        """Remove the receipt: this process is a target no more."""
+        """Remove the receipt: this process is no longer a target."""
         self._receipt.withdraw()
 
     def let_go(self) -> None:
-        """Give the parent's descriptors back, in a forked child; its files stay."""
+        """Close the parent's descriptors in a forked child; the parent's files stay."""
         self._close()
         self._receipt.forget()

@@ -1,11 +1,11 @@
-"""The hooks around a fork, in their order. They spare waits; nothing depends on them.
+"""The hooks around a fork. They save waiting later; nothing depends on them.
 
     before      waits up to 0.1 s for a client or a connection that is being made
     in parent   goes on
-    in child    makes its `Home`, and with it in this order: lets go of the parent's watch
-                and lock (which frees descriptors), of its connections, of the SDK's locks
+    in child    makes the child's `Home`, and then lets go, in this order, of the parent's
+                watch and lock (which frees descriptors), its connections, the SDK's locks
 
-Where threads are greenlets nothing is waited for: that would let others run, here and in
+If threads are greenlets, the hooks do not wait: waiting would let others run, here and in
 the child.
 """
 
@@ -22,7 +22,7 @@ WAIT_SECONDS = 0.1
 
 
 class _Held(threading.local):
-    """What this thread holds from before a fork until after it."""
+    """What this thread holds during a fork."""
 
     home: Home | None = None
     gate: Any = None
@@ -33,10 +33,10 @@ _held = _Held()
 
 
 def _before() -> None:
-    """Never raises: what a hook raises is printed, and sent as the application's error."""
+    """Never raises: an error in a hook would be printed and sent as the application's."""
     try:
         _wait()
-    except Exception:  # noqa: BLE001 - the hooks are not needed for it to be right
+    except Exception:  # noqa: BLE001 - nothing depends on the hooks
         here().tally.faults += 1
 
 

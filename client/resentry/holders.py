@@ -1,7 +1,7 @@
-"""What in this process still sends by a DSN that was ours, and is not any more.
+"""Finds the holders: what in this process still sends by an older DSN of ours.
 
 A holder is a client that the application made itself, or an exporter of OpenTelemetry's
-that can't follow. The library's own clients are the caller's to count.
+that cannot follow. The caller counts the library's own clients.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 KIND = "client"
 
 CLIENTS = 1000
-"""So many living clients are looked at; more of them are a holder by themselves."""
+"""At most this many living clients are looked at. More clients count as one holder."""
 
 _KNOWN = "_resentry_clients"
 
 
-def watch() -> None:
-    """Know each Sentry client that is made from now on, by anybody.
+def note_clients() -> None:
+    """Note each Sentry client that anybody makes from now on.
 
-    Call it before a client is built, and again whenever: the second time costs nothing.
+    Call this before a client is built. Later calls cost nothing.
     """
-    otlp.watch()
+    otlp.note_exporters()
     _clients(sentry_sdk.Client)
 
 
@@ -42,17 +42,17 @@ def find(
     """Return kind and fingerprint of each holder of an older DSN. Never raises.
 
     Args:
-        ours: fingerprints of all DSNs that were ours in this process.
-        current: the fingerprint of the DSN in force; empty where there is none.
-        own: says whether a client is one of the library's, which are counted elsewhere.
+        ours: fingerprints of every DSN that this process has sent by.
+        current: the fingerprint of the current DSN; empty without a DSN.
+        own: whether a client is one of the library's own, which do not count here.
 
     """
-    watch()  # the integration, or the SDK itself, may have been imported anew
+    note_clients()  # the integration, or the SDK itself, may have been imported anew
     try:
-        found = {(otlp.KIND, mark) for mark in otlp.held(ours, current)}
-    except Exception:  # noqa: BLE001 - then nobody knows, and that is no "none"
+        named = {(otlp.KIND, mark) for mark in otlp.held(ours, current)}
+    except Exception:  # noqa: BLE001 - "unknown" must not look like "none"
         here().tally.faults += 1
-        found = {(otlp.KIND, "")}
+        named = {(otlp.KIND, "")}
     former = set(ours) - {current, ""}
     if former:
         clients = _clients(sentry_sdk.Client)
@@ -60,18 +60,18 @@ def find(
         for client in clients.all()[:CLIENTS]:
             mark = _mark(client, own, mark_of)
             if mark is None or mark in former:
-                found.add((KIND, mark or ""))
+                named.add((KIND, mark or ""))
         if len(clients) > CLIENTS:
-            found.add((KIND, ""))
-    return sorted(found)[:HOLDERS_LIMIT]
+            named.add((KIND, ""))
+    return sorted(named)[:HOLDERS_LIMIT]
 
 
 def _mark(
     client: Any, own: Callable[[Any], bool], mark_of: Callable[[str], str]
 ) -> str | None:
-    """Return the fingerprint of the DSN that a foreign client sends by.
+    """Return the fingerprint of the DSN of a client that is not ours.
 
-    It is empty for one that does not send, and None where that can't be told.
+    The fingerprint is empty if the client does not send, and None if nobody can know.
     """
     try:
         if getattr(client, "transport", None) is None or own(client):
@@ -83,11 +83,11 @@ def _mark(
 
 
 def _clients(of: Any) -> Living[Any]:
-    """Return the living clients of that class and its subclasses.
+    """Return the living clients of this class and of its subclasses.
 
-    A client is noted in `__new__`, which serves the constructor, a copy and an unpickled
-    one alike, and stands in no traceback. They hang on that function, so that a reload
-    of this module finds them again.
+    A client is noted in `__new__`, which also makes copies and unpickled clients and
+    appears in no traceback. The function itself keeps the clients, so that a reload of
+    this module finds them again.
     """
     make = of.__new__
     known: Living[Any] | None = getattr(make, _KNOWN, None)

@@ -1,4 +1,4 @@
-"""The half of an outlet that belongs to one process: queue, thread, connections."""
+"""The part of an outlet that belongs to one process: queue, thread and connections."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from resentry.process import Home
     from resentry.sdk.wire import Wire
 
-_LOOK_SECONDS = 5.0
-"""So long at most a forked child's envelopes wait for the first look at the volume."""
+_FIRST_LOOK_SECONDS = 5.0
+"""A forked child's envelopes wait at most this long for the first look at the volume."""
 _ENSURE_SECONDS = 1.0
-"""While the library's other thread could not be started, it is tried so often."""
+"""Pause between two attempts to start the follower's thread, if that has failed."""
 _END_SECONDS = 2.0
-"""So long at most whoever captures at the very end waits for it to be sent."""
+"""At the very end of the process, a capture waits at most this long until it is sent."""
 
 
 class Line:
-    """Sends what is put into its queue, one after the other, in a thread of its own.
+    """Sends the envelopes of its queue, one after another, in its own thread.
 
-    `deliver` is called for each, `drop` for each that was parked for too long. In a forked
-    child `looked` is called before the first, once the volume was looked at: what it says
-    may send the envelopes elsewhere.
+    `deliver` sends an envelope. `drop` gets each envelope that was parked for too long. In
+    a forked child `looked` is called after the first look at the volume and before the
+    first envelope: it may hand the envelopes to another outlet.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Line:
             return len(self.queue) + self._is_sending
 
     def put(self, envelope: Envelope) -> None:
-        """Queue it. At the very end of the process, return when it is sent."""
+        """Queue an envelope. At the very end of the process, wait until it is sent."""
         with self.changed:
             self.queue.append(envelope)
             self.changed.notify_all()
@@ -77,9 +77,9 @@ class Line:
             self.settle(_END_SECONDS)
 
     def start(self) -> bool | None:
-        """Say whether the thread runs; `None` if none will any more.
+        """Start the thread if needed; return whether it runs, `None` if it never will.
 
-        Where there is no room for a thread now, the next envelope asks again.
+        If no thread can be started now, the next envelope tries again.
         """
         with self.changed:
             if self._thread is not None and self._thread.is_alive():
@@ -87,13 +87,13 @@ class Line:
             try:
                 self._thread = start_thread("resentry.outlet", self._run)
             except RuntimeError as error:
-                # From Python 3.12 on no thread starts any more when the process ends.
+                # Since Python 3.12 no thread can be started when the process ends.
                 return None if "shutdown" in str(error) else False
             return True
 
     def _run(self) -> None:
-        at_once = True  # where this thread could start, so can another
-        # A greenlet of the parent goes on in a forked child: it must not send.
+        at_once = True  # if this thread could be started, so can the follower's
+        # A greenlet of the parent goes on in a forked child, but must not send there.
         while self.home is here():
             with self.changed:
                 if not self.queue:
@@ -110,14 +110,16 @@ class Line:
                 self._send_next()
 
     def _send_next(self, seconds: float | None = None) -> None:
-        """Send what is first in the queue, if there is something. Never raises.
+        """Send the first envelope of the queue, if there is one. Never raises.
 
-        It takes at most so many `seconds`, or as long as the SDK allows.
+        Takes at most `seconds`, or as long as the SDK allows.
         """
         if self._is_new or not self.home.looked.is_set():
             self._is_new = False
             self.home.hurry.set()
-            self.home.looked.wait(min(_LOOK_SECONDS, seconds or _LOOK_SECONDS))
+            self.home.looked.wait(
+                min(_FIRST_LOOK_SECONDS, seconds or _FIRST_LOOK_SECONDS)
+            )
             self._looked()
         with self.changed:
             if not self.queue or self._is_sending or self.home is not here():
@@ -128,7 +130,7 @@ class Line:
             self.wire.hurry(seconds)
         try:
             self._deliver(envelope)
-        except Exception:  # noqa: BLE001 - the next envelope is worth as much
+        except Exception:  # noqa: BLE001 - the next envelope must still be sent
             fault("sending")
         finally:
             if self.home is here():
@@ -138,14 +140,14 @@ class Line:
                     self.changed.notify_all()
 
     def settle(self, seconds: float) -> bool:
-        """Return when all is sent, or the time is over; say whether it is.
+        """Wait until all is sent or the time is over; return whether all is sent.
 
-        Where no thread can send, the caller does.
+        If no thread can send, the caller's thread sends.
         """
         deadline = clock.monotonic() + seconds
         if not self.pending or seconds <= 0:
             return not self.pending
-        if self.start() and not sys.is_finalizing():  # then threads stand still
+        if self.start() and not sys.is_finalizing():  # at the end threads stand still
             with self.changed:
                 return self.changed.wait_for(lambda: not self.pending, seconds)
         while self.queue and not self._is_sending:
@@ -156,7 +158,7 @@ class Line:
         return not self.pending
 
     def finish(self, deadline: float) -> None:
-        """Send what is queued, then tell what was lost of it."""
+        """Send what is queued, then report what was lost."""
         self.settle(deadline - clock.monotonic())
         if self.home.ends_at is not None:  # no DSN comes after this one
             with self.changed:
@@ -167,23 +169,23 @@ class Line:
             self.settle(deadline - clock.monotonic())
 
     def report(self) -> bool:
-        """Queue what is to be told of losses; say whether there is something."""
+        """Queue a client report about losses; return whether there is one."""
         report = self.wire.report(force=True)
         if report is not None:
             self.put(report)
         return report is not None
 
     def take(self) -> list[Envelope]:
-        """Take back what was not started."""
+        """Return the envelopes whose sending has not begun, and empty the queue."""
         with self.changed:
-            left = list(self.queue)
+            unsent = list(self.queue)
             self.queue.clear()
             self.changed.notify_all()
-        return left
+        return unsent
 
     @property
     def is_over(self) -> bool:
-        """Whether the thread ends now: nothing is left for it."""
+        """Whether the thread ends now, because nothing is left to send."""
         return self._is_ended and not self.queue
 
     def end(self) -> None:

@@ -1,4 +1,4 @@
-"""Objects by weak reference: known while they live, and kept alive by nobody here."""
+"""Keeps track of living objects by weak references, without keeping them alive."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ T = TypeVar("T")
 
 
 class Living(Generic[T]):
-    """A set of living objects, each one for itself: their own `==` is not asked.
+    """A set of living objects by identity: their own `==` is not used.
 
-    No lock: any thread may add at any time, also while another one forks.
+    Has no lock: any thread may add at any time, even while another thread forks.
     """
 
     def __init__(self) -> None:
         self._references: dict[int, weakref.ref[T]] = {}
 
-    def add(self, one: T) -> None:
-        """Know the object from now on. Raises TypeError where that can't be done."""
-        references, number = self._references, id(one)
-        # The callback runs before the number can become another object's.
-        references[number] = weakref.ref(one, lambda _: references.pop(number, None))
+    def add(self, item: T) -> None:
+        """Add the object. Raises TypeError if it has no weak references."""
+        references, number = self._references, id(item)
+        # The callback runs before another object can get the same number.
+        references[number] = weakref.ref(item, lambda _: references.pop(number, None))
 
     def __len__(self) -> int:
         return len(self._references)
 
     def all(self) -> list[T]:
-        """Return those that live now, the oldest first."""
-        # The copy is one step: an iteration would break where another thread adds.
-        found = (reference() for reference in self._references.copy().values())
-        return [one for one in found if one is not None]
+        """Return the objects that live now, the oldest first."""
+        # The copy is one step. Iterating over the original breaks if another thread adds.
+        items = (reference() for reference in self._references.copy().values())
+        return [item for item in items if item is not None]

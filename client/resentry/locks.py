@@ -1,4 +1,4 @@
-"""POSIX record locks: who holds one is asked of the kernel, never guessed."""
+"""POSIX record locks: the kernel says which process holds a lock."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux
 
 
 def holder(descriptor: int) -> int | None:
-    """Return the process that holds the lock; `None` if no other process does.
+    """Return the pid of the process that holds the lock; `None` if no other process does.
 
-    0 where the kernel does not say which one: it is in another PID namespace. Asking
-    never takes the lock. Closing a descriptor of a file drops every lock that this
-    process has on it. Where the kernel cannot be asked every lock counts as held.
+    Returns 0 if that process is in another PID namespace, and always 0 outside Linux, where
+    every lock counts as held. Asking never takes the lock. But closing a descriptor of a
+    file drops every lock that this process has on the file.
     """
     if sys.platform != "linux":
         return 0

@@ -1,11 +1,11 @@
-"""OpenTelemetry's exporters follow the DSN.
+"""Makes OpenTelemetry's exporters follow the DSN.
 
-The SDK's OTLPIntegration makes one exporter per process, with the address and the key
-of the first client's DSN. Here it is found, and made to follow. So is an exporter that
-the application made, if it carries the key of a DSN that was ours.
+The SDK's OTLPIntegration makes one exporter per process, with the address and the key of
+the first client's DSN. This module finds that exporter and makes it follow. It does the
+same with an exporter of the application's, if that carries the key of a DSN of ours.
 
-OpenTelemetry is not imported here: where nobody else has, there is nothing to do. Its
-names that are not public stand in this file, and in its test.
+This module does not import OpenTelemetry: if nothing else has, there is nothing to do.
+Every private name of OpenTelemetry stands in this file, and in its test.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resentry.contract import fingerprint
 from resentry.exporter import ADDRESS as PATTERN
-from resentry.exporter import AUTH, Redirect, place_of, state
+from resentry.exporter import AUTH, Redirect, place_of, shared
 from resentry.process import here
 
 if TYPE_CHECKING:
@@ -44,17 +44,17 @@ PROVIDERS = (
         ("_metric_readers", "_sdk_config.metric_readers"),
     ),
 )
-"""Module, global, and where its processors stand. The public getters may make one."""
+"""Module, global, and the path to its processors. A public getter could make a provider."""
 
 EXPORTER = ("_batch_processor._exporter", "span_exporter", "_exporter")
-"""Of a processor, by version: since 1.34, before, and for one without a queue."""
+"""Path from a processor to its exporter: since 1.34, before, and without a queue."""
 SESSION = ("_session", "_client._transport._session")
-"""Of an exporter: before 1.45, and since."""
+"""Path from an exporter to its session: before 1.45, and since."""
 ADDRESS = ("_endpoint", "_client._endpoint")
 HEADERS = ("_headers", "_client._headers", "_session.headers")
 
 PROCESSORS = 100
-"""So many of one provider are looked at."""
+"""At most this many processors of one provider are looked at."""
 
 _INTEGRATION = "sentry_sdk.integrations.otlp"
 _REDIRECT, _MADE = "_resentry_redirect", "_resentry_made"
@@ -62,14 +62,14 @@ _KEY = re.compile(r"sentry_key=([^,\s]+)")
 
 
 class _Made(NamedTuple):
-    """What an exporter was made with, as its maker said."""
+    """The arguments that an exporter was made with."""
 
     endpoint: str | None
     headers: Mapping[str, str] | None
 
 
-def watch() -> None:
-    """Know each exporter that the SDK's integration makes from now on."""
+def note_exporters() -> None:
+    """Note each exporter that the SDK's integration makes from now on."""
     module = sys.modules.get(_INTEGRATION)
     make = getattr(module, "OTLPSpanExporter", None)
     if make is None or hasattr(make, _MADE):
@@ -82,8 +82,8 @@ def watch() -> None:
         try:
             made = _Made(kwargs.get("endpoint"), kwargs.get("headers"))
             setattr(exporter, _MADE, made)
-            state.made.add(exporter)
-        except Exception:  # noqa: BLE001 - one that can't be noted is found elsewhere
+            shared.made.add(exporter)
+        except Exception:  # noqa: BLE001 - the exporter is found by its provider, too
             here().tally.faults += 1
         return exporter
 
@@ -92,41 +92,41 @@ def watch() -> None:
 
 
 def follow(dsn: str, ours: Collection[str]) -> None:
-    """Have every exporter that can send by this DSN from now on. Does not wait.
+    """Make every exporter that can follow send by this DSN from now on. Does not wait.
 
-    `ours` are the fingerprints of all DSNs that were ours here, this one included.
-    With an empty DSN nothing is sent any more to any of them.
+    `ours` are the fingerprints of every DSN that this process has sent by, and of this
+    one. With an empty DSN the exporters send nothing.
     """
-    state.place = place_of(dsn)  # in one store: address and key never mix
+    shared.place = place_of(dsn)  # one store: address and key never mix
     for exporter in exporters():
         try:
             redirect = _redirect(exporter, ours)
             if redirect is not None:
                 redirect.resend()
-        except Exception:  # noqa: BLE001 - it is a holder then, and the others follow
+        except Exception:  # noqa: BLE001 - this exporter is a holder; the others follow
             here().tally.faults += 1
 
 
 def held(ours: Collection[str], current: str) -> set[str]:
-    """Return the fingerprints of older DSNs of ours by which something here still sends.
+    """Return the fingerprints of our older DSNs by which an exporter still sends.
 
-    That is an exporter that can't follow, or a request that is under way. What can
-    follow and was made since the last look follows from now on.
+    Such an exporter cannot follow, or has a request under way. An exporter that can follow
+    and is new since the last look follows from now on.
     """
-    found: set[str] = set()
+    marks: set[str] = set()
     for exporter in exporters():
         redirect = _redirect(exporter, ours)
         if redirect is not None:
-            found |= redirect.under_way()
+            marks |= redirect.under_way()
         elif not getattr(exporter, "_shutdown", False):
-            found.add(_carried(exporter)[1])
-    return found & (set(ours) - {current, ""})
+            marks.add(_carried(exporter)[1])
+    return marks & (set(ours) - {current, ""})
 
 
 def exporters() -> Iterator[Any]:
-    """Every exporter that the SDK made, or that a provider has."""
+    """Yield every exporter that the SDK made, or that a provider has."""
     seen = set()
-    for exporter in [*state.made.all(), *_provided()]:
+    for exporter in [*shared.made.all(), *_provided()]:
         if id(exporter) not in seen:
             seen.add(id(exporter))
             yield exporter
@@ -143,22 +143,22 @@ def _provided() -> Iterator[Any]:
                     yield exporter
 
 
-def _first(one: object, paths: tuple[str, ...]) -> Any:
-    """Return the first of these attributes that is there and not None."""
+def _first(owner: object, paths: tuple[str, ...]) -> Any:
+    """Return the first of these attributes that exists and is not None."""
     for path in paths:
         try:
-            found = attrgetter(path)(one)
+            value = attrgetter(path)(owner)
         except Exception:  # noqa: BLE001, S112 - an attribute may be the application's
             continue
-        if found is not None:
-            return found
+        if value is not None:
+            return value
     return None
 
 
 def _carried(exporter: Any) -> tuple[str, str]:
-    """Return where an exporter sends, and the fingerprint of the DSN that it carries.
+    """Return an exporter's address, and the fingerprint of its DSN.
 
-    The latter is empty where it has no Sentry key.
+    The fingerprint is empty if the exporter has no Sentry key.
     """
     made = _made(exporter) or _Made(None, None)
     address = _text(made.endpoint) or _text(_first(exporter, ADDRESS))
@@ -172,7 +172,7 @@ def _carried(exporter: Any) -> tuple[str, str]:
 
 
 def _made(exporter: Any) -> _Made | None:
-    # Not getattr: an exporter may answer to any name.
+    # Not getattr: an exporter may have an attribute of any name.
     made: _Made | None = getattr(exporter, "__dict__", {}).get(_MADE)
     return made
 
@@ -182,7 +182,7 @@ def _text(value: object) -> str:
 
 
 def _header(headers: Any) -> str:
-    """Return the Sentry header, from a mapping or from pairs."""
+    """Return the Sentry header of a mapping or of a list of pairs."""
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     for pair in pairs if isinstance(pairs, Iterable) else ():
         if isinstance(pair, tuple) and pair and str(pair[0]).lower() == AUTH:
@@ -191,14 +191,14 @@ def _header(headers: Any) -> str:
 
 
 def _redirect(exporter: Any, ours: Collection[str]) -> Redirect | None:
-    """Return what makes this exporter follow; None where it can't, or should not."""
-    found: Redirect | None = getattr(exporter, "__dict__", {}).get(_REDIRECT)
-    if found is not None:
-        return found
+    """Return the redirect of this exporter; None if it cannot or should not follow."""
+    existing: Redirect | None = getattr(exporter, "__dict__", {}).get(_REDIRECT)
+    if existing is not None:
+        return existing
     made = _made(exporter)
     address, mark = _carried(exporter)
     session = _first(exporter, SESSION)
-    # One that the SDK made for no DSN goes where OpenTelemetry's own settings say.
+    # The SDK made this exporter without a DSN: OpenTelemetry's settings say where it sends.
     is_sdks_own = made is not None and made.endpoint is None
     if not (mark in ours if mark else is_sdks_own) or not address:
         return None

@@ -1,4 +1,4 @@
-"""What a revoked DSN has refused, kept for the DSN that comes after it."""
+"""Keeps envelopes that a revoked DSN refused, for the next DSN."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class _Parked(NamedTuple):
 
 
 class Parking:
-    """Envelopes for a while: so many, so large, so long. Callers hold the line's lock.
+    """Keeps envelopes within bounds of number, bytes and time.
 
-    `drop` is called with each one that is over the bounds, the oldest first.
+    Callers hold the line's lock. `drop` gets each envelope above a bound, the oldest first.
     """
 
     def __init__(self, drop: Callable[[Envelope], None]) -> None:
@@ -36,7 +36,7 @@ class Parking:
         self._bytes = 0
 
     def add(self, envelope: Envelope, size: int) -> None:
-        """Keep it."""
+        """Keep an envelope of `size` bytes."""
         parked, now = self._parked, clock.monotonic()
         parked.append(_Parked(envelope, size, now + PARKED_SECONDS))
         self._bytes += size
@@ -51,10 +51,10 @@ class Parking:
             self._drop(first.envelope)
 
     def take(self) -> list[Envelope]:
-        """Give back what is kept, and is not too old."""
+        """Return and forget the envelopes that are not too old; drop the others."""
         parked, self._parked, self._bytes = self._parked, deque(), 0
         now = clock.monotonic()
-        for one in parked:
-            if one.until < now:
-                self._drop(one.envelope)
-        return [one.envelope for one in parked if one.until >= now]
+        for entry in parked:
+            if entry.until < now:
+                self._drop(entry.envelope)
+        return [entry.envelope for entry in parked if entry.until >= now]

@@ -78,7 +78,9 @@ class Refusal(NamedTuple):
     reason: str
 
 
-def plan(role: object, options: Mapping[str, Any], environ: Mapping[str, str]) -> Plan:
+def make_plan(
+    role: object, options: Mapping[str, Any], environ: Mapping[str, str]
+) -> Plan:
     """Return the usable part of what `init` was given, and log the rest."""
     for name in sorted(MANAGED & options.keys()):
         text = "resentry: the snapshot decides option %r: your value is ignored%s"

@@ -1,10 +1,10 @@
-"""What belongs to one process, and its threads: `here()` returns it.
+"""The `Home` of a process holds what belongs to that process. `here()` returns it.
 
-A fork copies locks that no thread of the child releases, queues that the parent sends,
+A fork copies locks that no thread of the child releases, queues that the parent sends, and
 descriptors that the parent uses. Not every fork runs Python's hooks: uWSGI's does not. So
-whatever belongs to a process remembers the `Home` in which it was made, compares it with
-`here()` at each use, and is made anew where they differ. The hooks of `forks.py` only make
-that early.
+whatever belongs to a process remembers the `Home` in which it was made and compares it with
+`here()` at each use. If they differ, it is made anew. The hooks of `forks.py` do this
+earlier, but nothing depends on them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Home:
-    """One process: what is in it exists once, and never in a forked child."""
+    """What belongs to one process. A forked child gets a `Home` of its own."""
 
     def __init__(self, parent: Home | None = None) -> None:
         self.pid = os.getpid()
@@ -37,26 +37,26 @@ class Home:
         self.gate = threading.RLock()
         """Held while a client is built and made current."""
         self.making = threading.RLock()
-        """Held for the moment in which a part of a client is made anew."""
+        """Held while a part of a client is made anew."""
         self.tally = Tally()
         self.looked = threading.Event()
-        """Set once the volume was looked at: before, a child's envelopes wait."""
+        """Set after the first look at the volume. A child's envelopes wait for it."""
         self.looked.set()
         self.hurry = threading.Event()
-        """Set when an envelope waits for that."""
+        """Set when an envelope waits for the first look."""
         self.ensure: Callable[[bool], None] | None = None
-        """Starts a thread that could not be started; called by one that could."""
+        """Tries again to start the follower's thread; a running thread calls it."""
         self.ends_at: float | None = None
-        """When the interpreter ends, at the latest: until then a capture is waited for."""
+        """Latest end of the interpreter. Until then a capture waits until it is sent."""
         self.connecting = threading.Condition(threading.RLock())
         self.connections = 0
         """How many connections are being made."""
         self._next: dict[str, Home] = {}
 
     def successor(self) -> tuple[Home, bool]:
-        """Return the home of the forked child that asks; true to one thread alone."""
+        """Return the home of a forked child; true for only one of the child's threads."""
         mine = Home(self)
-        home = self._next.setdefault("child", mine)  # atomic, and needs no lock
+        home = self._next.setdefault("child", mine)  # atomic, so no lock is needed
         return home, home is mine
 
 
@@ -71,7 +71,7 @@ def here() -> Home:
 
 
 def reborn() -> None:
-    """Make the home of a child that was forked just now, before anybody asks for it."""
+    """Make the home of a child that was just forked, before anything asks for it."""
     _renew(_home)
 
 
@@ -82,7 +82,7 @@ def _renew(inherited: Home) -> Home:
     for renewal in _renewals if is_first else ():
         try:
             renewal(home)
-        except Exception:  # noqa: BLE001 - a fork must not fail for us
+        except Exception:  # noqa: BLE001 - our errors must not fail a fork
             home.tally.faults += 1
     return home
 
@@ -90,26 +90,26 @@ def _renew(inherited: Home) -> Home:
 def on_renewal(renewal: Callable[[Home], None]) -> None:
     """Call `renewal` in each forked child, in the order of registration.
 
-    It may run in the middle of a fork: it must not wait, log, or switch greenlets.
+    `renewal` may run during a fork: it must not wait, log, or switch greenlets.
     """
     _renewals.append(renewal)
 
 
 def has_green_threads() -> bool:
-    """Whether something has replaced threads by greenlets: a lock may then switch."""
+    """Whether threads are greenlets here. Taking a lock may then run another one."""
     return not isinstance(_thread.start_new_thread, types.BuiltinFunctionType)
 
 
 class _Own(threading.local):
     mask: set[signal.Signals | int] | None = None
-    """The signal mask with which a thread that this one starts begins; None: ours."""
+    """Signal mask for threads that this thread starts; None: the mask of this thread."""
 
 
 _own = _Own()
 
 
 def block(number: int) -> None:
-    """Block a signal in the calling thread, but not in those that it starts."""
+    """Block a signal in the calling thread, but not in threads that it starts."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     if _own.mask is None:
         _own.mask = set(before)
@@ -120,9 +120,8 @@ def start_thread(
 ) -> threading.Thread:
     """Start a daemon thread in an empty context.
 
-    Else the SDK gives it the scopes of whoever happens to start it, and what we send
-    becomes spans and breadcrumbs of that request. Raises RuntimeError where no thread
-    can be started.
+    In the caller's context, the SDK would add what the thread sends to the caller's
+    request, as spans and breadcrumbs. Raises RuntimeError if no thread can be started.
     """
     mask, home = _own.mask, here()
 
@@ -131,8 +130,8 @@ def start_thread(
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         _contain(target, *args)
         if home is not here():
-            # A greenlet that went on in a forked child: there `threading` does not know
-            # it, and would print a traceback at its end.
+            # A greenlet that goes on in a forked child. `threading` does not know the
+            # greenlet there, and would print a traceback when it ends. So it never ends.
             threading.Event().wait()
 
     thread = threading.Thread(target=run, name=name, daemon=True)
@@ -141,16 +140,16 @@ def start_thread(
 
 
 def start_later(target: Callable[[], None]) -> None:
-    """Have it run in another thread, without waiting until that has started.
+    """Run `target` in another thread, without waiting for the start of the thread.
 
-    `Thread.start` waits: 5 ms where the new thread does not let go of the interpreter,
-    and under greenlets it lets others run, in the middle of a fork.
+    `Thread.start` waits up to 5 ms if the new thread keeps the interpreter. Under
+    greenlets it lets others run, even during a fork.
     """
     _thread.start_new_thread(_contain, (target,))
 
 
 def _contain(target: Callable[..., None], *args: Any) -> None:
-    """Let no error of ours end a thread: the SDK would send it as the application's."""
+    """Catch our errors in a thread: the SDK would report them as the application's."""
     try:
         target(*args)
     except Exception:  # noqa: BLE001 - as said
@@ -160,9 +159,9 @@ def _contain(target: Callable[..., None], *args: Any) -> None:
 
 
 def await_rest(tid: int | None) -> None:
-    """Return when that thread sleeps, at most after 40 ms.
+    """Return when the thread sleeps in the kernel, or after 40 ms.
 
-    The pauses leave it the interpreter: it sleeps in the kernel then, and does not wait
+    The pauses here let the thread have the interpreter. A sleeping thread does not wait
     for the interpreter's lock, which a fork without hooks would copy.
     """
     for _ in range(20):
@@ -171,5 +170,5 @@ def await_rest(tid: int | None) -> None:
             with open(f"/proc/self/task/{tid}/stat", "rb") as file:
                 if file.read().rpartition(b")")[2].split()[0] == b"S":
                     return
-        except (OSError, IndexError):  # no /proc: the pause has to do
+        except (OSError, IndexError):  # no /proc: the pause must be enough
             return

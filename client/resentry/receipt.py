@@ -1,8 +1,8 @@
-"""Tells the agent what runs in this process, and by a lock that it lives.
+"""Writes the receipt of this process, and holds a lock while the process lives.
 
-The lock is a POSIX record lock: the kernel drops it with the process, however it
-ends, and a forked child does not inherit it. It would also be dropped if this process
-closed any descriptor of the file, so the file is opened once and never again.
+The lock is a POSIX record lock. The kernel drops it when the process ends, however it ends,
+and a forked child does not inherit it. Closing any descriptor of the file would also drop
+the lock, so this process opens the file once and never again.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 _MODE = 0o640
 _SCRAP_SECONDS = 60
-"""After this time a file without its lock is nobody's any more."""
+"""A file without a lock belongs to nobody after this time."""
 
 
 class Identity:
-    """One process as a target: a random id, and what tells its pid from a reused one."""
+    """A process as a target: a random id, and its start time, since pids are reused."""
 
     def __init__(self, home: Home | None = None) -> None:
         self.id = home.id if home is not None else secrets.token_hex(8)
@@ -53,12 +53,12 @@ class Identity:
 
     @functools.cached_property
     def start_time(self) -> int:
-        """When this process began: see the function."""
+        """When this process began, in clock ticks since boot."""
         return start_time(self.pid)
 
 
 class ReceiptFile:
-    """The process's receipt in `directory`, held by a lock while the process lives."""
+    """The receipt and the lock of this process, in `directory`."""
 
     def __init__(self, directory: str, identity: Identity) -> None:
         self._directory = directory
@@ -68,13 +68,13 @@ class ReceiptFile:
         self._is_new = True
 
     def give(self, receipt: Receipt) -> None:
-        """Replace the receipt. Raises OSError where that can't be: call again.
+        """Replace the receipt. After an OSError, call again later.
 
-        The agent makes the directory; a target that is earlier waits for it.
+        The agent makes the directory. A target that starts earlier waits for it.
         """
         if receipt == self._written and self._stands():
             return
-        if self._is_new:  # before there is a lock of ours that could be dropped
+        if self._is_new:  # only now: later this could drop our own lock
             _bury(self._directory)
             self._is_new = False
         self._hold()
@@ -83,20 +83,20 @@ class ReceiptFile:
         self._written = receipt
 
     def withdraw(self) -> None:
-        """Remove receipt and lock: this process is a target no more."""
-        for suffix in (LOCK_SUFFIX, RECEIPT_SUFFIX):  # no lock, no target
+        """Remove receipt and lock: this process is no longer a target."""
+        for suffix in (LOCK_SUFFIX, RECEIPT_SUFFIX):  # the lock first: it is the target
             with contextlib.suppress(OSError):
                 os.unlink(self._path(suffix))
         self.forget()
 
     def forget(self) -> None:
-        """Close what this process holds, leaving the files: they are the parent's."""
+        """Close the lock but leave the files, which belong to the parent."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def _stands(self) -> bool:
-        """Whether the lock is ours, and has its name: the directory may be a new one."""
+        """Whether the lock is ours and still has its name: the directory may be new."""
         if self._lock is None or not self._lock.is_ours():
             return False
         try:
@@ -127,11 +127,10 @@ class ReceiptFile:
 
 
 def _bury(directory: str) -> None:
-    """Remove what dead processes of our own user have left.
+    """Remove the files of dead processes of our own user.
 
-    A pool that replaces its children has as many newcomers as dead ones, so that the
-    directory does not grow, also without an agent. Where the kernel cannot be asked
-    nobody is known to be dead.
+    So the directory stays small without an agent, too: a pool that replaces its children
+    has as many new processes as dead ones. Without Linux no process is known to be dead.
     """
     if sys.platform != "linux":
         return
@@ -159,13 +158,13 @@ def _is_dead(lock: str, scrap: str) -> bool:
 
 
 def start_time(pid: int) -> int:
-    """When the process began, in clock ticks since boot: with the pid it is unique.
+    """Return when a process began, in clock ticks since boot; 0 without /proc.
 
-    0 where the platform has no /proc.
+    Pid and start time together are unique.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            # The command's name may hold spaces and brackets: count behind the last.
+            # The command's name may have spaces and brackets: count from the last one.
             return int(file.read().rpartition(b")")[2].split()[19])
     except OSError:
         return 0

@@ -1,6 +1,6 @@
 """Which trace rate a transaction gets: boost, rule, parent, rate, in this order.
 
-Boosts and rules stand here. What comes after them is the SDK's, as if there were none.
+This module decides boosts and rules. The SDK decides the rest, as if there were neither.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Sampler:
     def __init__(self, snapshot: Snapshot, role: str) -> None:
         rules = [rule for rule in snapshot.rules if rule.role in (None, role)]
         boosts = [boost for boost in snapshot.boosts if boost.role in (None, role)]
-        boosts.sort(key=lambda boost: -boost.traces)  # of several the highest wins
+        boosts.sort(key=lambda boost: -boost.traces)  # the highest rate wins
         self._rules = Patterns(rule.match for rule in rules)
         self._rates = [rule.traces for rule in rules]
         self._boosts = [
@@ -34,17 +34,17 @@ class Sampler:
         ]
 
     def rate(self, context: Mapping[str, Any]) -> float | None:
-        """Return the rate of a transaction by the SDK's context; `None`: nothing fits."""
+        """Return the rate for the SDK's sampling context; `None` if nothing fits."""
         try:
             return self._rate(names(context))
-        except Exception:  # noqa: BLE001 - a request must not fail for its trace
+        except Exception:  # noqa: BLE001 - a request must not fail because of its trace
             fault("sampling")
             return None
 
     def before(
         self, otherwise: Callable[[dict[str, Any]], float | bool]
     ) -> Callable[[dict[str, Any]], float | bool]:
-        """Return a `traces_sampler` that asks the given one where nothing fits."""
+        """Return a `traces_sampler` that calls `otherwise` if nothing fits."""
         return _Before(self, otherwise)
 
     def _rate(self, compared: Sequence[str]) -> float | None:
@@ -59,7 +59,7 @@ class Sampler:
 
 @dataclass(frozen=True)
 class _Before:
-    """A `traces_sampler`: no closure, so that the client can be pickled."""
+    """A `traces_sampler`. It is a class, not a closure, so the client can be pickled."""
 
     sampler: Sampler
     otherwise: Callable[[dict[str, Any]], float | bool]
@@ -67,47 +67,49 @@ class _Before:
     def __call__(self, context: dict[str, Any]) -> float | bool:
         """Return the rate."""
         __tracebackhide__ = True
-        found = self.sampler.rate(context)
-        return self.otherwise(context) if found is None else found
+        rate = self.sampler.rate(context)
+        return self.otherwise(context) if rate is None else rate
 
 
 class _Parts(NamedTuple):
-    """A pattern between its stars. Without a star it has a beginning alone."""
+    """A pattern, split at its stars. Without a star it has only a first part."""
 
     first: str
     middle: tuple[str, ...]
     last: str | None
 
     def fit(self, name: str) -> bool:
-        """Whether the whole name fits. Each part is looked for once, in its order."""
+        """Whether the whole name fits. Each part is searched once, in order."""
         if self.last is None:
             return name == self.first
-        at, end = len(self.first), len(name) - len(self.last)
-        if at > end or not (name.startswith(self.first) and name.endswith(self.last)):
+        begin, end = len(self.first), len(name) - len(self.last)
+        if begin > end or not name.startswith(self.first):
+            return False
+        if not name.endswith(self.last):
             return False
         for part in self.middle:
-            at = name.find(part, at, end)
-            if at < 0:
+            begin = name.find(part, begin, end)
+            if begin < 0:
                 return False
-            at += len(part)
+            begin += len(part)
         return True
 
 
 class Patterns:
-    """Ordered patterns, in which `*` is any text, also an empty one."""
+    """Ordered patterns, in which `*` stands for any text, even an empty one."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self._patterns = [_parts(pattern) for pattern in patterns]
         self._beginnings = tuple(parts.first for parts in self._patterns)
 
     def first(self, compared: Sequence[str]) -> int | None:
-        """Return the position of the first pattern that fits one of the names."""
+        """Return the index of the first pattern that fits one of the names."""
         likely = [name for name in compared if name.startswith(self._beginnings)]
         if likely:
-            for at, parts in enumerate(self._patterns):
+            for index, parts in enumerate(self._patterns):
                 for name in likely:
                     if name.startswith(parts.first) and parts.fit(name):
-                        return at
+                        return index
         return None
 
 
@@ -117,21 +119,21 @@ def _parts(pattern: str) -> _Parts:
 
 
 def names(context: Mapping[str, Any]) -> list[str]:
-    """What a rule is compared with: the transaction's name, the request, the task.
+    """Return what patterns are compared with: the transaction, the request, the task.
 
-    A path stands there with and without the prefix of its server or mount point.
+    A request's path is there with and without the prefix of its server or mount point.
     """
-    found = [str((context.get("transaction_context") or {}).get("name") or "")]
+    compared = [str((context.get("transaction_context") or {}).get("name") or "")]
     for key, value in context.items():
         if key in _OTHER_NAMES:
-            found += _OTHER_NAMES[key](value)
-    return [name[:TRANSACTION_LIMIT] for name in dict.fromkeys(found)]
+            compared += _OTHER_NAMES[key](value)
+    return [name[:TRANSACTION_LIMIT] for name in dict.fromkeys(compared)]
 
 
 def _of_wsgi(environ: Mapping[str, Any]) -> list[str]:
     method, prefix = environ["REQUEST_METHOD"], environ.get("SCRIPT_NAME", "")
     path = environ.get("PATH_INFO", "")
-    # WSGI hands over the bytes of UTF-8 as if they were Latin-1.
+    # WSGI gives the bytes of UTF-8 as if they were Latin-1.
     texts = [
         text.encode("latin-1", "replace").decode("utf-8", "replace")
         for text in (prefix + path, path or "/")
@@ -144,7 +146,7 @@ def _of_asgi(scope: Mapping[str, Any]) -> list[str]:
         return []
     method, path = scope["method"], scope.get("path", "")
     prefix = scope.get("root_path", "").rstrip("/")
-    # Some servers leave the prefix in the path, others take it out.
+    # Some servers leave the prefix in the path; others take it out.
     has_prefix = f"{path}/".startswith(f"{prefix}/")
     other = path[len(prefix) :] or "/" if has_prefix else prefix + path
     return [f"{method} {path}", f"{method} {other}"]
@@ -166,4 +168,4 @@ _OTHER_NAMES: Mapping[str, Callable[[Any], list[str]]] = {
     "sanic_request": _of_request,
     "celery_job": _of_celery,
 }
-"""By the name under which an integration of the SDK hands it over."""
+"""Functions by the key under which an integration of the SDK passes its object."""

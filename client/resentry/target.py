@@ -19,7 +19,7 @@ from resentry.contract import time_text
 from resentry.harmless import Notice, fault, say
 from resentry.newest import Newest
 from resentry.options import usable
-from resentry.plan import Plan, Refusal, Running, describe, plan
+from resentry.plan import Plan, Refusal, Running, describe, make_plan
 from resentry.process import Home, here, on_renewal
 from resentry.report import FOREIGN, receipt, status
 from resentry.sdk import client as sdk
@@ -65,8 +65,8 @@ class Target:
         if IS_PLAIN and self.running is None:
             say(logging.WARNING, "resentry: sentry-sdk %s", described())
         self._stop_following()
-        holders.watch()
-        self.plan = plan(role, options, environ)
+        holders.note_clients()
+        self.plan = make_plan(role, options, environ)
         volume, self.refusal = self.plan.volume, None
         volume.await_first(environ)
         self.newest = Newest(volume) if volume.expected else None

@@ -1,4 +1,4 @@
-"""When a target looks at the volume: a change, a signal, or a second gone by."""
+"""Wakes a target's thread when the volume changes, a signal comes, or time is over."""
 
 from __future__ import annotations
 
@@ -28,40 +28,39 @@ _SIGSET_BYTES = 128
 
 
 class LostError(Exception):
-    """A descriptor is ours no more: the application has closed or replaced it."""
+    """A descriptor is no longer ours: the application has closed or replaced it."""
 
 
 class Watch(Protocol):
-    """Something that wakes a target's thread early. Made in that thread."""
+    """Wakes a target's thread early. The thread itself makes its watch."""
 
     @property
     def kind(self) -> str:
-        """What shows a change: `inotify`, or `stat` each second."""
+        """How a change is noticed: `inotify`, or `stat` each second."""
 
     @property
     def signal(self) -> int | None:
-        """The signal that ends a `wait`; `None` if none does."""
+        """The signal that ends a `wait`, or `None`."""
 
     def wait(self, seconds: float) -> None:
-        """Return after `seconds`, or at once when there is reason to look.
+        """Return after `seconds`, or at once if there is a reason to look.
 
-        Raises `LostError` where a descriptor is ours no more: close this watch, and
-        make another.
+        After a `LostError`, close this watch and open another.
         """
 
     def wake(self) -> None:
         """End the current `wait`."""
 
     def close(self) -> None:
-        """Give the descriptors back, as far as they are still ours."""
+        """Close the descriptors that are still ours."""
 
 
 class _Poll:
-    """A pipe, raw inotify of one directory, and a signalfd: no thread of its own.
+    """Polls a pipe, an inotify of one directory, and a signalfd. Starts no thread.
 
-    The directory is watched, not the file: a file replaced by rename leaves its watch
-    behind. What cannot be had now (no inotify left on the node, no directory yet) is
-    asked for again by each `wait`; meanwhile time and `wake` serve.
+    It watches the directory, because a watch of a file is lost when a rename replaces the
+    file. If the node has no inotify left, or there is no directory yet, each `wait` tries
+    again. Until then only time and `wake` end a `wait`.
     """
 
     def __init__(self, directory: str, number: int | None) -> None:
@@ -87,7 +86,7 @@ class _Poll:
         return "inotify" if self._is_watching else "stat"
 
     def _take(self, number: int) -> None:
-        """Have the signal wait in this thread alone, where only `wait` reads it."""
+        """Block the signal in this thread, so that only `wait` reads it."""
         block(number)
         bits = 1 << (number - 1)
         mask = bits.to_bytes(_SIGSET_BYTES, "little")
@@ -100,7 +99,7 @@ class _Poll:
         self.signal = number
 
     def _arm(self) -> bool:
-        """Watch the directory; say whether that can be done now."""
+        """Watch the directory; return whether that worked."""
         if self._inotify is None:
             self._open_inotify()
         if self._inotify is not None:
@@ -113,7 +112,7 @@ class _Poll:
         opened = int(self._libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
         if opened < 0:
             return
-        # Two inotifys look alike, unless one has a watch that nobody else can have.
+        # Two inotifys look alike. A watch of our own pipe makes this one different.
         own = f"/proc/self/fd/{self._pipe.number}".encode()
         if self._libc.inotify_add_watch(opened, own, _IN_ATTRIB) < 0:
             os.close(opened)
@@ -125,7 +124,7 @@ class _Poll:
     def wait(self, seconds: float) -> None:
         self._prove()
         if not self._is_watching and self._arm():
-            return  # what changed before the watch was there is seen by the next look
+            return  # the next look sees what changed before the watch was there
         ready = self._poll.poll(seconds * 1000)
         if ready:
             self._prove()
@@ -136,17 +135,17 @@ class _Poll:
                     self._note(read)
 
     def _prove(self) -> None:
-        for one in (self._pipe, self._wake, self._inotify, self._signals):
-            if one is not None and not one.is_ours():
+        for opened in (self._pipe, self._wake, self._inotify, self._signals):
+            if opened is not None and not opened.is_ours():
                 raise LostError
 
     def _note(self, events: bytes) -> None:
-        at = 0
-        while at < len(events):
-            _, mask, _, length = _EVENT.unpack_from(events, at)
+        offset = 0
+        while offset < len(events):
+            _, mask, _, length = _EVENT.unpack_from(events, offset)
             if mask & _IN_IGNORED:  # the directory itself is gone
                 self._is_watching = False
-            at += _EVENT.size + length
+            offset += _EVENT.size + length
 
     def wake(self) -> None:
         if self._wake.is_ours():
@@ -154,13 +153,13 @@ class _Poll:
                 os.write(self._wake.number, b".")
 
     def close(self) -> None:
-        for one in (self._signals, self._inotify, self._wake, self._pipe):
-            if one is not None:
-                one.close()
+        for opened in (self._signals, self._inotify, self._wake, self._pipe):
+            if opened is not None:
+                opened.close()
 
 
 class _Clock:
-    """Where there is no inotify: time alone, and `wake`."""
+    """A watch without inotify: only time and `wake` end a `wait`."""
 
     kind = "stat"
     signal = None
@@ -179,10 +178,10 @@ class _Clock:
         pass
 
 
-def watch(directory: str, number: int | None) -> Watch:
-    """Return the best watch that can be had now; `number` is the signal to take.
+def open_watch(directory: str, number: int | None) -> Watch:
+    """Return the best watch that works here; `number` is the signal to take.
 
-    Without /proc nothing could prove that a descriptor is still ours, so none is used.
+    Without /proc nothing can prove that a descriptor is still ours, so none is used.
     """
     usable = sys.platform == "linux" and hasattr(select, "poll")  # eventlet has none
     if usable and os.path.isdir(descriptor.FDINFO):

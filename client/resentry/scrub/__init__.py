@@ -1,12 +1,12 @@
-"""Take secrets and personal data out of what is about to be sent, while PII is off.
+"""Takes secrets and personal data out of what is about to be sent, while PII is off.
 
-It stands on top of the SDK's own EventScrubber, and behind the application's hooks:
-what they add is scrubbed too. `docs/pii.md` says what is taken out, and what is not.
+The scrubber runs after the SDK's own EventScrubber and after the application's hooks, so
+that it also scrubs what the hooks add. `docs/pii.md` says what is taken out.
 
-Every `scrub_*` returns a copy as far as it differs, and leaves its argument alone: a
-hook may have put one of the application's own objects into the event. None raises. A
-part that cannot be scrubbed is left out: an event without it is worth more than none,
-and a leak is worse than both. Standard library only.
+Every `scrub_*` returns a copy where something differs and never changes its argument: a
+hook may have put one of the application's own objects into the event. None of them raises.
+A part that cannot be scrubbed is left out: an event without the part is better than no
+event, and a leak is worse than both. Standard library only.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _TELEMETRY = (
 )
 _SPAN = (("name", Parts.code), ("attributes", Parts.attributes))
 
-_told: set[str] = set()
+_logged: set[str] = set()
 
 
 def scrub_event(event: Any) -> Item | None:
-    """Return an event or a transaction without secrets; `None` if it is neither."""
+    """Return an event or a transaction without secrets; `None` for anything else."""
     if not isinstance(event, dict):
         return None
     parts = ((key, PARTS.get(key, Parts.named)) for key in event if key not in SDKS_OWN)
@@ -43,14 +43,14 @@ def scrub_event(event: Any) -> Item | None:
 
 
 def scrub_telemetry(item: Any) -> Item | None:
-    """Return a log or a metric without secrets; `None` if it is neither."""
+    """Return a log or a metric without secrets; `None` for anything else."""
     if not isinstance(item, dict):
         return None
     return _scrub(item, [part for part in _TELEMETRY if part[0] in item])
 
 
 def scrub_span(span: Any) -> Item | None:
-    """Return a streamed span without secrets in its name and its attributes."""
+    """Return a streamed span without secrets in its name and attributes."""
     if not isinstance(span, dict):
         return None
     return _scrub(span, [part for part in _SPAN if part[0] in span])
@@ -58,9 +58,9 @@ def scrub_span(span: Any) -> Item | None:
 
 @dataclass(frozen=True)
 class behind:  # noqa: N801 - a function, but for `pickle` and `copy`
-    """A hook that asks the application's own first, then scrubs what it gave.
+    """A hook that calls the application's own hook, then scrubs what that returned.
 
-    Where that returns `None` or raises, the SDK drops the item, as without us.
+    If the own hook returns `None` or raises, the SDK drops the item, as without us.
     """
 
     own: Hook | None
@@ -73,7 +73,7 @@ class behind:  # noqa: N801 - a function, but for `pickle` and `copy`
 
 
 class behind_span(behind):  # noqa: N801 - as above
-    """As `behind`; where the own hook fails, the SDK keeps the span as it was."""
+    """Like `behind`. If the own hook fails, the SDK keeps the span as it was."""
 
     def __call__(self, item: Any, hint: Any) -> Any:
         """Return the span as it may be sent."""
@@ -87,7 +87,7 @@ class behind_span(behind):  # noqa: N801 - as above
 
 
 def _copied(span: Any) -> Any:
-    """Return a span that can be changed without changing this one."""
+    """Return a copy of the span, so that changes do not reach the original."""
     if not isinstance(span, dict) or not isinstance(span.get("attributes"), dict):
         return span
     return {**span, "attributes": dict(span["attributes"])}
@@ -100,30 +100,30 @@ _HOOKS: Mapping[str, Callable[[Any], Any]] = {
     "before_send_metric": scrub_telemetry,
     "before_send_span": scrub_span,
 }
-"""The SDK's hooks that see something last. What a `before_breadcrumb` returns is seen
-again by `before_send`: it stays the application's own, and breadcrumbs stay cheap."""
+"""The SDK's hooks that see an item last. `before_breadcrumb` is not among them: the event's
+`before_send` sees the breadcrumbs again, and so they stay cheap."""
 
 
 def hooks(options: Mapping[str, Any], places: Mapping[str, bool]) -> dict[str, Any]:
-    """Return the options that put the scrubber behind the application's own hooks.
+    """Return the options that run the scrubber after the application's own hooks.
 
     Args:
-        options: the application's own.
-        places: the hooks that this SDK calls; whether each is an option of its own, or
-            one of `_experiments`.
+        options: the application's own options.
+        places: the hooks that this SDK calls. The value is true for an option, and false
+            for an entry of `_experiments`.
 
     """
     experiments = dict(options.get("_experiments") or {})
-    found: dict[str, Any] = {}
+    wrapped: dict[str, Any] = {}
     for name, is_option in places.items():
         own = options.get(name)
         if own is None and name not in ("before_send", "before_send_transaction"):
             own = experiments.get(name)
         wrap = behind_span if name == "before_send_span" else behind
-        (found if is_option else experiments)[name] = wrap(own, _HOOKS[name])
+        (wrapped if is_option else experiments)[name] = wrap(own, _HOOKS[name])
     if experiments:
-        found["_experiments"] = experiments
-    return found
+        wrapped["_experiments"] = experiments
+    return wrapped
 
 
 def _scrub(item: Item, parts: Iterable[tuple[str, Part]]) -> Item:
@@ -134,15 +134,15 @@ def _scrub(item: Item, parts: Iterable[tuple[str, Part]]) -> Item:
             out[key] = scrub(walk, key, item[key])
         except Exception as error:  # noqa: BLE001 - the application's value
             del out[key]
-            _tell(scrub_text(key) if type(key) is str else "a part", error)
+            _log_once(scrub_text(key) if type(key) is str else "a part", error)
     return out
 
 
-def _tell(where: str, error: Exception) -> None:
-    """Count it, and log it once: neither the part nor the message, which may quote it."""
+def _log_once(where: str, error: Exception) -> None:
+    """Count the error, and log its class once. Its message may quote a secret."""
     here().tally.faults += 1
-    if where not in _told and len(_told) < 100:
-        _told.add(where)
+    if where not in _logged and len(_logged) < 100:
+        _logged.add(where)
         name = type(error).__name__
-        text = "resentry: %s while scrubbing %s: it was left out"
+        text = "resentry: %s while scrubbing %s: the event is sent without that part"
         say(logging.WARNING, text, name, where)

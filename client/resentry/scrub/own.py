@@ -1,8 +1,8 @@
-"""What the SDK itself, or a framework, makes: known by its place, and its exact form.
+"""Recognizes values that the SDK or a framework makes, by their place and exact form.
 
-An application can put a value into most of these places too. So nothing is left only
-because of where it stands: what has not the form is scrubbed like any other text.
-Pure. Standard library only.
+An application can put its own values into most of these places, too. So the place alone is
+not enough: a value without the exact form is scrubbed like any other text. Pure functions.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from resentry.scrub.sql import is_sql, scrub_sql
 from resentry.scrub.text import scrub_text
 from resentry.scrub.values import scrub_values
 
-# Of a span; those of a trace, an event, a task look like nothing else.
+# A span's id. The ids of traces, events and tasks never look like a secret.
 _SPAN_ID = re.compile("[0-9a-f]{16}")
-# On no platform longer; and a card number of so few digits is rare.
+# No platform has longer numbers, and card numbers this short are rare.
 _THREAD_ID = re.compile("[0-9]{1,15}")
 _RELEASE = re.compile(r"[\w./-]+@[\w.+-]*[0-9][\w.+-]*", re.ASCII)
 _SLUG = re.compile(r"[\w./-]+(?::[A-Za-z_.-]+)*", re.ASCII)
 
-# `GET /reset/{token:str}`, up to a query. A parameter has a converter or a pattern.
+# `GET /reset/{token:str}`, without a query. A parameter has a converter or a pattern.
 _PATH = re.compile(r"(?:[A-Z]+ )?\^?/[^\s?=&]*")
 _CONVERTER = r":(?:(?:re:)?[\[(\\.][^\s{}<>\"'=]*(?:\{[\d,]+\}[^\s{}<>\"'=]*)*|%s)"
 _PARAMETER = re.compile(
@@ -31,17 +31,17 @@ _PARAMETER = re.compile(
 
 
 def is_span_id(value: object) -> bool:
-    """Whether a value is what the SDK calls a span by: 16 hexadecimal digits."""
+    """Whether a value is a span's id: 16 hexadecimal digits."""
     return type(value) is str and _SPAN_ID.fullmatch(value) is not None
 
 
 def is_thread_id(value: object) -> bool:
-    """Whether a value can be a thread's number, as a number or a text."""
+    """Whether a value can be a thread's number, as a number or as text."""
     return type(value) in (int, str) and bool(_THREAD_ID.fullmatch(f"{value}"))
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a whole number, as a number or a text of digits."""
+    """Whether a value is a whole number, as a number or as text."""
     if type(value) is str:
         return value.isascii() and value.isdigit()
     return type(value) is int
@@ -53,7 +53,7 @@ def is_release(text: str) -> bool:
 
 
 def scrub_code(text: str) -> str:
-    """Return a name or a statement without its secrets: a route's parameter is none."""
+    """Return a name or a statement without secrets. A route's parameter is not a secret."""
     if is_sql(text):
         return scrub_sql(text)
     path = _PATH.match(text)
@@ -68,5 +68,5 @@ def scrub_code(text: str) -> str:
 
 
 def scrub_slug(text: str) -> str:
-    """Return a monitor's name without secrets: a task is called `session:cleanup`."""
+    """Return a monitor's name without secrets. `session:cleanup` is a name, not a pair."""
     return scrub_values(text) if _SLUG.fullmatch(text) else scrub_text(text)

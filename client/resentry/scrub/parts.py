@@ -1,4 +1,4 @@
-"""The parts of an item that are not scrubbed like any other value."""
+"""The parts of an item that need their own way of scrubbing."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from resentry.scrub.own import (
     scrub_slug,
 )
 from resentry.scrub.text import (
-    is_plain,
+    cached_verdict,
     is_sensitive,
-    known,
     names_secret,
+    needs_no_filter,
     scrub_frame,
 )
 from resentry.scrub.values import FILTERED
@@ -33,33 +33,33 @@ SDKS_OWN = {
     *("dist", "environment", "modules", "release", "sdk", "server_name"),
     *("start_timestamp", "timestamp"),
 }
-"""Parts without values of the application; `modules` has package names as its keys."""
+"""Parts that hold no values of the application."""
 
 _CODE = {
     *("filename", "abs_path", "function", "module", "package", "lineno", "colno"),
     *("in_app", "platform", "pre_context", "context_line", "post_context"),
 }
-"""What a frame says of the code alone."""
+"""The keys of a frame that describe only code."""
 
 
 _TAKEN_OUT = {"": {"rem": [["!config", "s"]]}}
-"""What the SDK's own scrubber leaves behind."""
+"""The note that the SDK's own scrubber leaves."""
 
 
 class Parts(Walk):
-    """One way through one part of an item, by the part's name."""
+    """Scrubs one part of an item. The part's name chooses the method."""
 
     __slots__ = ()
 
     def named(self, key: str, part: Any) -> Any:
-        """A part like any other: its name counts as a key."""
-        hide = known(key)
+        """Scrub a part whose name counts as a key."""
+        hide = cached_verdict(key)
         if hide or (hide is None and is_sensitive(text_of(key))):
-            return part if is_plain(key, part) else FILTERED
+            return part if needs_no_filter(key, part) else FILTERED
         return self.value(part)
 
     def mapping(self, _key: str, part: Any, own: Own | None = None) -> Item:
-        """A part that the SDK, or Sentry, wants to be an object."""
+        """Scrub a part that the SDK or Sentry expects to be an object."""
         if own and type(part) is dict:
             return self.object(part, own)
         out = self.value(part)
@@ -68,65 +68,65 @@ class Parts(Walk):
     # What the SDK itself makes
 
     def span_id(self, _key: str, value: Any) -> Any:
-        """One id in 32,000 looks like a card number."""
+        """Keep a span's id: one in 32,000 looks like a card number."""
         return value if is_span_id(value) else self.value(value)
 
     def thread_id(self, _key: str, value: Any) -> Any:
-        """On some platforms it looks like a card number, as an address does."""
+        """Keep a thread's number: on some platforms it looks like a card number."""
         return value if is_thread_id(value) else self.value(value)
 
     def user_id(self, _key: str, value: Any) -> Any:
-        """A number stays, whatever it looks like."""
+        """Keep a user's id if the id is a number."""
         return value if is_number(value) else self.value(value)
 
     def code(self, _key: str, value: Any) -> Any:
-        """The name of a route or a task, or a statement of SQL."""
+        """Scrub the name of a route or a task, or a statement of SQL."""
         return scrub_code(value) if type(value) is str else self.value(value)
 
     def slug(self, _key: str, value: Any) -> Any:
-        """The name of a monitor."""
+        """Scrub the name of a monitor."""
         return scrub_slug(value) if type(value) is str else self.value(value)
 
     def release(self, _key: str, value: Any) -> Any:
-        """A release that looks like an address."""
+        """Keep a release, which looks like an e-mail address."""
         if type(value) is str and is_release(value):
             return value
         return self.value(value)
 
     def sampling(self, _key: str, context: Any) -> Any:
-        """What the SDK takes out of `trace` again, for the envelope's header."""
+        """Scrub the sampling context, which the SDK moves to the envelope's header."""
         name = context.get("transaction") if isinstance(context, dict) else None
         return {**context, "transaction": self.code("", name)} if name else context
 
     def number(self, _key: str, value: Any) -> Any:
-        """A figure, whatever it looks like."""
+        """Keep a figure, whatever it looks like."""
         return value if type(value) in (int, float) else self.value(value)
 
     def measurements(self, _key: str, part: Any) -> Any:
-        """What is measured may be called `session.duration`."""
+        """Keep the figures of measurements, whose names may be `session.duration`."""
         if type(part) is not dict:
             return self.value(part)
         return {
-            judged(name)[1]: self.mapping("", one, _MEASUREMENT)
-            for name, one in part.items()
+            judged(name)[1]: self.mapping("", entry, _MEASUREMENT)
+            for name, entry in part.items()
         }
 
     def meta(self, _key: str, part: Any) -> Any:
-        """What the SDK says of values that it cut off: their keys alone may tell."""
+        """Scrub the SDK's notes about values that it cut: their keys may hold secrets."""
         if type(part) is not dict:
             return self.value(part)
         return {
-            judged(key)[1]: one if one == _TAKEN_OUT else self._meta(key, one)
-            for key, one in part.items()
+            judged(key)[1]: note if note == _TAKEN_OUT else self._meta(key, note)
+            for key, note in part.items()
         }
 
-    def _meta(self, key: str, one: Any) -> Any:
-        return self.meta(key, one) if key else self.value(one)
+    def _meta(self, key: str, note: Any) -> Any:
+        return self.meta(key, note) if key else self.value(note)
 
     # What the application fills
 
     def user(self, key: str, user: Any) -> Item:
-        """An address goes altogether (`{{auto}}` asks Sentry for it); the id stays."""
+        """Scrub a user. The id stays; the address goes, as `{{auto}}` would ask for one."""
         out = dict(self.mapping(key, user, _USER))
         out.pop("ip_address", None)
         if "name" in out:
@@ -134,14 +134,14 @@ class Parts(Walk):
         return out
 
     def request(self, key: str, request: Any) -> Item:
-        """The names of cookies stay."""
+        """Scrub a request. The names of cookies stay."""
         out = dict(self.mapping(key, request))
         if isinstance(out.get("cookies"), str) and isinstance(request["cookies"], dict):
             out["cookies"] = dict.fromkeys(request["cookies"], FILTERED)
         return out
 
     def contexts(self, _key: str, contexts: Any) -> Item:
-        """Each stays an object."""
+        """Scrub the contexts. Each context stays an object."""
         out = {}
         for name, context in contexts.items():
             hide, shown = judged(name)
@@ -150,14 +150,14 @@ class Parts(Walk):
         return out
 
     def logentry(self, key: str, entry: Any) -> Item:
-        """What a template like `password=%s` is filled with has no key of its own."""
+        """Scrub a log entry. The parameters of `password=%s` have no key of their own."""
         out = self.mapping(key, entry)
         if isinstance(entry.get("message"), str) and names_secret(entry["message"]):
             return {**out, "params": FILTERED} if "params" in out else out
         return out
 
     def attributes(self, key: str, attributes: Any) -> Item:
-        """As `logentry`, where each parameter is an attribute."""
+        """Scrub attributes. Each parameter of a log entry is an attribute here."""
         out = self.mapping(key, attributes, _ATTRIBUTES)
         template = out.get("sentry.message.template")
         if isinstance(template, str) and names_secret(template):
@@ -166,33 +166,33 @@ class Parts(Walk):
         return out
 
     def fingerprint(self, _key: str, part: Any) -> Any:
-        """Two words are no pair of a key and its value."""
+        """Scrub a fingerprint. Two words are not a key and its value here."""
         if type(part) is not list or len(part) > self.left:
             return self.value(part)
-        return [self.value(one) for one in part]
+        return [self.value(word) for word in part]
 
     def spans(self, _key: str, part: Any) -> Any:
-        """The spans of a transaction."""
-        return self._each(part, lambda one: self.mapping("", one, _SPAN))
+        """Scrub the spans of a transaction."""
+        return self._each(part, lambda span: self.mapping("", span, _SPAN))
 
     def breadcrumbs(self, _key: str, part: Any) -> Any:
-        """A query's message is SQL."""
+        """Scrub breadcrumbs. The message of a query is SQL."""
         return self._each(part, self._breadcrumb)
 
-    def _breadcrumb(self, one: Any) -> Any:
-        is_query = type(one) is dict and one.get("category") == "query"
-        return self.object(one, _QUERY) if is_query else self.value(one)
+    def _breadcrumb(self, crumb: Any) -> Any:
+        is_query = type(crumb) is dict and crumb.get("category") == "query"
+        return self.object(crumb, _QUERY) if is_query else self.value(crumb)
 
     def stacks(self, _key: str, part: Any) -> Any:
-        """Exceptions or threads."""
-        return self._each(part, lambda one: self.mapping("", one, _STACK))
+        """Scrub exceptions or threads."""
+        return self._each(part, lambda stack: self.mapping("", stack, _STACK))
 
     def stacktrace(self, key: str, trace: Any) -> Any:
-        """A stack; what an exception without one has in its place is nothing."""
+        """Scrub a stack trace. An exception without one has None here."""
         return self.mapping(key, trace, _TRACE) if trace else self.value(trace)
 
     def frames(self, _key: str, frames: Any) -> Any:
-        """What names code, in a frame, is left."""
+        """Scrub frames. What describes only code stays."""
         return [
             self._frame(frame) if type(frame) is dict else self.value(frame)
             for frame in frames or []
@@ -216,11 +216,11 @@ class Parts(Walk):
         if type(part) is not list or len(part) > self.left:
             return self.value(part)
         self.left -= len(part)
-        return [scrub(one) for one in part]
+        return [scrub(item) for item in part]
 
 
 def _scrub_lines(frame: Item) -> Item:
-    """Scrub a frame's source as one text: a key may stand on several lines."""
+    """Scrub a frame's source lines as one text: a value may span several lines."""
     if not frame.get("context_line"):
         return frame
     before, line = frame.get("pre_context") or [], frame["context_line"]
@@ -232,12 +232,12 @@ def _scrub_lines(frame: Item) -> Item:
     scrubbed = new.split("\n")
     if len(scrubbed) != len(lines):
         scrubbed = [FILTERED] * len(lines)
-    at = len(before)
+    index = len(before)
     return {
         **frame,
-        "pre_context": scrubbed[:at],
-        "context_line": scrubbed[at],
-        "post_context": scrubbed[at + 1 :],
+        "pre_context": scrubbed[:index],
+        "context_line": scrubbed[index],
+        "post_context": scrubbed[index + 1 :],
     }
 
 

@@ -1,16 +1,16 @@
-"""SQL without the data in it: code and schema stay, a literal beside a secret's column goes.
+"""Scrubs SQL: code and schema stay, and a literal that belongs to a secret's column goes.
 
-Pure, and linear in time. Standard library only.
+Pure functions, linear in time. Standard library only.
 """
 
 from __future__ import annotations
 
 import re
 
-from resentry.scrub.text import is_plain, is_sensitive, scrub_source, scrub_text
+from resentry.scrub.text import is_sensitive, needs_no_filter, scrub_source, scrub_text
 from resentry.scrub.values import FILTERED, TEXT_LIMIT
 
-# Strict: what only begins like SQL ("Update token: ...") is a text like any other.
+# Strict, because a text may only begin like SQL ("Update token: ...").
 _STATEMENT = re.compile(
     r"""[\s(]*(?:/\*[^*]*\*/\s*)?(?:
         SELECT\s(?:.*\s)?FROM\s
@@ -37,13 +37,13 @@ _TOKEN = re.compile(
     re.VERBOSE | re.ASCII | re.DOTALL,
 )
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
-# Words with which another column's turn begins.
+# Words after which another column follows.
 _CLAUSES = {
     *("and", "or", "where", "set", "from", "join", "on", "using", "having", "when"),
     *("then", "else", "end", "as", "order", "group", "limit", "offset", "returning"),
     *("union", "for", "fetch", "window", "default", "references"),
 }
-# Without one of these there is nothing but code.
+# A statement without one of these is only code.
 _LITERAL = re.compile(
     r"""['$]|[=<>(,]\s*[0-9]|\b(?:between|and|like)\s+[0-9]|\bvalues\s*\([^)]{0,300}\"""",
     re.IGNORECASE,
@@ -52,15 +52,15 @@ _COMPARING = {"like", "ilike", "in", "between", "values"}
 
 
 def is_sql(text: str) -> bool:
-    """Whether a text is one statement of SQL, by its form."""
+    """Whether a text has the form of one SQL statement."""
     return _STATEMENT.match(text[:TEXT_LIMIT]) is not None
 
 
 def scrub_sql(text: str) -> str:
-    """Return a statement of SQL without its secrets.
+    """Return a SQL statement without its secrets.
 
-    A literal is one if it is compared with, or written to, a column of such a name. Of
-    an INSERT with such a column all literals are.
+    A literal is a secret if it is compared with, or written to, a column with a secret's
+    name. In an INSERT with such a column every literal is a secret.
     """
     if text in _known:
         return text
@@ -74,15 +74,15 @@ def scrub_sql(text: str) -> str:
 
 
 _known: set[str] = set()
-"""Statements that are code alone: an application has few, and sends them often."""
+"""Statements that are only code. An application has few of them, and sends them often."""
 
 
 class _Scan:
-    """One way through a statement, from its first word to the last."""
+    """Goes once through a statement, from its first word to the last."""
 
     def __init__(self) -> None:
         self._depth = 0
-        self._column = ""  # of a secret's name, while what follows belongs to it
+        self._column = ""  # the secret's column to which the next literal belongs
         self._of_depth = 0
         self._is_compared = False
         self._columns = ""  # the last of them in the statement
@@ -92,8 +92,8 @@ class _Scan:
         """Return the text with `FILTERED` in place of every secret."""
         return _TOKEN.sub(self._token, text)
 
-    def _token(self, found: re.Match[str]) -> str:
-        token, kind = found[0], found.lastgroup
+    def _token(self, match: re.Match[str]) -> str:
+        token, kind = match[0], match.lastgroup
         if kind == "name":
             if self._is_all and token[0] == '"':  # MySQL's other way to quote a text
                 return f'"{FILTERED}"'
@@ -103,13 +103,13 @@ class _Scan:
         elif kind == "comment":
             return scrub_text(token)
         elif kind == "text":
-            return self._text(found["prefix"] or "", found["text"])
+            return self._text(match["prefix"] or "", match["text"])
         elif kind == "quoted":
             hide = self._column or self._is_all
             return f"$${FILTERED}$$" if hide else scrub_text(token)
         elif kind == "number" and self._is_compared:
             column = self._columns if self._is_all else self._column
-            return FILTERED if column and not is_plain(column, token) else token
+            return FILTERED if column and not needs_no_filter(column, token) else token
         return token
 
     def _name(self, name: str) -> None:

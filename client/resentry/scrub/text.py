@@ -1,7 +1,7 @@
-"""What is a secret by the name it stands under: a key, or `key=value` within a text.
+"""Finds secrets by the name before them: a key, or `key=value` within a text.
 
-`rule` judges a key, `scrub_text` and `scrub_source` take the secrets out of a text.
-All are pure and linear in time. Standard library only.
+`classify` judges a key. `scrub_text` and `scrub_source` take the secrets out of a text.
+All functions are pure and linear in time. Standard library only.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 
 from resentry.scrub.values import FILTERED, TEXT_LIMIT, is_card, scrub_values
 
-# Anywhere in a key that is written small and without separators.
+# Looked for anywhere in a key, in lower case and without separators.
 _PARTS = re.compile(
     "passw|passphrase|passcode|pwd|secret|token|credential|authori[sz]|oauth|bearer"
     "|cookie|session|csrf|xsrf|jwt|saml|signature|apikey|accesskey|privatekey|authkey"
@@ -22,7 +22,7 @@ _PARTS = re.compile(
     "|(?:street|home|postal|billing|shipping|mailing)addr"
     "|forwarded|(?:remote|real|client|connecting)ip|(?:ip|remote|client)addr|remoteuser"
 )
-# Whole words of a key: too short to be looked for inside others (pin: shipping).
+# Whole words of a key. Inside other words they would be found too often (pin: shipping).
 _WORDS = {
     *("auth", "pass", "pw", "creds", "otp", "totp", "mfa", "pin", "cvv", "cvc", "sid"),
     *("ssn", "sso", "sig", "salt", "dsn", "dob", "iban"),
@@ -33,12 +33,12 @@ _NEITHER = re.compile("[^a-z0-9]+")
 _known: dict[str, bool] = {}
 _KNOWN_LIMIT = 4096
 
-known = _known.get
-"""Whether a key is sensitive, if that was asked before and it may be shown as it is."""
+cached_verdict = _known.get
+"""Whether a key is sensitive; None if the key was not classified or must be scrubbed."""
 
 
-def rule(key: str) -> tuple[bool, str]:
-    """Say whether the value under `key` is sensitive, and how the key may be shown."""
+def classify(key: str) -> tuple[bool, str]:
+    """Return whether the value of `key` is sensitive, and how the key may be shown."""
     joined = _NEITHER.sub("", key.lower())
     answer = bool(_PARTS.search(joined)) or not _WORDS.isdisjoint(
         word.lower() for word in _WORD.findall(key)
@@ -50,13 +50,13 @@ def rule(key: str) -> tuple[bool, str]:
 
 
 def is_sensitive(key: str) -> bool:
-    """Whether the value under `key` is sensitive."""
-    found = known(key)
-    return rule(key)[0] if found is None else found
+    """Whether the value of `key` is sensitive."""
+    verdict = cached_verdict(key)
+    return classify(key)[0] if verdict is None else verdict
 
 
-def is_plain(key: str, value: object) -> bool:
-    """Whether a value has nothing to hide under a sensitive key: empty, or a count."""
+def needs_no_filter(key: str, value: object) -> bool:
+    """Whether the value of a sensitive key is harmless: empty, or a count of tokens."""
     if isinstance(value, str):
         if value in _ABSENT:
             return True
@@ -75,7 +75,7 @@ _ABSENT = {
     *("", "''", '""', "[]", "{}", "()"),
     *("None", "True", "False", "null", "true", "false"),
 }
-# Of SQL, logging and str.format, where they stand without quotes; also with a cast.
+# Placeholders of SQL, logging and str.format, without quotes; also with a cast.
 _PLACEHOLDER = re.compile(
     r"(?:%s|\?\d*|\$\d+|:[A-Za-z]\w*|:\d{1,3}|@[pP]\d+|\{\w*\}|\*+)(?:::\w+)?\Z",
     re.ASCII,
@@ -87,14 +87,14 @@ _TUPLE = re.compile(
     r"""(\(b?(["'])([\w.-]+)\2, ?b?(["']))(?:[^'"\\]|\\.)*(?=\4\))""", re.ASCII
 )
 
-# A pair is looked for in the reversed text, from its separator to its key: the other
-# way round, every word would have to be tried as a key (five times the time).
+# A pair is looked for in the reversed text, from its separator to its key. Forwards, every
+# word would have to be tried as a key, which takes five times as long.
 _PAIR = re.compile(
     r"""(?:>=|><|==?[:!]?=?|:|D3%|A3%|d3%|a3%)\s{0,4}
         (?:["'`\]]\\{0,3}|[Dd]5%)?([\w.-]{2,100})""",
     re.ASCII | re.VERBOSE,
 )
-# Nothing follows the repetitions, so that they never backtrack.
+# Nothing follows the repetitions, so they never backtrack.
 _LITERAL = r"""[bBrRuUfFnNeE]{0,2}"(?P<double>(?:[^"\\]+|\\.)*)
       | [bBrRuUfFnNeE]{0,2}'(?P<single>(?:[^'\\]+|\\.|'')*)"""
 _VALUE = re.compile(
@@ -123,14 +123,14 @@ _SOURCE_VALUE = re.compile(
 
 
 def scrub_text(text: str) -> str:
-    """Return the text with `FILTERED` in place of every secret; itself if it has none."""
+    """Return the text with `FILTERED` for each secret; the same object without secrets."""
     if len(text) > 12:
         if text.isdigit():
             return FILTERED if is_card(text) else text
         text = scrub_values(text)
     elif len(text) < 5:
         return text
-    elif "@" in text or "%" in text:  # nothing else is so short
+    elif "@" in text or "%" in text:  # no other secret is this short
         text = scrub_values(text)
     if "=" in text or ":" in text or "%3" in text or "<>" in text:
         text = _scrub_pairs(text)
@@ -140,13 +140,13 @@ def scrub_text(text: str) -> str:
 
 
 def scrub_source(text: str) -> str:
-    """Return source code without its secrets: of pairs, only with a literal as value."""
+    """Return source code without secrets. A pair counts only if its value is a literal."""
     text = scrub_values(text)
     return _scrub_pairs(text, literals=True)
 
 
 def scrub_frame(text: str) -> str:
-    """As `scrub_source`; the same frame costs once: its lines do not change."""
+    """Like `scrub_source`, with a cache, because the lines of a frame do not change."""
     return _of_frame(text) if len(text) < _FRAME_LIMIT else scrub_source(text)
 
 
@@ -155,12 +155,12 @@ _of_frame = functools.lru_cache(512)(scrub_source)
 
 
 def names_secret(text: str) -> bool:
-    """Whether a template (`password=%s`) says that what it is given is a secret."""
+    """Whether a template, such as `password=%s`, says that its parameter is a secret."""
     return any(map(_is_sensitive_reversed, _PAIR.findall(text[:TEXT_LIMIT][::-1])))
 
 
-def _filtered_pair(found: re.Match[str]) -> str:
-    return found[1] + FILTERED if is_sensitive(found[3]) else found[0]
+def _filtered_pair(pair: re.Match[str]) -> str:
+    return pair[1] + FILTERED if is_sensitive(pair[3]) else pair[0]
 
 
 @functools.lru_cache(4096)
@@ -172,9 +172,9 @@ def _scrub_pairs(text: str, *, literals: bool = False) -> str:
     """Filter the values of sensitive keys: `key=value`, JSON, headers, queries, SQL."""
     # Where the value starts, and its key, from the last pair to the first.
     pairs = [
-        (len(text) - found.start(), found[1])
-        for found in _PAIR.finditer(text[::-1])
-        if _is_sensitive_reversed(found[1])
+        (len(text) - pair.start(), pair[1])
+        for pair in _PAIR.finditer(text[::-1])
+        if _is_sensitive_reversed(pair[1])
     ]
     if not pairs:
         return text
@@ -182,37 +182,37 @@ def _scrub_pairs(text: str, *, literals: bool = False) -> str:
     parts: list[str] = []
     done = 0
     for start, reversed_key in reversed(pairs):
-        if start < done:  # within the value of another
+        if start < done:  # within the value of another pair
             continue
         key = reversed_key[::-1]
         is_header = text[start - 1] == ":" and _WHOLE_LINE.search(key.lower())
-        value = _SOURCE_VALUE if literals else _HEADER if is_header else _VALUE
-        found = value.match(text, start)
-        if found is None or _is_harmless(key, found):
+        pattern = _SOURCE_VALUE if literals else _HEADER if is_header else _VALUE
+        value = pattern.match(text, start)
+        if value is None or _is_harmless(key, value):
             continue
-        if is_sql and text[start - 1] == "=" and _is_column(key, found):
+        if is_sql and text[start - 1] == "=" and _is_column(key, value):
             continue
-        begin, end = found.span(found.lastgroup or 0)
+        begin, end = value.span(value.lastgroup or 0)
         parts += text[done:begin], FILTERED
         done = end
     return "".join((*parts, text[done:])) if parts else text
 
 
-def _is_harmless(key: str, found: re.Match[str]) -> bool:
-    """Whether what stands for a value is none: absent, a count, a placeholder."""
-    kind, secret = found.lastgroup, found[found.lastgroup or 0]
-    if kind == "bind" or is_plain(key, secret) or secret == FILTERED:
+def _is_harmless(key: str, value: re.Match[str]) -> bool:
+    """Whether the value of a pair is not a secret: absent, a count, a placeholder."""
+    kind, secret = value.lastgroup, value[value.lastgroup or 0]
+    if kind == "bind" or needs_no_filter(key, secret) or secret == FILTERED:
         return True
     if kind == "double":
-        return found.string.startswith('"."', found.end(kind))  # "table"."column"
+        return value.string.startswith('"."', value.end(kind))  # "table"."column"
     return kind in _LOOSE and _PLACEHOLDER.match(secret) is not None
 
 
-def _is_column(key: str, found: re.Match[str]) -> bool:
+def _is_column(key: str, value: re.Match[str]) -> bool:
     """Whether both sides are columns, as in a join: `a.session_id = b.session_id`."""
-    secret = found[found.lastgroup or 0]
+    secret = value[value.lastgroup or 0]
     same = secret.rpartition(".")[2] == key.rpartition(".")[2]
-    is_code = found.lastgroup == "bare" and (same or "." in key)
+    is_code = value.lastgroup == "bare" and (same or "." in key)
     return is_code and _COLUMN.match(secret) is not None
 
 

@@ -1,7 +1,7 @@
-"""What is a secret by its own look, wherever it stands. Standard library only.
+"""Finds secrets by their own form, wherever they stand. Standard library only.
 
-Pure, and linear in time. Each regex has a cheap check before it: most texts of an
-event hold no secret, and then the checks are all that they cost.
+Pure functions, linear in time. A cheap check comes before each regex, because most texts of
+an event hold no secret.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 
 FILTERED = "[Filtered]"
-"""What stands in a secret's place: the SDK's own word."""
+"""Replaces a secret. It is the SDK's own word."""
 
 TEXT_LIMIT = 100_000
-"""Characters of one text that are looked at; what comes after them is cut off."""
+"""Characters of one text that are looked at. The rest of the text is filtered."""
 
 _PEM = re.compile(
     "-----BEGIN [A-Z0-9 ]*PRIVATE KEY.*?(?:-----END [A-Z0-9 ]+-----|\\Z)", re.DOTALL
@@ -24,7 +24,7 @@ _TOKEN = re.compile(
     re.ASCII,
 )
 _SENTRY_TOKEN = re.compile(r"sntry[a-z]_[\w=+/-]{20,}", re.ASCII)
-# What Vault's tokens were until 1.10, and OpenBao's are; the digit spares module names.
+# Tokens of Vault before 1.10, and of OpenBao. The digit keeps module names out.
 _SHORT_TOKEN = re.compile(
     r"[sbr]\.(?<![A-Za-z0-9_-]..)(?=[A-Za-z]*[0-9])[A-Za-z0-9]{24,}(?:\.[A-Za-z0-9]+)?"
 )
@@ -33,18 +33,18 @@ _SCHEME = re.compile(
     r"\b(bearer|basic)(\s+)(?=[\w.~+/-]*(?:[\d_=-]|[a-z](?-i:[A-Z])))[\w.~+/-]{6,}=*",
     re.ASCII | re.IGNORECASE,
 )
-# From its "@" on; what stands before that is looked for from there, backwards.
+# An address from its "@" on. The part before the "@" is looked for backwards.
 _DOMAIN = re.compile(r"(?:@|%40)(?!\d+\.\d)(?:[\w-]+\.)+[^\W\d_]{2,}(?![\w-])")
 _LOCAL = re.compile(r"[\w.+%-]*")
 _LOCAL_LIMIT = 64
 _LONG_NUMBER = re.compile("[0-9][0-9 -]{11}")
-# Behind a trace id and a dash there is a span's, as in `sentry-trace`, `traceparent`.
+# After a trace id and a dash comes a span's id, as in `sentry-trace` and `traceparent`.
 _CARD = re.compile(
     r"(?<![0-9A-Za-z])(?<![0-9]\.)(?<![0-9a-f]{32}-)(?:[2-6][0-9]{12,18}"
     r"|[2-6][0-9]{3}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{4}(?:\1[0-9]{3})?"
     r"|3[0-9]{3}([ -])[0-9]{6}\2[0-9]{4,5})(?![0-9A-Za-z])"
 )
-# By the first digit, the lengths that card numbers have.
+# The lengths of card numbers, by their first digit.
 _CARD_LENGTHS = {
     "2": (16,),
     "3": (14, 15, 16),
@@ -52,11 +52,11 @@ _CARD_LENGTHS = {
     "5": (16,),
     "6": (16, 17, 18, 19),
 }
-_DOUBLED = str.maketrans("0123456789", "0246813579")  # and the digits of that added up
+_DOUBLED = str.maketrans("0123456789", "0246813579")  # doubled, digits added up
 
 
 def scrub_values(text: str) -> str:
-    """Return the text with `FILTERED` in place of every such secret."""
+    """Return the text with `FILTERED` for each such secret."""
     if len(text) > TEXT_LIMIT:
         text = f"{text[:TEXT_LIMIT]}{FILTERED}"
     if " " in text:
@@ -89,22 +89,22 @@ def _scrub_emails(text: str) -> str:
     parts: list[str] = []
     done = 0
     for domain in _DOMAIN.finditer(text):
-        at = domain.start()
-        local = _LOCAL.match(text[max(done, at - _LOCAL_LIMIT) : at][::-1])
+        begin = domain.start()
+        local = _LOCAL.match(text[max(done, begin - _LOCAL_LIMIT) : begin][::-1])
         if local and local[0]:
-            parts += text[done : at - len(local[0])], FILTERED
+            parts += text[done : begin - len(local[0])], FILTERED
             done = domain.end()
     return "".join((*parts, text[done:])) if parts else text
 
 
 def is_card(digits: str) -> bool:
-    """Whether digits are a card number: first digit, length, and Luhn's sum."""
+    """Whether the digits are a card number, by first digit, length and Luhn's sum."""
     if len(digits) not in _CARD_LENGTHS.get(digits[:1], ()):
         return False
     even = digits[-2::-2].translate(_DOUBLED)
     return sum(map(int, digits[-1::-2] + even)) % 10 == 0
 
 
-def _filtered_card(found: re.Match[str]) -> str:
-    digits = found[0].replace(" ", "").replace("-", "")
-    return FILTERED if is_card(digits) else found[0]
+def _filtered_card(card: re.Match[str]) -> str:
+    digits = card[0].replace(" ", "").replace("-", "")
+    return FILTERED if is_card(digits) else card[0]

@@ -1,4 +1,4 @@
-"""The way through any value: bounded in depth and size, copying what it changes."""
+"""Scrubs any value, within bounds of depth and size, and copies what it changes."""
 
 from __future__ import annotations
 
@@ -6,46 +6,52 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from resentry.scrub.text import is_plain, is_sensitive, known, rule, scrub_text
+from resentry.scrub.text import (
+    cached_verdict,
+    classify,
+    is_sensitive,
+    needs_no_filter,
+    scrub_text,
+)
 from resentry.scrub.values import FILTERED, is_card
 
 DEPTH_LIMIT = 20
-"""What is nested deeper is filtered. The SDK keeps five levels of most parts."""
+"""Values that are nested deeper are filtered. The SDK keeps five levels of most parts."""
 SIZE_LIMIT = 50_000
-"""How many values of one part of an event are looked at; what follows is filtered."""
+"""Values of one part of an event that are looked at. The rest is filtered."""
 
 Own = Mapping[Any, Callable[[Any, str, Any], Any]]
-"""How the values of some keys are scrubbed, where the SDK itself may have made them."""
+"""Methods for keys whose values the SDK itself may have made."""
 
 _NO_OWN: Own = MappingProxyType({})
 
 
 def text_of(value: Any) -> str:
-    """Return a key or a value as text. Raises what its own `__repr__` raises."""
+    """Return a key or a value as text. Raises what the value's `__repr__` raises."""
     if isinstance(value, str):
-        return str.__str__(value)  # of a subclass, which may have its own
+        return str.__str__(value)  # a subclass may have its own `__str__`
     if isinstance(value, bytes | bytearray):
         return value.decode(errors="replace")
     return repr(value)
 
 
 def judged(key: Any) -> tuple[bool, Any]:
-    """Say whether what stands under a key is sensitive, and how the key may be shown."""
-    hide = known(key)
-    return rule(text_of(key)) if hide is None else (hide, key)
+    """Return whether the value of a key is sensitive, and how the key may be shown."""
+    hide = cached_verdict(key)
+    return classify(text_of(key)) if hide is None else (hide, key)
 
 
 class Walk:
-    """One way through one part: counts what it has seen, copies what it changes."""
+    """Goes once through one part: counts what it has seen, copies what it changes."""
 
     __slots__ = ("left",)
 
     def __init__(self) -> None:
         self.left = SIZE_LIMIT
-        """How many more values are looked at."""
+        """How many more values may be looked at."""
 
     def value(self, value: Any, depth: int = 0) -> Any:
-        """Return any value scrubbed; the same object if there was nothing to do."""
+        """Return the value scrubbed; the same object if nothing had to change."""
         kind = type(value)
         if kind is str:
             return scrub_text(value)
@@ -65,7 +71,7 @@ class Walk:
         return self._other(value, depth)
 
     def object(self, value: dict[Any, Any], own: Own) -> dict[Any, Any]:
-        """Return an object in which the SDK fills the keys of `own`."""
+        """Scrub an object in which the SDK fills the keys of `own`."""
         self.left -= len(value)
         if self.left < 0:
             return {}
@@ -76,13 +82,13 @@ class Walk:
     ) -> dict[Any, Any]:
         out = value
         for key, inner in value.items():
-            name, hide = key, known(key)
+            name, hide = key, cached_verdict(key)
             if hide is None:
-                hide, name = rule(text_of(key))
+                hide, name = classify(text_of(key))
             if own and key in own:
                 new = own[key](self, key, inner)
             elif hide:
-                new = inner if is_plain(name, inner) else FILTERED
+                new = inner if needs_no_filter(name, inner) else FILTERED
             elif type(inner) is str:
                 new = scrub_text(inner)
             else:
@@ -99,7 +105,7 @@ class Walk:
         if len(value) == 2 and type(value[0]) is str and is_sensitive(value[0]):
             return [scrub_text(value[0]), FILTERED]  # a header, cookie or tag as a pair
         out, hide = value, False
-        for at, inner in enumerate(value):
+        for index, inner in enumerate(value):
             if type(inner) is str:
                 new = FILTERED if hide else scrub_text(inner)
                 # Of a command line: ["--password", "..."].
@@ -109,11 +115,11 @@ class Walk:
             if new is not inner:
                 if out is value:
                     out = list(value)
-                out[at] = new
+                out[index] = new
         return out
 
     def _other(self, value: Any, depth: int) -> Any:
-        """Return what the SDK could not send as something that it can."""
+        """Return a value of another type as something that the SDK can send."""
         if isinstance(value, int | float):
             return value
         if isinstance(value, Mapping):

@@ -1,12 +1,13 @@
-"""Every name of sentry-sdk that is not public stands in this package, and in its test.
+"""All uses of sentry-sdk's private names: a new version of the SDK may break this package.
 
-What a new version of the SDK may break is here: `tests/unit/client/sdk/test_sdk.py`
-names it one by one against the oldest and the newest supported version.
+`tests/unit/client/sdk/test_sdk.py` checks each private name against the oldest and the
+newest supported version.
 
-    versions    which versions are known, and what they must have
+    versions    which versions are supported, and which names they must have
     wire        sends one envelope at a time
-    parts       what a client holds back, in one process
-    client      a client of ours; makes it current
-    build       builds one, or a successor of one
-    profiles    the profilers, which belong to the process
+    parts       the parts of a client that hold items back
+    client      the library's client, and how it becomes current
+    build       builds a client, or the successor of a client
+    tracing     lets rules and boosts decide on a trace
+    profiles    keeps the profilers, which belong to the process, across swaps
 """

@@ -1,9 +1,9 @@
-"""How a client is built: the first one as the SDK does, the next ones as its successors.
+"""Builds clients: the first one as the SDK does, the next ones as its successors.
 
-The SDK's constructor does things to the whole process: it installs integrations, wraps
-functions, starts profilers, adds handlers, asks git. So only the first client is built by
-it, and one with other options of the application's. All others are successors: copies with
-parts of their own, in which nothing differs but what the snapshot has changed.
+The SDK's constructor changes the whole process: it installs integrations, wraps functions,
+starts profilers, adds handlers, asks git. So the constructor builds only the first client,
+and a client with other options of the application's. Every other client is a successor: a
+copy with its own parts, in which only the changes of the snapshot differ.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _default_release: list[str | None] = []
-"""What the SDK found where no release is set; empty as long as it was not asked."""
+"""The release that the SDK found; empty until the SDK has looked for one."""
 
 
 def new_client(
     given: Mapping[str, Any], arguments: dict[str, Any], *, pii: bool
 ) -> Client:
-    """Build a client as the SDK does, with all that this does to the process.
+    """Build a client as the SDK does, with all its effects on the process.
 
     Args:
         given: the application's own options.
-        arguments: what the SDK's constructor is given.
+        arguments: what the SDK's constructor gets.
         pii: whether the snapshot allows personal data.
 
     """
@@ -45,7 +45,7 @@ def new_client(
         if not _default_release:
             _default_release.append(get_default_release())
         release = _default_release[0]
-    # These two would be warned of, as if the application had asked for them.
+    # The SDK would warn of these two, as if the application had passed them.
     rate = arguments.pop("profiles_sample_rate", None)
     options = get_options(**{**arguments, "release": release or ""})
     options |= {"profiles_sample_rate": rate, "release": release or None}
@@ -60,9 +60,10 @@ def new_client(
 
 
 def successor(previous: Client, arguments: dict[str, Any], *, pii: bool) -> Client:
-    """Return a client for other values; process and `previous` are left alone.
+    """Return a client for other values. The process and `previous` are not changed.
 
-    Arguments as for `new_client`; the application's options are those of `previous`.
+    The arguments are those of `new_client`. The application's options are those of
+    `previous`.
     """
     client = Client.__new__(Client)
     client.__dict__.update(previous.__dict__)
@@ -91,8 +92,8 @@ def _next_options(
     if options["traces_sample_rate"] is None and options["enable_tracing"] is True:
         options["traces_sample_rate"] = 1.0
     was_local, is_local = (
-        bool(previous.spotlight and not one["dsn"])
-        for one in (previous.options, options)
+        bool(previous.spotlight and not some["dsn"])
+        for some in (previous.options, options)
     )
     if pii != old.pii or is_local != was_local:
         options |= _collected(arguments, pii=pii)
@@ -112,51 +113,51 @@ def _always(*_args: Any, **_kwargs: Any) -> float:
     return 1.0
 
 
-def is_same(one: Any, other: Any) -> bool:
-    """Whether two options are the same; one of the application's may raise at that."""
+def is_same(first: Any, second: Any) -> bool:
+    """Whether two options are the same. Comparing an application's object may raise."""
     try:
-        return one is other or bool(type(one) is type(other) and one == other)
+        return first is second or bool(type(first) is type(second) and first == second)
     except Exception:  # noqa: BLE001 - the application's
         return False
 
 
 def hook_places(options: Mapping[str, Any]) -> dict[str, bool]:
-    """Name the hooks that see something last; false for one that is no option yet.
+    """Return the hooks that see an item last; the value is false for an experiment.
 
-    In the oldest versions `before_send_metric` stands in `_experiments`.
+    In the oldest versions `before_send_metric` is in `_experiments`.
     """
     names = ["before_send", "before_send_transaction", "before_send_log"]
     names.append("before_send_metric")
     experiments = options.get("_experiments") or {}
     if "stream" in (options.get("trace_lifecycle"), experiments.get("trace_lifecycle")):
-        names.append("before_send_span")  # without streaming, its presence is warned of
+        names.append("before_send_span")  # without streaming the SDK warns of it
     return {name: name in DEFAULT_OPTIONS for name in names}
 
 
 def _collected(given: Mapping[str, Any], *, pii: bool) -> dict[str, Any]:
     """Return the options that the SDK would derive from `send_default_pii`.
 
-    It is not told of it: it would warn of a deprecation. An application's own
-    `data_collection` goes before it, and leaves no `event_scrubber`.
+    The SDK itself does not get that option, because it would warn of a deprecation. An
+    application's own `data_collection` wins, and then there is no `event_scrubber`.
     """
-    found: dict[str, Any] = {
+    derived: dict[str, Any] = {
         "send_default_pii": True if pii else DEFAULT_OPTIONS["send_default_pii"]
     }
     experiments = given.get("_experiments") or {}
     if collected is not None:
         own = (given.get("data_collection"), experiments.get("data_collection"))
         if own != (None, None):
-            return found
-        found["data_collection"] = collected(
+            return derived
+        derived["data_collection"] = collected(
             send_default_pii=pii,
             include_local_variables=_is_on(given, "include_local_variables"),
             include_source_context=_is_on(given, "include_source_context"),
         )
     own_scrubber = given.get("event_scrubber")
-    found["event_scrubber"] = (
+    derived["event_scrubber"] = (
         EventScrubber(send_default_pii=pii) if own_scrubber is None else own_scrubber
     )
-    return found
+    return derived
 
 
 def _is_on(given: Mapping[str, Any], name: str) -> bool:

@@ -1,4 +1,4 @@
-"""A Sentry client of ours: what it does otherwise, and how it is made current."""
+"""The library's Sentry client: what it does differently, and how it becomes current."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 
 class Recipe(NamedTuple):
-    """What a client was made from."""
+    """The arguments that a client was made from."""
 
     given: Mapping[str, Any]
     """The application's own options."""
     arguments: Mapping[str, Any]
-    """These, and what the snapshot says."""
+    """The application's options and the values of the snapshot."""
     pii: bool
 
 
@@ -48,24 +48,24 @@ class Client(sentry_sdk.Client):
     monitor = Part()
 
     is_of_resentry = False
-    """Also of a copy: that one is the application's."""
+    """True only for a client that the library made. A copy belongs to the application."""
     is_retired = False
-    """Whether another client has come: then the parts of that one serve."""
+    """Whether another client is current: then this one uses the other one's parts."""
     under_way: deque[None]
     recipe: Recipe
     sampling: Sampler | None = None
     idle_monitor: Any = None
-    """A monitor to make another one from, while nothing is sent."""
+    """A model for the next monitor, while there is no DSN."""
 
     def __init__(self, options: dict[str, Any]) -> None:
-        """Do what the SDK does, with options that it has read already."""
-        self.is_of_resentry = True  # from the start: building it may fail
+        """Do what the SDK does, with options that the SDK has already read."""
+        self.is_of_resentry = True  # set first, because building the client may fail
         self.under_way = deque()  # safe without a lock
         BaseClient.__init__(self, options)
         self._init_impl()
 
     def _setup_instrumentation(self, functions_to_trace: Any) -> None:
-        """Wrap each function once, however many clients name it."""
+        """Wrap each function once, even if several clients name it."""
         for function in functions_to_trace:
             name = function["qualified_name"]
             if name not in _traced or _find(name) is not _traced[name]:
@@ -75,7 +75,7 @@ class Client(sentry_sdk.Client):
                     _traced[name] = _find(name)
 
     def send_envelope(self, envelope: Envelope) -> None:
-        """Send what a part or the profiler held back."""
+        """Send what a part or the profiler has held back."""
         spotlight, transport = self.spotlight, self.transport
         if spotlight is not None:
             spotlight.capture_envelope(envelope)
@@ -91,7 +91,7 @@ class Client(sentry_sdk.Client):
     # What has this flag is left out of stack traces by the SDK, with its variables.
 
     def capture_event(self, *args: Any, **kwargs: Any) -> str | None:
-        """Count the capture while it runs: the first one may outlast a swap's grace."""
+        """Capture an event, and count the capture while it runs: a swap waits for it."""
         __tracebackhide__ = True
         under_way = self.__dict__.setdefault("under_way", deque())  # not in a copy
         under_way.append(None)
@@ -101,15 +101,15 @@ class Client(sentry_sdk.Client):
             under_way.pop()
 
     def flush(self, *args: Any, **kwargs: Any) -> None:
-        """Flush as ever, but not while Python takes its modules down: the SDK raises."""
+        """Flush as the SDK does, but not when Python ends: there the SDK raises."""
         __tracebackhide__ = True
         if not sys.is_finalizing():
             super().flush(*args, **kwargs)
 
     def close(self, *args: Any, **kwargs: Any) -> None:
-        """Close as ever; when the process ends, what comes still later is sent."""
+        """Close as the SDK does. At the end of the process, later events are still sent."""
         __tracebackhide__ = True
-        if self.is_retired:  # its parts are the current client's
+        if self.is_retired:  # the current client still uses the parts
             self.flush(*args, **kwargs)
             self.transport = None
             return
@@ -120,49 +120,49 @@ class Client(sentry_sdk.Client):
 
 
 _traced: dict[str, Any] = {}
-"""The functions of `functions_to_trace` as they are wrapped, by name."""
+"""The wrapped functions of `functions_to_trace`, by name."""
 
 
 def _find(name: str) -> Any:
-    if "." not in name or ":" in name:  # none for the SDK: it must not be imported
+    if "." not in name or ":" in name:  # the SDK would not accept the name
         return None
     try:
         return pkgutil.resolve_name(name)
-    except Exception:  # noqa: BLE001 - a name that is none: the SDK says so
+    except Exception:  # noqa: BLE001 - the SDK itself logs a wrong name
         return None
 
 
 def retire(client: sentry_sdk.Client) -> None:
-    """Let the parts of whatever client is current serve those who keep this one."""
+    """Let this client use the parts of the current client from now on."""
     if isinstance(client, Client):
         client.is_retired = True
 
 
 def is_ours(client: object) -> bool:
-    """Whether the library has made that client."""
+    """Whether the library made this client."""
     return bool(getattr(client, "is_of_resentry", False))
 
 
 def is_capturing(client: sentry_sdk.Client) -> bool:
-    """Whether some thread is in the middle of capturing an event in the client."""
+    """Whether a thread is capturing an event in this client."""
     return bool(getattr(client, "under_way", ()))
 
 
 def forget_captures(client: sentry_sdk.Client) -> None:
-    """Count from zero in a forked child: the parent's threads do not go on here."""
+    """Count from zero in a forked child: the parent's threads do not exist there."""
     if hasattr(client, "under_way"):
         client.under_way = deque()
 
 
 def set_current(client: sentry_sdk.Client) -> None:
-    """Make the client current, in one attribute store."""
+    """Make the client current by setting one attribute."""
     scope = sentry_sdk.get_global_scope()
     if (
         not IS_PLAIN
         and not client.options["release"]
         and hasattr(scope, "remove_attribute")
     ):
-        # set_client overwrites this attribute only by a release that is set. The oldest
+        # set_client replaces this attribute only if the client has a release. The oldest
         # versions have no attributes.
         scope.remove_attribute("sentry.release")
     try:
@@ -173,13 +173,13 @@ def set_current(client: sentry_sdk.Client) -> None:
 
 
 def _renew_locks(_home: Home) -> None:
-    """Free what a thread that does not exist here may hold: the child builds clients."""
+    """Make new locks in a forked child: a thread that does not exist may hold the old."""
     if not IS_PLAIN:
         integrations._installer_lock = threading.Lock()  # noqa: SLF001
 
 
 on_renewal(_renew_locks)
 
-# Our lines are neither events and breadcrumbs of the application nor its Sentry logs.
+# The library's log lines must not become events, breadcrumbs or logs in Sentry.
 ignore_logger("resentry")
 getattr(logging, "ignore_logger_for_sentry_logs", ignore_logger)("resentry")

@@ -1,4 +1,4 @@
-"""The parts of a client that hold items back: each belongs to one process."""
+"""The parts of a client that hold items back. Each part belongs to one process."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ COMPONENTS = ("log_batcher", "metrics_batcher", "span_batcher", "session_flusher
 
 
 class Part:
-    """An attribute of a client that is made anew in a process that was forked.
+    """An attribute of a client that is made anew in a forked child.
 
-    What it holds is its parent's to send, and its lock may belong to a thread that does
-    not exist here. Of a retired client it is the current one's: who has kept the old
-    client goes on, however many swaps there were.
+    The parent sends what the part holds, and a thread that does not exist in the child may
+    hold the part's lock. On a retired client the attribute is the current client's part,
+    so code that has kept an old client works after any number of swaps.
     """
 
     def __set_name__(self, _owner: type, name: str) -> None:
@@ -60,10 +60,10 @@ _LOSE = ("_record_lost_func",)
 
 
 def anew(part: Any, owner: Client | None = None) -> Any:
-    """Return an empty part of the same kind, with locks of its own.
+    """Return an empty part of the same kind, with its own locks.
 
-    It sends by its `owner`, else by the same client. Its constructor is not asked where
-    that registers a hook for forks, which nobody could take back.
+    The part sends by `owner`, or by the same client as before. Its constructor is not
+    called if the constructor registers a hook for forks, which cannot be removed.
     """
     functions = {
         name: getattr(part, name) for name in _SEND + _LOSE if hasattr(part, name)
@@ -81,7 +81,7 @@ def anew(part: Any, owner: Client | None = None) -> Any:
     kind = type(part)
     fresh = object.__new__(kind)
     for name, value in vars(part).items():
-        if hasattr(kind, name):  # somebody has replaced a method in that one
+        if hasattr(kind, name):  # somebody has replaced a method of this object
             continue
         kept = value
         if isinstance(value, list | dict | set):
@@ -94,9 +94,9 @@ def anew(part: Any, owner: Client | None = None) -> Any:
 
 
 def components(client: sentry_sdk.Client) -> list[Any]:
-    """The parts of a client that hold items back."""
-    found = (getattr(client, name, None) for name in COMPONENTS)
-    return [part for part in found if part is not None]
+    """Return the parts of a client that hold items back."""
+    parts = (getattr(client, name, None) for name in COMPONENTS)
+    return [part for part in parts if part is not None]
 
 
 def flush_components(parts: list[Any]) -> None:
@@ -117,7 +117,7 @@ def end_components(parts: list[Any]) -> None:
 def take_monitor(new: sentry_sdk.Client, old: sentry_sdk.Client) -> None:
     """Give `new` the back-pressure monitor of `old`, with its thread.
 
-    The thread of one that is told to end sleeps for up to 10 s more.
+    Otherwise the thread of the old monitor would sleep for up to 10 s before it ends.
     """
     monitor = getattr(old, "monitor", None)
     if monitor is None:
@@ -131,7 +131,7 @@ def take_monitor(new: sentry_sdk.Client, old: sentry_sdk.Client) -> None:
 
 
 def give_monitor(client: Client, previous: Client) -> None:
-    """Give a client a monitor of its own, which `take_monitor` may replace."""
+    """Give a client its own monitor, which `take_monitor` may replace."""
     model = previous.monitor
     if model is not None:
         client.idle_monitor = copy.copy(model)

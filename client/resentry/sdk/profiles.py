@@ -1,7 +1,7 @@
-"""The SDK's profilers belong to the process: a swap changes what they are asked for alone.
+"""Keeps the SDK's profilers, which belong to the process, across swaps.
 
-Building a client would make the continuous profiler anew, and so end a profile, give it
-another id, and draw again whether this process is profiled at all.
+Building a client would make a new continuous profiler. That would end the profile, give it
+another id, and decide again by chance whether this process is profiled.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _JOIN_SECONDS = 1.0
 
 
 class _Chunks(_Buffer):  # type: ignore[misc]
-    """A profile's buffer that cuts where another client of ours becomes current.
+    """A profile's buffer that begins a new chunk when another client becomes current.
 
-    Each chunk goes by the client under which it was sampled. All of it happens in the
-    profiler's thread, so a chunk never has one client's environment and another one's DSN.
+    Each chunk is sent by the client under which it was sampled. Everything happens in the
+    profiler's thread, so a chunk never has one client's environment and another's DSN.
     """
 
     def __init__(self, scheduler: Any, client: Client) -> None:
@@ -44,7 +44,7 @@ class _Chunks(_Buffer):  # type: ignore[misc]
         self._scheduler, self._client = scheduler, client
 
     def write(self, monotonic_time: float, sample: Any) -> None:
-        """Keep a sample."""
+        """Add a sample."""
         client: Any = sentry_sdk.get_global_scope().client
         if client is not self._client and self.goes_on(client):
             self.flush()
@@ -55,9 +55,9 @@ class _Chunks(_Buffer):  # type: ignore[misc]
         super().write(monotonic_time, sample)
 
     def goes_on(self, client: Any) -> bool:
-        """Whether that client is ours, and something is profiled under it.
+        """Whether this client is ours, and something is profiled under it.
 
-        One more sample comes when the last trace has ended: it is the old one's.
+        One more sample comes after the last trace has ended. It belongs to the old client.
         """
         by_hand = self._scheduler.lifecycle != "trace"
         is_ours = getattr(client, "is_of_resentry", False)
@@ -65,10 +65,10 @@ class _Chunks(_Buffer):  # type: ignore[misc]
 
 
 class _Aside:
-    """Stands in for the continuous profiler while transactions are profiled.
+    """Replaces the continuous profiler while transactions are profiled.
 
-    The SDK has either the one or the other. What the application asks of this one is done
-    when the other one ends.
+    The SDK runs only one of the two profilers. What the application asks of the continuous
+    profiler is done when the transaction profiler ends.
     """
 
     sampled = running = False
@@ -90,7 +90,7 @@ class _Aside:
         """Start later."""
         with self.lock:
             self._is_wanted = True
-            if current() is self.scheduler:  # since just now
+            if current() is self.scheduler:  # it has just come back
                 self.scheduler.manual_start()
 
     def manual_stop(self) -> None:
@@ -101,7 +101,7 @@ class _Aside:
                 self.scheduler.manual_stop()
 
     def give_way(self) -> None:
-        """Put the profiler back in its place; it must not be asked while it starts."""
+        """Put the continuous profiler back. Nobody may call it while it starts."""
         with self.lock:
             if self._is_wanted:
                 self.scheduler.manual_start()
@@ -109,11 +109,11 @@ class _Aside:
 
 
 _own: Any = None
-"""The continuous profiler of a client of ours; others are left alone."""
+"""The continuous profiler that was made for a client of ours. Others are not touched."""
 
 
 def adopt(before: Any) -> None:
-    """Know the profiler that the SDK has made for a client of ours, if it is another."""
+    """Note the profiler that the SDK has made for a client of ours, if there is a new one."""
     global _own  # noqa: PLW0603 - see below
     made = current()
     if made is not None and made is not before:
@@ -121,12 +121,12 @@ def adopt(before: Any) -> None:
 
 
 def current() -> Any:
-    """Return the continuous profiler, whoever has made it; None where there is none."""
+    """Return the continuous profiler, whoever made it, or None."""
     return continuous_profiler._scheduler  # noqa: SLF001
 
 
 def follow(client: Client) -> None:
-    """Run the profiler that the options of the current client ask for. Never raises."""
+    """Run the profiler that the current client's options ask for. Never raises."""
     if IS_PLAIN:
         return
     with capture_internal_exceptions():
@@ -143,7 +143,7 @@ def _put_aside() -> None:
     if scheduler is not _own or scheduler is None or isinstance(scheduler, _Aside):
         return
     _put(_Aside(scheduler))
-    # Not its `teardown`: a `stop_profiler` of the application's may be in there.
+    # Not its `teardown`: the application may be in `stop_profiler` now.
     scheduler.running = False
     if isinstance(scheduler.thread, threading.Thread):
         scheduler.thread.join(_JOIN_SECONDS)
@@ -178,15 +178,15 @@ def _reset_buffer(scheduler: Any, client: Client) -> None:
 
 
 def end_idle() -> None:
-    """End the thread of the transaction profiler where nothing is profiled any more.
+    """End the transaction profiler's thread if nothing is profiled any more.
 
-    The SDK never does. Raises RuntimeError while that thread is being started: then it
-    has to be asked for again.
+    The SDK never ends that thread. Raises RuntimeError while the thread is being started:
+    call this again later.
     """
     options = sentry_sdk.get_global_scope().client.options
     scheduler = None if IS_PLAIN else transaction_profiler._scheduler  # noqa: SLF001
     if scheduler and not transaction_profiler.has_profiling_enabled(options):
-        # The scheduler stays: another one would be one more thing to do at exit.
+        # The scheduler stays: another one would add another exit handler.
         scheduler.teardown()
 
 

@@ -1,8 +1,8 @@
-"""Where the SDK decides on a trace: what a rule or boost matches is decided by its rate.
+"""Lets rules and boosts decide on a trace, inside the SDK's own decision.
 
-The SDK derives more from a `traces_sampler` than a rate: tracing is on, and a caller's
-sample rate is replaced. So rules and boosts are none: they stand on the client, and the
-SDK's two decisions ask there first. What nothing matches goes the SDK's own way.
+Rules and boosts are not a `traces_sampler`, because a sampler also turns tracing on and
+replaces a caller's sample rate. Instead the client has them, and the SDK's two decisions
+ask the client first. If nothing matches, the SDK decides as it always does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _deciding = ContextVar("resentry_deciding", default=False)
 
 
 def follow(client: Any, sampler: Sampler) -> None:
-    """Let the rules and boosts decide, while this client is the current one."""
+    """Let the rules and boosts decide while this client is current."""
     _wrap(tracing.Transaction, "_set_initial_sampling_decision", _around_transaction)
     if hasattr(sdk_scope, "_make_sampling_decision"):  # the SDK can stream spans
         _wrap(sdk_scope, "_make_sampling_decision", _around_segment)
@@ -61,7 +61,7 @@ def _around_transaction(original: Callable[..., None]) -> Callable[..., None]:
         if rate is None:
             original(self, sampling_context)
             return
-        with _on():  # the SDK takes a parent's decision as the rate
+        with _on():  # the SDK uses a parent's decision as the rate
             original(self, {**sampling_context, "parent_sampled": rate})
         if self.sample_rate is None:
             return
@@ -81,20 +81,20 @@ def _around_segment(original: Callable[..., Any]) -> Callable[..., Any]:
         rate = _rate({"transaction_context": {"name": name}, **own})
         if rate is None:
             return original(name, attributes, scope)
-        _ = context.trace_id  # it is made when it is first asked for
+        _ = context.trace_id  # the id is made at its first use
         parent = copy.copy(context)
         parent.parent_sampled = rate
-        if parent.baggage is not None:  # some versions take the caller's rate instead
+        if parent.baggage is not None:  # some versions use the caller's rate instead
             items = {**parent.baggage.sentry_items, "sample_rate": str(rate)}
             parent.baggage = copy.copy(parent.baggage)
             parent.baggage.sentry_items = items
         stand_in = SimpleNamespace(get_active_propagation_context=lambda: parent)
         with _on():
-            found = original(name, attributes, stand_in)
-        sample_rate = found[1]
+            decision = original(name, attributes, stand_in)
+        sample_rate = decision[1]
         if sample_rate is not None:
             scope._update_sample_rate(sample_rate)  # noqa: SLF001
-        return found
+        return decision
 
     return decide
 
@@ -109,9 +109,9 @@ def _on() -> Iterator[None]:
 
 
 class OffButMatched(dict[str, Any]):
-    """A client's options where the rate is unset: tracing is off, but for what matches.
+    """A client's options with an unset rate: tracing is off, except for what matches.
 
-    While a match is decided, and in a trace that a match has begun, the rate is 0.
+    While a match is decided, and in a trace that a match began, the rate is 0.
     """
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -122,7 +122,7 @@ class OffButMatched(dict[str, Any]):
 
 
 def _is_traced() -> bool:
-    """Whether the current span's trace has a rate: with tracing off none has."""
+    """Whether the current span's trace has a rate. With tracing off no trace has one."""
     scope = sentry_sdk.get_current_scope()
     span: Any = getattr(scope, "streamed_span", None) or scope.span
     if hasattr(span, "_segment"):

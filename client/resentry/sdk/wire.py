@@ -1,4 +1,4 @@
-"""Sends one envelope at a time, and says what became of it."""
+"""Sends one envelope at a time, and returns what happened to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Fate(enum.Enum):
-    """What became of one envelope."""
+    """What happened to one envelope."""
 
     DONE = "sent, or dropped as the SDK drops (rate limits, 5xx)"
     REFUSED = "answered as by a DSN that is revoked: not stored"
@@ -32,9 +32,9 @@ _FATES = {f"status_{code}": Fate.REFUSED for code in (401, 403, 404)}
 
 
 class Wire(HttpTransport):
-    """An `HttpTransport` that sends at once, and says what became of the envelope.
+    """An `HttpTransport` that sends at once, and returns what happened to the envelope.
 
-    An envelope of a fate that `keep` accepts is not counted as lost.
+    An envelope with a fate that `keep` accepts is not counted as lost.
     """
 
     def __init__(self, options: dict[str, Any], keep: Callable[[Fate], bool]) -> None:
@@ -43,18 +43,18 @@ class Wire(HttpTransport):
         self._body: _Body | None = None
         self._home = here()
         super().__init__(options)
-        # urllib3 would import it in the sending thread: a child that is forked meanwhile
-        # inherits the import lock, and never sends anything.
+        # urllib3 would import this in the sending thread. A child that is forked meanwhile
+        # would inherit the import lock, and never send anything.
         import encodings.idna  # noqa: F401, PLC0415 - takes 2 ms
 
         note_connections(self._pool)
 
     def send(self, envelope: Envelope) -> Fate:
-        """Send one envelope, in the process that made this. Never raises."""
+        """Send one envelope, in the process that made this wire. Never raises."""
         self._fate, self._body = Fate.DONE, None
         with capture_internal_exceptions():
             self._send_envelope(envelope)
-        # Losses that the application's threads report meanwhile are real ones.
+        # Losses that the application's threads report from now on are real losses.
         fate, self._fate = self._fate, Fate.DONE
         return fate
 
@@ -64,11 +64,11 @@ class Wire(HttpTransport):
         return None if item is None else Envelope(items=[item])
 
     def heed(self, limits: dict[Any, Any]) -> None:
-        """Keep the rate limits in this dictionary, which others of the DSN have, too."""
+        """Keep rate limits in this dictionary, which all wires of the DSN share."""
         self._disabled_until = limits
 
     def hurry(self, seconds: float) -> None:
-        """Let no request take longer from now on: somebody waits for it."""
+        """Let no request take longer than `seconds` from now on: a caller waits."""
         with capture_internal_exceptions():
             pool: Any = self._pool
             dsn: Any = self.parsed_dsn
@@ -82,7 +82,7 @@ class Wire(HttpTransport):
         pool.clear()
 
     def on_dropped_event(self, reason: str) -> None:
-        """Learn, from the SDK, why the envelope was not sent."""
+        """Note why the SDK did not send the envelope."""
         if reason == "network":
             written = self._body is not None and self._body.is_read
             self._fate = Fate.UNKNOWN if written else Fate.UNSENT
@@ -107,7 +107,7 @@ class Wire(HttpTransport):
 
 
 class _Body(io.BytesIO):
-    """A request's body that knows whether all of it was written to the connection."""
+    """A request's body that knows whether the connection has got all of it."""
 
     is_read = False
 
@@ -116,7 +116,7 @@ class _Body(io.BytesIO):
         self._home = home
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return the next part; the empty one at the end means all was written."""
+        """Return the next part. The empty part at the end means that all was written."""
         if self._home is not here():  # a greenlet goes on in a forked child
             raise OSError("the envelope is another process's")
         part = super().read(size)
@@ -125,5 +125,5 @@ class _Body(io.BytesIO):
 
 
 def is_report(envelope: Envelope) -> bool:
-    """Whether it tells one project what was lost on the way there, and nothing else."""
+    """Whether the envelope holds client reports only, which belong to one project."""
     return all(item.type == "client_report" for item in envelope.items)

@@ -1,6 +1,7 @@
 """Scripts in processes of their own: a Sentry client belongs to a whole process."""
 
 import functools
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,3 +27,16 @@ def run(tmp_path: Path) -> Callable[..., Ran]:
 def volume(tmp_path: Path) -> str:
     """Return a directory for the volume, not made yet."""
     return str(tmp_path / "volume")
+
+
+@pytest.fixture
+def go(
+    run: Callable[..., Ran], sink: Sink, volume: str, request: pytest.FixtureRequest
+) -> Callable[..., Ran]:
+    """Run a script after its module's STEPS, with a volume and three projects' DSNs."""
+    given = dict(zip("ABC", map(sink.dsn, (1, 2, 3)), strict=True))
+    given["RESENTRY_DIR"] = volume
+    steps: str = request.module.STEPS
+    return lambda script, **more: run(
+        steps + textwrap.dedent(script), **{**given, **more}
+    )

@@ -1,6 +1,5 @@
 """A client of ours can be copied and pickled as any other one; its copy is a holder."""
 
-import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -43,15 +42,9 @@ def holders():
 
 
 @pytest.fixture
-def go(run: Run, sink: Sink, volume: str) -> Run:
-    return lambda script, how, **more: run(
-        STEPS + textwrap.dedent(script),
-        RESENTRY_DIR=volume,
-        A=sink.dsn(1),
-        B=sink.dsn(2),
-        HOW=how,
-        **more,
-    )
+def go(go: Run) -> Run:
+    """Run a script that copies a client one way."""
+    return lambda script, how, **more: go(script, HOW=how, **more)
 
 
 @pytest.mark.parametrize("swapped", ["", "yes"])

@@ -1,6 +1,5 @@
 """A library and an agent of different versions; and a receipt that stays small."""
 
-import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -57,18 +56,6 @@ def work(name):
 """
 
 IGNORED = {"rules.parent", "rules.until", "boosts.errors"}
-
-
-@pytest.fixture
-def go(run: Run, sink: Sink, volume: str) -> Run:
-    """Run a script that has two projects to choose from."""
-    return lambda script, **more: run(
-        STEPS + textwrap.dedent(script),
-        RESENTRY_DIR=volume,
-        A=sink.dsn(1),
-        B=sink.dsn(2),
-        **more,
-    )
 
 
 @pytest.mark.parametrize("when", ["start", "later"])

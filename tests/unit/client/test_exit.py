@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from arrivals import messages
 
 from lab.sink import Sink
 
@@ -43,10 +44,6 @@ def noting(function, *args):
 
 LONG = 30
 """So long would `flush` and the SDK's own end wait for what nobody sends."""
-
-
-def messages(sink: Sink) -> list[str]:
-    return sorted(event.message for event in sink.events())
 
 
 def is_clean(ran: Any) -> bool:
@@ -105,7 +102,7 @@ start()
 """,
     )
     assert is_clean(ran)
-    assert messages(sink) == ["late"]
+    assert sorted(messages(sink)) == ["late"]
 
 
 @pytest.mark.parametrize("flush", FLUSHES)
@@ -126,7 +123,7 @@ for number in range(3):
     )
     assert is_clean(ran)
     expected = [f"{when} {n}" for when in ("early", "late") for n in range(3)]
-    assert expected == messages(sink)
+    assert expected == sorted(messages(sink))
 
 
 def test_a_first_event_with_the_sdk_s_own_end(go: Run, sink: Sink) -> None:
@@ -140,7 +137,7 @@ atexit.register(lambda: noting(sentry_sdk.capture_message, "late"))
 """,
     )
     assert is_clean(ran)
-    assert messages(sink) == ["late"]
+    assert sorted(messages(sink)) == ["late"]
 
 
 def test_an_event_after_the_sdk_s_own_end_raises_nothing(go: Run) -> None:
@@ -176,7 +173,7 @@ weakref.finalize(last.append, at_exit)
 """,
     )
     assert is_clean(ran)
-    assert messages(sink) == sorted(filter(None, [before, "late"]))
+    assert sorted(messages(sink)) == sorted(filter(None, [before, "late"]))
 
 
 @pytest.mark.parametrize("name", ["flush", "close"])
@@ -274,7 +271,7 @@ last.append(lambda: noting(sentry_sdk.flush, 30))
         B=sink.dsn(2),
     )
     assert is_clean(ran)
-    assert messages(sink) == ["early 0", "early 1", "early 2", "late"]
+    assert sorted(messages(sink)) == ["early 0", "early 1", "early 2", "late"]
     assert [event.message for event in sink.events(2)] == ["late"]
 
 

@@ -4,12 +4,12 @@ A look never replaces it, an explicit `init` always does, and once it is gone th
 newest snapshot runs.
 """
 
-import textwrap
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from arrivals import messages
 
 from lab.sink import Sink
 
@@ -73,19 +73,6 @@ def by_init():
 
 WAYS = {w.__name__: w for w in (by_set_client, by_attribute, by_scope, by_init)}
 """
-
-
-def messages(sink: Sink, project: int) -> list[str]:
-    return [event.message for event in sink.events(project)]
-
-
-@pytest.fixture
-def go(run: Run, sink: Sink, volume: str) -> Run:
-    """Run a script that has three projects to choose from; B is the application's."""
-    dsns = dict(zip("ABC", map(sink.dsn, (1, 2, 3)), strict=True))
-    return lambda script, **more: run(
-        STEPS + textwrap.dedent(script), RESENTRY_DIR=volume, **dsns, **more
-    )
 
 
 def test_a_look_never_replaces_a_foreign_client(go: Run, sink: Sink) -> None:

@@ -4,12 +4,14 @@ All that the library has in a process must be right by its pid alone: the hooks 
 early, and nothing else.
 """
 
+import functools
 import os
 import textwrap
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from arrivals import messages
 
 from lab.sink import Sink
 
@@ -38,22 +40,10 @@ def start(*integrations, **more):
 """
 
 
-def messages(sink: Sink, project: int) -> list[str]:
-    return sorted(event.message for event in sink.events(project))
-
-
 @pytest.fixture(params=FORKS)
-def go(
-    run: Run, sink: Sink, volume: str, request: pytest.FixtureRequest
-) -> Callable[..., Any]:
-    """Run a script that has two projects, and one of the two ways to fork."""
-
-    def go(script: str, **environ: str) -> Any:
-        given = {"RESENTRY_DIR": volume, "A": sink.dsn(1), "B": sink.dsn(2)}
-        given["FORK"] = request.param
-        return run(STEPS + textwrap.dedent(script), **(given | environ))
-
-    return go
+def go(go: Run, request: pytest.FixtureRequest) -> Run:
+    """Run a script that has one of the two ways to fork."""
+    return functools.partial(go, FORK=request.param)
 
 
 # What children capture
@@ -80,7 +70,7 @@ def test_children_lose_nothing_and_end_by_themselves(
     )
     assert ran.said["ends"] == {"0": 10}
     expected = [before][: len(before)] + [f"child {number:02}" for number in range(10)]
-    assert expected == messages(sink, 1)
+    assert expected == sorted(messages(sink, 1))
 
 
 def test_children_end_at_once_on_sigterm(go: Run, sink: Sink) -> None:
@@ -104,7 +94,7 @@ def test_children_end_at_once_on_sigterm(go: Run, sink: Sink) -> None:
         """
     )
     assert ran.said["ends"] == {"7": 10}
-    assert messages(sink, 1) == ["child"] * 10
+    assert sorted(messages(sink, 1)) == ["child"] * 10
 
 
 def test_a_child_that_captures_nothing_ends_at_once(go: Run) -> None:
@@ -144,7 +134,7 @@ def test_flush_in_a_child_sends_what_the_child_has_captured(
     )
     assert ran.said["ends"] == {"0": 10}
     assert ran.said["took"] < 20
-    assert messages(sink, 1) == ["child"] * 10
+    assert sorted(messages(sink, 1)) == ["child"] * 10
 
 
 @pytest.mark.parametrize(
@@ -233,8 +223,8 @@ def test_a_child_is_a_target_by_its_first_capture(go: Run, sink: Sink) -> None:
         "error": None,
         "left": [True],
     }
-    assert messages(sink, 1) == ["first"]
-    assert messages(sink, 2) == ["second"]
+    assert sorted(messages(sink, 1)) == ["first"]
+    assert sorted(messages(sink, 2)) == ["second"]
 
 
 @pytest.mark.parametrize("answer", ["ok", 403])
@@ -259,8 +249,8 @@ def test_the_newest_snapshot_is_taken_up_before_the_first_envelope_leaves(
         """
     )
     assert ran.said["ends"] == {"0": 10}
-    assert messages(sink, 1) == []
-    assert messages(sink, 2) == ["child"] * 10
+    assert sorted(messages(sink, 1)) == []
+    assert sorted(messages(sink, 2)) == ["child"] * 10
     assert sink.answered(403) == 0
 
 
@@ -311,7 +301,7 @@ def test_a_child_may_call_init_again(go: Run, sink: Sink) -> None:
         """
     )
     assert ran.said == {"end": 0, "role": "celery", "mine": "api"}
-    assert messages(sink, 1) == ["child"]
+    assert sorted(messages(sink, 1)) == ["child"]
 
 
 def test_a_child_of_a_child_is_like_any_other(go: Run, sink: Sink) -> None:
@@ -341,7 +331,7 @@ def test_a_child_of_a_child_is_like_any_other(go: Run, sink: Sink) -> None:
     )
     assert ran.said["ends"] == {"0": 2}
     assert ran.said["heard"] == [{"end": 0, "pid": True}] * 2
-    assert messages(sink, 1) == ["child", "grandchild", "grandchild"]
+    assert sorted(messages(sink, 1)) == ["child", "grandchild", "grandchild"]
 
 
 def test_a_child_without_a_volume_sends_as_ever(go: Run, sink: Sink) -> None:
@@ -357,7 +347,7 @@ def test_a_child_without_a_volume_sends_as_ever(go: Run, sink: Sink) -> None:
         RESENTRY_DIR="",
     )
     assert ran.said["ends"] == {"0": 5}
-    assert messages(sink, 1) == ["child"] * 5 + ["parent"]
+    assert sorted(messages(sink, 1)) == ["child"] * 5 + ["parent"]
 
 
 # What the parent was doing
@@ -432,8 +422,8 @@ def test_a_child_of_a_moment_when_another_thread_holds_our_locks(
     )
     assert (ran.said["end"], ran.said["right"]) == (0, True)
     assert ran.said["took"] < 5
-    assert messages(sink, 1) == ["child", "parent"]
-    assert messages(sink, 2) == ["after"]
+    assert sorted(messages(sink, 1)) == ["child", "parent"]
+    assert sorted(messages(sink, 2)) == ["after"]
 
 
 def test_a_child_of_a_moment_when_another_thread_sends(go: Run, sink: Sink) -> None:
@@ -452,7 +442,9 @@ def test_a_child_of_a_moment_when_another_thread_sends(go: Run, sink: Sink) -> N
         """
     )
     assert ran.said["ends"] == {"0": 3}
-    assert ["child"] * 3 + [f"parent {n}" for n in range(3)] == messages(sink, 1)
+    assert ["child"] * 3 + [f"parent {n}" for n in range(3)] == sorted(
+        messages(sink, 1)
+    )
     assert sink.duplicates() == 0
 
 
@@ -532,7 +524,7 @@ def test_children_of_a_moment_when_a_client_is_built(
         TWICE="yes" if twice else "",
     )
     assert ran.said["ends"] == {"0": 13}
-    assert messages(sink, 1) + messages(sink, 2) == ["child"] * 13
+    assert sorted(messages(sink, 1)) + sorted(messages(sink, 2)) == ["child"] * 13
     assert ran.said["forking"] < 2
 
 
@@ -566,7 +558,7 @@ def test_a_fork_in_the_middle_of_the_first_init(go: Run, sink: Sink) -> None:
     )
     assert (ran.said["end"], ran.said["own"]) == (0, True)
     assert ran.said["took"] < 2
-    assert messages(sink, 1) == ["child", "parent"]
+    assert sorted(messages(sink, 1)) == ["child", "parent"]
 
 
 # git

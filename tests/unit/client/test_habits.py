@@ -1,12 +1,12 @@
 """Odd habits of an application that must simply work: directories and roles."""
 
 import os
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from arrivals import messages
 
 from lab.sink import Sink
 
@@ -44,19 +44,6 @@ def confirms(snapshot, where="volume/receipts", processes=1):
     wanted = [(snapshot.sequence, None)] * processes
     eventually(lambda: given() == wanted, what=f"{given()} is {wanted}")
 """
-
-
-def messages(sink: Sink, project: int) -> list[str]:
-    return [event.message for event in sink.events(project)]
-
-
-@pytest.fixture
-def go(run: Run, sink: Sink, volume: str) -> Run:
-    """Run a script that has two projects to choose from, in the volume's parent."""
-    return lambda script, **more: run(
-        STEPS + textwrap.dedent(script),
-        **{"RESENTRY_DIR": volume, "A": sink.dsn(1), "B": sink.dsn(2), **more},
-    )
 
 
 # Directories

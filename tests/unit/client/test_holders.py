@@ -25,7 +25,7 @@ def found(current=""):
 def client(dsn="A", make=None):
     return (make or sentry_sdk.Client)(dsn=os.environ[dsn], **QUICK)
 
-holders.watch()
+holders.note_clients()
 own = client()
 """
 
@@ -121,7 +121,7 @@ import importlib
 foreign = client()
 make = sentry_sdk.Client.__new__
 importlib.reload(holders)
-holders.watch()
+holders.note_clients()
 same = sentry_sdk.Client.__new__ is make
 during = found()
 foreign.close()

@@ -1,10 +1,11 @@
 """A server's rate limit holds for its DSN, however often the client is replaced."""
 
-import textwrap
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from arrivals import messages
 
 from lab.sink import Sink, key_of
 
@@ -39,20 +40,10 @@ def swap(number, **settings):
 """
 
 
-def messages(sink: Sink, project: int) -> list[str]:
-    return [event.message for event in sink.events(project)]
-
-
 @pytest.fixture
-def go(run: Run, sink: Sink, volume: str) -> Run:
+def go(go: Run, sink: Sink) -> Run:
     """Run a script with two keys of one project."""
-    return lambda script, **more: run(
-        STEPS + textwrap.dedent(script),
-        RESENTRY_DIR=volume,
-        A=sink.dsn(1),
-        B=sink.dsn(1, key_of(1, 1)),
-        **more,
-    )
+    return functools.partial(go, B=sink.dsn(1, key_of(1, 1)))
 
 
 @pytest.mark.parametrize("headers", [ALL, ALL_OF_LATE], ids=["old", "new"])

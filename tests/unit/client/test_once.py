@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from lab.sink import Sink
-
 pytestmark = pytest.mark.process
 
 
@@ -101,22 +99,10 @@ class Work:
 
 
 @pytest.fixture
-def go(run: Run, sink: Sink, volume: str, tmp_path: Path) -> Run:
-    """Run a script that has two projects to choose from; say what it told."""
+def go(go: Run, tmp_path: Path) -> Run:
+    """Run a script one way; return what it said."""
     (tmp_path / "traced.py").write_text(TRACED)
-
-    def go(script: str, how: str) -> Any:
-        return run(
-            STEPS + textwrap.dedent(script),
-            first=COUNT,
-            RESENTRY_DIR=volume,
-            A=sink.dsn(1),
-            B=sink.dsn(2),
-            HOW=how,
-            VERSION="",
-        ).said
-
-    return go
+    return lambda script, how: go(script, first=COUNT, HOW=how, VERSION="").said
 
 
 def test_fifty_swaps_do_no_more_to_the_process_than_one_init(go: Run) -> None:

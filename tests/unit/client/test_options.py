@@ -1,10 +1,10 @@
 """Each option of the application's works, or is left out and named: Sentry works on."""
 
-import textwrap
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from arrivals import messages
 from sentry_sdk.consts import DEFAULT_OPTIONS
 
 from lab.sink import Sink
@@ -58,22 +58,6 @@ def told():
 """
 
 NO_GEVENT = "import sys; sys.modules['gevent'] = None\n"
-
-
-def messages(sink: Sink, project: int) -> list[str]:
-    return [event.message for event in sink.events(project)]
-
-
-@pytest.fixture
-def go(run: Run, sink: Sink, volume: str) -> Run:
-    """Run a script that has two projects to choose from."""
-    return lambda script, **more: run(
-        STEPS + textwrap.dedent(script),
-        RESENTRY_DIR=volume,
-        A=sink.dsn(1),
-        B=sink.dsn(2),
-        **more,
-    )
 
 
 BAD = {

@@ -32,7 +32,7 @@ A, B = os.environ["A"], os.environ["B"]
 OURS = {fingerprint(A), fingerprint(B)}
 
 def init(dsn, **options):
-    holders.watch()
+    holders.note_clients()
     sentry_sdk.init(dsn=dsn, integrations=[OTLPIntegration(**options)], **QUICK)
     otlp.follow(dsn, OURS)
 
@@ -417,7 +417,7 @@ init(A)
 make = sys.modules["sentry_sdk.integrations.otlp"].OTLPSpanExporter
 importlib.reload(exporter)
 importlib.reload(otlp)
-otlp.watch()
+otlp.note_exporters()
 otlp.follow(B, OURS)
 sent = spans()
 flush()

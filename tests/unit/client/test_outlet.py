@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import sentry_sdk
+from arrivals import messages
 
 from lab.process import eventually
 from lab.sink import Sink
@@ -60,10 +61,6 @@ def retire(client: sentry_sdk.Client, current: sentry_sdk.Client) -> None:
     current.flush(5)
 
 
-def messages(sink: Sink) -> list[str]:
-    return [event.message for event in sink.events(2)]
-
-
 def test_parked_envelopes_are_limited_by_their_bytes(
     client: sentry_sdk.Client,
     current: sentry_sdk.Client,
@@ -77,7 +74,7 @@ def test_parked_envelopes_are_limited_by_their_bytes(
 
     retire(client, current)
 
-    assert large[-3:] == messages(sink)
+    assert large[-3:] == messages(sink, 2)
     assert (here().tally.parked, here().tally.dropped, here().tally.rerouted) == (
         5,
         2,
@@ -97,7 +94,7 @@ def test_one_envelope_that_is_larger_than_all_that_may_be_parked_is_dropped(
 
     retire(client, current)
 
-    assert messages(sink) == ["last"]
+    assert messages(sink, 2) == ["last"]
     assert (here().tally.parked, here().tally.dropped, here().tally.rerouted) == (
         3,
         2,
@@ -134,7 +131,7 @@ def test_what_was_parked_too_long_is_dropped_at_the_swap(
     """An event of long ago would surprise the new project."""
     retire(client, current)
 
-    assert messages(sink) == []
+    assert messages(sink, 2) == []
     assert (here().tally.rerouted, here().tally.dropped) == (0, 1)
 
 

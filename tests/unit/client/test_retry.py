@@ -1,10 +1,10 @@
 """A failure that passes is not final, and one that lasts is told while it does."""
 
-import textwrap
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from arrivals import messages
 
 from lab.sink import Sink
 
@@ -33,22 +33,6 @@ def failing(error, times, builds_of=lambda options: True):
     Outlet.__init__ = build
     return tried
 """
-
-
-def messages(sink: Sink, project: int) -> list[str]:
-    return [event.message for event in sink.events(project)]
-
-
-@pytest.fixture
-def go(run: Run, sink: Sink, volume: str) -> Run:
-    """Run a script that has two projects to choose from."""
-    return lambda script, **more: run(
-        STEPS + textwrap.dedent(script),
-        RESENTRY_DIR=volume,
-        A=sink.dsn(1),
-        B=sink.dsn(2),
-        **more,
-    )
 
 
 ERRORS = [

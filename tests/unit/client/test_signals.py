@@ -1,7 +1,6 @@
 """The real-time signal goes to the library's own thread: nobody else notices it."""
 
 import sys
-import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -49,17 +48,6 @@ def alive():
     "Whether the process still works."
     return resentry.status()["sequence"] > 0
 """
-
-
-@pytest.fixture
-def go(run: Run, sink: Sink, volume: str) -> Run:
-    """Run a script that can send the signal as an agent does."""
-
-    def go(script: str, **environ: str) -> Any:
-        given = {"RESENTRY_DIR": volume, "A": sink.dsn(1), "B": sink.dsn(2)}
-        return run(STEPS + textwrap.dedent(script), **{**given, **environ})
-
-    return go
 
 
 def test_the_receipt_names_signal_and_thread(go: Run) -> None:

@@ -3,7 +3,6 @@
 One client serves afterwards, the other one is retired, and the receipt says which.
 """
 
-import textwrap
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -38,15 +37,6 @@ def start():
 def messages(sink: Sink, *projects: int) -> Counter[str]:
     found = [event.message for p in projects for event in sink.events(p)]
     return Counter(message for message in found if message != "in use")
-
-
-@pytest.fixture
-def go(run: Run, sink: Sink, volume: str) -> Run:
-    """Run a script that has three projects to choose from."""
-    dsns = dict(zip("ABC", map(sink.dsn, (1, 2, 3)), strict=True))
-    return lambda script, **more: run(
-        STEPS + textwrap.dedent(script), RESENTRY_DIR=volume, **dsns, **more
-    )
 
 
 def check(sink: Sink, said: dict[str, Any], second: list[Any]) -> None:

@@ -4,7 +4,6 @@
 everything, whatever the kind.
 """
 
-import textwrap
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -135,16 +134,10 @@ def swap(how):
 
 
 @pytest.fixture
-def go(run: Run, sink: Sink, volume: str) -> Run:
-    """Run a script that has two projects to choose from; the first one is slow."""
+def go(go: Run, sink: Sink) -> Run:
+    """Run a script whose first project is slow."""
     sink.answer(1, "ok", seconds=0.01)
-    return lambda script, **more: run(
-        STEPS + textwrap.dedent(script),
-        RESENTRY_DIR=volume,
-        A=sink.dsn(1),
-        B=sink.dsn(2),
-        **more,
-    )
+    return go
 
 
 @pytest.mark.parametrize("how", ["rate", "DSN", "environment", "off"])

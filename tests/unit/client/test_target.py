@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from arrivals import messages
 
 from lab.sink import Sink, key_of
 
@@ -12,10 +13,6 @@ pytestmark = pytest.mark.process
 
 
 Run = Callable[..., Any]
-
-
-def messages(sink: Sink, project: int) -> list[str]:
-    return [event.message for event in sink.events(project)]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from arrivals import messages
 
 from lab.sink import Sink
 
@@ -58,10 +59,6 @@ def follow(sequence):
     eventually(fits, 30, f"{resentry.status()}")
     eventually(lambda: [r for r in receipts() if r["sequence"] == sequence], 30)
 """
-
-
-def messages(sink: Sink, project: int | None = None) -> list[str]:
-    return [event.message for event in sink.events(project)]
 
 
 @pytest.fixture

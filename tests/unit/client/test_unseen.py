@@ -4,7 +4,6 @@ Each script runs with sentry-sdk alone, with the library, and after a swap: what
 must be the same.
 """
 
-import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -72,19 +71,11 @@ def sink() -> Iterator[KeepingSink]:
 
 
 @pytest.fixture
-def go(run: Run, sink: KeepingSink, volume: str) -> Run:
-    """Run a script one way; return what it told."""
-
-    def go(script: str, how: str, **environ: str) -> Any:
-        return run(
-            STEPS + textwrap.dedent(script),
-            RESENTRY_DIR=volume,
-            A=sink.dsn(1),
-            HOW=how,
-            **{"PII": "on", **environ},
-        ).said
-
-    return go
+def go(go: Run) -> Run:
+    """Run a script one way; return what it said."""
+    return lambda script, how, **more: (
+        go(script, **{"HOW": how, "PII": "on", **more}).said
+    )
 
 
 def stacks(sink: KeepingSink) -> list[Any]:

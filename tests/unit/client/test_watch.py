@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from resentry.watch import Watch, _Clock, watch
+from resentry.watch import Watch, _Clock, open_watch
 
 LONG = 30.0
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 
 
 def best(directory: str) -> Watch:
-    return watch(directory, None)
+    return open_watch(directory, None)
 
 
 class Sleeper:
@@ -35,7 +35,7 @@ class Sleeper:
 def test_a_rename_into_the_directory_wakes(tmp_path: Path) -> None:
     """The agent's switch from old to new is a rename."""
     (tmp_path / "tmp").symlink_to("a")
-    watching = watch(str(tmp_path), None)
+    watching = open_watch(str(tmp_path), None)
     watching.wait(0.01)
     sleeper = Sleeper(watching)
     (tmp_path / "tmp").rename(tmp_path / "..data")
@@ -45,7 +45,7 @@ def test_a_rename_into_the_directory_wakes(tmp_path: Path) -> None:
 
 def test_a_file_written_in_place_wakes(tmp_path: Path) -> None:
     """A volume that is kept by hand works, too."""
-    watching = watch(str(tmp_path), None)
+    watching = open_watch(str(tmp_path), None)
     watching.wait(0.01)
     sleeper = Sleeper(watching)
     (tmp_path / "settings.json").write_text("{}")
@@ -83,7 +83,7 @@ def test_without_a_reason_the_time_goes_by(
 def test_a_directory_that_appears_later_is_watched(tmp_path: Path) -> None:
     """Each wait tries again to watch a directory that is not there yet."""
     directory = tmp_path / "later"
-    watching = watch(str(directory), None)
+    watching = open_watch(str(directory), None)
     watching.wait(0.01)
     directory.mkdir()
     watching.wait(0.01)  # nothing wakes: this look finds the new directory
@@ -97,7 +97,7 @@ def test_a_directory_that_is_made_anew_is_watched_again(tmp_path: Path) -> None:
     """The end of the directory wakes, and its successor is watched."""
     directory = tmp_path / "volume"
     directory.mkdir()
-    watching = watch(str(directory), None)
+    watching = open_watch(str(directory), None)
     watching.wait(0.01)
     sleeper = Sleeper(watching)
     directory.rmdir()
@@ -114,7 +114,7 @@ def test_a_closed_watch_gives_its_descriptors_back(tmp_path: Path) -> None:
     """Twenty watches, one after the other, cost none for good."""
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
-        watching = watch(str(tmp_path), None)
+        watching = open_watch(str(tmp_path), None)
         watching.wait(0)
         watching.close()
     assert before == len(os.listdir("/proc/self/fd"))
@@ -129,14 +129,14 @@ def test_without_descriptors_time_serves(
     ran = run(
         """
         import resource, time
-        from resentry.watch import watch
+        from resentry.watch import open_watch
 
         free = os.dup(0)
         os.close(free)
         limit = free + int(os.environ["LEFT"])
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-        watching = watch(os.environ["DIRECTORY"], None)
+        watching = open_watch(os.environ["DIRECTORY"], None)
         watching.wake()
         began = time.monotonic()
         watching.wait(30)

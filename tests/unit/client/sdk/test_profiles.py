@@ -1,6 +1,5 @@
 """Profilers belong to the process: a swap neither ends a profile nor draws again."""
 
-import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -78,18 +77,6 @@ class Swaps:
 def sink() -> Iterator[KeepingSink]:
     with KeepingSink() as running:
         yield running
-
-
-@pytest.fixture
-def go(run: Run, sink: Sink, volume: str) -> Run:
-    """Run a script that has two projects to choose from."""
-    return lambda script, **more: run(
-        STEPS + textwrap.dedent(script),
-        RESENTRY_DIR=volume,
-        A=sink.dsn(1),
-        B=sink.dsn(2),
-        **more,
-    )
 
 
 def test_a_profile_runs_through_swaps_and_stays_stopped_after_them(go: Run) -> None:

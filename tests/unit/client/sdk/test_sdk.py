@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sentry_sdk
 import urllib3
+from arrivals import messages
 from scenario import QUICK
 from sentry_sdk.consts import DEFAULT_OPTIONS
 from sentry_sdk.transport import HttpTransport
@@ -41,10 +42,6 @@ PUBLIC = {
 @pytest.fixture
 def environ(sink: Sink, volume: str) -> dict[str, str]:
     return {"RESENTRY_DIR": volume, "A": sink.dsn(1), "B": sink.dsn(2)}
-
-
-def messages(sink: Sink, project: int) -> list[str]:
-    return [event.message for event in sink.events(project)]
 
 
 # The names
