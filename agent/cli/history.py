@@ -9,7 +9,7 @@ from agent.cli import options
 from agent.cli.answer import Answer
 from agent.cli.results import HistoryEntry, HistoryResult
 from agent.domain.wishes import difference
-from agent.observe.document import shown
+from agent.observe.document import masked
 from agent.publish.memory import HISTORY_LENGTH
 from agent.publish.volume import Volume
 
@@ -43,7 +43,7 @@ def _entry(new: Snapshot, old: Snapshot | None) -> HistoryEntry:
         revision=new.revision,
         published_at=new.published_at,
         changed=difference(new, old),
-        settings=shown(new.settings),
+        settings=masked(new.settings),
     )
 
 

@@ -158,7 +158,7 @@ def boosts(current: Snapshot | None) -> list[Boost]:
     return [Boost(**boost) for boost in boosts_with_seconds_left(running, time.time())]
 
 
-def shown(values: Mapping[str, Any]) -> dict[str, Any]:
+def masked(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings as they may be shown: the DSN masked."""
     return {
         key: show_dsn(value) if key == "SENTRY_DSN" else value
@@ -228,8 +228,8 @@ def _current(current: Snapshot) -> CurrentSnapshot:
         revision=current.revision,
         sequence=current.sequence,
         published_at=current.published_at,
-        settings=shown(current.settings),
-        roles={role: shown(values) for role, values in current.roles.items()},
+        settings=masked(current.settings),
+        roles={role: masked(values) for role, values in current.roles.items()},
         rules=len(current.rules),
         boosts=boosts(current),
         provenance={name: dict(origin) for name, origin in current.provenance.items()},

@@ -1,6 +1,6 @@
 """The agent's own settings: flags over environment over a TOML file."""
 
-from agent.settings.kinds import GROUPS, Secret, Setting, settings_of
+from agent.settings.kinds import GROUPS, SecretValue, Setting, settings_of
 from agent.settings.load import OTHER_VARIABLES, PREFIX, Loaded, flag, load
 from agent.settings.model import Settings
 
@@ -9,7 +9,7 @@ __all__ = [
     "OTHER_VARIABLES",
     "PREFIX",
     "Loaded",
-    "Secret",
+    "SecretValue",
     "Setting",
     "Settings",
     "flag",

@@ -84,7 +84,7 @@ class Setting(NamedTuple):
     @property
     def is_secret(self) -> bool:
         """Whether its value is never shown."""
-        return isinstance(self.type, type) and issubclass(self.type, Secret)
+        return isinstance(self.type, type) and issubclass(self.type, SecretValue)
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -119,7 +119,7 @@ def settings_of(struct: type[Struct]) -> Iterator[Setting]:
                 )
 
 
-class Secret:
+class SecretValue:
     """A value that is shown as nothing but its presence."""
 
     def __init__(self, value: str) -> None:
@@ -136,7 +136,7 @@ class Secret:
         return "(set)" if self._value else "(none)"
 
 
-class SecretHeaders(Secret):
+class SecretHeaders(SecretValue):
     """HTTP headers that may hold a secret, one `Name: value` a line."""
 
     def __init__(self, value: str) -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from agent.domain.nearest import did_you_mean
 from agent.errors import SettingsError
-from agent.settings.kinds import Secret, Setting, settings_of
+from agent.settings.kinds import SecretValue, Setting, settings_of
 from agent.settings.model import Settings
 
 if TYPE_CHECKING:
@@ -115,6 +115,6 @@ def _convert(value: Any, setting: Setting) -> Any:
 
 
 def _secret(kind: type, value: Any) -> Any:
-    if issubclass(kind, Secret) and isinstance(value, str):
+    if issubclass(kind, SecretValue) and isinstance(value, str):
         return kind(value)
     raise msgspec.ValidationError(f"Expected `str`, got `{type(value).__name__}`")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Struct
 
-from agent.settings.kinds import LOGIN, MOUNTED, TLS, VAULT, Secret, says
+from agent.settings.kinds import LOGIN, MOUNTED, TLS, VAULT, SecretValue, says
 
 SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
 
@@ -87,13 +87,13 @@ class SourceSettings(Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     vault_token: Annotated[
-        Secret,
+        SecretValue,
         says(
             LOGIN,
             "TEXT",
             "`token`: the Vault token itself. A file is better, because it can change.",
         ),
-    ] = Secret("")
+    ] = SecretValue("")
     vault_role: Annotated[
         str, says(LOGIN, "NAME", "`kubernetes`, `jwt`, `cert`: the role.")
     ] = ""
@@ -125,8 +125,8 @@ class SourceSettings(Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     vault_secret_id: Annotated[
-        Secret, says(LOGIN, "TEXT", "`approle`: the secret id itself.")
-    ] = Secret("")
+        SecretValue, says(LOGIN, "TEXT", "`approle`: the secret id itself.")
+    ] = SecretValue("")
     vault_secret_id_wrap_path: Annotated[
         str,
         says(
@@ -147,8 +147,8 @@ class SourceSettings(Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     vault_password: Annotated[
-        Secret, says(LOGIN, "TEXT", "`userpass`: the password itself.")
-    ] = Secret("")
+        SecretValue, says(LOGIN, "TEXT", "`userpass`: the password itself.")
+    ] = SecretValue("")
     vault_ca: Annotated[
         str,
         says(

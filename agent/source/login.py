@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent.errors import SourceDenied, SourceError
-from agent.settings import Secret
+from agent.settings import SecretValue
 from agent.settings.source import SERVICE_ACCOUNT_TOKEN
 from agent.source.mount import opened_file
 
@@ -32,7 +32,7 @@ class Login(NamedTuple):
     """The certificate that the login depends on. A new one makes it a new login."""
 
 
-def credential(secret: Secret, path: str, name: str) -> str:
+def credential(secret: SecretValue, path: str, name: str) -> str:
     """Return the content of a credential's file, or of its setting if it has no file.
 
     `name` is the setting that names the file. Raises `SourceDenied`.
@@ -67,7 +67,7 @@ def token(settings: Settings) -> str:
 
 def _jwt(settings: Settings) -> Login:
     path = settings.vault_jwt_file or SERVICE_ACCOUNT_TOKEN
-    jwt = credential(Secret(""), path, "vault_jwt_file").strip()
+    jwt = credential(SecretValue(""), path, "vault_jwt_file").strip()
     wanted = settings.vault_audience
     if wanted and wanted not in (audiences := _audiences(jwt)):
         raise SourceDenied(
@@ -108,7 +108,7 @@ def _approle(settings: Settings) -> Login:
 def _cert(settings: Settings) -> Login:
     body = {"name": settings.vault_role} if settings.vault_role else {}
     path = settings.vault_client_cert
-    return Login("login", body, credential(Secret(""), path, "vault_client_cert"))
+    return Login("login", body, credential(SecretValue(""), path, "vault_client_cert"))
 
 
 def _userpass(settings: Settings) -> Login:

@@ -9,7 +9,7 @@ import pytest
 
 from agent.domain.nearest import did_you_mean
 from agent.errors import SettingsError
-from agent.settings import GROUPS, Secret, Settings, flag, load, settings_of
+from agent.settings import GROUPS, SecretValue, Settings, flag, load, settings_of
 from agent.settings.parse import Address
 
 TOKEN = "hvs.CAESIJplantedVaultToken0123456789abcdefghijkl"
@@ -208,7 +208,7 @@ def test_a_secret_is_never_shown(holder: str) -> None:
 def test_a_secret_is_in_no_json() -> None:
     """What cannot be encoded by accident cannot leak by accident."""
     with pytest.raises(TypeError) as caught:
-        json.dumps({"token": Secret(TOKEN)})
+        json.dumps({"token": SecretValue(TOKEN)})
     assert TOKEN not in str(caught.value)
     with pytest.raises((TypeError, NotImplementedError)) as caught:
         msgspec.json.encode(load({}, {"RESENTRY_VAULT_TOKEN": TOKEN}).settings)
@@ -220,8 +220,8 @@ def test_a_secret_is_in_no_json() -> None:
 )
 def test_a_secret_says_whether_it_is_set(value: str, *, expected: bool) -> None:
     """Presence is all that is shown."""
-    assert expected is bool(Secret(value))
-    assert ("(set)" if expected else "(none)") == repr(Secret(value))
+    assert expected is bool(SecretValue(value))
+    assert ("(set)" if expected else "(none)") == repr(SecretValue(value))
 
 
 def test_a_token_of_the_wrong_type_is_refused_without_a_quote(tmp_path: Path) -> None:
