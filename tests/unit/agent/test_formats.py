@@ -9,7 +9,6 @@ from click.testing import CliRunner
 from agent.backoff import retry_after_seconds
 from agent.cli.boost import command as boost
 from agent.errors import SettingsError
-from agent.observe import http
 from agent.publish import volume
 from agent.publish.memory import Memory
 from agent.settings import parse
@@ -26,7 +25,7 @@ ODD = ["\u00b2", "\uff11", "\u0661", "1_0", "+1", " 1"]
         (lambda text: parse.counts([text]), "api={}"),
         (lambda text: parse.rates([text]), "production=0.{}"),
         (parse.status, "2{}0"),
-        (http._split, "127.0.0.1:{}"),
+        (parse.address, "127.0.0.1:{}"),
         (volume._gid, "{}"),
         (parse_path, "secret/data/lms?version={}"),
     ],
