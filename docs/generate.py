@@ -103,7 +103,9 @@ def metrics_page() -> str:
         )
     return (
         f"# Metrics\n\n{NOTICE}"
-        "At `/metrics`, beside Prometheus' usual `process_` metrics.\n\n"
+        "The agent serves these metrics at `/metrics`, on every listener. Prometheus' usual\n"
+        "`process_` metrics are there, too. A name that ends in `_timestamp_seconds` holds\n"
+        "seconds since 1970.\n\n"
         "| metric | type | labels | meaning |\n|---|---|---|---|\n"
         + "\n".join(rows)
         + "\n"

@@ -39,3 +39,10 @@ def test_each_link_leads_somewhere(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in _anchors(target)):
             dead.append(link)
     assert dead == []
+
+
+def test_the_table_of_contents_has_each_page() -> None:
+    """A page that docs/README.md does not link is not found."""
+    contents = (ROOT / "docs" / "README.md").read_text()
+    linked = set(re.findall(r"\]\(([\w.]+\.md)\)", contents))
+    assert linked == {page.name for page in (ROOT / "docs").glob("[!R]*.md")}
