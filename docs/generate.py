@@ -123,13 +123,15 @@ def commands_page() -> str:
         context = click.Context(command, info_name=name, parent=parent)
         summary = inspect.cleandoc(command.help or "")
         own = [
-            f"- `{'`, `'.join(option.opts)}`: {option.help}"
+            f"- `{' '.join(_shown(option))}`: {option.help}"
             for option in command.params
             if isinstance(option, click.Option) and not isinstance(option, Option)
         ]
         options = "\n".join(own)
-        parts.append(f"## {context.command_path}\n\n{summary}\n\n{options}\n\n")
+        sections = [f"## {context.command_path}", summary, options]
+        parts.append("\n\n".join(filter(None, sections)) + "\n\n")
     parts.append(
+        "`--json` prints what [json.md](json.md) describes. "
         "Every command takes `--config FILE` and every setting of "
         "[settings.md](settings.md) as a flag.\n\n"
         "## Exit codes\n\n| code | meaning |\n|---|---|\n"
@@ -137,16 +139,21 @@ def commands_page() -> str:
     )
     rows = [(2, "`UsageError`: The command line is wrong.")]
     classes = [
-        (vars(found)["exit_code"], found)
-        for found in vars(errors).values()
-        if isinstance(found, type) and "exit_code" in vars(found)
+        (vars(kind)["exit_code"], kind)
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and "exit_code" in vars(kind)
     ]
-    for code, found in classes:
-        meaning = (found.__doc__ or "").splitlines()[0]
+    for code, kind in classes:
+        meaning = (kind.__doc__ or "").splitlines()[0]
         no = "The answer is no (`status`, `wait`). " if code == NO else ""
-        rows.append((code, f"{no}`{found.__name__}`: {meaning}"))
+        rows.append((code, f"{no}`{kind.__name__}`: {meaning}"))
     parts += [f"| {code} | {meaning} |\n" for code, meaning in sorted(rows)]
     return "".join(parts)
+
+
+def _shown(option: click.Option) -> list[str]:
+    """Return the flag of an option, and what its value is."""
+    return [*option.opts, *([option.metavar] if option.metavar else [])]
 
 
 def library_page() -> str:

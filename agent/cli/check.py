@@ -103,7 +103,7 @@ class _Checks:
         else:
             row = Step(step=name, result="ok", detail=detail or "", hint="")
             if detail is None:
-                missing = "needs the step before it"
+                missing = "an earlier step has a problem"
                 row = Step(step=name, result="skipped", detail=missing, hint="")
         self.steps.append(row)
 
@@ -118,30 +118,30 @@ class _Checks:
         source.limit(self._until)
         source.log_in()
         try:
-            found = [source.locate(path) for path in settings.vault_paths]
+            locations = [source.locate(path) for path in settings.vault_paths]
         except SourceDenied:
             source.token.recheck()  # says so, if the token itself is not known
             raise
-        kinds = ", ".join(f"{at.path} (KV v{at.version})" for at in found)
+        kinds = ", ".join(f"{each.path} (KV v{each.version})" for each in locations)
         return f"{settings.vault_addr} answers: {kinds}"
 
     def _rights(self, settings: Settings) -> str | None:
         if settings.source_path:
-            return "a mounted source has none"
+            return "a mounted source needs no rights"
         if self.problem:
             return None
         from agent.source import rights  # noqa: PLC0415 - with hvac
 
         source = cast("VaultSource", self._source)
-        found = rights.unreadable(source, settings.vault_paths)
-        if found:
+        unreadable = rights.unreadable(source, settings.vault_paths)
+        if unreadable is None:
+            return "unknown: the token may not ask Vault for its rights"
+        if unreadable:
             raise SourceDenied(
-                f"the token may not read {', '.join(found)}",
-                "resentry-agent check --policy prints the policy that it needs",
+                f"the token may not read {', '.join(unreadable)}",
+                "resentry-agent check --policy prints the policy that the token needs",
             )
-        return (
-            "unknown: the token may not ask" if found is None else "read on each path"
-        )
+        return "the token may read each path"
 
     def _secret(self, _settings: Settings) -> str | None:
         if self._source is None or self.problem:
@@ -166,7 +166,8 @@ class _Checks:
             directory = os.path.dirname(directory)
         if not os.access(directory or ".", os.W_OK | os.X_OK):
             raise PublishError(
-                f"cannot write {directory}", f"this runs as user {os.geteuid()}"
+                f"cannot write {directory}",
+                f"this runs as user {os.geteuid()}: give this user write access",
             )
         if Volume(settings.dir, settings.receipts_dir, settings.group).is_open():
             return f"{settings.dir} is in use by a running agent"
@@ -175,37 +176,40 @@ class _Checks:
     def _receipts(self, settings: Settings) -> str:
         receipts = settings.receipts_dir
         if not os.path.isdir(receipts):
-            return f"{receipts} will be made"
-        found = os.stat(receipts)
-        if os.geteuid() not in (0, found.st_uid):
+            return f"{receipts} will be created"
+        owner = os.stat(receipts)
+        if os.geteuid() not in (0, owner.st_uid):
             raise PublishError(
-                f"{receipts} belongs to user {found.st_uid}",
-                "the agent must own it, to remove what dead targets leave",
+                f"{receipts} belongs to user {owner.st_uid}",
+                f"the agent, user {os.geteuid()}, must own the directory: it removes the "
+                "receipts of dead processes",
             )
-        mode = f"{found.st_mode & 0o7777:o}"
+        mode = f"{owner.st_mode & 0o7777:o}"
         return (
-            f"{receipts} has mode {mode}; a target must be of user {found.st_uid} "
-            f"or in group {found.st_gid}"
+            f"{receipts} has mode {mode}; an application must run as user "
+            f"{owner.st_uid} or in group {owner.st_gid}"
         )
 
     def _targets(self, settings: Settings) -> str:
-        """Say what the live targets are at, and which of them cannot read."""
+        """Say which snapshot the live targets run, and which targets cannot read."""
         current = Volume(settings.dir, settings.receipts_dir).current()
-        seen = Receipts(settings.receipts_dir).look()
-        if seen.unknown:
-            raise PublishError(seen.unknown, f"this runs as user {os.geteuid()}")
-        found = assess(seen.targets, current, late=False)
-        bad = [one for one, _ in found.targets if one.receipt.error]
-        blind = [f"{one.name}: {one.receipt.error}" for one in bad if one.readable]
+        live = Receipts(settings.receipts_dir).look()
+        if live.unknown:
+            raise PublishError(live.unknown, f"this runs as user {os.geteuid()}")
+        rollout = assess(live.targets, current, late=False)
+        bad = [target for target, _ in rollout.targets if target.receipt.error]
+        errors = [f"{target.name}: {target.receipt.error}" for target in bad]
+        blind = [
+            error for target, error in zip(bad, errors, strict=True) if target.readable
+        ]
         if blind:
             raise PublishError(
-                f"cannot apply what is published: {'; '.join(blind)}",
-                "a target must be in the group of the volume: see RESENTRY_GROUP",
+                f"processes that cannot apply the snapshot: {'; '.join(blind)}",
+                "a process must be in the group of the volume: see RESENTRY_GROUP",
             )
         if bad:
-            silent = "; ".join(f"{one.name}: {one.receipt.error}" for one in bad)
             raise PublishError(
-                f"processes without a readable receipt: {silent}",
+                f"processes without a readable receipt: {'; '.join(errors)}",
                 "agent and library must be of the same or of neighbouring versions",
             )
-        return found.sentence
+        return rollout.sentence

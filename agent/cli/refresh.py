@@ -16,6 +16,6 @@ if TYPE_CHECKING:
 def command(loaded: Loaded) -> Answer:
     """Have the running agent do a pass now.
 
-    Exits with the code that `once` would have.
+    Exits with the code that resentry-agent once would have.
     """
     return ask(loaded.settings, {"command": "refresh"})

@@ -77,6 +77,21 @@ class Setting(NamedTuple):
         return get_args(self.annotated)[0]
 
     @property
+    def form(self) -> str:
+        """What its value must look like, in words."""
+        if self.is_list:
+            return "a list of texts"
+        if self.type is bool:
+            return "true or false"
+        if self.type is not float:
+            return "a text"
+        (bounds,) = (
+            meta for meta in get_args(self.annotated)[1:] if meta.le is not None
+        )
+        above = f"above {bounds.gt:g}" if bounds.ge is None else f"from {bounds.ge:g}"
+        return f"a number {above} up to {bounds.le:g}"
+
+    @property
     def is_list(self) -> bool:
         """Whether it takes several entries."""
         return get_origin(self.type) in (tuple, dict)

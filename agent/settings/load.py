@@ -48,21 +48,22 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> 
             values[name] = (f"{name} in {config}", value)
         else:
             problems.append(f"{config}: unknown key {name}{did_you_mean(name, known)}")
-    found, unknown = _read_environ(environ, known)
+    variables, unknown = _read_environ(environ, known)
     if environ.get("ENVIRONMENT"):
         values.setdefault("environment", ("ENVIRONMENT", environ["ENVIRONMENT"]))
-    values |= found
+    values |= variables
     values |= {name: (flag(name), value) for name, value in given.items()}
 
     typed: dict[str, Any] = {}
     for name, (where, value) in values.items():
         try:
             typed[name] = _convert(value, known[name])
-        except (msgspec.ValidationError, ValueError) as error:
+        except ValueError as error:
             problems.append(f"{where}: {error}")
     if problems:
         raise SettingsError(
-            "; ".join(problems), "resentry-agent run --help says what each one takes"
+            "; ".join(problems),
+            "resentry-agent run --help shows what each setting takes",
         )
     warnings = (f"unknown variables: {', '.join(unknown)}",) if unknown else ()
     return Loaded(Settings(**typed), warnings)
@@ -108,10 +109,13 @@ def _convert(value: Any, setting: Setting) -> Any:
         value = text.replace(",", " ").split()
     if setting.choices and value not in setting.choices:
         raise ValueError(f"must be one of {', '.join(setting.choices)}")
-    if setting.read is None:
-        return msgspec.convert(value, setting.annotated, strict=False, dec_hook=_secret)
     plain = tuple[str, ...] if setting.is_list else str
-    return setting.read(msgspec.convert(value, plain))
+    kind = setting.annotated if setting.read is None else plain
+    try:
+        typed = msgspec.convert(value, kind, strict=False, dec_hook=_secret)
+    except msgspec.ValidationError:
+        raise ValueError(f"must be {setting.form}") from None
+    return typed if setting.read is None else setting.read(typed)
 
 
 def _secret(kind: type, value: Any) -> Any:

@@ -280,6 +280,26 @@ def test_a_listen_address_has_host_and_port(address: str) -> None:
         load({}, {"RESENTRY_HTTP_LISTEN": address})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "form"),
+    [
+        ("poll_seconds", "soon", "a number above 0 up to 86400"),
+        ("start_jitter_seconds", "61", "a number from 0 up to 60"),
+        ("boost_cap", "2", "a number from 0 up to 1"),
+        ("vault_trust_env", "perhaps", "true or false"),
+        ("vault_addr", 7, "a text"),
+        ("vault_paths", 7, "a list of texts"),
+    ],
+)
+def test_a_wrong_value_is_answered_with_its_form(
+    name: str, value: object, form: str
+) -> None:
+    """In words, not in Python's types; a wrong value is not quoted."""
+    with pytest.raises(SettingsError) as caught:
+        load({name: value}, {})
+    assert caught.value.what == f"{flag(name)}: must be {form}"
+
+
 def test_headers_are_read_once_and_never_shown() -> None:
     """The headers of a notification may hold a secret."""
     settings = load({}, {"RESENTRY_NOTIFY_HEADERS": f"A: {TOKEN}"}).settings
