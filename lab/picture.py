@@ -21,11 +21,13 @@ font-family="ui-monospace, Menlo, Consolas, monospace" font-size="12">
 
 def drawn(title: str, text: str) -> str:
     """Return an SVG of the text, line by line; what is changed or proved stands out."""
-    lines = [part for line in text.splitlines() for part in _wrapped(line)]
+    lines = [
+        (_color(line), part) for line in text.splitlines() for part in _wrapped(line)
+    ]
     rows = [
-        f'<text x="{MARGIN}" y="{MARGIN + LINE * number}" fill="{_color(line)}" '
+        f'<text x="{MARGIN}" y="{MARGIN + LINE * number}" fill="{color}" '
         f'xml:space="preserve">{escape(line)}</text>'
-        for number, line in enumerate(lines, 1)
+        for number, (color, line) in enumerate(lines, 1)
     ]
     return _SVG.format(
         width=2 * MARGIN + COLUMNS * ADVANCE,
@@ -40,7 +42,7 @@ def _wrapped(line: str) -> list[str]:
     while len(line) > COLUMNS:
         cut = line.rfind(" ", 0, COLUMNS)
         parts.append(line[:cut])
-        line = " " * 10 + line[cut:]
+        line = " " * 9 + line[cut:]
     return [*parts, line]
 
 
