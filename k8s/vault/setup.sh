@@ -41,7 +41,7 @@ EOF
 
 has auth "$AUTH" || "$VAULT" auth enable "$AUTH"
 
-# The agent renews its token each hour, and logs in again after a day.
+# A token lives an hour. The agent renews it for up to a day, and then logs in again.
 set -- token_policies="$ROLE" token_no_default_policy=true token_ttl=1h token_max_ttl=24h
 
 if [ "$AUTH" = approle ]; then
