@@ -8,6 +8,7 @@ SINK   := .bugsink/.ready
 MODELS := .matrix/.ready
 # Tests mostly wait: more at once than there are processors.
 WORKERS ?= 4
+PROGRAMS := $(filter-out tests/matrix/% tests/parity/%,$(wildcard tests/*/programs tests/unit/*/*/programs))
 FAST := not process and not vault and not slow and not alone
 ELSEWHERE := --ignore tests/cluster --ignore tests/matrix --ignore tests/parity
 COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
@@ -121,6 +122,7 @@ check: $(READY) ## ruff, ruff format, mypy strict, import-linter, deptry, hadoli
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy $(PROGRAMS)
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/deptry agent
 	@cd client && ../$(BIN)/deptry resentry

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from typing import TextIO
+from typing import Any, TextIO
 
 import sentry_sdk
 from opentelemetry import trace
@@ -56,7 +56,7 @@ def start(mode: str, volume: SharedDir, stopped: threading.Event) -> None:
         resentry.init(role="api", integrations=integrations)
         return
     dsn = newest(volume)
-    holders.watch()
+    holders.note_clients()
     sentry_sdk.init(dsn=dsn, integrations=integrations)
     if mode == "follow":
         otlp.follow(dsn, {fingerprint(dsn)})
@@ -73,7 +73,8 @@ def run(ids: TextIO, stopped: threading.Event) -> None:
     stopped.wait()
     for thread in threads:
         thread.join()
-    trace.get_tracer_provider().shutdown()
+    provider: Any = trace.get_tracer_provider()
+    provider.shutdown()
 
 
 def main() -> None:

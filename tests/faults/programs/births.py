@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import resentry
@@ -51,12 +52,12 @@ def main(births: int, at_once: int, *, becomes: bool) -> None:
                 child(becomes=becomes)
             living.add(pid)
         if not becomes:
-            eventually(lambda pids=living: given(pids), what=f"receipts of {living}")
+            eventually(partial(given, living), what=f"receipts of {living}")
         files.append(len(os.listdir(RECEIPTS)))
         for pid in living:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-    print(json.dumps({"files": sorted(set(files)), "times": len(files)}))  # noqa: T201
+    print(json.dumps({"files": sorted(set(files)), "times": len(files)}))
 
 
 main(int(sys.argv[1]), int(sys.argv[2]), becomes="exec" in sys.argv)

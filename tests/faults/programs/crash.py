@@ -133,7 +133,7 @@ def main(template: str, work: str) -> None:
             directory = f"{work}/{number}-{when}"
             shutil.copytree(template, directory, symlinks=True)
             kill(directory, number, when)
-    print(json.dumps(names))  # noqa: T201
+    print(json.dumps(names))
 
 
 main(*sys.argv[1:])

@@ -165,7 +165,7 @@ class Birth:
             build(outlet, options)
             self.building.clear()
 
-        Outlet.__init__ = slow
+        Outlet.__init__ = slow  # type: ignore[assignment,method-assign]
 
 
 def listen(heard: int, lines: list[bytes]) -> None:
@@ -196,7 +196,8 @@ def main() -> None:
         # longer, and then the child has one socket of its parent's.
         forks.WAIT_SECONDS = 10
     captures = [Captures(), Captures()]
-    for thread in (swaps, *captures):
+    threads: list[Swaps | Captures] = [swaps, *captures]
+    for thread in threads:
         thread.start()
 
     heard, told = os.pipe()
@@ -229,7 +230,7 @@ def main() -> None:
             children.reap(leave=AT_ONCE)
         children.reap(leave=0)
 
-    for thread in (swaps, *captures):
+    for thread in threads:
         thread.stop()
     os.close(told)
     listener.join()
@@ -242,7 +243,7 @@ def main() -> None:
         "stuck": children.stuck,
         "failed": children.failed,
     }
-    print(json.dumps(said), flush=True)  # noqa: T201
+    print(json.dumps(said), flush=True)
 
 
 if __name__ == "__main__":

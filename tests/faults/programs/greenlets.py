@@ -278,7 +278,7 @@ LOUD = {
 def main() -> None:
     said = globals()[sys.argv[1]]()
     resentry.close()
-    print(json.dumps(said), flush=True)  # noqa: T201
+    print(json.dumps(said), flush=True)
 
 
 if __name__ == "__main__":

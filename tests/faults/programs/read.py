@@ -71,7 +71,7 @@ def main(volume: str, follows: str, reads: str, sets: str) -> None:
         if len(numbers) != 1:
             mixed.append(sorted(numbers))
         seen |= numbers
-    print(json.dumps({"reads": count, "seen": len(seen), "mixed": mixed}))  # noqa: T201
+    print(json.dumps({"reads": count, "seen": len(seen), "mixed": mixed}))
 
 
 main(*sys.argv[1:])

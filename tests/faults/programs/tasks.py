@@ -21,12 +21,12 @@ celery.conf.broker_connection_retry_on_startup = True
 celery.conf.worker_prefetch_multiplier = 1
 
 
-@signals.celeryd_init.connect
+@signals.celeryd_init.connect  # type: ignore[untyped-decorator]
 def start(**_: Any) -> None:
     resentry.init(role="celery")
 
 
-@celery.task
+@celery.task  # type: ignore[untyped-decorator]
 def born() -> int:
     receipts = Path(os.environ["RESENTRY_DIR"], "receipts")
     deadline = time.monotonic() + 20

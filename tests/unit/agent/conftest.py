@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,11 +43,11 @@ def settings(tmp_path: Path) -> Callable[..., Settings]:
 
 @pytest.fixture
 def python(tmp_path: Path) -> Command:
-    """Run a script in a process of its own."""
+    """Run a program in a process of its own."""
 
-    def run(script: str, *args: object, **environ: str) -> Any:
+    def run(program: Path, *args: object, **environ: str) -> Any:
         return subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(script), *map(str, args)],
+            [sys.executable, program, *map(str, args)],
             env={"PATH": os.environ["PATH"], **environ},
             cwd=tmp_path,
             capture_output=True,

@@ -172,26 +172,6 @@ def test_wrong_settings_end_with_their_code(command: Any, name: str) -> None:
     assert "Traceback" not in ran.stderr
 
 
-_RAISE = """
-import sys
-import agent.cli
-from agent import errors
-
-name, kind = sys.argv.pop(), sys.argv[0]
-
-@agent.cli.group.command("fail")
-def fail():
-    error = getattr(errors, name)
-    if name == "CandidateRefused":
-        raise error(["what"], "0" * 12)
-    raise error("what", "do this")
-
-agent.cli.COMMANDS += ("fail",)
-agent.cli._Commands.get_command = lambda *_: fail
-sys.argv = ["resentry-agent", "fail"]
-agent.cli.main()
-"""
-
 CLASSES = [
     name
     for name, each in vars(errors).items()
@@ -204,7 +184,7 @@ def test_every_error_is_two_lines_and_the_code_of_its_class(
     python: Any, name: str
 ) -> None:
     """What is wrong, what to do, and no traceback."""
-    ran = python(_RAISE, name)
+    ran = python(Path(__file__).parent / "programs" / "fail.py", name)
     assert getattr(errors, name).exit_code == ran.returncode
     lines = ran.stderr.splitlines()
     assert lines[0] == "resentry-agent: what"

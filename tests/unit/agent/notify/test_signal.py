@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,43 +21,8 @@ from resentry.receipt import start_time
 pytestmark = pytest.mark.process
 
 
+PROGRAMS = Path(__file__).parent / "programs"
 NUMBER = signal.SIGRTMIN + 6
-# Its main thread has a handler for the signal, unless it is to have the default action;
-# so whatever reaches it is seen. A line of the test's is answered; "fork" and "end"
-# make a child, and end the thread that hears.
-_CHILD = """
-import os, signal, sys, threading, time
-from lab.signalled import hear
-
-how, number = sys.argv[1], int(sys.argv[2])
-ends = []
-
-def heard():
-    print("heard", flush=True)
-    if ends:
-        raise StopIteration
-
-if how != "default":
-    signal.signal(number, lambda *_: print("handler", flush=True))
-tid = threading.get_native_id() if how in ("handler", "default") else hear(number, heard)
-print(tid, flush=True)
-for line in sys.stdin:
-    if line == "fork\\n":
-        child = os.fork()
-        if child == 0:
-            signal.pause()
-        print(child, flush=True)
-    elif line == "end\\n":
-        ends.append(True)
-        (thread,) = (t for t in threading.enumerate() if t.native_id == tid)
-        signal.pthread_kill(thread.ident, number)
-        thread.join()
-        while os.path.exists(f"/proc/self/task/{tid}"):
-            time.sleep(0.001)
-        print("ended", flush=True)
-    else:
-        print("alive", flush=True)
-"""
 
 
 class Child:
@@ -64,7 +30,7 @@ class Child:
 
     def __init__(self, how: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, how, str(NUMBER)],
+            [sys.executable, PROGRAMS / "child.py", how, str(NUMBER)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -316,24 +282,7 @@ def test_another_user_s_process_is_tried_once(
 ) -> None:
     """EPERM switches the channel off for that target; the agent goes on."""
     child = start()
-    script = """
-        import os, sys
-        from agent.domain.rollout import LiveTarget
-        from agent.notify.signal import Signals
-        from resentry.contract import Receipt
-
-        os.setuid(65534)
-        pid, tid, number, started, is_old = map(int, sys.argv[1:])
-        if is_old:
-            os.pidfd_open = lambda *_: (_ for _ in ()).throw(OSError(22, "no"))
-        space = os.stat("/proc/self/ns/pid").st_ino
-        receipt = Receipt(id="a" * 16, role="api", pid=pid, pidns=space,
-                          start_time=started, signal=number, tid=tid)
-        signals = Signals()
-        for _ in range(2):
-            print(signals.notify([LiveTarget(receipt, 0)])["a" * 16])
-    """
     numbers = (child.pid, child.tid, NUMBER, start_time(child.pid), kernel == "old")
-    ran = python(script, *map(int, numbers))
+    ran = python(PROGRAMS / "as_nobody.py", *map(int, numbers))
     assert ran.stdout.splitlines() == ["not permitted"] * 2, ran.stderr
     assert child.is_left_alone

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -30,6 +31,7 @@ from agent.settings.parse import Address
 from lab.process import free_port
 from resentry.contract import Boost, Holder, Receipt, Snapshot
 
+PROGRAMS = Path(__file__).parent / "programs"
 KEY = "c0ffee00c0ffee00c0ffee00c0ffee00"
 DSN = f"https://{KEY}@sentry.example.org/42"
 TOKEN = "hvs.CAESIJplantedVaultToken0123456789abcdefghijkl"
@@ -193,36 +195,11 @@ def test_a_role_that_has_gone_leaves_no_series(metrics: Metrics) -> None:
     assert not [name for name in samples(metrics) if name[0] == "resentry_targets"]
 
 
-_PLANTED = """
-import logging, sys
-import structlog
-from agent.observe import logs
-
-dsn, token = sys.argv[2:]
-logs.configure("info", sys.argv[1])
-log = structlog.get_logger()
-log.info(f"reading {dsn}", hint=f"token {token}", deep={"a": [dsn, {"b": (token,)}]})
-log.error("failed", error=ValueError(dsn))
-log.debug(f"not shown {dsn}")
-try:
-    raise RuntimeError(f"cannot use {dsn} with {token}")
-except RuntimeError:
-    log.exception("an exception")
-logging.getLogger("urllib3").warning("Retrying %s", dsn)
-logging.getLogger("apscheduler").warning("not shown")
-logging.getLogger("odd").log(35, "a level of its own")
-try:
-    1 / 0
-except ZeroDivisionError:
-    logging.getLogger("odd").exception("their exception")
-"""
-
-
 @pytest.mark.process
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_a_planted_dsn_and_token_are_in_no_log(python: Any, form: str) -> None:
     """Sentence, fields at any depth, exceptions and other libraries' lines are masked."""
-    ran = python(_PLANTED, form, DSN, TOKEN)
+    ran = python(PROGRAMS / "planted.py", form, DSN, TOKEN)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == ""
     assert KEY not in ran.stderr
@@ -243,7 +220,7 @@ def test_a_planted_dsn_and_token_are_in_no_log(python: Any, form: str) -> None:
 @pytest.mark.process
 def test_each_json_line_is_one_object(python: Any) -> None:
     """Level, time and sentence stand in each, also in those of other libraries."""
-    lines = python(_PLANTED, "json", DSN, TOKEN).stderr.splitlines()
+    lines = python(PROGRAMS / "planted.py", "json", DSN, TOKEN).stderr.splitlines()
     for line in lines:
         assert {"level", "timestamp", "event"} <= json.loads(line).keys()
     assert len(lines) == 6
@@ -252,14 +229,7 @@ def test_each_json_line_is_one_object(python: Any) -> None:
 @pytest.mark.process
 def test_a_log_that_cannot_be_written_ends_nothing(python: Any) -> None:
     """A full disk loses lines, also those of an exception, and nothing else."""
-    script = """
-        import sys
-        sys.stderr = open("/dev/full", "w")
-        exec(sys.argv.pop())
-        log.exception("the end", exc_info=ValueError("x" * 100000))
-        print("lives")
-    """
-    ran = python(script, "json", DSN, TOKEN, _PLANTED)
+    ran = python(PROGRAMS / "full.py", "json", DSN, TOKEN)
     assert ran.stdout == "lives\n"
 
 

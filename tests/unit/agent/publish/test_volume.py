@@ -26,6 +26,7 @@ FIRST = Snapshot(
     revision="a" * 12,
 )
 SECOND = Snapshot({"SENTRY_DSN": DSN}, revision="b" * 12)
+PROGRAMS = Path(__file__).parent / "programs"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
 
 
@@ -107,15 +108,6 @@ def test_links_stay_while_the_directory_behind_them_changes(
     assert before != os.readlink(directory / "..data")
 
 
-def test_a_removed_key_s_link_goes(volume: Volume, directory: Path) -> None:
-    """A variable that is no longer set leaves no dangling name."""
-    volume.publish(FIRST)
-    volume.publish(SECOND)
-    found = {path.name for path in directory.iterdir() if path.is_symlink()}
-    assert found == {"..data", "settings.json", "sentry.env", "SENTRY_DSN"}
-    assert all(path.exists() for path in directory.iterdir())
-
-
 def test_names_that_are_not_ours_stay(volume: Volume, directory: Path) -> None:
     """A file or link of somebody else's is none of the agent's business."""
     (directory / "notes").write_text("mine")
@@ -136,10 +128,10 @@ def test_a_replaced_directory_stays_for_its_time(
     """A reader in the middle of an old set ends it, however old that set was."""
     volume.publish(FIRST)
     old = directory / os.readlink(directory / "..data")
+    before = {path.name: path.read_bytes() for path in old.iterdir()}
     age(old, 10 * KEEP_SECONDS)
     volume.publish(SECOND)
-    assert (old / "SENTRY_DSN").read_text() == DSN
-    assert decode_snapshot((old / "settings.json").read_bytes()).revision == "a" * 12
+    assert before == {path.name: path.read_bytes() for path in old.iterdir()}
 
 
 def test_a_replaced_directory_goes_after_its_time(
@@ -212,23 +204,13 @@ def test_files_belong_to_the_group(directory: Path, group: str) -> None:
         assert gid == path.stat().st_gid, path
 
 
-_HOLD = """
-import sys
-from agent.publish.volume import Volume
-volume = Volume(sys.argv[1], sys.argv[1] + "/receipts")
-volume.open()
-print("open", flush=True)
-sys.stdin.read()
-"""
-
-
 @pytest.mark.process
 def test_a_second_agent_stays_out(directory: Path) -> None:
     """While another process has the volume, it cannot be opened; then it can."""
     volume = Volume(str(directory), f"{directory}/receipts")
     assert volume.is_open() is None
     with subprocess.Popen(
-        [sys.executable, "-c", _HOLD, str(directory)],
+        [sys.executable, PROGRAMS / "hold.py", directory],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as other:
@@ -303,62 +285,6 @@ def test_a_short_write_is_gone_on_with(
     assert (directory / "SENTRY_DSN").read_text() == DSN
 
 
-@pytest.mark.process
-@as_root
-def test_a_full_tmpfs_keeps_the_last_good_intact(tmp_path: Path, python: Any) -> None:
-    """On a real full volume publishing fails as a whole, and works again with space."""
-    mounted = tmp_path / "small"
-    mounted.mkdir()
-    script = """
-        import os, subprocess, sys
-        from agent.errors import PublishError
-        from agent.publish.volume import Volume
-        from resentry.contract import Snapshot
-
-        at = sys.argv[1]
-        tmpfs = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", at]
-        if subprocess.run(tmpfs, capture_output=True).returncode:
-            print("no mount")
-            sys.exit()
-        try:
-            volume = Volume(at, at + "/receipts")
-            volume.open()
-            good = volume.publish(Snapshot({"SENTRY_SAMPLE_RATE": 0.1}, revision="a"))
-            with open(at + "/filler", "wb", buffering=0) as filler:
-                try:
-                    while filler.write(bytes(4096)):
-                        pass
-                except OSError:
-                    pass
-            try:
-                volume.publish(Snapshot({"SENTRY_SAMPLE_RATE": 0.2}, revision="b"))
-            except PublishError as error:
-                print(error.what)
-            print(volume.current() == good)
-            print([n for n in os.listdir(at) if n.startswith("..") and n != "..data"
-                   and n != os.readlink(at + "/..data")])
-            os.unlink(at + "/filler")
-            print(volume.publish(Snapshot({}, revision="c")).sequence)
-            volume.close()
-        finally:
-            subprocess.run(["umount", "-l", at], check=True)
-    """
-    ran = python(script, mounted)
-    if ran.stdout == "no mount\n":
-        pytest.skip("this root may not mount")
-    lines = ran.stdout.splitlines()
-    assert "No space left on device" in lines[0], ran.stderr
-    assert lines[1:] == ["True", "[]", "2"]
-
-
-def test_a_volume_that_is_a_file_cannot_be_opened(tmp_path: Path) -> None:
-    """What is no directory is named in the error."""
-    (tmp_path / "volume").write_text("")
-    volume = Volume(str(tmp_path / "volume"), str(tmp_path / "volume/receipts"))
-    with pytest.raises(PublishError, match=r"cannot write .*volume"):
-        volume.open()
-
-
 def test_a_volume_that_is_gone_is_a_publish_error(
     volume: Volume, directory: Path
 ) -> None:
@@ -366,6 +292,7 @@ def test_a_volume_that_is_gone_is_a_publish_error(
     directory.rename(directory.with_name("away"))
     with pytest.raises(PublishError, match="No such file or directory"):
         volume.publish(FIRST)
+    assert not directory.exists()
     with pytest.raises(PublishError):
         volume.keep("state.json", b"{}")
     assert volume.memory.read("state.json") is None
@@ -377,34 +304,9 @@ def test_a_volume_that_is_gone_is_a_publish_error(
 @as_root
 def test_a_read_only_volume_keeps_what_it_holds(tmp_path: Path, python: Any) -> None:
     """A mount that turned read-only is a publish error; the last good stays."""
-    script = """
-        import os, subprocess, sys
-        from agent.errors import PublishError
-        from agent.publish.volume import Volume
-        from resentry.contract import Snapshot
-
-        at = sys.argv[1]
-        if subprocess.run(["mount", "-t", "tmpfs", "t", at], capture_output=True).returncode:
-            print("no mount")
-            sys.exit()
-        try:
-            volume = Volume(at, at + "/receipts")
-            volume.open()
-            good = volume.publish(Snapshot({}, revision="a"))
-            volume.close()
-            subprocess.run(["mount", "-o", "remount,ro", at], check=True)
-            for action in (volume.open, lambda: volume.publish(Snapshot({}))):
-                try:
-                    action()
-                except PublishError as error:
-                    print("Read-only" in error.what)
-            print(volume.current() == good)
-        finally:
-            subprocess.run(["umount", "-l", at], check=True)
-    """
     mounted = tmp_path / "mounted"
     mounted.mkdir()
-    ran = python(script, mounted)
+    ran = python(PROGRAMS / "read_only.py", mounted)
     if ran.stdout == "no mount\n":
         pytest.skip("this root may not mount")
     assert ran.stdout.split() == ["True"] * 3, ran.stderr

@@ -9,6 +9,7 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,9 +20,9 @@ from resentry.contract import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 FIXED = {"settings.json", "sentry.env"}
+PROGRAMS = Path(__file__).parent / "programs"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
 
 
@@ -92,17 +93,9 @@ def test_the_visible_files_are_those_of_the_last_payload(
     for payload in payloads:
         volume.publish(of(**payload))
         assert payload == values(directory)
+        assert all(path.exists() for path in directory.iterdir())
         data = directory / os.readlink(directory / "..data")
         assert {*payload, *FIXED} == {path.name for path in data.iterdir()}
-
-
-def test_the_old_directory_holds_what_it_held(volume: Volume, directory: Path) -> None:
-    """An update writes nothing into a directory that readers may have open."""
-    volume.publish(of(foo="foo", bar="bar"))
-    old = directory / os.readlink(directory / "..data")
-    before = {path.name: path.read_bytes() for path in old.iterdir()}
-    volume.publish(of(foo="foo2"))
-    assert before == {path.name: path.read_bytes() for path in old.iterdir()}
 
 
 # TestCreateUserVisibleFiles
@@ -232,38 +225,12 @@ def test_what_fails_after_the_switch_is_finished_by_the_next_pass(
 # TestNewAtomicWriter, and the conditions of a volume
 
 
-def test_a_volume_that_is_gone_is_an_error(volume: Volume, directory: Path) -> None:
-    """Publishing to it does not make half a volume under the old name."""
-    directory.rename(directory.parent / "elsewhere")
-    with pytest.raises(PublishError, match="No such file"):
-        volume.publish(of(foo="foo"))
-    assert not directory.exists()
-
-
 def test_a_file_in_the_place_of_the_volume_is_an_error(tmp_path: Path) -> None:
     """It is said, and stays."""
     (tmp_path / "volume").write_text("precious")
-    with pytest.raises(PublishError):
+    with pytest.raises(PublishError, match=r"cannot write .*volume"):
         Volume(str(tmp_path / "volume"), f"{tmp_path}/receipts").open()
     assert (tmp_path / "volume").read_text() == "precious"
-
-
-_AS_NOBODY = """
-import os, sys
-from agent.errors import PublishError
-from agent.publish.volume import Volume
-from resentry.contract import Snapshot
-
-os.setgroups([])
-os.setgid(65534)
-os.setuid(65534)
-volume = Volume(sys.argv[1], sys.argv[1] + "/receipts")
-for action in (volume.open, lambda: volume.publish(Snapshot({"foo": "bar"}))):
-    try:
-        action()
-    except PublishError as error:
-        print(error.exit_code, error.what)
-"""
 
 
 @pytest.mark.process
@@ -275,7 +242,7 @@ def test_a_volume_of_another_owner_is_an_error(volume: Volume, directory: Path) 
         if folder.stat().st_uid == 0 and str(folder).startswith("/tmp/"):
             folder.chmod(0o755)
     ran = subprocess.run(
-        [sys.executable, "-c", _AS_NOBODY, directory],
+        [sys.executable, PROGRAMS / "as_nobody.py", directory],
         capture_output=True,
         text=True,
         check=True,
@@ -294,46 +261,9 @@ def test_a_volume_without_inodes_or_space_keeps_the_last_good(
     tmp_path: Path, python: Callable[..., Any], options: str
 ) -> None:
     """Publishing fails as a whole on a real one, and works again when some are free."""
-    script = """
-        import os, subprocess, sys
-        from agent.errors import PublishError
-        from agent.publish.volume import Volume
-        from resentry.contract import Snapshot
-
-        at, options = sys.argv[1:]
-        tmpfs = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", at]
-        if subprocess.run(tmpfs, capture_output=True).returncode:
-            print("no mount")
-            sys.exit()
-        try:
-            volume = Volume(at, at + "/receipts")
-            volume.open()
-            good = volume.publish(Snapshot({"SENTRY_SAMPLE_RATE": 0.1}, revision="a"))
-            fillers = []
-            try:
-                while True:
-                    fillers.append(f"{at}/{len(fillers)}.filler")
-                    with open(fillers[-1], "wb") as filler:
-                        filler.write(bytes(4096))
-            except OSError:
-                pass
-            before = {name for name in os.listdir(at) if name.startswith("..")}
-            try:
-                volume.publish(Snapshot({"SENTRY_SAMPLE_RATE": 0.2}, revision="b"))
-            except PublishError as error:
-                print("No space left" in error.what)
-            print(volume.current() == good)
-            print(before == {name for name in os.listdir(at) if name.startswith("..")})
-            for filler in fillers:
-                if os.path.exists(filler):
-                    os.unlink(filler)
-            print(volume.publish(Snapshot({}, revision="c")).sequence == 2)
-        finally:
-            subprocess.run(["umount", "-l", at], check=True)
-    """
     mounted = tmp_path / "mounted"
     mounted.mkdir()
-    ran = python(script, mounted, options)
+    ran = python(PROGRAMS / "full.py", mounted, options)
     if ran.stdout == "no mount\n":
         pytest.skip("this root may not mount")
     assert ran.stdout.split() == ["True"] * 4, ran.stderr
