@@ -48,7 +48,8 @@ def settings_page() -> str:
         "A list is written with commas (`A,B`), as a TOML array, or as a repeated flag. "
         "A boolean is\n"
         "`true` or `false`; its flag is `--flag` or `--no-flag`. Times are in seconds. "
-        "Secrets have no flag.\n"
+        "A secret does not\n"
+        "belong on a command line, so its flag is not listed.\n"
     )
     parts = [introduction]
     for title in GROUPS:
