@@ -336,7 +336,7 @@ def test_an_option_that_the_snapshot_decides_is_ignored_with_a_warning(
     )
     assert ran.said == {"dsn": environ["A"], "rate": None}
     for name in ("dsn", "traces_sample_rate"):
-        assert f"resentry decides the Sentry option '{name}'" in ran.log
+        assert f"the snapshot decides option '{name}'" in ran.log
     assert key_of(2) not in ran.log
 
 
