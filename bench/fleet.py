@@ -25,7 +25,7 @@ from agent.settings import Settings
 from bench import proc
 from bench.audit import Audit
 from bench.pollers import PROCESSES, SOON_SECONDS, Pollers
-from bench.swap import spread, table
+from bench.report import spread, table
 from lab.logins import Logins
 from lab.vault import ProductionVault
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import sentry_sdk
 
 import resentry
-from bench.swap import conditions
+from bench.report import conditions
 from lab.sink import Sink
 from lab.swaps import publish, settings_for
 

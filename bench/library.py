@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench import environment, fork, proc
 from bench.application import Bench
-from bench.swap import conditions, say, spread
+from bench.report import conditions, say, spread
 from lab.paths import REPOSITORY
 from lab.process import eventually, free_port, listens
 from lab.sink import Sink

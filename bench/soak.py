@@ -27,7 +27,7 @@ from bench import faults, flat
 from bench.audit import Audit
 from bench.fleet import KINDS
 from bench.meter import Meter
-from bench.swap import spread
+from bench.report import spread
 from lab.logins import Logins
 from lab.process import eventually
 from lab.proxy import Proxy

@@ -36,6 +36,7 @@ warnings.showwarning = lambda *args, **more: counts.update(["warning"])
 
 STEPS = """
 import inspect, itertools, json, logging, random, threading, time
+from types import SimpleNamespace
 from sentry_sdk.integrations import Integration
 from sentry_sdk.profiler import continuous_profiler, transaction_profiler
 import resentry.target
@@ -110,9 +111,9 @@ def test_fifty_swaps_do_no_more_to_the_process_than_one_init(go: Run) -> None:
     script = """
         dice = []
         real = random.random
-        continuous_profiler.random = type("Dice", (), {
-            "random": staticmethod(lambda: dice.append(1) or real()),
-        })
+        continuous_profiler.random = SimpleNamespace(
+            random=lambda: dice.append(1) or real()
+        )
         start(
             enable_tracing=True,  # deprecated
             enable_logs=True,

@@ -15,6 +15,7 @@ Run = Callable[..., Any]
 
 STEPS = """
 import itertools, threading, time
+from types import SimpleNamespace
 from mishaps import busy
 from sentry_sdk.profiler import continuous_profiler, transaction_profiler
 from sentry_sdk.profiler.continuous_profiler import (
@@ -84,9 +85,9 @@ def test_a_profile_runs_through_swaps_and_stays_stopped_after_them(go: Run) -> N
     ran = go(
         """
         dice, real = [], continuous_profiler.random.random
-        continuous_profiler.random = type("Dice", (), {
-            "random": staticmethod(lambda: dice.append(1) or real()),
-        })
+        continuous_profiler.random = SimpleNamespace(
+            random=lambda: dice.append(1) or real()
+        )
         start(**HAND)
         scheduler = continuous_profiler._scheduler
         start_profiler()
