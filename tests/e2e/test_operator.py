@@ -131,7 +131,8 @@ def test_resume_ends_a_rollback(system: System, sink: Sink) -> None:
     ask(system, "rollback")
     assert ask(system, "rollback", "--resume")["revision"] == second
     code, printed = system.run("resentry-agent", "rollback", "--resume")
-    assert (code, printed) == (1, "resentry-agent: no rollback is held\n")
+    assert code == 1
+    assert printed.startswith("resentry-agent: no rollback is held")
 
 
 def test_without_an_agent_nothing_can_be_asked_for(system: System, sink: Sink) -> None:

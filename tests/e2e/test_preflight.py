@@ -54,7 +54,7 @@ def test_the_printed_policy_is_enough(audited: System, path: str) -> None:
 
     code, printed = audited.run("resentry-agent", "check")
     assert code == 0, printed
-    assert "read on each path" in printed
+    assert "the token may read each path" in printed
     audited.start_agent()
 
     renewed = ("update", "auth/token/renew-self")
@@ -163,5 +163,7 @@ def test_a_target_that_cannot_read_is_named(audited: System) -> None:
     row = step(audited, "targets")
 
     assert row["result"] == "problem"
-    assert row["detail"].startswith("cannot apply what is published: api pid ")
+    assert row["detail"].startswith(
+        "processes that cannot apply the snapshot: api pid "
+    )
     assert "RESENTRY_GROUP" in row["hint"]
