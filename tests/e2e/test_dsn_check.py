@@ -227,7 +227,7 @@ def test_once_waits_for_the_verdict_with_enforce(system: System, sink: Sink) -> 
     system.write(SENTRY_DSN=sink.dsn(2))
     code, printed = system.run("resentry-agent", "once", **ENFORCE)
     assert code == 65
-    assert "not understood" in printed
+    assert "does not understand" in printed
     assert system.status()["current"]["sequence"] == 1
 
 

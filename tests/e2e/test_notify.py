@@ -74,7 +74,7 @@ def test_a_receiver_hears_of_each_new_snapshot(
     assert post.header("X-Team") == "lms"
     eventually(lambda: state(system, receiver).get("sequence") == 2, what="the status")
     code, shown = system.run("resentry-agent", "status")
-    assert f"notify    {receiver.address} was told of {second}" in shown, code
+    assert f"notify    {receiver.address} was notified of {second}" in shown, code
     metrics = system.get("/metrics").text
     assert f'resentry_notify_sequence{{receiver="{receiver.address}"}} 2.0' in metrics
     for text in (agent.log_text(), shown, metrics, system.get("/status").text):
@@ -117,7 +117,7 @@ def test_it_is_repeated_until_the_expected_answer(
         RESENTRY_NOTIFY_URLS=receiver.url, RESENTRY_NOTIFY_STATUS="202"
     )
     eventually(lambda: state(system, receiver).get("failures", 0) >= 2, what="failures")
-    assert state(system, receiver)["error"] == "answered 200, not 202"
+    assert state(system, receiver)["error"] == "status 200 instead of 202"
     metrics = system.get("/metrics").text
     assert f'resentry_notify_failures{{receiver="{receiver.address}"}} 2.0' in metrics
 
