@@ -40,11 +40,11 @@ def assemble(settings: Settings) -> Parts:
 
     From then on, other processes cannot look into this one.
     """
+    protect()
     # Wrong settings are found before the first directory is made.
     source = open_source(settings, USER_AGENT)
     volume = Volume(settings.dir, settings.receipts_dir, settings.group)
     volume.open()
-    protect()
     checker = Checker(
         Times(settings.dsn_check_seconds),
         check_sender(USER_AGENT),
