@@ -113,7 +113,9 @@ def _convert(value: Any, setting: Setting) -> Any:
     kind = setting.annotated if setting.read is None else plain
     try:
         typed = msgspec.convert(value, kind, strict=False, dec_hook=_secret)
-    except msgspec.ValidationError:
+    except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, ValueError):  # of a reader, as of headers
+            raise ValueError(str(error.__cause__)) from None
         raise ValueError(f"must be {setting.form}") from None
     return typed if setting.read is None else setting.read(typed)
 

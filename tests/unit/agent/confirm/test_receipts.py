@@ -146,7 +146,10 @@ def _bad_bodies() -> dict[str, tuple[bytes, str]]:
             "differs from its file name",
         ),
         "wrong type": (json.dumps(good | {"sequence": "1"}).encode(), "sequence"),
-        "surrogate": (json.dumps(good | {"role": "\ud800"}).encode(), "no text"),
+        "surrogate": (
+            json.dumps(good | {"role": "\ud800"}).encode(),
+            "an invalid text",
+        ),
         "not text": (b"\xff\xfe", "not JSON"),
     }
 
