@@ -213,7 +213,12 @@ class Settings(SourceSettings, frozen=True, kw_only=True):
     ] = ()
     notify_headers: Annotated[
         SecretHeaders,
-        says(NOTIFY, "TEXT", "Headers of that POST, one `Name: value` a line."),
+        says(
+            NOTIFY,
+            "TEXT",
+            "Headers of that POST, one `Name: value` a line.",
+            read=SecretHeaders,
+        ),
     ] = SecretHeaders("")
     notify_status: Annotated[
         str,
