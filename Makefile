@@ -78,7 +78,7 @@ demo: $(READY) $(if $(UI),$(SINK)) ## rotate a DSN under traffic; JSON=1 one obj
 	@$(BIN)/python -m lab.demo $(if $(JSON),--json) $(if $(UI),--ui)
 
 unit: $(READY) ## the pure and the fast of tests/unit and tests/contract, in seconds
-	@$(BIN)/pytest -q -n 2 -m "$(FAST)" $$(grep -rLE '^pytestmark = .*(process|vault)' --include='test_*.py' tests/unit tests/contract)
+	@$(BIN)/pytest -q -m "$(FAST)" $$(grep -rLE '^pytestmark = .*(process|vault)' --include='test_*.py' tests/unit tests/contract)
 
 test: test-together test-alone ## every test but matrix, parity and cluster-test: about 10 minutes
 	@echo "==> not run here: make matrix (process models), make parity (features of sentry-sdk), make test-vault (HashiCorp's own)"

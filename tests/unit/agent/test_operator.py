@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from agent.parts import Parts
     from agent.publish.volume import Volume
 
+pytestmark = pytest.mark.slow
+
+
 KEY = "c0ffee00c0ffee00c0ffee00c0ffee00"
 
 
