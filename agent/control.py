@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from agent.errors import REPORT, UNEXPECTED, AgentAway, AgentError, SettingsError
+from agent.errors import (
+    REPORT,
+    UNEXPECTED,
+    AgentAway,
+    AgentError,
+    RequestUnknown,
+    SettingsError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,13 +34,20 @@ if TYPE_CHECKING:
 
 REQUEST_BYTES = 64 * 1024
 REQUEST_SECONDS = 5.0
+REQUESTS_AT_ONCE = 8
+"""A `refresh` takes as long as a pass. No other request waits for it meanwhile."""
+BUSY = {
+    "error": f"the agent answers {REQUESTS_AT_ONCE} commands already",
+    "hint": "try again in a few seconds",
+    "exit_code": AgentAway.exit_code,
+}
 _PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
 
 log = structlog.get_logger()
 
 
 def serve(path: str, handle: Handler) -> None:
-    """Answer requests at `path` in a daemon thread, one after the other."""
+    """Answer requests at `path`, each in a daemon thread: none waits for another."""
     folder = os.path.dirname(path)
     try:
         os.makedirs(folder, 0o700, exist_ok=True)
@@ -71,6 +85,7 @@ def _bind(path: str) -> socket.socket:
 
 
 def _answer_all(server: socket.socket, handle: Handler) -> None:
+    free = threading.BoundedSemaphore(REQUESTS_AT_ONCE)
     while True:
         try:
             connection, _ = server.accept()
@@ -81,14 +96,36 @@ def _answer_all(server: socket.socket, handle: Handler) -> None:
             )
             time.sleep(1)
             continue
-        with connection:
+        try:
+            _answer_apart(connection, handle, free)
+        except RuntimeError:  # the system has no thread left
+            free.release()
+            _send(connection, BUSY)
+
+
+def _answer_apart(
+    connection: socket.socket, handle: Handler, free: threading.Semaphore
+) -> None:
+    if not free.acquire(blocking=False):
+        _send(connection, BUSY)
+        return
+
+    def answer() -> None:
+        try:
             connection.settimeout(REQUEST_SECONDS)
-            try:
-                connection.sendall(
-                    json.dumps(_answer(connection, handle)).encode() + b"\n"
-                )
-            except OSError as error:
-                log.warning("cannot answer a control request", reason=str(error))
+            _send(connection, _answer(connection, handle))
+        finally:
+            free.release()
+
+    threading.Thread(target=answer, name="control", daemon=True).start()
+
+
+def _send(connection: socket.socket, answer: dict[str, Any]) -> None:
+    with connection:
+        try:
+            connection.sendall(json.dumps(answer).encode() + b"\n")
+        except OSError as error:
+            log.warning("cannot answer a control request", reason=str(error))
 
 
 def _answer(connection: socket.socket, handle: Handler) -> dict[str, Any]:
@@ -101,18 +138,9 @@ def _answer(connection: socket.socket, handle: Handler) -> dict[str, Any]:
             "exit_code": 77,
         }
     try:
-        request = json.loads(_read_line(connection))
-        if not isinstance(request, dict):
-            raise ValueError("not an object")
-        return handle(request)
+        return handle(_read(connection))
     except AgentError as error:
         return {"error": error.what, "hint": error.hint, "exit_code": error.exit_code}
-    except (ValueError, TypeError, KeyError, TimeoutError):
-        return {
-            "error": "this agent does not know the request",
-            "hint": "use the resentry-agent of the same version as the agent",
-            "exit_code": 70,
-        }
     except Exception:  # a bug must not end the daemon
         log.exception("a request failed with an unexpected internal error", hint=REPORT)
         return {
@@ -120,6 +148,16 @@ def _answer(connection: socket.socket, handle: Handler) -> dict[str, Any]:
             "hint": REPORT,
             "exit_code": 70,
         }
+
+
+def _read(connection: socket.socket) -> dict[str, Any]:
+    try:
+        request = json.loads(_read_line(connection))
+    except (ValueError, RecursionError, OSError):
+        raise RequestUnknown from None
+    if not isinstance(request, dict):
+        raise RequestUnknown
+    return request
 
 
 def _read_line(connection: socket.socket) -> bytes:

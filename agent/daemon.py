@@ -29,7 +29,7 @@ from agent.loop import Loop
 from agent.notify.signal import Reminders
 from agent.observe import document
 from agent.observe.changes import count_changes, log_changes, log_request
-from agent.operator import Desk, Grounds
+from agent.operator import Desk, Grounds, check_request
 from agent.passing import Passing
 from agent.pipeline import NOT_READ, Pipeline
 from agent.publish.memory import STATE
@@ -116,9 +116,9 @@ class Daemon:
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Carry out an operator's request, and return the answer.
 
-        Raises `AgentError` if the answer is no. Raises `KeyError`, `TypeError` or
-        `ValueError` if the request is not understood.
+        Raises `AgentError` if the answer is no, or the request is not understood.
         """
+        check_request(request)
         answer: Future[Outcome] = Future()
         self._loop.post(partial(self._serve, request, answer))
         seconds = self._settings.pass_seconds + ANSWER_SECONDS

@@ -12,6 +12,7 @@ AgentError               70    a command ends; the daemon logs it and goes on
 ├── PublishError         74    retry the whole pass soon (disk full, read-only)
 │   └── VolumeBusy       75    do not start: another agent has the volume
 ├── WishRefused           1    change nothing, and tell the operator why
+├── RequestUnknown       70    tell the operator that agent and command differ
 └── AgentAway            76    tell the operator that no daemon answers
 """
 
@@ -131,6 +132,16 @@ class WishRefused(AgentError):
     """The agent refuses what an operator asked for."""
 
     exit_code = 1
+
+
+class RequestUnknown(AgentError):
+    """The agent does not know what a command asks for."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this agent does not know the request",
+            "use the resentry-agent of the same version as the agent",
+        )
 
 
 class AgentAway(AgentError):

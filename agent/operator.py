@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from agent.domain.dsn_check import dsns_of, fingerprint_of
 from agent.domain.validate import ROLES, check_match
 from agent.domain.wishes import revision_without_boosts, values_of
-from agent.errors import WishRefused
+from agent.errors import RequestUnknown, WishRefused
 from resentry import formats
 from resentry.contract import BOOSTS_LIMIT, Boost, Snapshot, time_text
 from resentry.values import show_dsn
@@ -27,6 +27,26 @@ if TYPE_CHECKING:
     from agent.settings import Settings
 
 MAX_BOOST_SECONDS = 24 * 3600
+
+
+NEEDED: dict[str, set[str]] = {
+    "refresh": set(),
+    "rollback": set(),
+    "resume": set(),
+    "boost": {"seconds", "traces"},
+    "end": {"id"},
+}
+"""The fields that a request must have, by its command."""
+
+
+def check_request(request: dict[str, Any]) -> None:
+    """Raise `RequestUnknown` for a request that no command of this version sends."""
+    needed = NEEDED.get(str(request.get("command")))
+    is_flat = all(
+        isinstance(value, str | int | float | None) for value in request.values()
+    )
+    if needed is None or not needed <= request.keys() or not is_flat:
+        raise RequestUnknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +66,7 @@ class Desk:
         self._settings = settings
 
     def wishes(self, request: dict[str, Any], grounds: Grounds) -> Wishes:
-        """Return the wishes after the request, or raise `WishRefused`.
-
-        A request that is not understood raises `KeyError`, `TypeError` or `ValueError`.
-        """
+        """Return the wishes after a checked request, or raise `WishRefused`."""
         commands = {
             "rollback": self._rollback,
             "resume": self._resume,

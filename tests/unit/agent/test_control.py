@@ -10,12 +10,13 @@ import stat
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from agent import control
-from agent.control import REQUEST_BYTES, call, serve
+from agent.control import REQUEST_BYTES, REQUESTS_AT_ONCE, call, serve
 from agent.errors import AgentAway, AgentError, SettingsError, WishRefused
 from lab.process import eventually
 
@@ -63,6 +64,14 @@ def answer(connection: socket.socket) -> dict[str, Any]:
 
 def works(path: str) -> bool:
     return call(path, {"command": "x"}, 10) == {"asked": "x"}
+
+
+def works_at_last(path: str) -> bool:
+    """As `works`, where the agent may still be busy."""
+    try:
+        return works(path)
+    except AgentError:
+        return False
 
 
 def test_a_request_is_answered(served: str) -> None:
@@ -209,16 +218,54 @@ def test_half_a_request_is_answered_when_its_end_does_not_come(
     assert works(served)
 
 
-def test_a_silent_client_keeps_others_waiting_for_a_bounded_time(
+def test_a_silent_client_is_answered_after_the_deadline(
     served: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever connects and says nothing is answered after the deadline."""
+    """So its thread ends."""
     monkeypatch.setattr(control, "REQUEST_SECONDS", 0.1)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.settimeout(10)
         silent.connect(served)
         assert "does not know the request" in answer(silent)["error"]
-    assert works(served)
+
+
+def test_a_silent_client_keeps_nobody_waiting(
+    served: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever connects and says nothing."""
+    monkeypatch.setattr(control, "REQUEST_SECONDS", 60.0)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(served)
+        assert works(served)
+
+
+def test_no_request_waits_for_another(path: str) -> None:
+    """A refresh lasts as long as a pass. With too many of them the next is refused."""
+    ended, begun = threading.Event(), threading.Semaphore(0)
+
+    def handle(request: dict[str, Any]) -> dict[str, Any]:
+        if request["command"] == "refresh":
+            begun.release()
+            ended.wait(30)
+        return {"asked": request["command"]}
+
+    serve(path, handle)
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        try:
+            refreshes = [pool.submit(call, path, {"command": "refresh"}, 30)]
+            assert begun.acquire(timeout=10)
+            assert works(path)
+            for _ in range(REQUESTS_AT_ONCE - 1):
+                refreshes.append(pool.submit(call, path, {"command": "refresh"}, 30))
+                assert begun.acquire(timeout=10)
+            with pytest.raises(AgentError, match="commands already"):
+                call(path, {"command": "x"}, 10)
+        finally:
+            ended.set()
+    assert [each.result() for each in refreshes] == [
+        {"asked": "refresh"}
+    ] * REQUESTS_AT_ONCE
+    eventually(lambda: works_at_last(path))
 
 
 def test_a_huge_request_is_not_read_to_its_end(served: str, raw: socket.socket) -> None:

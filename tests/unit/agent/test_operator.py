@@ -17,7 +17,7 @@ import pytest
 
 from agent.daemon import Daemon
 from agent.domain.wishes import Wishes, revision_without_boosts
-from agent.errors import AgentError, SourceDown, WishRefused
+from agent.errors import AgentError, RequestUnknown, SourceDown, WishRefused
 from agent.pipeline import Pipeline
 from lab.process import eventually
 from resentry.contract import Receipt, Snapshot, encode_receipt
@@ -541,7 +541,14 @@ def test_a_request_without_an_answer_is_no_fault_of_the_source(
 
 
 @pytest.mark.parametrize(
-    "request_", [{}, {"command": "drop"}, {"command": ["boost"]}, {"command": "boost"}]
+    "request_",
+    [
+        {},
+        {"command": "drop"},
+        {"command": ["boost"]},
+        {"command": "boost"},
+        {"command": "boost", "seconds": [1], "traces": 1.0},
+    ],
 )
 def test_a_request_that_is_none_changes_nothing(
     agent: Callable[..., Agent], request_: dict[str, Any]
@@ -549,6 +556,6 @@ def test_a_request_that_is_none_changes_nothing(
     """The socket answers it; nothing is published for it."""
     one = agent()
     one.source(1)
-    with pytest.raises((KeyError, TypeError)):
+    with pytest.raises(RequestUnknown):
         one.daemon.ask(request_)
     assert one.ask("refresh")["outcome"] == "unchanged"
