@@ -95,7 +95,7 @@ class CandidateRefused(AgentError):
     def __init__(self, problems: Sequence[str], fingerprint: str) -> None:
         super().__init__(
             "; ".join(problems),
-            "correct the values at the source; until then the last good snapshot stays published",
+            "correct the values at the source",
         )
         self.problems = tuple(problems)
         self.fingerprint = fingerprint

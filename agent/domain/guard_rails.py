@@ -43,19 +43,31 @@ class GuardRails:
             problems |= {name_in(role, key): text for key, text in judged.items()}
         return problems
 
+    def lacks_dsn(self, values: Mapping[str, Any]) -> bool:
+        """Return true if the effective values of a process need a DSN and name none.
+
+        The process's own environment variable may hold the DSN, so this is no problem yet.
+        """
+        effective = {"SENTRY_ENVIRONMENT": self.environment, "SENTRY_DSN": "", **values}
+        return "SENTRY_DSN" not in values and "SENTRY_DSN" in judge(effective)
+
     def _problems_of_process(self, values: Mapping[str, Any]) -> dict[str, str]:
         environment = values["SENTRY_ENVIRONMENT"]
         problems: dict[str, str] = {}
         dsn = values.get("SENTRY_DSN")
         if dsn and not self._allows(environment, dsn):
             problems["SENTRY_DSN"] = (
-                f"is not an allowed host and project in {environment}"
+                f"is not an allowed host and project in {environment} "
+                "(RESENTRY_ALLOWED_DSNS lists them)"
             )
         caps = self.caps or {}
         cap = caps.get(environment, caps.get(ANY, 1.0))
         for key in CAPPED:
             if values.get(key, 0.0) > cap:
-                problems[key] = f"must be at most {cap:g} in {environment}"
+                problems[key] = (
+                    f"must be at most {cap:g} in {environment} "
+                    "(RESENTRY_RATE_CAPS sets the cap)"
+                )
         return problems
 
     def _allows(self, environment: str, dsn: str) -> bool:

@@ -82,7 +82,8 @@ def validate(
         judged = guard_rails.problems(settings, roles)
         findings.problems += [f"{name} {problem}" for name, problem in judged.items()]
         findings.problems += [
-            f"boost {boost.id} is above the cap of {guard_rails.boost_cap:g}"
+            f"boost {boost.id} is above the cap of {guard_rails.boost_cap:g} "
+            "(RESENTRY_BOOST_CAP sets the cap)"
             for boost in snapshot.boosts
             if boost.traces > guard_rails.boost_cap
         ]
@@ -98,7 +99,7 @@ def validate(
         )
     return Validated(
         replace(snapshot, revision=revision_of(snapshot)),
-        _notes(values, settings, vanished),
+        (*_notes(values, settings, vanished), *_without_dsn(snapshot, guard_rails)),
     )
 
 
@@ -119,6 +120,21 @@ def _notes(
     if ignored:
         notes.append(f"other keys ignored: {ignored}")
     return tuple(notes)
+
+
+def _without_dsn(snapshot: Snapshot, guard_rails: GuardRails) -> tuple[str, ...]:
+    """Return a note if processes get no DSN from this snapshot, but need one."""
+    lacking = [
+        role
+        for role in ROLES
+        if guard_rails.lacks_dsn({**snapshot.settings, **snapshot.roles.get(role, {})})
+    ]
+    note = (
+        f"the source has no SENTRY_DSN for role {' and '.join(lacking)}, which production "
+        "requires: a process refuses this snapshot unless its own environment variable "
+        "SENTRY_DSN holds a DSN"
+    )
+    return (note,) if lacking else ()
 
 
 def _settings(
@@ -227,7 +243,7 @@ def _fields(item: Any, allowed: set[str], *, required: set[str]) -> dict[str, An
     named = [name for name in odd if formats.ROLE.match(name) and len(name) <= 20]
     unknown = f"; unknown: {', '.join(named)}" if named else ""
     raise ValueError(
-        f"must be an object with {', '.join(sorted(required))} and at most "
+        f"must be an object with {', '.join(sorted(required))} and optionally "
         f"{', '.join(sorted(allowed - required))}{unknown}"
     )
 

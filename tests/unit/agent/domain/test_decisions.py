@@ -197,6 +197,13 @@ def test_an_unchanged_pass_is_a_good_one() -> None:
     assert outcome.sentence == "nothing new: revision aaaaaaaaaaaa stays published"
 
 
+def test_a_refused_candidate_says_once_what_stays() -> None:
+    """The sentence says so; the hint must not contradict it."""
+    outcome = Outcome.kept(CandidateRefused(["SENTRY_DSN is bad"], "f" * 12), None)
+    assert outcome.sentence.endswith("; nothing is published yet")
+    assert outcome.hint == "correct the values at the source"
+
+
 @pytest.mark.parametrize(
     ("current", "stays"),
     [

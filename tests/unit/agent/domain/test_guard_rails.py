@@ -51,7 +51,10 @@ def test_a_dsn_is_held_to_its_environment(
         ALLOWED, SENTRY_ENVIRONMENT=environment, SENTRY_DSN=dsn(host, project)
     )
 
-    said = f"SENTRY_DSN is not an allowed host and project in {environment}"
+    said = (
+        f"SENTRY_DSN is not an allowed host and project in {environment} "
+        "(RESENTRY_ALLOWED_DSNS lists them)"
+    )
     assert (() if good else (said,)) == found
 
 
@@ -81,7 +84,18 @@ def test_a_boost_has_a_cap_of_its_own() -> None:
     boost = {"id": "b1", "traces": 0.9, "until": "2099-01-01T00:00:00Z"}
 
     assert problems(GuardRails(boost_cap=0.5), RESENTRY_BOOSTS=[boost]) == (
-        "boost b1 is above the cap of 0.5",
+        "boost b1 is above the cap of 0.5 (RESENTRY_BOOST_CAP sets the cap)",
+    )
+
+
+def test_a_rate_above_its_cap_names_the_setting_of_the_cap() -> None:
+    """The operator sees which guard rail to look at."""
+    rails = GuardRails(caps={"production": 0.5})
+
+    (problem,) = problems(rails, SENTRY_TRACES_SAMPLE_RATE=0.6)
+    assert problem == (
+        "SENTRY_TRACES_SAMPLE_RATE must be at most 0.5 in production "
+        "(RESENTRY_RATE_CAPS sets the cap)"
     )
 
 

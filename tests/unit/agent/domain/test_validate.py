@@ -285,8 +285,8 @@ def test_other_keys_are_counted_and_never_published() -> None:
 
 def test_a_release_at_the_source_is_taken_with_a_warning() -> None:
     """Two versions of a roll-out would carry the same one."""
-    snapshot, notes = accepted({"SENTRY_RELEASE": "lms@1"})
-    assert snapshot.settings == {"SENTRY_RELEASE": "lms@1"}
+    snapshot, notes = accepted({"SENTRY_DSN": DSN, "SENTRY_RELEASE": "lms@1"})
+    assert snapshot.settings == {"SENTRY_DSN": DSN, "SENTRY_RELEASE": "lms@1"}
     assert len(notes) == 1
     assert "SENTRY_RELEASE is set at the source" in notes[0]
 
@@ -403,3 +403,51 @@ def test_what_the_agent_publishes_the_library_reads() -> None:
         }
     )
     assert decode_snapshot(encode_snapshot(snapshot)) == snapshot
+
+
+@pytest.mark.parametrize(
+    ("values", "environment", "lacking"),
+    [
+        ({}, "production", "api and celery"),
+        ({}, "Prod", "api and celery"),
+        ({"RESENTRY_ROLES": {"api": {"SENTRY_DSN": DSN}}}, "production", "celery"),
+        (
+            {"RESENTRY_ROLES": {"api": {"SENTRY_ENVIRONMENT": "test"}}},
+            "production",
+            "celery",
+        ),
+        ({"SENTRY_DSN": DSN}, "production", None),
+        ({"SENTRY_ENVIRONMENT": "staging"}, "production", None),
+        ({}, "development", None),
+        (
+            {
+                "RESENTRY_ROLES": {
+                    role: {"SENTRY_DSN": DSN} for role in ("api", "celery")
+                }
+            },
+            "production",
+            None,
+        ),
+    ],
+)
+def test_a_snapshot_without_a_dsn_is_published_with_a_note(
+    values: dict[str, Any], environment: str, lacking: str | None
+) -> None:
+    """A process may have the DSN in its own environment; the note names what else follows."""
+    _, notes = accepted({"SENTRY_TRACES_SAMPLE_RATE": 0.1, **values}, environment)
+    named = (
+        f"the source has no SENTRY_DSN for role {lacking}, which production requires: a "
+        "process refuses this snapshot unless its own environment variable SENTRY_DSN "
+        "holds a DSN"
+    )
+    assert notes == ((named,) if lacking else ())
+
+
+def test_an_odd_rule_names_what_is_needed_and_what_is_optional() -> None:
+    """And the field that is unknown."""
+    rule = {"match": "GET /health", "traces": 0.0, "rol": "api"}
+    (problem,) = problems({"SENTRY_DSN": DSN, "RESENTRY_RULES": [rule]})
+    assert problem == (
+        "RESENTRY_RULES[0] must be an object with match, traces and optionally role; "
+        "unknown: rol"
+    )
