@@ -58,7 +58,7 @@ class Show:
             if not first:
                 self.converge_ms.append(took)
             kind = f"{target['role']}{' main' if target['main'] else ''}"
-            after = "" if first else f" after {took:6.1f} ms"
+            after = "" if first else f" {took:3.0f} ms after publishing"
             self.say(f"    {kind:11} pid {target['pid']:<7} confirmed{after}")
 
 
@@ -109,7 +109,9 @@ def demo(show: Show) -> dict[str, Any]:
 def _start(show: Show, system: System, dsn: str) -> None:
     system.write(SENTRY_DSN=dsn, SENTRY_TRACES_SAMPLE_RATE="0.1")
     system.start_agent()
-    show.say("the agent runs: " + system.get("/startupz").text.strip())
+    interval = system.environ["RESENTRY_POLL_SECONDS"]
+    answer = system.get("/startupz").text.strip()
+    show.say(f"the agent runs, and polls every {interval} s: {answer}")
     system.start_worker()
     system.start_api(workers=2)
     show.say(
@@ -196,8 +198,9 @@ def main() -> int:
         show.say(
             f"{figures['events_sent']} events captured, "
             f"{figures['events_received']} received, lost {figures['lost']}, "
-            f"duplicated {figures['duplicated']}; a process ran a new revision after "
-            f"{converge['p50']} ms (median), {converge['max']} ms at most"
+            f"duplicated {figures['duplicated']}; a process ran a new revision "
+            f"{converge['p50']:.0f} ms after publishing (median), "
+            f"{converge['max']:.0f} ms at most"
         )
     return 0 if good else 1
 

@@ -23,8 +23,8 @@ def command(loaded: Loaded, *, revision: str | None, resume: bool) -> Answer:
     """Publish an earlier revision, and hold it.
 
     REVISION is one that history lists (default: the newest with other settings). The
-    rollback is held across restarts. It ends with --resume, or when the source no
-    longer holds any of the values that the rollback undid.
+    rollback is held across restarts. It ends with --resume, or by itself once every
+    value that it undid has been changed at the source.
     """
     if resume and revision:
         raise click.UsageError("--resume takes no revision")

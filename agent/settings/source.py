@@ -28,10 +28,10 @@ class SourceSettings(Struct, frozen=True, kw_only=True):
         says(
             VAULT,
             "PATH",
-            "The secrets to read. `secret/data/lms` reads all keys of a secret, "
-            "`secret/data/lms/SENTRY_DSN` reads one key, `secret/data/lms?version=7` "
-            "always reads version 7. If two secrets have the same key, the later one in "
-            "this list wins.",
+            "The secrets to read. `secret/data/lms` reads all keys of the secret `lms`. "
+            "`secret/data/lms/SENTRY_DSN` reads another secret, `lms/SENTRY_DSN`, which "
+            "holds that one key. `secret/data/lms?version=7` always reads version 7. If "
+            "two secrets have the same key, the later one in this list wins.",
         ),
     ] = ()
     vault_namespace: Annotated[str, says(VAULT, "NAME", "Vault's namespace.")] = ""

