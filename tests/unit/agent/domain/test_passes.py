@@ -22,6 +22,9 @@ PUBLISHED = Outcome.published(CURRENT, ())
 UNCHANGED = Outcome.unchanged(CURRENT, ())
 FAILED = Outcome.kept(SourceDown("Vault is sealed"), CURRENT)
 DENIED = Outcome.kept(SourceDenied("Vault refuses it"), CURRENT)
+BOOSTED = Outcome.kept(
+    SourceDown("Vault is sealed"), Snapshot({}, revision="b" * 12, sequence=8)
+)
 NEVER = Outcome.kept(SourceDown("Vault is sealed"), None)
 BEGAN = 1_800_000_000.0
 
@@ -116,6 +119,7 @@ def test_applications_may_start_with_a_snapshot_or_after_a_while(
         ([PUBLISHED, UNCHANGED, UNCHANGED], [True, True, False]),
         ([FAILED, FAILED, UNCHANGED], [True, False, True]),
         ([FAILED, DENIED, FAILED, DENIED], [True, True, False, False]),
+        ([FAILED, BOOSTED, BOOSTED, FAILED], [True, True, False, False]),
     ],
 )
 def test_the_same_outcome_twice_is_no_news(
@@ -178,3 +182,14 @@ def test_failures_are_counted_until_the_next_success() -> None:
     """The count drives the back-off."""
     seen = after(FAILED, FAILED, UNCHANGED, FAILED)
     assert [passes.failures for passes in seen] == [1, 2, 0, 1]
+
+
+def test_a_restarted_agent_counts_and_logs_a_failure_anew() -> None:
+    """Only the beginning of the outage and the last success outlive the restart."""
+    before = state(view(FAILED, FAILED))
+    resumed = Passes.resumed(decode_state(json.dumps(before).encode()), 100.0)
+    assert (before["failures"], resumed.failures) == (2, 0)
+
+    (failed,) = after(FAILED, passes=resumed)
+
+    assert (failed.failures, failed.is_news) == (1, True)
