@@ -109,7 +109,8 @@ def _notes(
     notes = []
     if vanished:
         notes.append(
-            f"keys that are gone from the source take their defaults: {', '.join(vanished)}"
+            f"keys are gone from the source: {', '.join(vanished)}; a process takes its own "
+            "environment variable, else the default"
         )
     if settings.get("SENTRY_RELEASE"):
         notes.append(

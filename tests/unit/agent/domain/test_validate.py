@@ -255,7 +255,8 @@ def test_another_key_that_vanished_is_noted() -> None:
     snapshot, notes = accepted({"SENTRY_DSN": DSN}, last_good=last_good)
     assert snapshot.settings == {"SENTRY_DSN": DSN}
     assert notes == (
-        "keys that are gone from the source take their defaults: SENTRY_SAMPLE_RATE",
+        "keys are gone from the source: SENTRY_SAMPLE_RATE; a process takes its own "
+        "environment variable, else the default",
     )
 
 
