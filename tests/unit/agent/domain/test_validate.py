@@ -250,13 +250,14 @@ def test_a_dsn_that_vanished_is_refused() -> None:
 
 
 def test_another_key_that_vanished_is_noted() -> None:
-    """Its default counts from now on, and the outcome says so."""
+    """The outcome says which value counts from now on."""
     last_good = Snapshot({"SENTRY_DSN": DSN, "SENTRY_SAMPLE_RATE": 0.5})
     snapshot, notes = accepted({"SENTRY_DSN": DSN}, last_good=last_good)
     assert snapshot.settings == {"SENTRY_DSN": DSN}
-    assert notes == (
+    (note,) = notes
+    assert note == (
         "keys are gone from the source: SENTRY_SAMPLE_RATE; a process takes its own "
-        "environment variable, else the default",
+        "environment variable, else the default"
     )
 
 
