@@ -27,8 +27,7 @@ from agent.domain.wishes import next_end
 from agent.errors import REPORT, AgentError, unexpected
 from agent.loop import Loop
 from agent.notify.signal import Reminders
-from agent.observe import document
-from agent.observe.changes import count_changes, log_changes, log_request
+from agent.observe import changes, document
 from agent.operator import Desk, Grounds, check_request
 from agent.passing import Passing
 from agent.pipeline import NOT_READ, Pipeline
@@ -90,6 +89,7 @@ class Daemon:
 
     def run(self) -> bool:
         """Run until `stop` is called. Returns false if a pass is still running then."""
+        changes.log_start(self._settings, self._version)
         self._parts.gate.on_report_change(self._loop.wake)
         self._parts.receivers.on_report_change(self._loop.wake)
         self._parts.source.on_change(self.poll)
@@ -161,7 +161,7 @@ class Daemon:
             ),
         )
         nothing = replace(self.view, passes=Passes(0.0), confirmed_at=None)
-        count_changes(nothing, self.view, self._metrics)
+        changes.count_changes(nothing, self.view, self._metrics)
         self._plan()
 
     def _wake_at(self) -> float:
@@ -187,7 +187,9 @@ class Daemon:
             self._due_at = NEVER
             self._passing.start()
         if now >= self._boost_ends_at:
-            self._publish(NOT_READ, self._pipeline.known.wishes)
+            outcome = self._publish(NOT_READ, self._pipeline.known.wishes)
+            changes.log_boost_end(outcome)
+            self._update()
         rollout = self._rollout(self._parts.receipts)
         confirmed_at = self.view.confirmed_at
         if confirmed_at is None and self._pipeline.known.is_own:
@@ -201,15 +203,18 @@ class Daemon:
         late = time.monotonic() - known.published_at > settings.confirm_seconds
         return receipts.rollout(known.current, settings.min_targets, late=late)
 
-    def _update(self, **changes: Any) -> None:
+    def _update(self, **news: Any) -> None:
         """Replace the view. Log and count what has changed."""
         before, reports = self.view, self._parts.gate.report()
-        deliveries = self._parts.receivers.report()
-        changes |= {"dsn_checks": reports, "deliveries": deliveries}
-        after = replace(before, known=self._pipeline.known, **changes)
-        log_changes(before, after)  # before others can see the new view
+        deliveries, known = self._parts.receivers.report(), self._pipeline.known
+        if known.published_at != before.known.published_at:
+            rollout = self._rollout(self._parts.receipts)
+            news = {"confirmed_at": None, "rollout": rollout} | news
+        news |= {"known": known, "dsn_checks": reports, "deliveries": deliveries}
+        after = replace(before, **news)
+        changes.log_changes(before, after)  # before others can see the new view
         if self._metrics is not None:
-            count_changes(before, after, self._metrics)
+            changes.count_changes(before, after, self._metrics)
         self.view = after
         if (before.dsn_checks, before.deliveries) != (reports, deliveries):
             self._save()
@@ -223,7 +228,7 @@ class Daemon:
             self._save()
 
     def _publish(self, reading: Reading, wishes: Wishes) -> Outcome:
-        published_at = self._pipeline.known.published_at
+        """Publish. The caller logs the outcome, and updates the view after that."""
         try:
             outcome = self._pipeline.publish(reading, wishes)
         except Exception:
@@ -232,8 +237,6 @@ class Daemon:
         known = self._pipeline.known
         seconds = next_end(known.current.boosts, time.time()) if known.current else None
         self._boost_ends_at = NEVER if seconds is None else time.monotonic() + seconds
-        if known.published_at != published_at:
-            self._update(confirmed_at=None, rollout=self._rollout(self._parts.receipts))
         return outcome
 
     def _after_reading(self, reading: Reading, began: float) -> None:
@@ -241,9 +244,8 @@ class Daemon:
         outcome = self._publish(reading, self._pipeline.known.wishes)
         moment = Moment(time.time(), time.monotonic())
         passes = self.view.passes.after(outcome, moment, moment.monotonic - began)
-        self._parts.receivers.notify(
-            self._pipeline.known.current
-        )  # those that were not notified yet
+        # Those that were not notified yet.
+        self._parts.receivers.notify(self._pipeline.known.current)
         try:
             self._update(passes=passes, source=self._parts.source.report())
             self._plan()
@@ -268,7 +270,8 @@ class Daemon:
             grounds = Grounds(self._pipeline.known, self._rejections, history)
             wishes = self._desk.wishes(request, grounds)
             outcome = self._publish(NOT_READ, wishes)
-            log_request(outcome, request["command"])
+            changes.log_request(outcome, request["command"])
+            self._update()
             answer.set_result(outcome)
         except Exception as error:  # noqa: BLE001 - the caller's thread raises it
             answer.set_exception(error)

@@ -162,7 +162,9 @@ def _reason(error: OSError | ContractError) -> str:
     if isinstance(error, ContractError):
         return str(error)
     if isinstance(error, FileNotFoundError):
-        return "the process holds its lock, but has not written a receipt"
+        return (
+            "the process has not written a receipt; its lock file shows that it lives"
+        )
     if error.errno == errno.ELOOP:
         return "the receipt is a symbolic link"
     return f"the receipt cannot be read: {error.strerror}"

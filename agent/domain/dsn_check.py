@@ -143,8 +143,13 @@ class DsnReport:
     @property
     def sentence(self) -> str:
         """One line for people."""
-        meaning = MEANINGS[self.verdict] if self.answers else "not asked yet"
+        meaning = MEANINGS[self.verdict] if self.answers else NOT_ASKED
         return f"DSN check of {self.dsn}: {meaning}"
+
+    @property
+    def hint(self) -> str:
+        """What an operator can do about a bad verdict; empty for a good one."""
+        return HINTS.get(self.verdict, "") if self.settled else ""
 
 
 MEANINGS: dict[Verdict, str] = {
@@ -154,8 +159,15 @@ MEANINGS: dict[Verdict, str] = {
     "rejected": "rejected (403): the key is unknown or disabled, or the project is gone",
     "limited": "the key is valid, but its rate is limited (429)",
     "config_error": "the server does not understand the request (400 or 401): check the DSN",
-    "unknown": "the server gave no answer that says whether it accepts the key",
+    "unknown": "the server gave no answer that says whether it accepts the key; the agent "
+    "asks again",
     "skipped": "not asked: GlitchTip blocks a project after one wrong key",
+}
+NOT_ASKED = "not asked yet; the agent asks within a tenth of RESENTRY_DSN_CHECK_SECONDS"
+HINTS: dict[Verdict, str] = {
+    "rejected": "enable the key at the server, or correct SENTRY_DSN at the source",
+    "config_error": "correct SENTRY_DSN at the source",
+    "unknown": "check that the agent reaches the server without a proxy",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from agent.errors import CandidateRefused
 from resentry import formats
 from resentry.contract import time_text
 
@@ -92,8 +93,14 @@ class Passes:
         )
 
     def _outage(self) -> str:
+        refused = CandidateRefused.__name__
+        what = (
+            "candidates had been refused"
+            if self._began.keys() == {refused}
+            else "passes had failed"
+        )
         for began in self._began.values():  # the first error of the outage
-            return f"passes had failed since {time_text(began)}"
+            return f"{what} since {time_text(began)}"
         return ""
 
 

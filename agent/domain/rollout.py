@@ -21,6 +21,14 @@ DONE = ("confirmed", "drained")
 SETTLED = frozenset({"drained", "refused"})
 """The states that time alone does not change, only a receipt."""
 
+OVERDUE_HINT = "read the log of the process; restart the process if it stays overdue"
+REFUSED_HINT = (
+    "correct the values at the source, or the environment variables of the process"
+)
+MISSING_HINT = (
+    "start more processes of the role that is missing, or lower RESENTRY_MIN_TARGETS"
+)
+
 State = Literal["drained", "confirmed", "waiting", "overdue", "refused"]
 
 
@@ -122,23 +130,51 @@ class Rollout:
         total = len(self.targets)
         if not total:
             return self.unknown or "no process has given a receipt yet"
-        counted = ", ".join(f"{n} {state}" for state, n in sorted(self.counts.items()))
+        counted = self._counted()
         lacking = "".join(f", {n} {role} missing" for role, n in self.missing.items())
         unknown = f"; {self.unknown}" if self.unknown else ""
         return f"{total} target{'s' * (total != 1)}: {counted}{lacking}{unknown}"
 
     @property
     def notes(self) -> list[str]:
-        """One line for each target that has something to remark."""
+        """One line for each target that is overdue, has refused, or has a remark."""
         return [
-            f"{target.name}: {'; '.join(notes)}"
-            for target, _ in self.targets
-            if (
-                notes := target.notes
-                if target.readable
-                else [str(target.receipt.error)]
-            )
+            f"{target.name}: {'; '.join(remarks)}"
+            for target, state in self.targets
+            if (remarks := _remarks(target, state))
         ]
+
+    @property
+    def hint(self) -> str:
+        """What an operator can do next; empty if there is nothing to do."""
+        states = self.counts
+        hints = (
+            REFUSED_HINT if states["refused"] else "",
+            OVERDUE_HINT if states["overdue"] else "",
+            MISSING_HINT if self.missing and self.state == "overdue" else "",
+        )
+        return ". ".join(filter(None, hints))
+
+    def _counted(self) -> str:
+        """Return how many targets are in each state. A drained target is confirmed, too."""
+        counts = self.counts
+        parts = {state: f"{n} {state}" for state, n in sorted(counts.items())}
+        if counts["confirmed"] and counts["drained"]:
+            parts["confirmed"] = f"{counts['confirmed'] + counts['drained']} confirmed"
+            parts["drained"] = f"{counts['drained']} of these drained"
+        return ", ".join(parts.values())
+
+
+def _remarks(target: LiveTarget, state: State) -> list[str]:
+    """Return what an operator should know of a target, in addition to its state."""
+    receipt = target.receipt
+    if not target.readable:
+        return [str(receipt.error)]
+    if state not in ("overdue", "refused"):
+        return target.notes
+    runs = f"revision {receipt.revision}, sequence {receipt.sequence}"
+    remark = f"{state}, runs {runs if receipt.revision else 'no snapshot'}"
+    return [*filter(None, (remark, receipt.error)), *target.notes]
 
 
 def assess(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from agent.domain.rollout import Rollout
     from agent.domain.view import View
     from agent.observe.metrics import Metrics
+    from agent.settings import Settings
+    from resentry.contract import Snapshot
 
 NAMED = 10
 """The number of targets that one log line names at most."""
@@ -28,7 +31,7 @@ def log_changes(before: View, after: View) -> None:
     if after.passes is not before.passes and after.passes.outcome is not None:
         _log_pass(after)
     if _line(after.rollout) != _line(before.rollout):
-        _log_rollout(after.rollout)
+        _log_rollout(after.rollout, after.known.current)
     verdicts = {report.fingerprint: _verdict(report) for report in before.dsn_checks}
     for report in after.dsn_checks:
         if verdicts.get(report.fingerprint) != _verdict(report):
@@ -46,6 +49,26 @@ def count_changes(before: View, after: View, metrics: Metrics) -> None:
     if after.confirmed_at is not None and before.confirmed_at is None:
         metrics.confirmed(after.confirmed_at - after.known.published_at)
     metrics.show(after)
+
+
+def log_start(settings: Settings, version: str) -> None:
+    """Log what starts: the version, where it reads, writes and listens."""
+    paths = ", ".join(settings.vault_paths)
+    log.info(
+        "agent started",
+        version=version,
+        source=settings.source_path or f"{settings.vault_addr} {paths}",
+        volume=settings.dir,
+        http_listen=str(settings.http_listen or "off"),
+        probes_listen=str(settings.probes_listen or "off"),
+    )
+
+
+def log_boost_end(outcome: Outcome) -> None:
+    """Log what the end of a boost came to."""
+    if outcome.kind != "unchanged":
+        level = "info" if outcome.exit_code == 0 else "error"
+        _log_outcome(level, outcome, f"{outcome.sentence}; a boost has ended")
 
 
 def log_request(outcome: Outcome, request: str) -> None:
@@ -66,7 +89,11 @@ def _log_pass(view: View) -> None:
     sentence = outcome.sentence
     if passes.outage:
         sentence = f"{sentence}; {passes.outage}"
-    _log_outcome(level, outcome, sentence, seconds=round(passes.seconds, 3))
+    # Each of these has a line of its own.
+    checks = {report.sentence for report in view.dsn_checks}
+    notes = tuple(note for note in outcome.notes if note not in checks)
+    shown = replace(outcome, notes=notes)
+    _log_outcome(level, shown, sentence, seconds=round(passes.seconds, 3))
 
 
 def _log_outcome(level: str, outcome: Outcome, sentence: str, **details: Any) -> None:
@@ -80,9 +107,15 @@ def _line(rollout: Rollout) -> tuple[object, ...]:
     return rollout.state, rollout.sentence, rollout.notes
 
 
-def _log_rollout(rollout: Rollout) -> None:
+def _log_rollout(rollout: Rollout, current: Snapshot | None) -> None:
     is_bad = rollout.state not in (*DONE, "waiting") or rollout.unknown
-    details = {"targets": rollout.notes[:NAMED]} if rollout.notes else {}
+    details: dict[str, Any] = {}
+    if current is not None:
+        details = {"revision": current.revision, "sequence": current.sequence}
+    if rollout.notes:
+        details["targets"] = rollout.notes[:NAMED]
+    if rollout.hint:
+        details["hint"] = rollout.hint
     level = "warning" if is_bad else "info"
     getattr(log, level)(rollout.sentence, rollout=rollout.state, **details)
 
@@ -96,7 +129,10 @@ def _log_dsn_check(report: DsnReport) -> None:
         report.verdict in ("unknown", "rejected_once") and report.settled
     )
     level = "warning" if is_bad else "info"
-    getattr(log, level)(report.sentence, verdict=report.verdict, settled=report.settled)
+    details = {"hint": report.hint} if report.hint else {}
+    getattr(log, level)(
+        report.sentence, verdict=report.verdict, settled=report.settled, **details
+    )
 
 
 def _result(delivery: Delivery) -> tuple[str | None, bool]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from agent.domain.rollout import DONE
+from agent.domain.rollout import DONE, OVERDUE_HINT
 from agent.domain.wishes import boosts_with_seconds_left
 from agent.observe.results import (
     Agent,
@@ -219,7 +219,7 @@ def _target(target: LiveTarget, state: State) -> TargetReport:
         dsn=receipt.dsn,
         holders=[HolderReport(**holder._asdict()) for holder in receipt.holders],
         ignored=list(receipt.ignored),
-        notes=target.notes,
+        notes=[*target.notes, *([OVERDUE_HINT] if state == "overdue" else [])],
     )
 
 

@@ -64,8 +64,12 @@ def _text(_logger: WrappedLogger, _method: str, event: MutableMapping[str, Any])
     """Return one line for people: time, level, sentence, then the details."""
     time, level = event.pop("timestamp")[11:19], event.pop("level")
     sentence, trace = str(event.pop("event")), str(event.pop("exception", ""))
-    rest = "  ".join(f"{key}={value}" for key, value in event.items())
+    rest = "  ".join(f"{key}={_plain(value)}" for key, value in event.items())
     return f"{time} {level:7} {sentence}{f'  [{rest}]' if rest else ''}{trace}"
+
+
+def _plain(value: object) -> object:
+    return "; ".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
 class _Forward(logging.Handler):

@@ -184,7 +184,7 @@ def test_check_names_who_gives_no_readable_receipt(
         s for s in json.loads(ran.stdout)["result"]["steps"] if s["step"] == "targets"
     )
     assert ran.returncode != 0
-    assert f"unknown pid {process.pid}: the process holds its lock" in row["detail"]
+    assert f"unknown pid {process.pid}: the process has not" in row["detail"]
     assert "neighbouring versions" in row["hint"]
 
 
@@ -236,7 +236,7 @@ def test_a_process_that_still_holds_an_older_dsn_is_not_drained_and_says_who(
     assert ask("status")[1]["rollout"]["state"] == "confirmed"
     assert f"\n{'':19}{says}\n" in show("status") + "\n"
     assert show("wait", "--timeout", "0") == (
-        f"2 targets: 1 confirmed, 1 drained\napi pid {os.getpid()}: {says}\n"
+        f"2 targets: 2 confirmed, 1 of these drained\napi pid {os.getpid()}: {says}\n"
     )
 
 

@@ -361,7 +361,8 @@ def test_each_of_six_targets_is_named_by_what_became_of_it(
     )
     lacking = ask(staging, "wait", "--timeout", "0", code=1)["lacking"]
     assert len(lacking) == 2
-    assert f"api pid {silent.pid}: overdue" in lacking
+    (overdue,) = [line for line in lacking if str(silent.pid) in line]
+    assert overdue.startswith(f"api pid {silent.pid}: overdue, read the log of the ")
     (reason,) = [line for line in lacking if str(refusing.pid) in line]
     assert reason.startswith(f"celery pid {refusing.pid}: refused, ")
     assert "SENTRY_SEND_PII" in reason

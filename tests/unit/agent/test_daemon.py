@@ -12,9 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 import agent as package
+from agent.confirm.receipts import Receipts
 from agent.daemon import Daemon
+from agent.domain.rollout import LiveTarget, Rollout, assess
 from agent.errors import SourceDown, WishRefused
 from agent.passing import Passing
 from agent.pipeline import Reading
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.parts import Parts
+    from resentry.contract import Receipt, Snapshot
 
 KEY = "c0ffee00c0ffee00c0ffee00c0ffee00"
 
@@ -210,10 +214,47 @@ def test_a_boost_ends_by_itself_without_a_pass(
     current = one.view.known.current
     assert current is not None
     assert len(current.boosts) == 1
-    eventually(
-        lambda: not (c := one.view.known.current) or not c.boosts, what="the end of it"
-    )
+    with capture_logs() as lines:
+        eventually(
+            lambda: not (c := one.view.known.current) or not c.boosts,
+            what="the end of it",
+        )
     assert one.view.passes is before
+    (ended,) = [line for line in lines if line["event"].startswith("published")]
+    assert ended["event"].endswith("sequence 3; a boost has ended")
+
+
+def test_what_starts_is_logged_and_what_is_published_before_who_follows(
+    daemon: Callable[..., Daemon],
+    shelf: Any,
+    receipt: Callable[..., Receipt],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process may confirm while the agent is still publishing."""
+
+    def rollout(
+        _self: object, current: Snapshot | None, _minimum: object, *, late: bool
+    ) -> Rollout:
+        named = (current.revision, current.sequence) if current else (None, 0)
+        runs = receipt(revision=named[0], sequence=named[1])
+        return assess([LiveTarget(runs, 0)], current, late=late)
+
+    monkeypatch.setattr(Receipts, "rollout", rollout)
+    shelf.values = values(1)
+    with capture_logs() as lines:
+        one = daemon(vault_paths=("secret/data/lms",))
+        eventually(lambda: project_of(one) == 1, what="the first snapshot")
+        eventually(lambda: one.view.rollout.state == "drained", what="its rollout")
+    started, published, followed = [
+        line for line in lines if "receipts are read" not in line["event"]
+    ]
+    assert (started["event"], started["version"]) == ("agent started", "1")
+    assert started["source"] == "http://127.0.0.1:9 secret/data/lms"
+    assert started["volume"].endswith("/volume")
+    assert (started["http_listen"], started["probes_listen"]) == ("off", "off")
+    assert published["event"].startswith("published revision ")
+    assert followed["event"] == "1 target: 1 drained"
+    assert followed["revision"] == published["revision"]
 
 
 def test_the_first_pass_waits_by_chance(

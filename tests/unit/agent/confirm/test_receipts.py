@@ -178,7 +178,10 @@ def test_a_live_target_with_an_odd_receipt_waits_and_says_why(
         ("symlink", "the receipt is a symbolic link"),
         ("fifo", "the receipt is not a regular file"),
         ("directory", "the receipt is not a regular file"),
-        ("missing", "the process holds its lock, but has not written a receipt"),
+        (
+            "missing",
+            "the process has not written a receipt; its lock file shows that it lives",
+        ),
     ],
 )
 def test_only_a_regular_file_is_a_receipt(

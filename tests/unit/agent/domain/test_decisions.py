@@ -97,6 +97,10 @@ def test_the_sentence_counts_every_state(receipt: Make) -> None:
         "3 targets: 2 drained, 1 overdue"
     )
     assert assess(targets[:1], CURRENT, late=True).sentence == "1 target: 1 drained"
+    targets.append(LiveTarget(receipt(**RUNS, phase="running"), 0))
+    assert assess(targets, CURRENT, late=True).sentence == (
+        "4 targets: 3 confirmed, 2 of these drained, 1 overdue"
+    )
 
 
 @pytest.mark.parametrize(

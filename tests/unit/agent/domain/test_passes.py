@@ -11,7 +11,7 @@ from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
 from agent.domain.rollout import assess
 from agent.domain.view import Known, View
-from agent.errors import SourceDenied, SourceDown
+from agent.errors import CandidateRefused, SourceDenied, SourceDown
 from agent.observe import health
 from agent.observe.document import decode_state, state
 from agent.settings import Settings, load
@@ -141,6 +141,14 @@ def test_the_end_of_an_outage_says_since_when_it_lasted() -> None:
     began = state(view(PUBLISHED, FAILED))["since"]
     outages = [passes.outage for passes in seen]
     assert outages == ["", "", "", f"passes had failed since {began}", ""]
+
+
+def test_the_end_of_a_refusal_says_that_it_was_one() -> None:
+    """The source could be read all the time."""
+    refused = Outcome.kept(CandidateRefused(["SENTRY_DSN is bad"], "f" * 12), None)
+    (_, _, good) = after(PUBLISHED, refused, UNCHANGED)
+    began = state(view(PUBLISHED, refused))["since"]
+    assert good.outage == f"candidates had been refused since {began}"
 
 
 def test_a_restart_does_not_begin_an_outage_anew() -> None:

@@ -8,8 +8,16 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from agent.domain.passes import Passes
-from agent.domain.rollout import LiveTarget, assess
+from agent.domain.dsn_check import DsnReport
+from agent.domain.outcome import Outcome
+from agent.domain.passes import Moment, Passes
+from agent.domain.rollout import (
+    MISSING_HINT,
+    OVERDUE_HINT,
+    REFUSED_HINT,
+    LiveTarget,
+    assess,
+)
 from agent.domain.view import Known, View
 from agent.observe.changes import NAMED, log_changes
 from resentry.contract import Holder, Receipt, Snapshot
@@ -82,6 +90,66 @@ def test_a_directory_that_cannot_be_read_is_a_warning_until_it_can(
     assert line.is_unfinished
     (line,) = look()
     assert (line.log_level, line.is_unfinished) == ("info", False)
+
+
+def test_an_overdue_target_is_named_with_what_it_runs_and_the_next_step(
+    look: Callable[..., list[Any]], receipt: Callable[..., Receipt]
+) -> None:
+    """Role, pid, revision: so that an operator knows whose log to read."""
+    stuck = receipt(role="celery", pid=516, revision="b" * 12, sequence=6)
+    look(LiveTarget(stuck, 0))
+    (line,) = look(LiveTarget(stuck, 0), late=True)
+    assert (line.log_level, line.event) == ("warning", "1 target: 1 overdue")
+    assert (line.revision, line.sequence) == (CURRENT.revision, CURRENT.sequence)
+    assert line.targets == [
+        "celery pid 516: overdue, runs revision bbbbbbbbbbbb, sequence 6"
+    ]
+    assert line.hint == OVERDUE_HINT
+
+
+def test_a_target_that_refuses_is_named_with_its_reason(
+    look: Callable[..., list[Any]], receipt: Callable[..., Receipt]
+) -> None:
+    """And with the next step."""
+    refused = receipt(
+        pid=7,
+        refused=(CURRENT.revision, CURRENT.sequence),
+        error="SENTRY_DSN is required in production",
+    )
+    (line,) = look(LiveTarget(refused, 0))
+    assert line.targets == [
+        "api pid 7: refused, runs no snapshot; SENTRY_DSN is required in production"
+    ]
+    assert line.hint == REFUSED_HINT
+
+
+def test_a_role_with_too_few_processes_has_a_hint(
+    receipt: Callable[..., Receipt],
+) -> None:
+    """When its time is over, not before."""
+    targets = [LiveTarget(receipt(**RUNS), 0)]
+    for late, hint in ((False, ""), (True, MISSING_HINT)):
+        rollout = assess(targets, CURRENT, late=late, minimum={"api": 2})
+        assert rollout.hint == hint
+
+
+def test_a_dsn_check_is_logged_once(receipt: Callable[..., Receipt]) -> None:
+    """Not as a note of its pass, too."""
+    report = DsnReport("o1.example.org/1", "dsn-1", "unknown", True, 1, 0.0)
+    outcome = Outcome.published(CURRENT, ("a note", report.sentence))
+    passes = Passes(0.0).after(outcome, Moment(1.0, 1.0), 0.1)
+    rollout = assess([LiveTarget(receipt(), 0)], CURRENT, late=False)
+    before = View(Known(CURRENT), Passes(0.0), 0.0, rollout)
+    after = replace(before, passes=passes, dsn_checks=(report,))
+    with capture_logs() as lines:
+        log_changes(before, after)
+    (published, check) = lines
+    assert published["notes"] == ("a note",)
+    assert check["event"] == (
+        "DSN check of o1.example.org/1: the server gave no answer that says whether it "
+        "accepts the key; the agent asks again"
+    )
+    assert check["hint"] == "check that the agent reaches the server without a proxy"
 
 
 def test_a_line_names_so_many_and_no_more(look: Callable[..., list[Any]]) -> None:

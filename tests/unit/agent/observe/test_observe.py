@@ -218,12 +218,20 @@ def test_a_planted_dsn_and_token_are_in_no_log(python: Any, form: str) -> None:
 
 
 @pytest.mark.process
+def test_a_text_line_shows_a_list_as_text(python: Any) -> None:
+    """People read it, not Python."""
+    lines = python(PROGRAMS / "planted.py", "text", DSN, TOKEN).stderr.splitlines()
+    (line,) = [line for line in lines if "notes follow" in line]
+    assert "[notes=one note; https://…@sentry.example.org/42" in line
+
+
+@pytest.mark.process
 def test_each_json_line_is_one_object(python: Any) -> None:
     """Level, time and sentence stand in each, also in those of other libraries."""
     lines = python(PROGRAMS / "planted.py", "json", DSN, TOKEN).stderr.splitlines()
     for line in lines:
         assert {"level", "timestamp", "event"} <= json.loads(line).keys()
-    assert len(lines) == 6
+    assert len(lines) == 7
 
 
 @pytest.mark.process

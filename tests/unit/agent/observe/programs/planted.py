@@ -11,6 +11,7 @@ dsn, token = sys.argv[2:]
 logs.configure("info", sys.argv[1])
 log = structlog.get_logger()
 log.info(f"reading {dsn}", hint=f"token {token}", deep={"a": [dsn, {"b": (token,)}]})
+log.info("notes follow", notes=("one note", dsn))
 log.error("failed", error=ValueError(dsn))
 log.debug(f"not shown {dsn}")
 try:
