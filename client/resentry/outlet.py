@@ -55,10 +55,7 @@ _leaving: list[Outlet] = []
 
 
 class Outlet(Transport):
-    """Sends to one DSN. Once retired, it passes envelopes on to the current outlet.
-
-    If the current outlet has another environment, it goes on sending to its own DSN.
-    """
+    """Sends to one DSN. Once retired, it passes envelopes on to the current outlet."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         super().__init__(options)
@@ -135,7 +132,7 @@ class Outlet(Transport):
         if report is not None:
             line.wire.send(report)
         if self._retired and line.is_over:
-            self._stop_leaving()
+            self.stop_leaving()
 
     def _keeps(self, fate: Fate) -> bool:
         """Whether an envelope of that fate is kept, and so is no loss to report."""
@@ -157,7 +154,7 @@ class Outlet(Transport):
     @property
     def heir(self) -> Outlet | None:
         """The outlet to which what is left here may go: the current one, if it fits."""
-        current = sentry_sdk.get_global_scope().client.transport
+        current = _current()
         return current if self._is_heir(current) else None
 
     def _is_heir(self, other: object) -> TypeGuard[Outlet]:
@@ -183,10 +180,6 @@ class Outlet(Transport):
         if self._is_heir(successor) and not has_green_threads():
             # From Python 3.12 on no thread starts any more when the process ends.
             successor._line.start()  # noqa: SLF001
-
-    def withdraw_successor(self) -> None:
-        """Undo `announce_successor`: this outlet stays current."""
-        self._stop_leaving()
 
     def retire(self) -> None:
         """Hand over what arrives from now on, and what is parked.
@@ -240,9 +233,10 @@ class Outlet(Transport):
             line.join(1.0)
         line.wire.close()
         if not line.queue:  # what hangs now is not waited for
-            self._stop_leaving()
+            self.stop_leaving()
 
-    def _stop_leaving(self) -> None:
+    def stop_leaving(self) -> None:
+        """Undo `announce_successor`: nobody waits for this outlet any more."""
         with contextlib.suppress(ValueError):
             _leaving.remove(self)
 
@@ -267,12 +261,13 @@ class Outlet(Transport):
         deadline, line = clock.monotonic() + timeout, self._line
         if not line.settle(min(0.1, timeout)) and callback is not None:
             callback(line.pending, timeout)
-        for outlet in (*_leaving, self):
-            outlet._line.finish(deadline)  # noqa: SLF001
-        heir = self.heir  # only now: a swap may have handed over what was here
-        while heir is not None and clock.monotonic() < deadline:
-            heir._line.finish(deadline)  # noqa: SLF001
-            heir = heir.heir
+        while clock.monotonic() < deadline:
+            current = _current() or self
+            # From the oldest to the newest, as envelopes move. A swap: another round.
+            for outlet in (self, *_leaving, current):
+                outlet._line.finish(deadline)  # noqa: SLF001
+            if (_current() or self) is current:
+                return
 
     def kill(self) -> None:
         """Let the sending thread end once its queue is empty."""
@@ -286,6 +281,11 @@ class Outlet(Transport):
     def is_healthy(self) -> bool:
         """Say whether the SDK should keep its sampling rates."""
         return len(self._line.queue) < self._limit and self._line.wire.is_healthy()
+
+
+def _current() -> Outlet | None:
+    transport = sentry_sdk.get_global_scope().client.transport
+    return transport if isinstance(transport, Outlet) else None
 
 
 def _forget_leaving(_home: Home) -> None:

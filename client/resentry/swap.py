@@ -140,7 +140,7 @@ def announce(old: Client, new: Client) -> None:
 def discard(new: Client, old: Client | None) -> None:
     """End a new client that does not become current. The old client stays."""
     if old is not None and isinstance(old.transport, Outlet):
-        old.transport.withdraw_successor()
+        old.transport.stop_leaving()
     parts.end_components(parts.components(new))
     if isinstance(new.transport, Outlet):
         new.transport.close()

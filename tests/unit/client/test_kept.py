@@ -142,6 +142,50 @@ def test_a_flush_waits_for_what_a_swap_hands_over_meanwhile(
     assert sink.count("event") == 4
 
 
+def test_a_flush_waits_through_a_second_swap(
+    run: Run, sink: Sink, environ: dict[str, str]
+) -> None:
+    """What the first swap handed over is still being sent by a client that left, too."""
+    sink.answer(1, "ok", seconds=3)
+    sink.answer(2, "ok", seconds=3)
+    ran = run(
+        """
+        from resentry import swap
+
+        swap.DRAIN_SECONDS = 0.5
+        publish({"SENTRY_DSN": os.environ["A"]})
+        resentry.init(**QUICK)
+        first = sentry_sdk.get_client().transport
+        for _ in range(4):
+            sentry_sdk.capture_message("handed over")
+        waits = threading.Event()
+
+        def flush():
+            sentry_sdk.flush(30, callback=lambda pending, timeout: waits.set())
+
+        flushing = threading.Thread(target=flush)
+        flushing.start()
+        assert waits.wait(5)
+        publish({"SENTRY_DSN": os.environ["B"]})
+        wait_for(lambda now: now["sequence"] == 2)
+        second = sentry_sdk.get_client().transport
+        wait_for(lambda now: second.pending)
+        swap.DRAIN_SECONDS = 60.0
+        publish({"SENTRY_DSN": os.environ["C"]})
+        wait_for(lambda now: now["sequence"] == 3)
+        was_sending = first.pending
+        flushing.join()
+        say(was_sending=was_sending, left=[first.pending, second.pending])
+        os._exit(0)
+        """,
+        first="import threading",
+        **environ,
+        C=sink.dsn(3),
+    )
+    assert ran.said == {"was_sending": 1, "left": [0, 0]}
+    assert sink.count("event") == 4
+
+
 def test_integrations_may_be_a_set_but_no_text(
     run: Run, sink: Sink, environ: dict[str, str]
 ) -> None:
