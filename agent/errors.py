@@ -116,7 +116,7 @@ class CandidateWaits(AgentError):
 
 
 class PublishError(AgentError):
-    """The volume could not be written. The last snapshot stays published."""
+    """The volume could not be read or written. The last snapshot stays published."""
 
     exit_code = 74
     retry_soon = True

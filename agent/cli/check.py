@@ -1,8 +1,9 @@
-"""`check`: is everything good that a pass will need? Step by step, changing nothing."""
+"""`check`: is everything good that a pass will need? Step by step, leaving nothing."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING, cast
@@ -162,16 +163,28 @@ class _Checks:
 
     def _volume(self, settings: Settings) -> str:
         directory = settings.dir
-        while directory and not os.path.isdir(directory):
-            directory = os.path.dirname(directory)
-        if not os.access(directory or ".", os.W_OK | os.X_OK):
+        place = directory
+        while place and not os.path.lexists(place):
+            place = os.path.dirname(place)
+        if place and not os.path.isdir(place):
             raise PublishError(
-                f"cannot write {directory}",
-                f"this runs as user {os.geteuid()}: give this user write access",
+                f"RESENTRY_DIR: {place} is not a directory",
+                "set RESENTRY_DIR to a directory",
             )
-        if Volume(settings.dir, settings.receipts_dir, settings.group).is_open():
-            return f"{settings.dir} is in use by a running agent"
-        return f"{settings.dir} can be written"
+        is_new = place != directory
+        try:
+            # Rights alone do not tell: think of /proc, of a full disk, of quotas.
+            os.rmdir(tempfile.mkdtemp(prefix="..check.", dir=place or "."))
+        except OSError as error:
+            raise PublishError(
+                f"RESENTRY_DIR: cannot {'create' if is_new else 'write'} {directory}: "
+                f"{error.strerror}",
+                f"this runs as user {os.geteuid()}: give this user write access to "
+                f"{place or '.'}, or set RESENTRY_DIR to another directory",
+            ) from None
+        if Volume(directory, settings.receipts_dir, settings.group).is_open():
+            return f"{directory} is in use by a running agent"
+        return f"{directory} {'will be created' if is_new else 'can be written'}"
 
     def _receipts(self, settings: Settings) -> str:
         receipts = settings.receipts_dir

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from agent.cli import options
 from agent.cli.answer import Answer
+from agent.cli.gather import must_be_readable, published
 from agent.cli.results import HistoryEntry, HistoryResult
 from agent.domain.wishes import difference
 from agent.observe.document import masked
-from agent.publish.memory import HISTORY_LENGTH
-from agent.publish.volume import Volume
+from agent.publish.memory import HISTORY_DIR, HISTORY_LENGTH
+from agent.publish.volume import PRIVATE_DIR, Volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,8 @@ def command(loaded: Loaded) -> Answer:
     """List the last ten snapshots: when each was published, and what it changed."""
     settings = loaded.settings
     volume = Volume(settings.dir, settings.receipts_dir)
-    snapshots, current = volume.memory.history(), volume.current()
+    must_be_readable(f"{settings.dir}/{PRIVATE_DIR}/{HISTORY_DIR}")
+    snapshots, current = volume.memory.history(), published(volume)
     if current is not None and current not in snapshots[:1]:
         # The agent died between publishing and remembering.
         snapshots = [current, *snapshots][:HISTORY_LENGTH]

@@ -43,10 +43,10 @@ def receiver_lines(receivers: Sequence[Receiver]) -> list[str]:
     ]
 
 
-def status_lines(status: StatusResult) -> Iterator[str]:
-    """The whole status."""
-    why = ": no agent ever ran here, or this user has no rights"
-    yield f"agent     {status.agent}{why if status.agent == 'unknown' else ''}"
+def status_lines(status: StatusResult, why_unknown: str) -> Iterator[str]:
+    """The whole status. `why_unknown` says why nobody knows whether an agent runs."""
+    why = f": {why_unknown}" if status.agent == "unknown" else ""
+    yield f"agent     {status.agent}{why}"
     current = status.current
     if current is None:
         yield "current   nothing is published"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from agent.cli import options
 from agent.cli.answer import NO, Answer
-from agent.cli.gather import gather
+from agent.cli.gather import gather, why_unknown
 from agent.cli.lines import status_lines
 from agent.observe.document import not_confirmed
 
@@ -23,4 +23,5 @@ def command(loaded: Loaded) -> Answer:
     """
     status = gather(loaded.settings)
     error = not_confirmed(status)
-    return Answer(status, tuple(status_lines(status)), error, NO if error else 0)
+    lines = status_lines(status, why_unknown(loaded.settings))
+    return Answer(status, tuple(lines), error, NO if error else 0)

@@ -12,10 +12,19 @@ from agent.cli.answer import NO, Answer
 from agent.cli.gather import gather
 from agent.cli.results import WaitResult
 from agent.observe.results import Error
+from resentry import formats
 
 if TYPE_CHECKING:
     from agent.observe.results import StatusResult
     from agent.settings import Loaded
+
+
+def _seconds(_context: object, _option: object, text: str) -> float:
+    try:
+        return formats.number(text)
+    except ValueError:
+        raise click.BadParameter("must be a number of seconds, 0 or more") from None
+
 
 LOOK_SECONDS = 0.2
 
@@ -37,8 +46,9 @@ LOOK_SECONDS = 0.2
 )
 @click.option(
     "--timeout",
-    default=60.0,
+    default="60",
     show_default=True,
+    callback=_seconds,
     metavar="SECONDS",
     help="Time limit.",
 )
@@ -64,18 +74,29 @@ def command(
         time.sleep(LOOK_SECONDS)
     result = WaitResult(lacking=lacking, status=status)
     if lacking:
+        over = f"the time limit of {timeout:g} s is over"
         error = Error(
             code="Timeout",
-            what="; ".join(lacking),
+            what=f"{over}: {'; '.join(lacking)}",
             hint="resentry-agent status shows every process",
         )
-        return Answer(result, tuple(lacking), error, NO)
+        return Answer(result, (over, *(f"  {text}" for text in lacking)), error, NO)
     notes = [
         f"{target.name}: {note}"
         for target in status.rollout.targets
         for note in target.notes
     ]
-    return Answer(result, (status.rollout.sentence, *notes))
+    return Answer(result, (_success(status), *notes))
+
+
+def _success(status: StatusResult) -> str:
+    """Name what every process has confirmed."""
+    current, sentence = status.current, status.rollout.sentence
+    if current is None:
+        return sentence
+    dsn = current.settings.get("SENTRY_DSN")
+    shown = "no DSN" if dsn is None else f"DSN {dsn}"
+    return f"revision {current.revision}, {shown}: {sentence}"
 
 
 def _lacking(

@@ -138,7 +138,8 @@ def test_an_answer_of_no_is_an_error_with_a_result(running: Place) -> None:
     assert len(document["result"]["rollout"]["targets"]) == 1
     code, document = place.run("wait", "--sequence", "9", "--timeout", "0")
     assert (code, document["error"]["code"]) == (1, "Timeout")
-    assert document["result"]["lacking"] == [document["error"]["what"]]
+    (lacking,) = document["result"]["lacking"]
+    assert document["error"]["what"] == f"the time limit of 0 s is over: {lacking}"
     code, document = place.run("rollback")
     assert (code, document["error"]["code"]) == (1, "WishRefused")
     assert document["error"]["hint"]

@@ -176,6 +176,7 @@ CLASSES = [
     name
     for name, each in vars(errors).items()
     if isinstance(each, type) and issubclass(each, AgentError)
+    if name != "RequestUnknown"  # only the agent itself raises it
 ]
 
 
