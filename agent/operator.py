@@ -100,12 +100,7 @@ class Desk:
         if current.revision == revision:
             raise WishRefused(f"revision {revision} is the published one already")
         if not earlier:
-            raise WishRefused(
-                f"revision {revision} is not one of the last ten, or has the same settings"
-                if revision
-                else "none of the last ten revisions has other settings",
-                "resentry-agent history lists the revisions",
-            )
+            raise _nothing_earlier(revision, current, grounds.history)
         self._must_be_good(earlier[0], grounds.rejections)
         return known.wishes.holding(earlier[0], current, known.last_good)
 
@@ -191,3 +186,26 @@ class Desk:
                 "remove it at the source",
             )
         return replace(wishes, boosts=kept)
+
+
+def _nothing_earlier(
+    revision: str | None, current: Snapshot, history: Sequence[Snapshot]
+) -> WishRefused:
+    """Return why no revision of the history can be gone back to."""
+    hint = "resentry-agent history lists the revisions"
+    if revision is None and any(
+        values_of(snapshot) != values_of(current) for snapshot in history
+    ):
+        return WishRefused(
+            "each of the last ten revisions has a value that the held rollback undoes",
+            f"name a revision to publish it nevertheless; {hint}",
+        )
+    if revision is None:
+        return WishRefused("none of the last ten revisions has other settings", hint)
+    if revision not in [snapshot.revision for snapshot in history]:
+        return WishRefused(f"revision {revision} is not one of the last ten", hint)
+    return WishRefused(
+        f"revision {revision} has the same settings as the published revision "
+        f"{current.revision}",
+        hint,
+    )
