@@ -49,6 +49,34 @@ def check_request(request: dict[str, Any]) -> None:
         raise RequestUnknown
 
 
+def read_boost(
+    request: dict[str, Any],
+) -> tuple[float, float, str | None, str | None]:
+    """Return traces, seconds, role and match of a boost.
+
+    Raises `ValueError` for what is wrong whatever the settings of the agent are.
+    """
+    try:
+        seconds = formats.number(request["seconds"])
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= MAX_BOOST_SECONDS:
+        raise ValueError("--for must be more than 0 s and at most one day (24h)")
+    try:
+        traces = formats.rate(request["traces"])
+    except ValueError as error:
+        raise ValueError(f"--traces {error}") from None
+    role = request.get("role")
+    if role not in (None, *ROLES):
+        raise ValueError(f"--role must be {' or '.join(ROLES)}")
+    match = request.get("match") or None
+    try:
+        check_match(match)
+    except ValueError as error:
+        raise ValueError(f"--{error}") from None
+    return traces, seconds, role, match
+
+
 @dataclass(frozen=True, slots=True)
 class Grounds:
     """What is known when a request is judged."""
@@ -139,28 +167,14 @@ class Desk:
 
     def _boost(self, request: dict[str, Any], grounds: Grounds) -> Wishes:
         try:
-            seconds = formats.number(request["seconds"])
-        except ValueError:
-            seconds = 0.0
-        if not 0 < seconds <= MAX_BOOST_SECONDS:
-            raise WishRefused("--for must be more than 0 s and at most one day (24h)")
-        try:
-            traces = formats.rate(request["traces"])
+            traces, seconds, role, match = read_boost(request)
         except ValueError as error:
-            raise WishRefused(f"--traces {error}") from None
+            raise WishRefused(str(error)) from None
         if traces > self._settings.boost_cap:
             raise WishRefused(
                 f"--traces must be at most {self._settings.boost_cap:g}, the cap of boosts",
                 "RESENTRY_BOOST_CAP sets the cap",
             )
-        role = request.get("role")
-        if role not in (None, *ROLES):
-            raise WishRefused(f"--role must be {' or '.join(ROLES)}")
-        match = request.get("match") or None
-        try:
-            check_match(match)
-        except ValueError as error:
-            raise WishRefused(f"--{error}") from None
         wishes = grounds.known.wishes
         if len(wishes.boosts) >= BOOSTS_LIMIT // 2:
             raise WishRefused(

@@ -122,7 +122,7 @@ def commands_page() -> str:
         if command is None:
             raise LookupError(name)
         context = click.Context(command, info_name=name, parent=parent)
-        summary = inspect.cleandoc(command.help or "")
+        summary = inspect.cleandoc(command.help or "").replace("\b\n", "")
         own = [
             f"- `{' '.join(_shown(option))}`: {option.help}"
             for option in command.params

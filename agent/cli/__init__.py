@@ -42,6 +42,18 @@ class _Commands(click.Group):
         command: click.Command = importlib.import_module(f"agent.cli.{name}").command
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Say where an option belongs that stands before the command."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            name = error.option_name
+            command = self.get_command(ctx, COMMANDS[-1])
+            if command and any(name in option.opts for option in command.params):
+                where = f"as in resentry-agent status {name}"
+                ctx.fail(f"put {name} after the command, {where}")
+            raise
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -53,7 +65,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="resentry-agent")
 def group() -> None:
-    """Keep the Sentry settings of running services the same as in Vault.
+    """Keep the Sentry settings of services the same as in Vault or in mounted files.
 
     Each setting is an option, a RESENTRY_* variable, or a line of a TOML file. An option
     wins over a variable, and a variable wins over the file.

@@ -15,6 +15,7 @@ from agent.cli.ask import ask
 from agent.cli.gather import gather
 from agent.cli.lines import boost_line
 from agent.cli.results import BoostResult, PassResult
+from agent.operator import read_boost
 
 if TYPE_CHECKING:
     from agent.settings import Loaded, Settings
@@ -47,8 +48,11 @@ def command(  # noqa: PLR0913 - one argument per option
 ) -> Answer:
     """Raise the trace rate for a while. A boost ends by itself.
 
-    For example: resentry-agent boost --traces 1.0 --for 15m --match "POST /checkout"
-    """
+    For example:
+
+    \b
+      resentry-agent boost --traces 1.0 --for 15m --match "POST /checkout"
+    """  # noqa: D301 - the mark keeps the example on one line
     if listing:
         return _list(loaded.settings)
     if end:
@@ -62,6 +66,10 @@ def command(  # noqa: PLR0913 - one argument per option
         "role": role,
         "match": match,
     }
+    try:
+        read_boost(request)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     return _ask(loaded.settings, request)
 
 

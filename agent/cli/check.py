@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
-from contextlib import closing
 from typing import TYPE_CHECKING, cast
 
 import click
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @options.command("check", with_all_settings=True, is_warning=False)
 @click.option("--policy", is_flag=True, help="Print the Vault policy that is needed.")
 def command(loaded: Loaded, *, policy: bool) -> Answer:
-    """Check settings, Vault access, secret, volume and running processes.
+    """Check settings, source, values, volume and processes.
 
     Prints one step per line and publishes nothing. Exits with 0 if all is good, else
     with the code of the first problem.
@@ -65,7 +65,7 @@ def _policy(settings: Settings) -> str:
     from agent.source import rights  # noqa: PLC0415 - with hvac, which files do without
     from agent.source.vault import VaultSource  # noqa: PLC0415
 
-    with closing(VaultSource(settings, USER_AGENT)) as source:
+    with contextlib.closing(VaultSource(settings, USER_AGENT)) as source:
         source.limit(time.monotonic() + settings.pass_seconds)
         return rights.vault_policy(settings, source)
 
@@ -85,11 +85,12 @@ class _Checks:
     def run(self) -> None:
         """Do each step. A step is skipped if it needs one that has a problem."""
         self._step("settings", self._settings)
-        if self._source is not None:
-            with closing(self._source):
-                self._step("source", self._reach)
-                self._step("rights", self._rights)
-                self._step("secret", self._secret)
+        with contextlib.ExitStack() as stack:
+            if self._source is not None:
+                stack.callback(self._source.close)
+            self._step("source", self._reach)
+            self._step("rights", self._rights)
+            self._step("secret", self._secret)
         self._step("values", self._values)
         self._step("volume", self._volume)
         self._step("receipts", self._receipts)
@@ -112,7 +113,9 @@ class _Checks:
         self._source = open_source(settings, USER_AGENT)
         return "; ".join(self._loaded.warnings) or "complete"
 
-    def _reach(self, settings: Settings) -> str:
+    def _reach(self, settings: Settings) -> str | None:
+        if self._source is None:
+            return None
         if settings.source_path:
             return settings.source_path
         source = cast("VaultSource", self._source)
@@ -127,10 +130,10 @@ class _Checks:
         return f"{settings.vault_addr} answers: {kinds}"
 
     def _rights(self, settings: Settings) -> str | None:
-        if settings.source_path:
-            return "a mounted source needs no rights"
         if self.problem:
             return None
+        if settings.source_path:
+            return "a mounted source needs no rights"
         from agent.source import rights  # noqa: PLC0415 - with hvac
 
         source = cast("VaultSource", self._source)
@@ -145,7 +148,7 @@ class _Checks:
         return "the token may read each path"
 
     def _secret(self, _settings: Settings) -> str | None:
-        if self._source is None or self.problem:
+        if self.problem or self._source is None:
             return None
         self._candidate = self._source.read(self._until)
         return "; ".join(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @options.command("history")
 def command(loaded: Loaded) -> Answer:
-    """List the last ten snapshots: when each was published, and what it changed."""
+    """List the last ten snapshots: time, and what each changed."""
     settings = loaded.settings
     volume = Volume(settings.dir, settings.receipts_dir)
     must_be_readable(f"{settings.dir}/{PRIVATE_DIR}/{HISTORY_DIR}")

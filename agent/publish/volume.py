@@ -281,5 +281,6 @@ def _as_publish_error(directory: str) -> Iterator[None]:
     except OSError as error:
         raise PublishError(
             f"cannot write {error.filename or directory}: {error.strerror}",
-            "check free space, mount options and owner of the volume",
+            f"this runs as user {os.geteuid()}: check owner, mount options and free "
+            "space of the volume",
         ) from None

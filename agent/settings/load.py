@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PREFIX = "RESENTRY_"
 CONFIG = "RESENTRY_CONFIG"
+FILE_HINT = "--config, or else RESENTRY_CONFIG, must name a TOML file"
 OTHER_VARIABLES = frozenset({CONFIG, "RESENTRY_WAIT_SECONDS"})
 """Known, but no settings of the agent: a pod may set the library's for all."""
 
@@ -95,9 +96,10 @@ def _read_file(path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             document = msgspec.toml.decode(file.read())
     except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}") from None
+        what = f"cannot read {path}: {error.strerror}"
+        raise SettingsError(what, FILE_HINT) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: {error}") from None
+        raise SettingsError(f"{path} is not TOML: {error}", FILE_HINT) from None
     return dict(document)
 
 

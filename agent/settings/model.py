@@ -197,7 +197,7 @@ class Settings(SourceSettings, frozen=True, kw_only=True):
             "SIGNAL",
             "The real-time signal that applications register for, as `SIGRTMIN+6`; `off` "
             "for none.",
-            read=signal_number,
+            read=parse.signal,
             default="SIGRTMIN+6",
         ),
     ] = signal_number("")

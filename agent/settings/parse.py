@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from agent.domain.guard_rails import ANY
 from resentry import formats
+from resentry.contract import signal_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -109,6 +110,14 @@ def headers(text: str) -> dict[str, str]:
             raise ValueError(f"line {number} is not `Name: value`")
         headers[name] = value
     return headers
+
+
+def signal(text: str) -> int | None:
+    """Read `SIGRTMIN+n`; `off` is no signal. The error does not name the setting."""
+    try:
+        return signal_number(text)
+    except ValueError:
+        raise ValueError("must be SIGRTMIN+n, or off") from None
 
 
 def status(text: str) -> str:

@@ -157,6 +157,12 @@ def _typed(path: str) -> Iterator[None]:
             raise SourceDenied(
                 what, f"let the agent's user {os.geteuid()} read the files"
             ) from None
+        if error.errno == errno.ENOENT:
+            raise SourceMissing(
+                what,
+                "check what mounts or writes the files, and that RESENTRY_SOURCE_PATH "
+                "names their place",
+            ) from None
         if error.errno in _NO_FILE:
             raise SourceMissing(
                 what, "set RESENTRY_SOURCE_PATH to a file or a directory of files"

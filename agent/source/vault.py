@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 SETTLE_SECONDS = 1.0
 """The time between two reads, which must agree if there is more than one secret."""
+EXAMPLES = (
+    "RESENTRY_VAULT_ADDR=https://vault:8200",
+    "RESENTRY_VAULT_PATHS=secret/data/lms",
+    "RESENTRY_VAULT_TOKEN_FILE=/run/secrets/vault-token",
+)
 
 
 class VaultSource:
@@ -155,12 +160,12 @@ def _require(settings: Settings) -> None:
     unset = [f"RESENTRY_{n.upper()}" for n in names if not getattr(settings, n)]
     unset += login.missing(settings)
     if unset:
+        shown = [each for each in EXAMPLES if each.partition("=")[0] in ",".join(unset)]
+        examples = f", as in {' '.join(shown)}" if shown else ""
         raise SettingsError(
             f"required settings are missing: {', '.join(unset)}",
-            "set them, as in RESENTRY_VAULT_ADDR=https://vault:8200 "
-            "RESENTRY_VAULT_PATHS=secret/data/lms "
-            "RESENTRY_VAULT_TOKEN_FILE=/run/secrets/vault-token; RESENTRY_VAULT_AUTH "
-            "selects other logins",
+            f"set them{examples}; resentry-agent run --help describes each, and "
+            "RESENTRY_VAULT_AUTH selects another login",
         )
     for path in settings.vault_paths:
         kv.parse_path(path)

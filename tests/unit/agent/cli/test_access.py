@@ -98,3 +98,20 @@ def test_check_tries_to_write_where_rights_do_not_tell(command: Any) -> None:
     assert row["detail"].startswith("RESENTRY_DIR: cannot create /proc/resentry: ")
     assert f"user {os.geteuid()}" in row["hint"]
     assert "RESENTRY_DIR" in row["hint"]
+
+
+def test_a_source_that_is_not_there_is_not_told_to_be_set(
+    command: Any, tmp_path: Path
+) -> None:
+    """The setting is there. What it names has vanished, or never was."""
+    ran = command("once", RESENTRY_SOURCE_PATH=str(tmp_path / "nowhere"))
+    assert ran.returncode == 66
+    assert "check what mounts or writes the files" in ran.stderr
+    assert "set RESENTRY_SOURCE_PATH" not in ran.stderr
+
+
+def test_a_volume_that_cannot_be_written_names_the_user(command: Any) -> None:
+    """Whose rights to look at."""
+    ran = command("once", RESENTRY_SOURCE_PATH="/nowhere", RESENTRY_DIR="/proc/x")
+    assert ran.returncode == 74
+    assert f"this runs as user {os.geteuid()}" in ran.stderr
