@@ -77,6 +77,17 @@ class Refusal(NamedTuple):
     name: tuple[str, int] | None
     reason: str
 
+    def log(self, kept: Running | None) -> None:
+        """Log the refusal; `kept` is what runs on, or `None` while `init` decides."""
+        if kept is None or self.name is None:
+            say(logging.ERROR, "Failed to initialize Sentry: %s", self.reason)
+            return
+        stays = "the settings of the environment variables stay in use"
+        if kept.snapshot is not None:
+            stays = f"revision {kept.revision} keeps running"
+        text = "resentry: refused revision %s: %s; %s"
+        say(logging.ERROR, text, self.name[0], self.reason, stays)
+
 
 def make_plan(
     role: object, options: Mapping[str, Any], environ: Mapping[str, str]

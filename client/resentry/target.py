@@ -122,9 +122,10 @@ class Target:
         plan, running = self.plan, self.running
         effective = resolve(snapshot, plan.role, plan.environ)
         name = (snapshot.revision, snapshot.sequence) if snapshot else None
+        kept = running if not explicitly else None
         if effective.problems:
             if running is not None:
-                self._refuse(name, effective.reason())
+                self._refuse(name, effective.reason(), kept)
                 return "refused"
             effective = effective.with_violations_reset()
         try:
@@ -133,7 +134,7 @@ class Target:
         except swap.SupersededError:
             return "failed"
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the application's
-            self._refuse(name, describe(effective, error))
+            self._refuse(name, describe(effective, error), kept)
             return "failed"
         self.plan.log_problems(logged=plan)
         if effective.problems:
@@ -200,11 +201,14 @@ class Target:
         if before is not None:
             self.retiring = (*self.retiring, swap.retire(before.client, new.client))
 
-    def _refuse(self, name: tuple[str, int] | None, reason: str) -> None:
+    def _refuse(
+        self, name: tuple[str, int] | None, reason: str, kept: Running | None = None
+    ) -> None:
+        """Record and log why a snapshot does not run; `kept` is what runs on."""
         refusal = Refusal(name, reason[:1000])
         if refusal != self.refusal:
             self.refusal = refusal
-            say(logging.ERROR, "Failed to initialize Sentry: %s", refusal.reason)
+            refusal.log(kept)
 
     def retire(self) -> bool:
         """Do the next step of each retirement; return whether any is left."""

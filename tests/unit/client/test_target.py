@@ -202,6 +202,12 @@ def test_a_refused_snapshot_keeps_the_old_client_and_stands_in_the_receipt(
     )
     assert ran.said["expected"] == [ran.said["runs"], ran.said["refused"]]
     assert ran.said["error"] == "SENTRY_SEND_PII must be false in production"
+    (kept, _), (refused, _) = ran.said["expected"]
+    assert (
+        f"resentry: refused revision {refused}: {ran.said['error']}; revision {kept} keeps "
+        "running"
+    ) in ran.log
+    assert "Failed to initialize Sentry" not in ran.log
     assert ran.said["after"] is None
     assert messages(sink, 1) == ["still the old one"]
 
