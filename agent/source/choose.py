@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from typing import TYPE_CHECKING
 
 from agent.errors import SettingsError
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 def open_source(settings: Settings, user_agent: str) -> Source:
     """Return the source, or raise `SettingsError`. Nothing is read yet."""
     if not settings.source_path:
+        _spare_guessing()
         from agent.source.vault import VaultSource  # noqa: PLC0415 - 21 MB with hvac
 
         return VaultSource(settings, user_agent)
@@ -26,3 +29,15 @@ def open_source(settings: Settings, user_agent: str) -> Source:
     from agent.source.files import FileSource  # noqa: PLC0415 - as above
 
     return FileSource(settings)
+
+
+def _spare_guessing() -> None:
+    """Load requests without its guess at encodings: Vault answers in UTF-8.
+
+    This saves 2.6 MB in every pod; tests/unit/agent/source/test_choose.py measures it.
+    """
+    if "requests" not in sys.modules:
+        sys.modules["charset_normalizer"] = None  # type: ignore[assignment]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # requests warns of what it now lacks
+            import requests  # noqa: F401, PLC0415
