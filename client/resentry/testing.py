@@ -21,12 +21,13 @@ A test of an application looks like this:
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import resentry
 from resentry import clock
@@ -40,6 +41,7 @@ from resentry.contract import (
     encode_snapshot,
     revision_of,
 )
+from resentry.values import KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
 
 
 __all__ = ["Boost", "FakeVolume", "Rule", "Snapshot"]
+
+Item = TypeVar("Item", Rule, Boost)
 
 
 class FakeVolume:
@@ -89,13 +93,21 @@ class FakeVolume:
         boosts: Iterable[Boost] = (),
         **settings: Any,
     ) -> Snapshot:
-        """Replace the snapshot by these settings. Unlike the agent, this checks nothing."""
+        """Replace the snapshot by these settings. Unlike the agent, this checks no value.
+
+        Raises `TypeError` for a name that is no setting, and for a rule or boost that is
+        not a `Rule` or `Boost`.
+        """
+        for name in itertools.chain(settings, *(roles or {}).values()):
+            if name not in KEYS:
+                known = ", ".join(KEYS)
+                raise TypeError(f"{name} is not a setting; the settings are {known}")
         self._sequence += 1
         snapshot = Snapshot(
             settings=settings,
             roles=roles or {},
-            rules=tuple(rules),
-            boosts=tuple(boosts),
+            rules=_all_of(Rule, "rules", rules),
+            boosts=_all_of(Boost, "boosts", boosts),
             sequence=self._sequence,
             published_at="1970-01-01T00:00:00.000Z",
         )
@@ -123,3 +135,13 @@ class FakeVolume:
                     f"{status['error'] or 'no error is known yet'}"
                 )
             time.sleep(0.005)
+
+
+def _all_of(kind: type[Item], name: str, items: Iterable[Item]) -> tuple[Item, ...]:
+    given = tuple(items)
+    for item in given:
+        if not isinstance(item, kind):
+            raise TypeError(
+                f"{name} must hold {kind.__name__}, not {type(item).__name__}"
+            )
+    return given

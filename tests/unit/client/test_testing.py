@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,25 @@ def test_a_test_swaps_and_sees_why_not() -> None:
         f"snapshot [0-9a-f]{{12}} does not run after 0.5 s: {reason}", refused
     )
     assert left == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (
+            {"SENTRY_DNS": ""},
+            "SENTRY_DNS is not a setting; the settings are SENTRY_DSN, ",
+        ),
+        ({"roles": {"api": {"SENTRY_DNS": ""}}}, "SENTRY_DNS is not a setting"),
+        ({"rules": ["GET /health"]}, "rules must hold Rule, not str"),
+        ({"boosts": [testing.Rule("x", 1.0)]}, "boosts must hold Boost, not Rule"),
+    ],
+)
+def test_a_mistake_in_a_test_is_named(given: dict[str, Any], problem: str) -> None:
+    """Else the test would pass without the setting that it is about."""
+    volume = testing.FakeVolume()
+    with volume, pytest.raises(TypeError, match=problem):
+        volume.publish(**given)
 
 
 def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
