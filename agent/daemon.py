@@ -6,7 +6,6 @@ reading. All other threads post calls, or read the newest `View`.
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 import time
@@ -278,9 +277,9 @@ class Daemon:
 
     def _save(self) -> None:
         """Write what only the daemon knows, for `status` and for the next agent."""
-        saved = document.state(self.view) | {"rejections": self._rejections.document()}
+        saved = document.encode_state(self.view, self._rejections.document())
         try:
-            self._parts.volume.keep(STATE, json.dumps(saved).encode(), flush=False)
+            self._parts.volume.keep(STATE, saved, flush=False)
         except AgentError as error:
             log.warning(error.what, hint=error.hint)
 

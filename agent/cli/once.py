@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,9 +13,13 @@ from agent.cli import options
 from agent.cli.answer import Answer, error_of
 from agent.cli.lines import receiver_lines
 from agent.cli.results import OnceResult
+from agent.domain.passes import Moment, Passes
+from agent.domain.view import View
+from agent.errors import PublishError
 from agent.observe import document
 from agent.parts import assemble
 from agent.pipeline import Pipeline
+from agent.publish.memory import STATE
 
 if TYPE_CHECKING:
     from agent.domain.outcome import Outcome
@@ -32,11 +38,16 @@ def command(loaded: Loaded) -> Answer:
     Exits with 0 if what the source holds is published now. With --dsn-check enforce,
     waits until a new DSN has been accepted or rejected.
     """
+    began = time.monotonic()
     parts = assemble(loaded.settings)
     outcome, known = _passes(parts)
+    source = parts.source.report()
     parts.source.close()
     parts.receivers.wait(loaded.settings.notify_seconds)
     rollout = _rollout(parts, known)
+    _keep_state(
+        parts, outcome, View(known, Passes(began), began, rollout, None, source)
+    )
     receivers = document.receivers(parts.receivers.report())
     result = msgspec.convert(
         {
@@ -78,3 +89,19 @@ def _rollout(parts: Parts, known: Known) -> Rollout:
     settings = parts.settings
     late = time.monotonic() - known.published_at > settings.confirm_seconds
     return parts.receipts.rollout(known.current, settings.min_targets, late=late)
+
+
+def _keep_state(parts: Parts, outcome: Outcome, view: View) -> None:
+    """Write what `status` shows of the pass, as the daemon does."""
+    saved = document.decode_state(parts.volume.memory.read(STATE))
+    now = Moment(time.time(), time.monotonic())
+    before = Passes.resumed(saved, view.began_at)
+    view = replace(
+        view,
+        passes=before.after(outcome, now, now.monotonic - view.began_at),
+        dsn_checks=parts.gate.report(),
+        deliveries=parts.receivers.report(),
+    )
+    body = document.encode_state(view, saved.get("rejections"))
+    with contextlib.suppress(PublishError):  # the outcome names what is wrong there
+        parts.volume.keep(STATE, body, flush=False)

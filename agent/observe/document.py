@@ -75,6 +75,11 @@ def state(view: View) -> dict[str, Any]:
     return dict(msgspec.to_builtins(saved))
 
 
+def encode_state(view: View, rejections: Any) -> bytes:
+    """Return the state file: the state, and the rejections as a document."""
+    return json.dumps(state(view) | {"rejections": rejections}).encode()
+
+
 def decode_state(body: bytes | None) -> dict[str, Any]:
     """Return what the last agent wrote of `state`, as far as it can be read."""
     try:

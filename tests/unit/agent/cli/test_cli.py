@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,29 @@ def test_a_vault_that_is_away_fails_one_pass(command: Any) -> None:
     assert "Vault does not answer at http://127.0.0.1:9" in ran.stderr
     assert "nothing is published" in ran.stderr
     assert TOKEN not in ran.stderr
+
+
+def test_status_shows_the_pass_of_once(command: Any, tmp_path: Path) -> None:
+    """Good or bad: `once` writes the state that the daemon writes, and keeps the rest."""
+    source = tmp_path / "source"
+    source.write_text("SENTRY_ENVIRONMENT=test\n")
+    environ = {"RESENTRY_SOURCE_PATH": str(source)}
+    assert command("once", **environ).returncode == 0
+    state = tmp_path / "volume" / "agent" / "state.json"
+    saved = json.loads(state.read_text()) | {
+        "rejections": {"revisions": ["a" * 12], "dsns": []}
+    }
+    state.write_text(json.dumps(saved))
+    printed = command("status", **environ).stdout
+    assert re.search(r"(?m)^source    published since .+: published revision", printed)
+
+    source.write_text("SENTRY_ENVIRONMENT=a/b\n")
+    assert command("once", **environ).returncode == 65
+    printed = command("status", **environ).stdout
+    assert re.search(r"(?m)^source    refused since .+ is refused: SENTRY_ENV", printed)
+    assert "1 failed in a row; last read well: 2" in printed
+    kept = json.loads(state.read_text())["rejections"]
+    assert kept == saved["rejections"]
 
 
 def test_once_does_not_wait_for_an_answer_that_has_come(
