@@ -294,5 +294,6 @@ class Daemon:
             closing.join(REVOKE_SECONDS)
         self._save()
         self._parts.volume.close()
-        log.info("agent stopped; the published snapshot stays on the volume")
+        if self._is_stopping:  # else an error follows, which says why it ends
+            log.info("agent stopped; the published snapshot stays on the volume")
         return ended

@@ -51,7 +51,7 @@ def command(  # noqa: PLR0913 - one argument per option
     For example:
 
     \b
-      resentry-agent boost --traces 1.0 --for 15m --match "POST /checkout"
+        resentry-agent boost --traces 1.0 --for 15m --match "POST /checkout"
     """  # noqa: D301 - the mark keeps the example on one line
     if listing:
         return _list(loaded.settings)

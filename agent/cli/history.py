@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from agent.cli import options
 from agent.cli.answer import Answer
 from agent.cli.gather import must_be_readable, published
+from agent.cli.lines import value_text
 from agent.cli.results import HistoryEntry, HistoryResult
 from agent.domain.wishes import difference
 from agent.observe.document import masked
@@ -53,4 +54,4 @@ def _lines(entry: HistoryEntry) -> Iterator[str]:
     yield f"{entry.sequence:>5}  {entry.revision}  {entry.published_at}"
     for key in entry.changed:
         value = entry.settings.get(key)
-        yield f"       {key}{'' if value is None else f'={value}'}"
+        yield f"       {key}{'' if value is None else f'={value_text(value)}'}"

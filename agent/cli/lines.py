@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     )
 
 
+def value_text(value: object) -> str:
+    """One value, as it may stand at the source."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def boost_line(boost: Boost) -> str:
     """One boost."""
     what, where = boost.match or "everything", boost.role or "every role"
@@ -56,7 +61,7 @@ def status_lines(status: StatusResult, why_unknown: str) -> Iterator[str]:
             f"published {current.published_at}"
         )
         for key, value in current.settings.items():
-            yield f"          {key}={value}"
+            yield f"          {key}={value_text(value)}"
         for boost in current.boosts:
             yield f"boost     {boost_line(boost)}"
     yield from _source_lines(status.source)
