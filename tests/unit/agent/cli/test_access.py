@@ -10,8 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from agent.cli import boost, group, history, status, wait
+from agent.cli.gather import why_unknown
 from agent.errors import PublishError
 from agent.publish.volume import Volume
+from agent.settings import Settings
 
 pytestmark = pytest.mark.process
 
@@ -57,6 +59,18 @@ def test_a_volume_without_access_is_not_an_empty_one(
     assert error.what.startswith("cannot read /")
     assert error.what.endswith("Permission denied")
     assert f"user {NOBODY}" in error.hint
+
+
+@as_root
+def test_status_says_why_it_cannot_know_whether_an_agent_runs(
+    settings: Callable[..., Settings], as_nobody: Any
+) -> None:
+    """No agent ever ran here, or this user cannot read the lock."""
+    assert why_unknown(settings(dir="/nowhere")) == "no agent ever ran here"
+    lock = f"{settings().dir}/agent/lock"
+    expected = f"user {NOBODY} cannot read {lock}: Permission denied"
+    assert why_unknown(settings()) == expected
+    assert isinstance(as_nobody("status"), PublishError)
 
 
 def volume_step(command: Any, directory: str) -> dict[str, str]:
