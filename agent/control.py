@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 REQUEST_BYTES = 64 * 1024
 REQUEST_SECONDS = 5.0
-REQUESTS_AT_ONCE = 8
+REQUESTS_AT_ONCE = 32
 """A `refresh` takes as long as a pass. No other request waits for it meanwhile."""
 BUSY = {
     "error": f"the agent answers {REQUESTS_AT_ONCE} commands already",
@@ -77,7 +77,7 @@ def _bind(path: str) -> socket.socket:
     try:
         server.bind(path)
         os.chmod(path, 0o600)
-        server.listen(8)
+        server.listen(128)
     except OSError:
         server.close()
         raise

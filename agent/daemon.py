@@ -21,7 +21,7 @@ from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
 from agent.domain.rejections import Rejections
 from agent.domain.rollout import DONE, Rollout
-from agent.domain.view import View
+from agent.domain.view import Known, View
 from agent.domain.wishes import next_end
 from agent.errors import REPORT, AgentError, unexpected
 from agent.loop import Loop
@@ -76,12 +76,12 @@ class Daemon:
         jitter = random.uniform(0, self._settings.start_jitter_seconds)  # noqa: S311
         self._due_at = now + jitter  # of the first pass; the schedule plans the others
         self._boost_ends_at = NEVER
-        self._is_watching = self._is_stopping = False
+        self._is_watching = False
         self.view = View(
             self._pipeline.known,
             Passes.resumed(saved, now),
             now,
-            self._rollout(parts.receipts),
+            self._rollout(parts.receipts, self._pipeline.known),
             source=parts.source.report(),
         )
         """The newest view. Only the loop's thread replaces it."""
@@ -93,7 +93,7 @@ class Daemon:
         self._parts.receivers.on_report_change(self._loop.wake)
         self._parts.source.on_change(self.poll)
         try:
-            while not self._is_stopping:
+            while not self._loop.is_ended:
                 if self._schedule is None:
                     self._start_services()
                 self._loop.turn(self._wake_at())
@@ -106,7 +106,7 @@ class Daemon:
 
     def stop(self) -> None:
         """Make `run` return."""
-        self._loop.post(self._stop)
+        self._loop.post(self._loop.end)
 
     def poll(self) -> None:
         """Start a pass at once, or right after the running pass."""
@@ -124,22 +124,21 @@ class Daemon:
         try:
             outcome = answer.result(seconds)
         except TimeoutError:
+            later = "the agent continues; resentry-agent status shows the result later"
             raise AgentError(
                 f"{request['command']} got no answer within {seconds:g} s: the source "
                 "or the volume hangs",
-                "the agent continues; resentry-agent status shows the result later",
+                "nothing was changed: try again" if answer.cancel() else later,
             ) from None
         return document.answer(outcome, self._pipeline.known.current)
 
     def document(self) -> document.Whole:
         """Return what is known, as `/status` shows it, with the receipts read now."""
-        receipts = Receipts(self._settings.receipts_dir)
-        return document.whole(replace(self.view, rollout=self._rollout(receipts)))
+        view = self.view
+        rollout = self._rollout(Receipts(self._settings.receipts_dir), view.known)
+        return document.whole(replace(view, rollout=rollout))
 
     # Only the loop's thread calls these
-
-    def _stop(self) -> None:
-        self._is_stopping = True
 
     def _start_services(self) -> None:
         """Start the services when the first pass has ended or takes too long."""
@@ -189,7 +188,7 @@ class Daemon:
             outcome = self._publish(NOT_READ, self._pipeline.known.wishes)
             changes.log_boost_end(outcome)
             self._update()
-        rollout = self._rollout(self._parts.receipts)
+        rollout = self._rollout(self._parts.receipts, self._pipeline.known)
         confirmed_at = self.view.confirmed_at
         if confirmed_at is None and self._pipeline.known.is_own:
             confirmed_at = now if rollout.state in DONE else None
@@ -197,8 +196,8 @@ class Daemon:
         self._note_rejections()
         self._reminders.remind(self.view.known.current, rollout.late)
 
-    def _rollout(self, receipts: Receipts) -> Rollout:
-        known, settings = self._pipeline.known, self._settings
+    def _rollout(self, receipts: Receipts, known: Known) -> Rollout:
+        settings = self._settings
         late = time.monotonic() - known.published_at > settings.confirm_seconds
         return receipts.rollout(known.current, settings.min_targets, late=late)
 
@@ -207,7 +206,7 @@ class Daemon:
         before, reports = self.view, self._parts.gate.report()
         deliveries, known = self._parts.receivers.report(), self._pipeline.known
         if known.published_at != before.known.published_at:
-            rollout = self._rollout(self._parts.receipts)
+            rollout = self._rollout(self._parts.receipts, known)
             news = {"confirmed_at": None, "rollout": rollout} | news
         news |= {"known": known, "dsn_checks": reports, "deliveries": deliveries}
         after = replace(before, **news)
@@ -241,11 +240,10 @@ class Daemon:
     def _after_reading(self, reading: Reading, began: float) -> None:
         """Publish what a pass has read, under the wishes of now."""
         outcome = self._publish(reading, self._pipeline.known.wishes)
-        moment = Moment(time.time(), time.monotonic())
-        passes = self.view.passes.after(outcome, moment, moment.monotonic - began)
-        # Those that were not notified yet.
-        self._parts.receivers.notify(self._pipeline.known.current)
         try:
+            moment = Moment(time.time(), time.monotonic())
+            passes = self.view.passes.after(outcome, moment, moment.monotonic - began)
+            self._parts.receivers.notify(self._pipeline.known.current)  # if not before
             self._update(passes=passes, source=self._parts.source.report())
             self._plan()
         finally:
@@ -261,6 +259,8 @@ class Daemon:
 
     def _serve(self, request: dict[str, Any], answer: Future[Outcome]) -> None:
         """Carry out an operator's request. A `refresh` is answered after its pass."""
+        if not answer.set_running_or_notify_cancel():
+            return  # the operator was told that nothing was changed
         try:
             if request["command"] == "refresh":
                 self._passing.start_at_once(answer)
@@ -294,6 +294,6 @@ class Daemon:
             closing.join(REVOKE_SECONDS)
         self._save()
         self._parts.volume.close()
-        if self._is_stopping:  # else an error follows, which says why it ends
+        if self._loop.is_ended:  # else an error follows, which says why it ends
             log.info("agent stopped; the published snapshot stays on the volume")
         return ended

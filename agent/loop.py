@@ -24,6 +24,7 @@ class Loop:
 
     def __init__(self) -> None:
         self._calls: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self.is_ended = False
 
     def post(self, call: Callable[[], object]) -> None:
         """Have the loop's thread run `call`, after all calls that were posted before."""
@@ -35,7 +36,7 @@ class Loop:
             self._calls.put(_nothing)
 
     def turn(self, until: float) -> None:
-        """Run one posted call. If none comes, return at the monotonic time `until`.
+        """Run what is posted. If nothing is, return at the monotonic time `until`.
 
         An exception is logged, so that a bug does not end the loop.
         """
@@ -44,7 +45,14 @@ class Loop:
             call = self._calls.get(timeout=wait)
         except queue.Empty:
             return
-        self.safely(call)
+        # Many calls are one turn: what the daemon does in each turn takes longer.
+        calls = [call, *(self._calls.get_nowait() for _ in range(self._calls.qsize()))]
+        for call in calls:
+            self.safely(call)
+
+    def end(self) -> None:
+        """Note, in the loop's thread, that there shall be no other turn."""
+        self.is_ended = True
 
     def safely(self, call: Callable[[], object]) -> None:
         """Run a call now. An exception is logged."""

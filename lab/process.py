@@ -70,7 +70,7 @@ def listens(port: int) -> bool:
 
 
 def eventually(
-    condition: Callable[[], T | None], within: float = 10.0, what: str = "the condition"
+    condition: Callable[[], T | None], within: float = 30.0, what: str = "the condition"
 ) -> T:
     """Return the first true value of `condition`, asked again and again.
 
@@ -104,7 +104,7 @@ class Process:
         cwd: Path | None = None,
         log: Path | None = None,
         ready: Callable[[], bool] | None = None,
-        within: float = 20.0,
+        within: float = 60.0,
     ) -> None:
         self.args = [str(arg) for arg in args]
         self.env = dict(os.environ if env is None else env)

@@ -89,8 +89,8 @@ def main() -> None:
         failure = error_of(USAGE, error.format_message(), hint)
         answer = Answer(None, (), failure, error.exit_code)
     except click.Abort:
-        click.echo("Aborted!", err=True)
-        sys.exit(1)
+        click.echo("interrupted", err=True)
+        sys.exit(128 + signal.SIGINT)
     except AgentError as error:
         answer = Answer.of_error(error)
     except Exception:  # noqa: BLE001 - exit code 1 means "no", and this is no answer

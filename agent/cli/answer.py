@@ -75,7 +75,12 @@ def error_of(exit_code: int, what: str, hint: str) -> Error | None:
     if exit_code == 0:
         return None
     code = CODES.get(exit_code, AgentError.__name__)
-    return Error(code=code, what=what, hint=hint)
+    return Error(code=code, what=_printable(what), hint=_printable(hint))
+
+
+def _printable(text: str) -> str:
+    """Return the text with what is no UTF-8 in an argument as an escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _indented(hint: str) -> tuple[str, ...]:

@@ -181,5 +181,5 @@ def decode_wishes(body: bytes | None) -> Wishes:
                 decode_snapshot(held["snapshot"].encode()), dict(held["undone_values"])
             ),
         )
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return Wishes()

@@ -84,7 +84,7 @@ def decode_state(body: bytes | None) -> dict[str, Any]:
     """Return what the last agent wrote of `state`, as far as it can be read."""
     try:
         saved = NO_PASS | dict(json.loads(body or b"{}"))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return NO_PASS
     try:
         _source(saved)

@@ -65,9 +65,10 @@ def serve(page: Page, http: Address | None, probes: Address | None) -> None:
                 cleanup_interval=IDLE_SECONDS,
                 channel_timeout=IDLE_SECONDS,
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:  # waitress: no such host
+            reason = getattr(error, "strerror", None) or error
             raise SettingsError(
-                f"cannot listen at {address}: {error.strerror}",
+                f"cannot listen at {address}: {reason}",
                 "set RESENTRY_HTTP_LISTEN and RESENTRY_PROBES_LISTEN to free addresses, "
                 "or to off",
             ) from None

@@ -43,11 +43,11 @@ class _Stderr:
     """Standard error. A line that cannot be written, as to a full disk, is dropped."""
 
     def write(self, text: str) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, AttributeError):  # or it is closed: None
             sys.stderr.write(text)
 
     def flush(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, AttributeError):
             sys.stderr.flush()
 
 

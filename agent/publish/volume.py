@@ -261,17 +261,24 @@ def _flush(directory: str) -> None:
         os.close(handle)
 
 
+_NO_GID = 2**32 - 1
+"""To `chown` this means: change nothing."""
+
+
 def _gid(group: str) -> int | None:
     if not group:
         return None
     try:
-        is_number = group.isascii() and group.isdigit()
-        return int(group) if is_number else grp.getgrnam(group).gr_gid
+        is_number = group.isascii() and group.isdigit() and len(group) <= 10
+        gid = int(group) if is_number else grp.getgrnam(group).gr_gid
     except KeyError:
+        gid = _NO_GID
+    if gid >= _NO_GID:
         raise SettingsError(
             f"RESENTRY_GROUP: this system has no group {group}",
             "set RESENTRY_GROUP to a number, or to a group in /etc/group",
-        ) from None
+        )
+    return gid
 
 
 @contextlib.contextmanager

@@ -189,6 +189,13 @@ def test_a_mistake_is_an_envelope_without_a_result(
     assert (document["command"], document["result"]) == (command, None)
 
 
+def test_an_argument_that_is_no_text_is_an_envelope_too(place: Place) -> None:
+    """The byte stands there as an escape."""
+    code, document = place.run("status", os.fsdecode(b"\xff"))
+    assert (code, document["error"]["code"]) == (2, "UsageError")
+    assert r"\udcff" in document["error"]["what"]
+
+
 @pytest.mark.parametrize(
     "args", [["refresh"], ["rollback"], ["boost", "--end", "b1"]], ids=" ".join
 )

@@ -39,7 +39,7 @@ def granted(system: System, policy: str) -> str:
     client = system.vault.client
     client.sys.create_or_update_policy("exact", policy)
     made = client.auth.token.create(
-        policies=["exact"], no_default_policy=True, ttl="6s", renewable=True
+        policies=["exact"], no_default_policy=True, ttl="20s", renewable=True
     )
     return str(made["auth"]["client_token"])
 
@@ -58,7 +58,7 @@ def test_the_printed_policy_is_enough(audited: System, path: str) -> None:
     audited.start_agent()
 
     renewed = ("update", "auth/token/renew-self")
-    eventually(lambda: renewed in audited.vault.requests(), 20, what="a renewal")
+    eventually(lambda: renewed in audited.vault.requests(), 60, what="a renewal")
     assert audited.status()["source"]["outcome"] in ("published", "unchanged")
     assert refusals(audited.vault) == []
 

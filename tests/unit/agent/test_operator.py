@@ -563,3 +563,25 @@ def test_a_request_that_is_none_changes_nothing(
     with pytest.raises(RequestUnknown):
         one.daemon.ask(request_)
     assert one.ask("refresh")["outcome"] == "unchanged"
+
+
+def test_a_request_that_was_given_up_is_not_carried_out(
+    parts: Callable[..., Parts], shelf: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator was told that nothing was changed."""
+    monkeypatch.setattr("agent.daemon.ANSWER_SECONDS", 0.0)
+    ready = parts(http_listen="off", probes_listen="off", pass_seconds=0.1)
+    if ready.volume.is_open() is not True:
+        ready.volume.open()
+    daemon = Daemon(ready, "1")
+    with pytest.raises(AgentError) as caught:
+        daemon.ask({"command": "boost", "seconds": 60, "traces": 1.0})
+    assert caught.value.hint == "nothing was changed: try again"
+
+    shelf.values = {"SENTRY_DSN": dsn(1)}
+    running = threading.Thread(target=daemon.run)
+    running.start()
+    eventually(lambda: daemon.view.known.current)
+    daemon.stop()
+    running.join()
+    assert daemon.view.known.wishes == Wishes()

@@ -178,6 +178,7 @@ def test_wishes_of_a_later_agent_are_read() -> None:
         b'{"held": "x"}',
         b'{"rejected": 1}',
         b"\xff",
+        b"[" * 100_000,
     ],
 )
 def test_what_cannot_be_read_is_no_wish(body: bytes | None) -> None:

@@ -183,10 +183,13 @@ def test_what_cannot_be_read_is_not_current(
     assert volume.publish(SECOND) == volume.current()
 
 
-def test_a_group_that_does_not_exist_is_a_settings_error(directory: Path) -> None:
+@pytest.mark.parametrize("group", ["no-such-group", "4294967295", "9" * 20])
+def test_a_group_that_does_not_exist_is_a_settings_error(
+    directory: Path, group: str
+) -> None:
     """Nothing is made under a wrong group."""
-    with pytest.raises(SettingsError, match="this system has no group no-such-group"):
-        Volume(str(directory), f"{directory}/receipts", "no-such-group")
+    with pytest.raises(SettingsError, match=f"this system has no group {group}"):
+        Volume(str(directory), f"{directory}/receipts", group)
     assert not directory.exists()
 
 
