@@ -12,7 +12,7 @@ AgentError               70    a command ends; the daemon logs it and goes on
 ├── PublishError         74    retry the whole pass soon (disk full, read-only)
 │   └── VolumeBusy       75    do not start: another agent has the volume
 ├── WishRefused           1    change nothing, and tell the operator why
-├── RequestUnknown       70    tell the operator that agent and command differ
+├── RequestUnknown             tell the operator that agent and command differ
 └── AgentAway            76    tell the operator that no daemon answers
 """
 

@@ -78,4 +78,4 @@ def test_a_refusal_names_every_problem() -> None:
     error = CandidateRefused(["a is bad", "b is bad"], "0" * 12)
     assert error.what == str(error) == "a is bad; b is bad"
     assert error.problems == ("a is bad", "b is bad")
-    assert "last good" in error.hint
+    assert error.hint == "correct the values at the source"
