@@ -138,7 +138,12 @@ def commands_page() -> str:
         "## Exit codes\n\n| code | meaning |\n|---|---|\n"
         "| 0 | done; the answer is yes |\n"
     )
-    rows = [(2, "`UsageError`: The command line is wrong.")]
+    ended = "A signal ended the command: {}. It printed no result."
+    rows = [
+        (2, "`UsageError`: The command line is wrong."),
+        (130, ended.format("SIGINT")),
+        (143, ended.format("SIGTERM")),
+    ]
     classes = [
         (vars(kind)["exit_code"], kind)
         for kind in vars(errors).values()

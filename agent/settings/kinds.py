@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args, get_origin
 
 from msgspec import Meta
@@ -10,7 +11,7 @@ from msgspec.structs import fields
 from agent.settings import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from msgspec import Struct
 
@@ -107,7 +108,8 @@ class Setting(NamedTuple):
         return get_args(self.type) if self.value == "CHOICE" else ()
 
 
-def settings_of(struct: type[Struct]) -> Iterator[Setting]:
+@cache
+def settings_of(struct: type[Struct]) -> tuple[Setting, ...]:
     """Return the settings in the order of their groups."""
     described = [
         (field, meta.extra, meta.description)
@@ -115,6 +117,7 @@ def settings_of(struct: type[Struct]) -> Iterator[Setting]:
         for meta in field.type.__metadata__
         if meta.extra
     ]
+    settings = []
     for group in GROUPS:
         for field, extra, text in described:
             if extra["group"] == group:
@@ -123,15 +126,18 @@ def settings_of(struct: type[Struct]) -> Iterator[Setting]:
                     default = {}
                 if extra["default"] is not None:
                     default = extra["default"]
-                yield Setting(
-                    field.name,
-                    field.type,
-                    default,
-                    group,
-                    extra["value"],
-                    text or "",
-                    extra["read"],
+                settings.append(
+                    Setting(
+                        field.name,
+                        field.type,
+                        default,
+                        group,
+                        extra["value"],
+                        text or "",
+                        extra["read"],
+                    )
                 )
+    return tuple(settings)
 
 
 class SecretValue:

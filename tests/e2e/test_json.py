@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from importlib.resources import files
@@ -35,6 +36,13 @@ def valid(document: dict[str, Any], command: str | None = None) -> None:
     name = command or document["command"]
     schema = json.loads((files("agent") / "schemas" / f"{name}.json").read_text())
     Draft202012Validator(schema).validate(document)
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether the process has a handler for the signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
 class Place:
@@ -187,6 +195,25 @@ def test_a_mistake_is_an_envelope_without_a_result(
     code, document = place.run(command, *args, **environ)
     assert (code, document["error"]["code"]) == expected
     assert (document["command"], document["result"]) == (command, None)
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_command_that_a_signal_ends_prints_nothing(
+    place: Place, number: str, code: int
+) -> None:
+    """Its exit code is not that of an answer."""
+    place.publish("1")
+    assert place.run("once")[0] == 0
+    waiting = subprocess.Popen(
+        ["resentry-agent", "wait", "--sequence", "99", "--timeout", "60", "--json"],
+        env=place.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    eventually(lambda: catches(waiting.pid, signal.SIGTERM), what="its handler")
+    waiting.send_signal(signal.Signals[number])
+    printed, _ = waiting.communicate(timeout=30)
+    assert (waiting.returncode, printed) == (code, b"")
 
 
 def test_an_argument_that_is_no_text_is_an_envelope_too(place: Place) -> None:
