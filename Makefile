@@ -11,11 +11,12 @@ WORKERS ?= 4
 PROGRAMS := $(filter-out tests/matrix/% tests/parity/%,$(wildcard tests/*/programs tests/unit/*/*/programs))
 FAST := not process and not vault and not slow and not alone
 ELSEWHERE := --ignore tests/cluster --ignore tests/matrix --ignore tests/parity
+ON_VAULT = RESENTRY_TEST_VAULT=$$($(BIN)/python -m lab.golang lab/hashicorp) && export RESENTRY_TEST_VAULT && $(BIN)/pytest
 COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-package resentry
 
 .DEFAULT_GOAL := help
-.PHONY: help setup image image-example dist test-dist picture demo unit test test-together test-alone matrix parity vault test-vault test-versions cluster-test crash hammer check format bench bench-converge bench-fleet bench-fork bench-library bench-sampling bench-scrub bench-swap soak docs lock clean
+.PHONY: help setup image image-example dist test-dist picture demo unit test test-together test-alone matrix parity vault test-vault test-vault-together test-vault-alone test-versions cluster-test crash hammer check format bench bench-converge bench-fleet bench-fork bench-library bench-sampling bench-scrub bench-swap soak docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -101,9 +102,13 @@ parity: $(READY) $(MODELS) ## each feature of sentry-sdk, with and without us: w
 vault: $(READY) ## build HashiCorp Vault, for tests alone; print the program's path
 	@$(BIN)/python -m lab.golang lab/hashicorp
 
-test-vault: $(READY) $(SINK) ## every test that starts a Vault, on HashiCorp's own
-	@RESENTRY_TEST_VAULT=$$($(BIN)/python -m lab.golang lab/hashicorp) && \
-		export RESENTRY_TEST_VAULT && $(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "vault and not cluster" $(ELSEWHERE)
+test-vault: test-vault-together test-vault-alone ## every test that starts a Vault, on HashiCorp's own
+
+test-vault-together: $(READY) $(SINK) ## those of them that mostly wait, WORKERS=4 at once
+	@$(ON_VAULT) -n $(WORKERS) --dist loadgroup -m "vault and not alone and not cluster" $(ELSEWHERE)
+
+test-vault-alone: $(READY) ## those of them that measure time, one by one
+	@$(ON_VAULT) -m "vault and alone and not cluster" $(ELSEWHERE)
 
 test-versions: $(READY) ## the client's tests on every Python and sentry-sdk it supports
 	@$(BIN)/python -m lab.versions
