@@ -75,12 +75,16 @@ UWSGI_ROWS = [
 UWSGI_STARTS = UWSGI_ROWS[0]
 """The row that is started again and again."""
 UVICORN = "uvicorn fastapi_app:app --port PORT"
+UVICORN_ENDS = "a flush at the application's shutdown: SIGTERM kills uvicorn, with what is not sent yet"
+"""uvicorn raises the signal again once it has shut down: no exit handler runs."""
 ASGI_GUNICORN = (
     "gunicorn fastapi_app:app -k uvicorn_worker.UvicornWorker -w 3 -b 127.0.0.1:PORT"
 )
 RELOADED = Row(
     "uvicorn --reload",
     f"{UVICORN} --reload --reload-dir FOLDER",
+    needs=UVICORN_ENDS,
+    flushes=False,
     files=("changed.py",),
 )
 PRELOADED = Row(
@@ -91,8 +95,15 @@ PRELOADED = Row(
     receipts=MASTER,
 )
 SERVERS = [
-    Row("uvicorn", UVICORN),
-    Row("uvicorn --workers 3", f"{UVICORN} --workers 3", 3, receipts="workers"),
+    Row("uvicorn", UVICORN, needs=UVICORN_ENDS, flushes=False),
+    Row(
+        "uvicorn --workers 3",
+        f"{UVICORN} --workers 3",
+        3,
+        receipts="workers",
+        needs=UVICORN_ENDS,
+        flushes=False,
+    ),
     RELOADED,
     Row("gunicorn with uvicorn's workers", ASGI_GUNICORN, 3, receipts="workers"),
     PRELOADED,

@@ -264,7 +264,7 @@ class Outlet(Transport):
         while clock.monotonic() < deadline:
             current = _current() or self
             # From the oldest to the newest, as envelopes move. A swap: another round.
-            for outlet in (self, *_leaving, current):
+            for outlet in dict.fromkeys((self, *_leaving, current)):
                 outlet._line.finish(deadline)  # noqa: SLF001
             if (_current() or self) is current:
                 return

@@ -376,7 +376,9 @@ def test_nothing_changes_but_what_is_said_of_it(
         what="the line of the good pass",
     )
     assert good[:2] == ("info", "unchanged")
-    was = "candidates had been refused" if "Refused" in row.error else "passes had failed"
+    was = (
+        "candidates had been refused" if "Refused" in row.error else "passes had failed"
+    )
     assert f"{was} since {source['since'][:-5]}" in good[2]
     found = site.metrics()
     assert not [key for key in found if key[0].startswith("resentry_failing_since")]

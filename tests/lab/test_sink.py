@@ -207,6 +207,7 @@ def test_the_sink_keeps_connections() -> None:
         assert (sink.count("event", key="k"), sink.connections) == (20, 1)
 
 
+@pytest.mark.process
 def test_the_sink_runs_alone() -> None:
     """`python -m lab.sink` prints a DSN first, and at its end what it received."""
     with Process([sys.executable, "-m", "lab.sink"]) as process:

@@ -242,6 +242,7 @@ def main() -> None:
         "children": [json.loads(line) for line in lines],
         "stuck": children.stuck,
         "failed": children.failed,
+        "now": resentry.status()["tally"],
     }
     print(json.dumps(said), flush=True)
 

@@ -195,7 +195,7 @@ def test_an_unknown_sdk_works_with_the_safe_fallback(
         take_up({"SENTRY_DSN": os.environ["A"]})
         take_up({"SENTRY_DSN": os.environ["B"]})
         resentry.close()
-        eventually(lambda: threading.active_count() <= 3, 20)  # monitors sleep for 10 s
+        eventually(lambda: threading.active_count() <= 3, 50)  # monitors sleep for 10 s
         say(sdk=resentry.status()["sdk"], error=resentry.status()["error"])
         """,
         first=TAKE_AWAY[what],
