@@ -9,7 +9,7 @@ MODELS := .matrix/.ready
 # Tests mostly wait: more at once than there are processors.
 WORKERS ?= 4
 PROGRAMS := $(filter-out tests/matrix/% tests/parity/%,$(wildcard tests/*/programs tests/unit/*/*/programs))
-FAST := not process and not vault and not slow and not alone
+FAST := not process and not vault and not server and not slow and not alone
 ELSEWHERE := --ignore tests/cluster --ignore tests/matrix --ignore tests/parity
 ON_VAULT = RESENTRY_TEST_VAULT=$$($(BIN)/python -m lab.golang lab/hashicorp) && export RESENTRY_TEST_VAULT && $(BIN)/pytest
 COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \

@@ -16,6 +16,9 @@ from lab.vault import ProductionVault
 SECRET = {"Authorization": "Bearer planted-secret"}
 
 
+pytestmark = pytest.mark.server
+
+
 def test_status_and_the_beginning_of_the_body_come_back() -> None:
     """Headers are sent as given, on a connection of its own."""
     with Receiver(202, body=b"x" * 10_000) as receiver:

@@ -32,6 +32,9 @@ QUICK = Times(1.0)
 SHORT = {"g": "good", "d": "denied", "f": "final", "m": "malformed", "l": "limited"}
 
 
+pytestmark = pytest.mark.server
+
+
 def series(text: str) -> Series:
     """Read answers with their times, as `g0 g30 -60`; `-` is no answer."""
     found = Series(0.0)

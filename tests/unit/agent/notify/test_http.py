@@ -26,6 +26,9 @@ PLANTED = "Bearer planted-secret-0123456789"
 ONE, TWO = "http://one.example/hook", "http://two.example/hook"
 
 
+pytestmark = pytest.mark.server
+
+
 def snapshot(sequence: int) -> Snapshot:
     return Snapshot({}, revision=f"{sequence:012}", sequence=sequence)
 

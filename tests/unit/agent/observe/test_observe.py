@@ -49,6 +49,9 @@ DENIED = Outcome.kept(SourceDenied("Vault refuses it"), CURRENT)
 NEVER = Outcome.kept(SourceDown("Vault is sealed"), None)
 
 
+pytestmark = pytest.mark.server
+
+
 def view(*outcomes: Outcome, **known: Any) -> View:
     """What is known after these passes, a second apart."""
     passes = Passes(0.0)

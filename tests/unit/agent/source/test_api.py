@@ -31,6 +31,9 @@ JSON = {"Content-Type": "application/json"}
 KV = json.dumps({"data": {"data": {"SENTRY_SAMPLE_RATE": "1"}}}).encode()
 
 
+pytestmark = pytest.mark.server
+
+
 @pytest.fixture
 def server() -> Iterator[Proxy]:
     with Proxy("127.0.0.1:9") as proxy:

@@ -31,6 +31,9 @@ RATE = {"SENTRY_SAMPLE_RATE": "0.5"}
 Make = Callable[..., VaultSource]
 
 
+pytestmark = pytest.mark.server
+
+
 @pytest.fixture(scope="module")
 def vault() -> Iterator[Vault]:
     """A real one, with KV version 2 at `secret/` and version 1 at `kv1/` and `a/b/`."""

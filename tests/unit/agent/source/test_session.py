@@ -33,6 +33,9 @@ GOOD = Faults(status=200, body=BODY)
 Make = Callable[..., VaultSource]
 
 
+pytestmark = pytest.mark.server
+
+
 @pytest.fixture
 def source(settings: Callable[..., Settings]) -> Make:
     """Make a source that asks for its secret alone, unless told otherwise."""
