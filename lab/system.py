@@ -157,7 +157,7 @@ class System:
         return found if good else None
 
     def converge(
-        self, targets: int, sequence: int, within: float = 20.0
+        self, targets: int, sequence: int, within: float = 60.0
     ) -> dict[str, Any]:
         """Wait until so many targets run that snapshot, and return the status."""
         return eventually(

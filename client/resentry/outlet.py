@@ -263,10 +263,11 @@ class Outlet(Transport):
             callback(line.pending, timeout)
         while clock.monotonic() < deadline:
             current = _current() or self
-            # From the oldest to the newest, as envelopes move. A swap: another round.
-            for outlet in dict.fromkeys((self, *_leaving, current)):
+            older = dict.fromkeys((self, *_leaving))
+            older.pop(current, None)
+            for outlet in (*older, current):  # in the order in which envelopes move
                 outlet._line.finish(deadline)  # noqa: SLF001
-            if (_current() or self) is current:
+            if (_current() or self) is current:  # else a swap came between
                 return
 
     def kill(self) -> None:

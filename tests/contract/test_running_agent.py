@@ -5,6 +5,7 @@ Its source is a mounted directory, so no Vault is needed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -288,9 +289,10 @@ def test_nothing_listens_elsewhere(
 
 def _ports(pid: int) -> Iterator[int]:
     """Yield the TCP ports at which a process listens."""
-    links = [
-        os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")
-    ]
+    links = []
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            links.append(os.readlink(f"/proc/{pid}/fd/{name}"))
     for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
         _, address, _, state, *_, inode = line.split()[:10]
         if state == "0A" and f"socket:[{inode}]" in links:
