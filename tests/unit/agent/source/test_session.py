@@ -69,6 +69,24 @@ def vault() -> Iterator[ProductionVault]:
         yield running
 
 
+@pytest.fixture(params=["http", "https"])
+def hanging(
+    request: pytest.FixtureRequest, server: Proxy, vault: ProductionVault, source: Make
+) -> Iterator[tuple[VaultSource, Callable[[], None]]]:
+    """A source that has read once, and whose server now hangs; and what ends that."""
+    with Proxy(vault.address) as over_tls:
+        proxy = server if request.param == "http" else over_tls
+        reading = source(
+            proxy.url,
+            vault_ca=str(vault.ca),
+            vault_auth="token",
+            vault_token=vault.token,
+        )
+        reading.read()
+        good, proxy.faults = proxy.faults, Faults(hang=True)
+        yield reading, lambda: setattr(proxy, "faults", good)
+
+
 def seconds_of(act: Callable[[], object]) -> float:
     began = time.monotonic()
     act()
@@ -456,62 +474,42 @@ def test_what_is_endless_before_the_body_is_cut(
     assert reading.api.session.bounds.received < 3 * bounds.ANSWER_LIMIT_BYTES
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
 def test_another_thread_cuts_a_read_at_once(
-    server: Proxy, vault: ProductionVault, source: Make, scheme: str
+    hanging: tuple[VaultSource, Callable[[], None]],
 ) -> None:
     """The end of the agent does not wait for a time-out."""
-    with Proxy(vault.address) as over_tls:
-        proxy = server if scheme == "http" else over_tls
-        reading = source(
-            proxy.url,
-            vault_ca=str(vault.ca),
-            vault_auth="token",
-            vault_token=vault.token,
-        )
-        reading.read()
-        proxy.faults = Faults(hang=True)
-        errors: list[SourceDown] = []
+    reading, _ = hanging
+    errors: list[SourceDown] = []
 
-        def read() -> None:
-            try:
-                reading.read()
-            except SourceDown as error:
-                errors.append(error)
+    def read() -> None:
+        try:
+            reading.read()
+        except SourceDown as error:
+            errors.append(error)
 
-        thread = threading.Thread(target=read)
-        thread.start()
-        time.sleep(0.2)  # it waits, which nobody can be asked for
-        assert thread.is_alive()
-        began = time.monotonic()
-        reading.abort()
-        thread.join(5)
-        assert time.monotonic() - began < 0.5
-        assert "in the time that a pass may take" in errors[0].what
+    thread = threading.Thread(target=read)
+    thread.start()
+    time.sleep(0.2)  # it waits, which nobody can be asked for
+    assert thread.is_alive()
+    began = time.monotonic()
+    reading.abort()
+    thread.join(5)
+    assert time.monotonic() - began < 0.5
+    assert "in the time that a pass may take" in errors[0].what
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_read_ends_at_its_deadline(
-    server: Proxy, vault: ProductionVault, source: Make, scheme: str
+    hanging: tuple[VaultSource, Callable[[], None]],
 ) -> None:
     """It is cut off in the middle of an answer; the next read is as good as ever."""
-    with Proxy(vault.address) as over_tls:
-        proxy = server if scheme == "http" else over_tls
-        reading = source(
-            proxy.url,
-            vault_ca=str(vault.ca),
-            vault_auth="token",
-            vault_token=vault.token,
-        )
-        reading.read()
-        proxy.faults = Faults(hang=True)
-        began = time.monotonic()
-        with pytest.raises(SourceDown, match="in the time that a pass may take"):
-            reading.read(began + 0.5)
-        assert time.monotonic() - began >= 0.5
-        proxy.faults = GOOD if scheme == "http" else Faults()
-        assert reading.read().values == VALUES
+    reading, end = hanging
+    began = time.monotonic()
+    with pytest.raises(SourceDown, match="in the time that a pass may take"):
+        reading.read(began + 0.5)
+    assert time.monotonic() - began >= 0.5
+    end()
+    assert reading.read().values == VALUES
 
 
 def test_an_address_may_be_in_capitals(vault: ProductionVault, source: Make) -> None:
