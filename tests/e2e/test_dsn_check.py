@@ -111,6 +111,7 @@ def test_enforce_publishes_nothing_of_a_candidate_before_the_verdict(
     system.write(**first)
     # Between two polls of the source, each answer brings a pass.
     system.start_agent(**ENFORCE, RESENTRY_POLL_SECONDS="3600")
+    await_outcome(system, "published")
     status = await_sequence(system, 1)
     assert status["dsn_checks"][0]["verdict"] == "accepted"
     sink.answer(2, 500)
@@ -118,7 +119,11 @@ def test_enforce_publishes_nothing_of_a_candidate_before_the_verdict(
     system.poll_now()
 
     found = await_outcome(system, "checking")
-    eventually(lambda: dsn_check(system).get("answers", 0) >= 2, what="two answers")
+    second = f"{sink.address}/2 (key …{key_of(2)[-4:]})"
+    eventually(
+        lambda: (now := dsn_check(system))["dsn"] == second and now["answers"] >= 2,
+        what="two answers",
+    )
     assert "waits" in found["sentence"]
     assert system.status()["current"]["sequence"] == 1
     assert system.get("/readyz").status_code == 200
