@@ -303,11 +303,19 @@ HOSTILE: dict[str, Callable[[], Any]] = {
     "none": lambda: None,
     "a set": lambda: {"token=planted"},
 }
+LONG = ("brackets", "quotes", "calls", "joins", "starts", "ats")
+"""Texts of 100 kB, which take a second in all."""
 PARTS = ["extra", "request", "user", "contexts", "exception", "breadcrumbs", "logentry"]
 
 
 @pytest.mark.parametrize("part", [*PARTS, "stacktrace", "spans", "odd"])
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in LONG else ())
+        for name in HOSTILE
+    ],
+)
 def test_no_value_raises_takes_long_or_gets_through(name: str, part: str) -> None:
     event = {"event_id": "e", part: HOSTILE[name](), "tags": {"course": "CS-1"}}
     began = time.monotonic()
