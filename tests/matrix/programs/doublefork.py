@@ -55,7 +55,7 @@ def slow_down() -> None:
         build(outlet, options)
         building.clear()
 
-    Outlet.__init__ = slow  # type: ignore[method-assign]
+    Outlet.__init__ = slow  # type: ignore[method-assign, assignment]
 
 
 def work(stopped: threading.Event) -> None:

@@ -49,8 +49,12 @@ def second_init() -> None:
 @case("client copied and pickled")
 def copied() -> None:
     client = sentry_sdk.get_client()
-    for way in (copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))):
-        say(active=way(client).is_active())
+    for again in (
+        copy.copy(client),
+        copy.deepcopy(client),
+        pickle.loads(pickle.dumps(client)),
+    ):
+        say(active=again.is_active())
     report_twice()
 
 

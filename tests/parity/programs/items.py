@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import sentry_sdk
 from program import ask_runner, case, fail, main, pause, report, rest, say
@@ -109,7 +110,8 @@ def attachment() -> None:
 def feedback() -> None:
     for text in ("it is slow", "it is fast"):
         said = {"message": text, "name": "Reader", "source": "form"}
-        sentry_sdk.capture_event({"type": "feedback", "contexts": {"feedback": said}})
+        event: Any = {"type": "feedback", "contexts": {"feedback": said}}
+        sentry_sdk.capture_event(event)
         pause()
 
 
@@ -118,7 +120,9 @@ def user_report() -> None:
     for number in range(2):
         envelope = Envelope(headers={"event_id": f"{number}" * 32})
         envelope.add_item(Item(b'{"comments": "none"}', type="user_report"))
-        sentry_sdk.get_client().transport.capture_envelope(envelope)
+        transport = sentry_sdk.get_client().transport
+        assert transport is not None
+        transport.capture_envelope(envelope)
         pause()
 
 
@@ -169,7 +173,7 @@ def request_session() -> None:
 
 @case("check-in")
 def check_in() -> None:
-    config = {"schedule": {"type": "crontab", "value": "0 0 * * *"}}
+    config: Any = {"schedule": {"type": "crontab", "value": "0 0 * * *"}}
     with monitor("nightly", monitor_config=config):
         pause()
     try:

@@ -36,7 +36,7 @@ def request(**environ: str) -> None:
         fail()
         return []
 
-    given = {
+    given: dict[str, Any] = {
         "REQUEST_METHOD": "GET",
         "PATH_INFO": "/lesson",
         "SERVER_NAME": "lms.example.org",

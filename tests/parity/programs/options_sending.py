@@ -35,7 +35,7 @@ def proxy_headers() -> None:
     report_twice()
 
 
-TLS = {
+TLS: dict[str, Any] = {
     "ca_certs": "PARITY_FILES/ca.pem",
     "cert_file": "PARITY_FILES/client.pem",
     "key_file": "PARITY_FILES/client.key",

@@ -44,9 +44,11 @@ def fetch() -> None:
 
 def serve(headers: Mapping[str, str]) -> None:
     """Continue a trace, ask another service, fail."""
-    root = sentry_sdk.continue_trace(headers, op="http.server", name="GET /lesson")
+    root = sentry_sdk.continue_trace(
+        dict(headers), op="http.server", name="GET /lesson"
+    )
     with sentry_sdk.start_transaction(root) as transaction:
-        say(sampled=transaction.sampled, rate=transaction.sample_rate)
+        say(sampled=transaction.sampled, rate=getattr(transaction, "sample_rate", None))
         fetch()
         pause()
         fetch()
