@@ -23,6 +23,10 @@ _RETRY_SECONDS = 60.0
 """The longest pause between two attempts to build a client; the first pause is 1 s."""
 
 
+_AT_FIRST = "Failed to initialize Sentry: %s"
+_LATER = "resentry: cannot use the new snapshot: %s; this process keeps its settings"
+
+
 class _Failure(NamedTuple):
     """A snapshot for which no client could be built: its file, attempts, next attempt."""
 
@@ -67,7 +71,8 @@ class Newest:
         except ContractError as error:
             if self.unread != str(error):
                 self.unread = str(error)
-                say(logging.ERROR, "Failed to initialize Sentry: %s", self.unread)
+                text = _AT_FIRST if self._seen is None else _LATER
+                say(logging.ERROR, text, self.unread)
             return None
         self.unread, self._seen = None, mark
         return snapshot

@@ -225,12 +225,20 @@ def test_a_file_that_is_no_snapshot_keeps_the_old_client(
         path = Path(os.environ["RESENTRY_DIR"], "..data", "settings.json")
         path.write_text(os.environ["BODY"])
         now = wait_for(lambda now: now["error"])
-        say(same=now["revision"] == first.revision, dsn=sentry_sdk.get_client().dsn)
+        say(
+            same=now["revision"] == first.revision,
+            dsn=sentry_sdk.get_client().dsn,
+            error=now["error"],
+        )
         """,
         BODY=body,
         **environ,
     )
+    error = ran.said.pop("error")
     assert ran.said == {"same": True, "dsn": environ["A"]}
+    assert (
+        f"resentry: cannot use the new snapshot: {error}; this process keeps its settings"
+    ) in ran.log
 
 
 @pytest.mark.parametrize(
