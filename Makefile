@@ -18,6 +18,9 @@ ON_VAULT = RESENTRY_TEST_VAULT=$$($(BIN)/python -m lab.golang lab/hashicorp) && 
 COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --no-emit-package resentry
 
+# Tests start thousands of processes: none shall compile again what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup image image-example dist test-dist picture demo unit test test-together test-alone matrix parity vault test-vault test-vault-together test-vault-alone test-versions cluster-test crash hammer check format bench bench-converge bench-fleet bench-fork bench-library bench-sampling bench-scrub bench-swap soak docs lock clean
 
@@ -36,20 +39,20 @@ $(UV): requirements/uv.txt
 $(READY): $(UV) requirements/dev.txt pyproject.toml client/pyproject.toml
 	@echo "==> building .venv from requirements/dev.txt"
 	@$(UV) venv -q --allow-existing --python $(PYTHON) .venv
-	@$(UV) pip sync -q --python $(BIN)/python --require-hashes requirements/dev.txt
+	@$(UV) pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes requirements/dev.txt
 	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e client -e .
 	@touch $@
 
 $(SINK): $(UV) requirements/bugsink.txt
 	@echo "==> building .bugsink, Bugsink's own environment"
 	@$(UV) venv -q --allow-existing --python $(PYTHON) .bugsink
-	@$(UV) pip sync -q --python .bugsink/bin/python --require-hashes requirements/bugsink.txt
+	@$(UV) pip sync -q --compile-bytecode --python .bugsink/bin/python --require-hashes requirements/bugsink.txt
 	@touch $@
 
 $(MODELS): $(UV) requirements/matrix.txt client/pyproject.toml
 	@echo "==> building .matrix, the environment of the process models; uWSGI needs a C compiler"
 	@$(UV) venv -q --allow-existing --python $(PYTHON) .matrix
-	@$(UV) pip sync -q --python .matrix/bin/python --require-hashes -b requirements/matrix.txt requirements/matrix.txt
+	@$(UV) pip sync -q --compile-bytecode --python .matrix/bin/python --require-hashes -b requirements/matrix.txt requirements/matrix.txt
 	@$(UV) pip install -q --python .matrix/bin/python --no-deps --no-build-isolation -e client
 	@touch $@
 
