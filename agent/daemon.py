@@ -263,12 +263,12 @@ class Daemon:
             return  # the operator was told that nothing was changed
         try:
             if request["command"] == "refresh":
-                self._passing.start_at_once(answer)
+                older = bool(request.get("accept_older"))
+                self._passing.start_at_once(answer, accept_older=older)
                 return
             history = self._parts.volume.memory.history()
             grounds = Grounds(self._pipeline.known, self._rejections, history)
-            wishes = self._desk.wishes(request, grounds)
-            outcome = self._publish(NOT_READ, wishes)
+            outcome = self._publish(NOT_READ, self._desk.wishes(request, grounds))
             changes.log_request(outcome, request["command"])
             self._update()
             answer.set_result(outcome)

@@ -5,6 +5,7 @@ AgentError               70    a command ends; the daemon logs it and goes on
 ├── SettingsError        78    stop at once: only an operator can correct it
 ├── SourceError                keep the last good, and ...
 │   ├── SourceDown       69    ... retry soon (network, 5xx, sealed, deadline)
+│   │   └── SourceStale  69    ... retry soon, over a new connection
 │   ├── SourceDenied     77    ... retry at the next poll (401, 403)
 │   └── SourceMissing    66    ... retry at the next poll (404)
 ├── CandidateRefused     65    keep the last good until the source changes
@@ -73,6 +74,10 @@ class SourceDown(SourceError):
         super().__init__(what, hint)
         self.retry_after = retry_after
         """The seconds after which the source wants to be asked again, if it named any."""
+
+
+class SourceStale(SourceDown):
+    """The source gave an older version than it gave before."""
 
 
 class SourceDenied(SourceError):

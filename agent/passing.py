@@ -43,6 +43,7 @@ class Passing:
         self._thread: threading.Thread | None = None
         self._is_wanted = False
         self._forgets_backoff = False
+        self._accepts_older = False
         self._waiting: list[Future[Outcome]] = []
         self._served: list[Future[Outcome]] = []
 
@@ -58,9 +59,13 @@ class Passing:
             return
         self._served, self._waiting = self._waiting, []
         forget_backoff, self._forgets_backoff = self._forgets_backoff, False
+        accept_older, self._accepts_older = self._accepts_older, False
         until = time.monotonic() + self._seconds
         self._thread = threading.Thread(
-            target=self._run, args=(until, forget_backoff), name="pass", daemon=True
+            target=self._run,
+            args=(until, forget_backoff, accept_older),
+            name="pass",
+            daemon=True,
         )
         try:
             self._thread.start()
@@ -72,12 +77,16 @@ class Passing:
             error.retry_soon = True
             self._ended(Reading(error=error), time.monotonic())
 
-    def start_at_once(self, waiter: Future[Outcome] | None = None) -> None:
+    def start_at_once(
+        self, waiter: Future[Outcome] | None = None, *, accept_older: bool = False
+    ) -> None:
         """Start a pass that ignores the source's back-off.
 
-        `waiter` gets the outcome of the first pass that begins after this call.
+        `waiter` gets the outcome of the first pass that begins after this call. With
+        `accept_older`, that pass takes what is older than before, too.
         """
         self._forgets_backoff = True
+        self._accepts_older |= accept_older
         if waiter is not None:
             self._waiting.append(waiter)
         self.start()
@@ -99,10 +108,12 @@ class Passing:
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
-    def _run(self, until: float, forget_backoff: bool) -> None:  # noqa: FBT001 - a thread's args
+    def _run(self, until: float, forget_backoff: bool, accept_older: bool) -> None:  # noqa: FBT001 - a thread's args
         began = time.monotonic()
         try:
-            reading = self._pipeline.read(until, forget_backoff=forget_backoff)
+            reading = self._pipeline.read(
+                until, forget_backoff=forget_backoff, accept_older=accept_older
+            )
         except Exception:  # a bug must not end the daemon
             log.exception(
                 "a pass failed with an unexpected internal error", hint=REPORT

@@ -10,15 +10,20 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from agent.domain.newest import decode_marks, encode_marks
 from agent.domain.outcome import Outcome
 from agent.domain.validate import validate
 from agent.domain.view import Known
 from agent.domain.wishes import decode_wishes, encode_wishes, overlay
 from agent.errors import REPORT, AgentError
-from agent.publish.memory import LAST_GOOD, WISHES
+from agent.publish.memory import LAST_GOOD, NEWEST, WISHES
 from resentry.contract import encode_snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent.domain.candidate import Candidate
+    from agent.domain.newest import Mark
     from agent.domain.wishes import Wishes
     from agent.parts import Parts
     from resentry.contract import Snapshot
@@ -31,6 +36,8 @@ class Reading:
     snapshot: Snapshot | None = None
     notes: tuple[str, ...] = ()
     error: AgentError | None = None
+    newest: Mapping[str, Mark] | None = None
+    """The newest version of each secret; `None` if the source was not read."""
 
 
 GLANCE_SECONDS = 2.0
@@ -46,6 +53,8 @@ class Pipeline:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         memory = parts.volume.memory
+        self._newest: Mapping[str, Mark] = decode_marks(memory.read(NEWEST))
+        parts.source.remember(self._newest)
         current = parts.volume.current()
         self.known = Known(
             current,
@@ -55,31 +64,39 @@ class Pipeline:
         )
         """Replaced as a whole by `publish` alone."""
 
-    def read(self, until: float, *, forget_backoff: bool = False) -> Reading:
+    def read(
+        self, until: float, *, forget_backoff: bool = False, accept_older: bool = False
+    ) -> Reading:
         """Read the source, and judge the candidate by guard rails and DSN check.
 
         Args:
             until: the deadline, as a monotonic time.
             forget_backoff: ask the source at once, whatever failed before.
+            accept_older: take what the source holds, even if it is older than before.
 
         """
         source = self._parts.source
+        if forget_backoff:
+            source.forget_backoff()
+        if accept_older:
+            source.accept_older()
         try:
-            if forget_backoff:
-                source.forget_backoff()
-            return self._read(until)
+            candidate = source.read(until)
         except AgentError as error:
             return Reading(error=error)
+        try:
+            return self._judge(candidate)
+        except AgentError as error:
+            return Reading(error=error, newest=candidate.newest)
 
-    def _read(self, until: float) -> Reading:
+    def _judge(self, candidate: Candidate) -> Reading:
         known, gate = self.known, self._parts.gate
-        candidate = self._parts.source.read(until)
         rails = self._parts.settings.guard_rails
         snapshot, notes = validate(candidate, rails, known.last_good)
         gate.admit(snapshot, candidate.fingerprint, known.last_good, known.current)
         if known.wishes.held is None:
             gate.glance(snapshot, known.current, GLANCE_SECONDS)
-        return Reading(snapshot, candidate.notes + notes)
+        return Reading(snapshot, candidate.notes + notes, newest=candidate.newest)
 
     def publish(self, reading: Reading, wishes: Wishes) -> Outcome:
         """Publish the last good snapshot under an operator's wishes, and notify processes.
@@ -99,6 +116,7 @@ class Pipeline:
     def _publish(self, reading: Reading, wishes: Wishes) -> Outcome:
         volume = self._parts.volume
         self._keep_wishes(wishes)
+        self._keep_newest(reading.newest)
         self._keep_last_good(reading.snapshot)
         if self.known.last_good is None:
             raise reading.error or AgentError("there is nothing to publish", REPORT)
@@ -129,6 +147,11 @@ class Pipeline:
         if wishes != self.known.wishes:
             self._parts.volume.keep(WISHES, encode_wishes(wishes))
             self.known = replace(self.known, wishes=wishes)
+
+    def _keep_newest(self, newest: Mapping[str, Mark] | None) -> None:
+        if newest is not None and newest != self._newest:
+            self._parts.volume.keep(NEWEST, encode_marks(newest))
+            self._newest = newest
 
     def _keep_last_good(self, snapshot: Snapshot | None) -> None:
         before = self.known.last_good

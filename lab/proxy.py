@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -153,6 +154,22 @@ class Proxy(Server):
             writer.write(faults.body)
             await writer.drain()
         return faults.cut is None
+
+
+class Balancer(Proxy):
+    """A TCP balancer: each new connection goes to the next of some servers.
+
+    Each server gives one answer, whatever it is asked.
+    """
+
+    def __init__(self, *answers: Faults) -> None:
+        super().__init__("127.0.0.1:9")
+        self._turns = itertools.cycle(answers)
+
+    async def converse(self, reader: StreamReader, writer: StreamWriter) -> None:
+        """Carry one connection to the server whose turn it is."""
+        self.faults = next(self._turns)
+        await super().converse(reader, writer)
 
 
 async def _ask(

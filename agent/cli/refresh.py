@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
+
 from agent.cli import options
 from agent.cli.ask import ask
 
@@ -13,9 +15,15 @@ if TYPE_CHECKING:
 
 
 @options.command("refresh")
-def command(loaded: Loaded) -> Answer:
+@click.option(
+    "--accept-older",
+    is_flag=True,
+    help="Take what Vault holds, even if it is older than what was read before, as after "
+    "Vault was restored from a backup.",
+)
+def command(loaded: Loaded, *, accept_older: bool) -> Answer:
     """Have the running agent do a pass now.
 
     Exits with the code that resentry-agent once would have.
     """
-    return ask(loaded.settings, {"command": "refresh"})
+    return ask(loaded.settings, {"command": "refresh", "accept_older": accept_older})

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agent.domain.newest import Mark
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -19,6 +21,8 @@ class Candidate:
     provenance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     """Remarks on the source for an operator. They do not make the candidate bad."""
+    newest: Mapping[str, Mark] = field(default_factory=dict)
+    """The newest version of each secret that was ever read, this read included."""
 
     @property
     def fingerprint(self) -> str:

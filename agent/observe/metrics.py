@@ -18,6 +18,7 @@ from prometheus_client import (
 from agent.domain.dsn_check import Verdict
 from agent.domain.outcome import Kind
 from agent.domain.rollout import State
+from resentry.formats import moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,6 +76,17 @@ class Metrics:
             "resentry_vault_tls_unverified",
             "1 if Vault's certificate is not checked "
             "(`RESENTRY_VAULT_INSECURE_SKIP_TLS_VERIFY`), else 0.",
+            registry=self.registry,
+        )
+        self._stale_reads = Gauge(
+            "resentry_vault_stale_reads",
+            "The number of reads since the agent started that gave an older version of a "
+            "secret than before. Such a read changes nothing.",
+            registry=self.registry,
+        )
+        self._stale_since = Gauge(
+            "resentry_vault_stale_since_timestamp_seconds",
+            "When the stale reads began that go on now; 0 if none go on.",
             registry=self.registry,
         )
         self._vault_calls = Gauge(
@@ -150,6 +162,9 @@ class Metrics:
 
     def _show_source(self, report: Mapping[str, Any]) -> None:
         self._unverified.set(report.get("tls_verified") is False)
+        self._stale_reads.set(report.get("stale_reads", 0))
+        since = report.get("stale_since")
+        self._stale_since.set(moment(since) if since else 0)
         for call in ("logins", "renewals"):
             if call in report:
                 self._vault_calls.labels(call).set(report[call])

@@ -22,6 +22,8 @@ LAST_GOOD = "last-good.json"
 """The last good snapshot, without an operator's wishes."""
 WISHES = "wishes.json"
 """What an operator asked for."""
+NEWEST = "newest.json"
+"""The newest version of each secret that was read."""
 
 
 class Memory:

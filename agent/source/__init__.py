@@ -6,9 +6,10 @@ import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from agent.domain.candidate import Candidate
+    from agent.domain.newest import Mark
 
 
 class Source(Protocol):
@@ -34,6 +35,12 @@ class Source(Protocol):
 
     def forget_backoff(self) -> None:
         """Forget the back-off after failures, because an operator asks for a pass."""
+
+    def remember(self, newest: Mapping[str, Mark]) -> None:
+        """Start from the newest versions that an earlier agent has read."""
+
+    def accept_older(self) -> None:
+        """Accept older versions in the next `read`, because an operator asks for it."""
 
     def report(self) -> dict[str, Any]:
         """Return what `status` shows of the source. It holds no secret."""

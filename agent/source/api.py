@@ -109,7 +109,11 @@ class Api:
                 f"the request for {path} failed in hvac: {kind}", REPORT
             ) from None
         version = (kwargs.get("params") or {}).get("version")
-        return _answer(response, f"{path}?version={version}" if version else path)
+        try:
+            return _answer(response, f"{path}?version={version}" if version else path)
+        except AgentError:
+            self.session.close()  # another server may answer the next connection
+            raise
 
     def _unanswered(self, error: requests.RequestException) -> SourceDown:
         """Return the error for a request without an answer."""

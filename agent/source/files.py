@@ -21,8 +21,9 @@ from agent.source.mount import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from agent.domain.newest import Mark
     from agent.settings import Settings
     from agent.source.watch import MountWatch
 
@@ -84,6 +85,12 @@ class FileSource:
 
     def forget_backoff(self) -> None:
         """Do nothing: there is no back-off here."""
+
+    def remember(self, newest: Mapping[str, Mark]) -> None:
+        """Do nothing: files have no versions."""
+
+    def accept_older(self) -> None:
+        """Do nothing: files have no versions."""
 
     def report(self) -> dict[str, Any]:
         """Return what `status` shows of the source."""

@@ -10,6 +10,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from agent.domain.newest import mark_of
 from agent.errors import (
     CandidateRefused,
     SettingsError,
@@ -24,6 +25,7 @@ from resentry.values import KEYS, STRUCTURED
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agent.domain.newest import Mark
     from agent.source.api import Api
 
 KEYS_LIMIT = 1000
@@ -46,11 +48,15 @@ class Location(NamedTuple):
 
 
 class Secret(NamedTuple):
-    """The keys of one secret, their provenance, and notes for an operator."""
+    """The keys of one secret, their provenance, and notes for an operator.
+
+    `mark` is its version; `None` if it has no versions, or one version is pinned.
+    """
 
     held: dict[str, Any]
     provenance: Mapping[str, Any]
     notes: tuple[str, ...]
+    mark: Mark | None
 
 
 def parse_path(configured: str) -> tuple[str, int | None]:
@@ -111,6 +117,7 @@ def read(api: Api, location: Location) -> Secret:
     data = api.get(location.path, params).get("data")
     provenance: dict[str, Any] = {"source": "vault", "path": location.path}
     notes: tuple[str, ...] = ()
+    mark = None
     held = data
     if location.version == 2:
         outer = data if isinstance(data, dict) else {}
@@ -120,6 +127,7 @@ def read(api: Api, location: Location) -> Secret:
             kept = ("version", "custom_metadata")
             provenance |= {name: metadata[name] for name in kept if metadata.get(name)}
             notes = _notes(location, metadata)
+            mark = None if location.pin else mark_of(metadata)
     if not isinstance(held, dict):
         raise SourceDown(
             f"Vault's answer for {location.path} is not a KV secret",
@@ -128,7 +136,7 @@ def read(api: Api, location: Location) -> Secret:
     _limit(held, location)
     if location.key is not None:
         held = {location.key: _only_value(held, location)}
-    return Secret(held, provenance, notes)
+    return Secret(held, provenance, notes, mark)
 
 
 def _notes(location: Location, metadata: dict[str, Any]) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SOCKET_SCHEME = "unix://"
 _SOCKET_URL = "http://localhost"
+INDEX, INCONSISTENT = "X-Vault-Index", "X-Vault-Inconsistent"
+_INDEX_VALUE = re.compile(r"[A-Za-z0-9+/=_-]{1,1024}")
 _HOST = re.compile(r"[a-z0-9._-]{1,253}(:[0-9]+)?|\[[a-f0-9:.]+\](:[0-9]+)?")
 
 
@@ -66,6 +68,8 @@ class VaultSession(requests.Session):
         self.bounds = Bounds()
         self._tls = Tls(settings)
         self._mounted: BoundedContext | None = None
+        self._index = ""
+        self._forwards = True
         self._listed = {host.lower() for host in settings.vault_redirect_hosts}
         self.adapters.clear()
         if not self.is_tls:
@@ -104,7 +108,7 @@ class VaultSession(requests.Session):
         self, request: requests.PreparedRequest, **kwargs: Any
     ) -> requests.Response:
         """Send one request and read its answer, or raise a `RequestException`."""
-        response = self._send(request, **kwargs)
+        response = self._consistent(request, **kwargs)
         if not response.is_redirect:
             return response
         again = request.copy()
@@ -114,6 +118,31 @@ class VaultSession(requests.Session):
             raise RedirectError(
                 "redirects a second time", "set RESENTRY_VAULT_ADDR to the active node"
             )
+        return response
+
+    def _consistent(
+        self, request: requests.PreparedRequest, **kwargs: Any
+    ) -> requests.Response:
+        """Send one request, and the index of the last write that Vault Enterprise named.
+
+        A standby that does not know this write yet forwards the request to the active
+        node, or answers 412. Where forwarding is not allowed, Vault answers 400.
+        """
+        if self._index:
+            request.headers[INDEX] = self._index
+            if self._forwards:
+                request.headers[INCONSISTENT] = "forward-active-node"
+        response = self._send(request, **kwargs)
+        if response.status_code == 400 and INCONSISTENT in request.headers:
+            del request.headers[INCONSISTENT]
+            again = self._send(request, **kwargs)
+            self._forwards = again.status_code == 400  # else the header was to blame
+            response = again
+        index = response.headers.get(INDEX, "")
+        if response.status_code == 412:
+            self._index = ""  # of a Vault that was restored, this write never comes
+        elif _INDEX_VALUE.fullmatch(index):
+            self._index = index
         return response
 
     def get_redirect_target(self, _response: requests.Response) -> None:

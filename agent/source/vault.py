@@ -9,20 +9,29 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from agent.domain.candidate import Candidate
-from agent.errors import SettingsError, SourceDenied, SourceDown, SourceMissing
+from agent.errors import (
+    AgentError,
+    SettingsError,
+    SourceDenied,
+    SourceDown,
+    SourceMissing,
+)
 from agent.source import kv, login
 from agent.source.api import Api
 from agent.source.session import SOCKET_SCHEME
+from agent.source.stale import Freshness
 from agent.source.token import Token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from agent.errors import AgentError
+    from agent.domain.newest import Mark
     from agent.settings import Settings
 
 SETTLE_SECONDS = 1.0
 """The time between two reads, which must agree if there is more than one secret."""
+PAUSES = (0.0, SETTLE_SECONDS)
+"""The time before each further read after a stale one."""
 EXAMPLES = (
     "RESENTRY_VAULT_ADDR=https://vault:8200",
     "RESENTRY_VAULT_PATHS=secret/data/lms",
@@ -46,15 +55,31 @@ class VaultSource:
         self.token = Token(settings, self.api)
         self._locations: dict[str, kv.Location] = {}
         self._accepted: dict[str, Any] | None = None
+        self._freshness = Freshness()
+        self._accepts_older = False
 
     def read(self, until: float = math.inf) -> Candidate:
-        """Return all secrets as one candidate, or raise a `SourceError`."""
+        """Return all secrets as one candidate, or raise a `SourceError`.
+
+        After an error, the next request goes over a new connection: behind a balancer
+        this may be another server.
+        """
         self.limit(until)
+        try:
+            return self._read()
+        except AgentError:
+            self.api.session.close()
+            raise
+        finally:
+            self._accepts_older = False
+
+    def _read(self) -> Candidate:
         is_new = self.log_in()
         try:
             candidate = self._read_all()
         except (SourceDenied, SourceMissing) as error:
             candidate = self._read_again(error, is_new=is_new)
+        candidate = self._newer(candidate)
         several = len(self._settings.vault_paths) > 1
         if several and candidate.values != self._accepted:
             # Somebody may be writing them right now.
@@ -67,8 +92,33 @@ class VaultSource:
                 )
         self._accepted = dict(candidate.values)
         self.token.confirm_works()
-        notes = candidate.notes + self.token.notes + self.api.session.notes()
-        return replace(candidate, notes=notes)
+        notes = candidate.notes + self._freshness.notes() + self.token.notes
+        return replace(
+            candidate,
+            notes=notes + self.api.session.notes(),
+            newest=self._freshness.newest,
+        )
+
+    def _newer(self, candidate: Candidate) -> Candidate:
+        """Return this read, or a later one over a new connection if it is stale."""
+        freshness = self._freshness
+        if self._accepts_older and (stale := freshness.problem(candidate.newest)):
+            freshness.took_older(candidate.newest)
+            return replace(
+                candidate, notes=(*candidate.notes, f"accepted: {stale.what}")
+            )
+        for pause in PAUSES:
+            if not (stale := freshness.problem(candidate.newest)):
+                break
+            freshness.note()
+            self.api.session.close()
+            self._wait(pause)
+            candidate = self._read_all()
+        if stale := freshness.problem(candidate.newest):
+            freshness.note()
+            raise stale
+        freshness.took(candidate.newest)
+        return candidate
 
     def limit(self, until: float) -> None:
         """Set the deadline of every request to `until`, a monotonic time."""
@@ -106,6 +156,14 @@ class VaultSource:
         """Forget the back-off, because an operator asks for a pass."""
         self.token.forget_backoff()
 
+    def remember(self, newest: Mapping[str, Mark]) -> None:
+        """Start from the newest versions that an earlier agent has read."""
+        self._freshness.newest = newest
+
+    def accept_older(self) -> None:
+        """Accept older versions in the next `read`."""
+        self._accepts_older = True
+
     def due_seconds(self) -> float | None:
         """Return in how many seconds the token needs a pass; `None` if it needs none."""
         return self.token.due_seconds()
@@ -124,6 +182,7 @@ class VaultSource:
             "tls_verified": self.api.session.is_verified,
             "token_ends_at": self.token.ends_at(),
             **self.token.counts,
+            **self._freshness.report(),
         }
 
     def locate(self, path: str) -> kv.Location:
@@ -137,12 +196,21 @@ class VaultSource:
         values: dict[str, Any] = {}
         provenance: dict[str, Any] = {}
         notes: list[str] = []
+        marks: dict[str, Mark] = {}
         for path in self._settings.vault_paths:
             secret = self._read_one(path)
             values |= secret.held
             provenance |= dict.fromkeys(secret.held, secret.provenance)
             notes += secret.notes
-        return Candidate(values, provenance, tuple(notes))
+            if secret.mark is not None:
+                marks[self._place(path)] = secret.mark
+        return Candidate(values, provenance, tuple(notes), marks)
+
+    def _place(self, path: str) -> str:
+        """Return what names a secret across restarts: the same path elsewhere is another."""
+        settings = self._settings
+        where = f"{settings.vault_addr} {settings.vault_namespace}".strip()
+        return f"{self.locate(path).path} at {where}"
 
     def _read_one(self, path: str) -> kv.Secret:
         location = self.locate(path)

@@ -71,11 +71,13 @@ def moment(text: object) -> float:
         year, month, day, hour, minute, second = map(int, clock)
         micro = int((fraction or "")[:6].ljust(6, "0"))
         parsed = datetime(year, month, day, hour, minute, second, micro, zone)
-    except ValueError:
+        seconds = parsed.timestamp()
+        datetime.fromtimestamp(seconds, timezone.utc)  # not beyond the calendar in UTC
+    except (ValueError, OverflowError):
         raise ValueError(
             "must be a time with its zone, as 2026-11-24T06:15:00Z"
         ) from None
-    return parsed.timestamp()
+    return seconds
 
 
 def role(value: object) -> str:

@@ -114,7 +114,10 @@ class Shelf:
     def abort(self) -> None:
         """Nothing waits here."""
 
-    close = forget_backoff = abort
+    close = forget_backoff = accept_older = abort
+
+    def remember(self, _newest: object) -> None:
+        """Nothing here has a version."""
 
     def on_change(self, _changed: Callable[[], None]) -> None:
         """Nobody is told."""

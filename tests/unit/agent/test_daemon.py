@@ -183,8 +183,11 @@ def test_polls_that_come_while_a_pass_runs_become_one(shelf: Any) -> None:
     hanging.passes = 1
 
     class Reads:
-        def read(self, until: float, *, forget_backoff: bool) -> Reading:
+        def read(
+            self, until: float, *, forget_backoff: bool, accept_older: bool
+        ) -> Reading:
             assert not forget_backoff
+            assert not accept_older
             shelf.read(until)
             return Reading()
 
