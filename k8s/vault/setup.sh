@@ -13,9 +13,10 @@ set -eu
 : "${ROLE:=lms}"                          # RESENTRY_VAULT_ROLE, and the policy's name
 : "${NAMESPACE:=default}" "${SERVICE_ACCOUNT:=resentry}" "${AUDIENCE:=vault}"
 # Vault sends the pods' tokens to this Kubernetes API server to check them. A Vault outside the
-# cluster also needs two files: KUBERNETES_CA_FILE, the API server's certificate authority, and
-# REVIEWER_JWT_FILE, the token of an account that is bound to system:auth-delegator.
+# cluster needs the server's address and two files: KUBERNETES_CA_FILE, the API server's
+# certificate authority, and REVIEWER_JWT_FILE, the token of the account in reviewer.yaml.
 : "${KUBERNETES_HOST:=https://kubernetes.default.svc}"
+: "${KUBERNETES_CA_FILE:=}" "${REVIEWER_JWT_FILE:=}"
 
 case $AUTH in
 kubernetes | approle) ;;
@@ -24,6 +25,14 @@ kubernetes | approle) ;;
   exit 2
   ;;
 esac
+
+# Everything that can be wrong here is found before Vault is changed.
+for file in "$KUBERNETES_CA_FILE" "$REVIEWER_JWT_FILE"; do
+  [ -z "$file" ] || [ -s "$file" ] || {
+    echo "$file is missing or empty; see \"Vault outside the cluster\" in docs/kubernetes.md" >&2
+    exit 2
+  }
+done
 
 # has LIST PATH: true if something is enabled at that path.
 has() { "$VAULT" "$1" list -format=json | grep -q "\"$2/\":"; }

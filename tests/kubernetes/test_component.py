@@ -36,6 +36,7 @@ LOGGING_IN = {
     "shared-pids": [AGENT],
     "vault-proxy": ["vault-proxy"],
 }
+AUTHORITY = "resentry-authority"
 OWNERS = {"fsGroup": 2000, "runAsUser": 1000}
 
 
@@ -105,6 +106,72 @@ def test_a_workload_without_the_label_is_left_alone(tmp_path: Path) -> None:
     before = owned("Deployment", "other", app="other")
 
     assert with_components(tmp_path, [before], "sidecar") == [before]
+
+
+@pytest.mark.parametrize(
+    ("version", "kind"),
+    [
+        ("batch/v1", "CronJob"),
+        ("argoproj.io/v1alpha1", "Rollout"),
+        ("serving.knative.dev/v1", "Service"),
+        ("v1", "Service"),
+    ],
+)
+def test_a_label_on_another_kind_fails_the_build(
+    tmp_path: Path, version: str, kind: str
+) -> None:
+    """Nothing that asks for the agent is left without it in silence."""
+    other = owned("Deployment", "app", resentry="sidecar")
+    other |= {"apiVersion": version, "kind": kind}
+
+    with pytest.raises(RuntimeError, match="initContainers/0/name"):
+        with_components(tmp_path, [other], "sidecar")
+
+
+def test_the_pods_have_the_label_too(tmp_path: Path) -> None:
+    """One selector finds them; the owner's labels and selector stay."""
+    objects = [owned("Deployment", "app", resentry="sidecar")]
+    (made,) = with_components(tmp_path, objects, "sidecar")
+
+    labels = made["spec"]["template"]["metadata"]["labels"]
+    assert labels == {"app": "app", "resentry": "sidecar"}
+    assert made["spec"].get("selector") == objects[0]["spec"].get("selector")
+
+
+def test_shared_defaults_are_optional_and_come_first(tmp_path: Path) -> None:
+    """The kubelet lets the last of two ConfigMaps win, and needs only the second."""
+    objects = [owned("Deployment", "app", resentry="sidecar")]
+    (made,) = with_components(tmp_path, objects, "sidecar")
+
+    defaults, own = (one["configMapRef"] for one in agent(made)["envFrom"])
+    assert defaults == {"name": "resentry-defaults", "optional": True}
+    assert own["name"].startswith("resentry-")
+    assert "optional" not in own
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Job"])
+def test_the_agent_alone_gets_the_authority(tmp_path: Path, kind: str) -> None:
+    """One ConfigMap, mounted where the setting says."""
+    objects = [owned(kind, "app", resentry="sidecar")]
+    (made,) = with_components(tmp_path, objects, "sidecar", "authority")
+
+    (mount,) = (m for m in agent(made)["volumeMounts"] if m["name"] == AUTHORITY)
+    environ = {one["name"]: one.get("value") for one in agent(made)["env"]}
+    assert environ["RESENTRY_VAULT_CA"] == f"{mount['mountPath']}/ca.pem"
+    assert mount["readOnly"] is True
+    assert named(pod(made)["volumes"], AUTHORITY)["configMap"] == {"name": AUTHORITY}
+    assert pod(made)["containers"] == pod(objects[0])["containers"]
+
+
+@pytest.mark.parametrize("name", WITH_AGENT)
+def test_the_first_probe_waits_and_the_start_has_a_share(name: str) -> None:
+    """No event "Startup probe failed" at each start; neighbours cannot starve it."""
+    for workload in workloads(overlay(name)):
+        assert agent(workload)["startupProbe"]["initialDelaySeconds"] == 1
+        assert agent(workload)["resources"] == {
+            "requests": {"cpu": "50m", "memory": "48Mi"},
+            "limits": {"memory": "128Mi"},
+        }
 
 
 def test_before_1_29_the_agent_is_the_same_ordinary_container(tmp_path: Path) -> None:

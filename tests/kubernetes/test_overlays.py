@@ -67,7 +67,9 @@ def test_the_agent_understands_its_settings(name: str) -> None:
     for workload in workloads(objects):
         environ: dict[str, str] = {}
         for source in agent(workload)["envFrom"]:
-            environ |= configured[source["configMapRef"]["name"]]
+            name_of_map = source["configMapRef"]["name"]
+            assert name_of_map in configured or source["configMapRef"]["optional"]
+            environ |= configured.get(name_of_map, {})
         for variable in agent(workload)["env"]:
             environ[variable["name"]] = variable.get("value", "from elsewhere")
 

@@ -94,6 +94,15 @@ def test_it_can_be_run_again_and_with_other_names(vault: Vault, tmp_path: Path) 
     assert '"kv2/data/shop"' in operate(vault, BAO, "policy", "read", "shop")
 
 
+@pytest.mark.parametrize("name", ["KUBERNETES_CA_FILE", "REVIEWER_JWT_FILE"])
+def test_a_missing_file_changes_nothing(vault: Vault, name: str) -> None:
+    """It is named, with the page that says how to make it, before Vault is changed."""
+    with pytest.raises(AssertionError, match="/nowhere/file is missing or empty; see"):
+        set_up(vault, **{name: "/nowhere/file"})
+
+    assert "lms" not in vault.client.sys.list_policies()["data"]["policies"]
+
+
 def test_an_unknown_login_changes_nothing(vault: Vault) -> None:
     """It says so, and ends before it has written anything."""
     with pytest.raises(AssertionError, match="kubernetes or approle, not ldap"):
