@@ -158,7 +158,7 @@ class Daemon:
                 wake=self._loop.wake,
             ),
         )
-        nothing = replace(self.view, passes=Passes(0.0), confirmed_at=None)
+        nothing = View(Known(), Passes(0.0), 0.0, self.view.rollout)
         changes.count_changes(nothing, self.view, self._metrics)
         self._plan()
 

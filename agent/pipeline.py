@@ -14,8 +14,8 @@ from agent.domain.newest import decode_marks, encode_marks
 from agent.domain.outcome import Outcome
 from agent.domain.validate import validate
 from agent.domain.view import Known
-from agent.domain.wishes import decode_wishes, encode_wishes, overlay
-from agent.errors import REPORT, AgentError
+from agent.domain.wishes import Wishes, decode_wishes, encode_wishes, overlay
+from agent.errors import REPORT, AgentError, VolumeBusy
 from agent.publish.memory import LAST_GOOD, NEWEST, WISHES
 from resentry.contract import encode_snapshot
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from agent.domain.candidate import Candidate
     from agent.domain.newest import Mark
-    from agent.domain.wishes import Wishes
     from agent.parts import Parts
     from resentry.contract import Snapshot
 
@@ -52,17 +51,24 @@ class Pipeline:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        memory = parts.volume.memory
-        self._newest: Mapping[str, Mark] = decode_marks(memory.read(NEWEST))
-        parts.source.remember(self._newest)
-        current = parts.volume.current()
-        self.known = Known(
+        self._is_foreign = False
+        """Whether another agent had the volume at the last look."""
+        newest = decode_marks(parts.volume.memory.read(NEWEST))
+        self._newest: Mapping[str, Mark] = newest
+        parts.source.remember(newest)
+        self.known = self._found()
+        """Replaced as a whole by `publish` alone."""
+
+    def _found(self) -> Known:
+        """Return what is on the volume."""
+        memory = self._parts.volume.memory
+        current = self._parts.volume.intact()
+        return Known(
             current,
             memory.read_snapshot(LAST_GOOD) or current,
             decode_wishes(memory.read(WISHES)),
             time.monotonic(),
         )
-        """Replaced as a whole by `publish` alone."""
 
     def read(
         self, until: float, *, forget_backoff: bool = False, accept_older: bool = False
@@ -101,20 +107,27 @@ class Pipeline:
     def publish(self, reading: Reading, wishes: Wishes) -> Outcome:
         """Publish the last good snapshot under an operator's wishes, and notify processes.
 
-        An error is part of the outcome. The last good snapshot then stays published.
+        Whatever was read, the volume is repaired. An error is part of the outcome: the last
+        good snapshot then stays published.
         """
         try:
-            return self._publish(reading, wishes)
+            outcome = self._publish(reading, wishes)
         except AgentError as error:
-            # The error may have come after the switch: the volume is the truth.
-            current = self._parts.volume.current() or self.known.current
-            self.known = replace(self.known, current=current)
-            return Outcome.kept(error, current)
+            self._announce()  # the error may have come after the switch
+            outcome = Outcome.kept(error, self.known.current)
         finally:
             self._parts.gate.retain(self.known.current)
+        volume = self._parts.volume
+        repaired, volume.repairs = tuple(volume.repairs), []
+        if repaired:
+            number = self.known.repairs + len(repaired)
+            self.known = replace(self.known, repairs=number, repaired=repaired)
+        unkept = (volume.problem,) if volume.problem else ()
+        return replace(outcome, notes=outcome.notes + repaired + unkept)
 
     def _publish(self, reading: Reading, wishes: Wishes) -> Outcome:
         volume = self._parts.volume
+        wishes = self._open(wishes)
         self._keep_wishes(wishes)
         self._keep_newest(reading.newest)
         self._keep_last_good(reading.snapshot)
@@ -128,13 +141,9 @@ class Pipeline:
             outcome = Outcome.published
             notes += self._parts.gate.glance(wanted, current)
             current = volume.publish(wanted)
-            self.known = replace(
-                self.known, current=current, published_at=time.monotonic(), is_own=True
-            )
-            self._parts.signals.notify(self._parts.receipts.read())
-            self._parts.receivers.notify(current)
         else:
-            volume.finish(current)
+            current = volume.repair(current)
+        self._announce()
         if reading.error is not None:
             raise reading.error
         if self.known.wishes.held is not None:
@@ -143,20 +152,47 @@ class Pipeline:
             notes += (f"a rollback holds revision {revision}; {end}",)
         return outcome(current, notes)
 
+    def _open(self, wishes: Wishes) -> Wishes:
+        """Take the volume, if it is not taken, and return the wishes that count."""
+        try:
+            self._parts.volume.open()
+        except VolumeBusy:
+            self._is_foreign = True
+            raise
+        if not self._is_foreign:
+            return wishes
+        self._is_foreign = False
+        self.known = self._found()  # another agent has published meanwhile
+        return self.known.wishes
+
+    def _announce(self) -> None:
+        """Note what was published, and notify processes and receivers, if it is new."""
+        published = self._parts.volume.published
+        if published is None or published is self.known.current:
+            return
+        self.known = replace(
+            self.known, current=published, published_at=time.monotonic(), is_own=True
+        )
+        self._parts.signals.notify(self._parts.receipts.read())
+        self._parts.receivers.notify(published)
+
     def _keep_wishes(self, wishes: Wishes) -> None:
-        if wishes != self.known.wishes:
-            self._parts.volume.keep(WISHES, encode_wishes(wishes))
-            self.known = replace(self.known, wishes=wishes)
+        body, kept = encode_wishes(wishes), self._parts.volume.memory.read(WISHES)
+        if body != kept and (kept is not None or wishes != Wishes()):
+            self._parts.volume.keep(WISHES, body)
+        self.known = replace(self.known, wishes=wishes)
 
     def _keep_newest(self, newest: Mapping[str, Mark] | None) -> None:
-        if newest is not None and newest != self._newest:
-            self._parts.volume.keep(NEWEST, encode_marks(newest))
-            self._newest = newest
+        self._newest = self._newest if newest is None else newest
+        body = encode_marks(self._newest)
+        if self._newest and body != self._parts.volume.memory.read(NEWEST):
+            self._parts.volume.keep(NEWEST, body)
 
     def _keep_last_good(self, snapshot: Snapshot | None) -> None:
-        before = self.known.last_good
-        if snapshot is None:
+        last_good = snapshot or self.known.last_good
+        if last_good is None:
             return
-        if before is None or before.content() != snapshot.content():
-            self._parts.volume.keep(LAST_GOOD, encode_snapshot(snapshot))
-        self.known = replace(self.known, last_good=snapshot)
+        kept = self._parts.volume.memory.read_snapshot(LAST_GOOD)
+        if kept is None or kept.content() != last_good.content():
+            self._parts.volume.keep(LAST_GOOD, encode_snapshot(last_good))
+        self.known = replace(self.known, last_good=last_good)

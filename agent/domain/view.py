@@ -34,6 +34,10 @@ class Known:
     """When `current` was published, or was found on the volume at the start."""
     is_own: bool = False
     """Whether this agent has published `current`."""
+    repairs: int = 0
+    """How often this agent has repaired something on the volume."""
+    repaired: tuple[str, ...] = ()
+    """What the newest repairs were, in words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ log = structlog.get_logger()
 
 def log_changes(before: View, after: View) -> None:
     """Log each change once."""
+    if after.known.repairs != before.known.repairs:
+        _log_repairs(after.known.repaired)
     if after.passes is not before.passes and after.passes.outcome is not None:
         _log_pass(after)
     if _line(after.rollout) != _line(before.rollout):
@@ -48,6 +50,7 @@ def count_changes(before: View, after: View, metrics: Metrics) -> None:
         metrics.passed(after.passes)
     if after.confirmed_at is not None and before.confirmed_at is None:
         metrics.confirmed(after.confirmed_at - after.known.published_at)
+    metrics.repaired(after.known.repairs - before.known.repairs)
     metrics.show(after)
 
 
@@ -90,8 +93,8 @@ def _log_pass(view: View) -> None:
     if passes.outage:
         sentence = f"{sentence}; {passes.outage}"
     # Each of these has a line of its own.
-    checks = {report.sentence for report in view.dsn_checks}
-    notes = tuple(note for note in outcome.notes if note not in checks)
+    logged = {report.sentence for report in view.dsn_checks} | {*view.known.repaired}
+    notes = tuple(note for note in outcome.notes if note not in logged)
     shown = replace(outcome, notes=notes)
     _log_outcome(level, shown, sentence, seconds=round(passes.seconds, 3))
 
@@ -101,6 +104,13 @@ def _log_outcome(level: str, outcome: Outcome, sentence: str, **details: Any) ->
         if value := getattr(outcome, name):
             details[name] = value
     getattr(log, level)(sentence, outcome=outcome.kind, **details)
+
+
+def _log_repairs(repaired: tuple[str, ...]) -> None:
+    sentence = f"the volume was repaired: {'; '.join(repaired)}"
+    log.warning(
+        sentence, hint="find out who else writes to the volume: only the agent may"
+    )
 
 
 def _line(rollout: Rollout) -> tuple[object, ...]:

@@ -100,6 +100,11 @@ class Metrics:
             "The sequence number of the published snapshot; 0 if nothing is published.",
             registry=self.registry,
         )
+        self._repairs = Counter(
+            "resentry_volume_repairs",
+            "How often the agent repaired what others had removed or changed on the volume.",
+            registry=self.registry,
+        )
         self._targets = Gauge(
             "resentry_targets",
             "The number of live targets, by role and by state of the rollout.",
@@ -146,6 +151,10 @@ class Metrics:
             self._since.labels(outcome.error).set(passes.since or 0.0)
         if passes.last_success is not None:
             self._success.set(passes.last_success)
+
+    def repaired(self, number: int) -> None:
+        """Count repairs of the volume."""
+        self._repairs.inc(number)
 
     def show(self, view: View) -> None:
         """Show what is known now."""

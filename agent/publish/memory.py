@@ -16,6 +16,8 @@ from resentry.contract import (
 
 HISTORY_DIR = "history"
 HISTORY_LENGTH = 10
+HISTORY_BYTES = 512 * 1024
+"""The history is never larger than this, so that large snapshots do not fill the volume."""
 STATE = "state.json"
 """The last state of the daemon, which `status` shows. It may be lost without harm."""
 LAST_GOOD = "last-good.json"
@@ -59,21 +61,45 @@ class Memory:
         except ContractError:
             return None
 
-    def remember(self, snapshot: Snapshot) -> None:
-        """Add a published snapshot to the history, which keeps the newest ten."""
-        os.makedirs(f"{self._directory}/{HISTORY_DIR}", 0o700, exist_ok=True)
+    def remember(self, snapshot: Snapshot) -> str:
+        """Add a published snapshot to the history, unless it is there.
+
+        Old snapshots are removed before: the newest ten stay, or fewer if they are large.
+        Returns why the snapshot could not be kept; else nothing.
+        """
+        if self.last_sequence() >= snapshot.sequence:
+            return ""
+        body = encode_snapshot(snapshot)
         name = f"{snapshot.sequence:08}-{snapshot.revision}.json"
-        self.write(f"{HISTORY_DIR}/{name}", encode_snapshot(snapshot))
-        for old in self._names()[HISTORY_LENGTH:]:
-            os.unlink(f"{self._directory}/{HISTORY_DIR}/{old}")
+        problem = f"revision {snapshot.revision} cannot be rolled back to later: "
+        if len(body) > HISTORY_BYTES:
+            return f"{problem}it is larger than {HISTORY_BYTES:,} bytes"
+        try:
+            os.makedirs(f"{self._directory}/{HISTORY_DIR}", 0o700, exist_ok=True)
+            self._prune(HISTORY_LENGTH - 1, HISTORY_BYTES - len(body))
+            self.write(f"{HISTORY_DIR}/{name}", body)
+        except OSError as error:
+            return f"{problem}cannot write {HISTORY_DIR}/{name}: {error.strerror}"
+        return ""
+
+    def give_up_history(self) -> bool:
+        """Make room: remove all but the newest snapshot. Returns whether any was removed."""
+        return self._prune(1, HISTORY_BYTES)
+
+    def _prune(self, number: int, size: int) -> bool:
+        """Remove the oldest snapshots above this number, and above this size in bytes."""
+        removed = False
+        for name in self._names():
+            path = f"{self._directory}/{HISTORY_DIR}/{name}"
+            number, size = number - 1, size - os.stat(path).st_size
+            if number < 0 or size < 0:
+                os.unlink(path)
+                removed = True
+        return removed
 
     def last_sequence(self) -> int:
         """Return the sequence number of the newest snapshot, readable or not; 0 without any."""
-        numbers = [0]
-        for name in self._names():
-            with contextlib.suppress(ValueError):
-                numbers.append(formats.whole(name.partition("-")[0]))
-        return max(numbers)
+        return max(map(_number, self._names()), default=0)
 
     def history(self) -> list[Snapshot]:
         """Return the last ten published snapshots, newest first."""
@@ -86,4 +112,13 @@ class Memory:
             names = os.listdir(f"{self._directory}/{HISTORY_DIR}")
         except OSError:
             return []
-        return sorted((name for name in names if name.endswith(".json")), reverse=True)
+        return sorted(
+            (n for n in names if n.endswith(".json")), key=_number, reverse=True
+        )
+
+
+def _number(name: str) -> int:
+    try:
+        return formats.whole(name.partition("-")[0])
+    except ValueError:
+        return 0

@@ -111,7 +111,7 @@ def check(directory: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     return found.sequence if found else 0
 
 
-EVERY = {"mkdir", "open", "write", "fchmod", "fchown", "chmod", "chown", "fsync"}
+EVERY = {"mkdir", "open", "write", "fchmod", "fchown", "chmod", "fsync"}
 
 
 def test_a_killed_writer_leaves_the_old_set_or_the_new_one(

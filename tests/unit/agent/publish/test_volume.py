@@ -18,13 +18,11 @@ import pytest
 from agent.errors import PublishError, SettingsError, VolumeBusy
 from agent.publish.volume import KEEP_SECONDS, Volume
 from lab.process import eventually
-from resentry.contract import Snapshot, decode_snapshot
+from resentry.contract import Snapshot, decode_snapshot, revision_of
 
 DSN = "https://c0ffee00c0ffee00c0ffee00c0ffee00@sentry.example.org/42"
-FIRST = Snapshot(
-    {"SENTRY_DSN": DSN, "SENTRY_SEND_PII": False, "SENTRY_SAMPLE_RATE": 0.5},
-    revision="a" * 12,
-)
+CONTENT = {"SENTRY_DSN": DSN, "SENTRY_SEND_PII": False, "SENTRY_SAMPLE_RATE": 0.5}
+FIRST = Snapshot(CONTENT, revision=revision_of(Snapshot(CONTENT)))
 SECOND = Snapshot({"SENTRY_DSN": DSN}, revision="b" * 12)
 PROGRAMS = Path(__file__).parent / "programs"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")

@@ -145,10 +145,10 @@ def test_what_is_planted_under_a_visible_name_is_an_error(
 def test_a_directory_in_the_place_of_data_is_an_error(
     volume: Volume, directory: Path
 ) -> None:
-    """A rename cannot replace it: nothing of the new set stays."""
+    """It may be somebody's: the error names it, and nothing of the new set stays."""
     (directory / "..data").mkdir()
     (directory / "..data" / "precious").touch()
-    with pytest.raises(PublishError, match="Is a directory"):
+    with pytest.raises(PublishError, match=r"cannot publish .*data: a file"):
         volume.publish(of(foo="foo"))
     assert hidden(directory) == {"..data"}
     assert (directory / "..data" / "precious").exists()
@@ -201,7 +201,7 @@ def test_a_call_that_fails_before_the_switch_leaves_nothing(
 def test_what_fails_after_the_switch_is_finished_by_the_next_pass(
     volume: Volume, directory: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    """The new set is current, and `finish` makes names and history whole."""
+    """The new set is current, and `repair` makes names and history whole."""
     volume.publish(of(foo="foo"))
     real = getattr(os, call)
 
@@ -217,7 +217,7 @@ def test_what_fails_after_the_switch_is_finished_by_the_next_pass(
     current = volume.current()
     assert current is not None
     assert current.settings == {"bar": "bar"}
-    volume.finish(current)
+    volume.repair(current)
     assert values(directory) == {"bar": "bar"}
     assert current == volume.memory.history()[0]
 

@@ -1,0 +1,60 @@
+"""The lock of the volume: one agent at a time may publish there."""
+
+from __future__ import annotations
+
+import os
+
+from agent.errors import VolumeBusy
+from agent.locks import hold, is_held
+
+
+class Lock:
+    """The record lock on one file. It ends with the process."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._handle: int | None = None
+
+    def take(self) -> bool:
+        """Take the lock, or raise `VolumeBusy`. Returns false if it was taken before.
+
+        A file that was removed or replaced is locked anew: another agent would lock that
+        file, too.
+        """
+        if self._is_held():
+            return False
+        self.release()
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        if not hold(handle):
+            os.close(handle)
+            raise VolumeBusy(
+                f"another agent has the volume: it holds the lock {self._path}",
+                "give each pod a volume of its own, or stop the other agent",
+            )
+        self._handle = handle
+        return True
+
+    def release(self) -> None:
+        """Give the lock back, so that another agent can take it."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def is_held_elsewhere(self) -> bool | None:
+        """Whether another process holds the lock; `None` if that cannot be known."""
+        try:
+            handle = os.open(self._path, os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            return is_held(handle)
+        finally:
+            os.close(handle)
+
+    def _is_held(self) -> bool:
+        if self._handle is None:
+            return False
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._handle))
+        except FileNotFoundError:
+            return False
