@@ -5,7 +5,7 @@ AgentError               70    a command ends; the daemon logs it and goes on
 ├── SettingsError        78    stop at once: only an operator can correct it
 ├── SourceError                keep the last good, and ...
 │   ├── SourceDown       69    ... retry soon (network, 5xx, sealed, deadline)
-│   │   └── SourceStale  69    ... retry soon, over a new connection
+│   │   └── SourceStale  72    ... retry soon, over a new connection
 │   ├── SourceDenied     77    ... retry at the next poll (401, 403)
 │   └── SourceMissing    66    ... retry at the next poll (404)
 ├── CandidateRefused     65    keep the last good until the source changes
@@ -78,6 +78,8 @@ class SourceDown(SourceError):
 
 class SourceStale(SourceDown):
     """The source gave an older version than it gave before."""
+
+    exit_code = 72
 
 
 class SourceDenied(SourceError):

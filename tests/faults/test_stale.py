@@ -135,7 +135,7 @@ def test_a_restored_vault_is_accepted_by_a_word(system: System, proxy: Proxy) ->
     reach(system, 2)
     proxy.faults = older(system, 1)
     code, printed = system.run("resentry-agent", "refresh")
-    assert code == 69, printed
+    assert code == 72, printed
     assert "--accept-older" in printed
 
     code, printed = system.run("resentry-agent", "refresh", "--accept-older")

@@ -58,6 +58,7 @@ def test_no_two_classes_share_a_code() -> None:
     ("name", "soon"),
     [
         ("SourceDown", True),
+        ("SourceStale", True),
         ("PublishError", True),
         ("VolumeBusy", True),
         ("SourceDenied", False),
