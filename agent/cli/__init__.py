@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import signal
 import sys
 import traceback
@@ -12,7 +13,9 @@ import click
 from agent._version import __version__
 from agent.cli.answer import USAGE, Answer, error_of
 from agent.domain.nearest import did_you_mean
+from agent.domain.redact import redact
 from agent.errors import REPORT, AgentError
+from agent.observe import stderr
 
 COMMANDS = (
     "run",
@@ -74,6 +77,7 @@ def group() -> None:
 
 def main() -> None:
     """Run the command. An error of ours is two lines, or one JSON object."""
+    stderr.open_standard_files()
     # As a container's first process it would get no SIGTERM without a handler.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     as_json = "--json" in sys.argv[1:]
@@ -81,7 +85,7 @@ def main() -> None:
         sys.exit(group(prog_name="resentry-agent", standalone_mode=False))
     except click.UsageError as error:
         if not as_json:
-            error.show()
+            stderr.say(_usage_text(error))
             sys.exit(error.exit_code)
         hint = "resentry-agent --help"
         if error.ctx is not None:
@@ -89,14 +93,20 @@ def main() -> None:
         failure = error_of(USAGE, error.format_message(), hint)
         answer = Answer(None, (), failure, error.exit_code)
     except click.Abort:
-        click.echo("interrupted", err=True)
+        stderr.say("interrupted")
         sys.exit(128 + signal.SIGINT)
     except AgentError as error:
         answer = Answer.of_error(error)
     except Exception:  # noqa: BLE001 - exit code 1 means "no", and this is no answer
-        traceback.print_exc()
+        stderr.say(redact(traceback.format_exc()))
         if not as_json:
             sys.exit(AgentError.exit_code)
         answer = Answer.of_error(AgentError(UNEXPECTED, REPORT))
     named = [word for word in sys.argv[1:] if word in COMMANDS]
     answer.finish(named[0] if named else None, as_json=as_json)
+
+
+def _usage_text(error: click.UsageError) -> str:
+    text = io.StringIO()
+    error.show(text)
+    return text.getvalue().rstrip()

@@ -11,6 +11,7 @@ import msgspec
 
 from agent import errors
 from agent.errors import AgentError
+from agent.observe import stderr
 from agent.observe.results import Envelope, Error
 
 if TYPE_CHECKING:
@@ -65,8 +66,9 @@ class Answer:
             body = msgspec.json.format(msgspec.json.encode(envelope), indent=1)
             click.echo(body.decode())
         else:
+            say = stderr.say if self.is_failure else click.echo
             for line in self.lines:
-                click.echo(line, err=self.is_failure)
+                say(line)
         sys.exit(self.exit_code)
 
 

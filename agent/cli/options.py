@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agent.observe import stderr
 from agent.settings import Settings, flag, load, settings_of
 
 if TYPE_CHECKING:
@@ -134,4 +135,4 @@ def shown_default(setting: Setting) -> str:
 def warn(loaded: Loaded) -> None:
     """Print on standard error what `load` noticed."""
     for warning in loaded.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        stderr.say(f"warning: {warning}")

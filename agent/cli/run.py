@@ -11,7 +11,7 @@ import structlog
 from agent._version import __version__
 from agent.cli import options
 from agent.daemon import Daemon
-from agent.observe import logs
+from agent.observe import logs, stderr
 from agent.parts import assemble
 
 if TYPE_CHECKING:
@@ -34,4 +34,5 @@ def command(loaded: Loaded) -> None:
         signal.signal(number, lambda *_: daemon.stop())
     signal.signal(signal.SIGHUP, lambda *_: daemon.poll())
     if not daemon.run():
+        stderr.leave()
         os._exit(0)  # no pass may keep the process

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 GOOD = ("published", "unchanged", "checking")
 """The kinds of outcomes that show that the source was read."""
+REASONS_LIMIT = 20
+"""An outage has at most this many reasons that are logged, and one of each new error."""
 _NO_ERROR = ""
 
 
@@ -77,6 +79,10 @@ class Passes:
         began = {} if turned else self._began
         since = began.get(error, moment.wall)
         line = repr((outcome.kind, outcome.sentence, outcome.notes))
+        begins = good or turned
+        logged: frozenset[str] = frozenset() if begins else self._logged
+        is_allowed = len(logged) < REASONS_LIMIT or error not in began
+        is_news = line not in self._logged and is_allowed
         return replace(
             self,
             ended_at=moment.monotonic,
@@ -87,9 +93,9 @@ class Passes:
             failures=0 if good else self.failures + 1,
             seconds=seconds,
             outage=self._outage() if turned and good else "",
-            is_news=line not in self._logged,
+            is_news=is_news,
             _began={**began, error: since},
-            _logged=frozenset({line}) if good or turned else self._logged | {line},
+            _logged=logged | {line} if is_news or begins else logged,
         )
 
     def _outage(self) -> str:

@@ -2,53 +2,120 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import sys
+import re
+import threading
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
 from agent.domain.redact import redact
+from agent.errors import REPORT
+from agent.observe.stderr import lines
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, MutableMapping
     from typing import Any
 
     from structlog.typing import WrappedLogger
 
+_DIGITS = re.compile(r"[0-9a-f]*[0-9][0-9a-f]*")
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+KINDS = 256
+"""The number of kinds of lines that are told apart."""
+BURST, PER_SECOND = 50.0, 1.0
+"""So many lines of one kind may come at once, and so many in the long run."""
+
+
+class Limit:
+    """Holds back lines of a kind that comes too often, whoever causes them.
+
+    Lines are of one kind if they differ only in digits, in their first 40 characters. The
+    next line of the kind says how many were held back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._kinds: dict[str, tuple[float, float, int]] = {}
+        self._lock = threading.Lock()
+
+    def __call__(
+        self, _logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Return the event, or raise `DropEvent`."""
+        kind = _DIGITS.sub("", str(event.get("event"))[:40])
+        now = self._clock()
+        with self._lock:
+            at, left, held = self._kinds.pop(kind, (now, BURST, 0))
+            left = min(BURST, left + (now - at) * PER_SECOND)
+            is_free = left >= 1
+            self._kinds[kind] = now, left - is_free, 0 if is_free else held + 1
+            while len(self._kinds) > KINDS:  # the one that has not come for longest
+                del self._kinds[next(iter(self._kinds))]
+        if not is_free:
+            lines().lose()
+            raise structlog.DropEvent
+        if held:
+            event["held_back"] = held
+        return event
 
 
 def configure(level: str, form: str) -> None:
     """Set up logging to standard error, once per process. `form` is `json` or `text`."""
+    render = structlog.processors.JSONRenderer() if form == "json" else _text
     structlog.configure(
         processors=[
+            Limit(),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _redacted,
-            structlog.processors.JSONRenderer() if form == "json" else _text,
+            render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(_Stderr()),  # type: ignore[arg-type]
+        logger_factory=_Logger,
         cache_logger_on_first_use=True,
     )
+    lines().notice = lambda lost: str(render(None, "", _notice(lost)))
+    threading.excepthook = _log_exception
+    # One line for each connection that waits: strangers decide how many wait.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     # It warns when a pass takes longer than an interval. The agent logs that itself.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
 
 
-class _Stderr:
-    """Standard error. A line that cannot be written, as to a full disk, is dropped."""
+def _notice(lost: int) -> dict[str, Any]:
+    """Return the log line that tells of lost log lines."""
+    return {
+        "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        "level": "warning",
+        "event": "log lines were lost: standard error was not read, or not writable",
+        "lines": lost,
+        "hint": "read the agent's standard error; the metric "
+        "resentry_log_lines_lost_total counts the lost lines",
+    }
 
-    def write(self, text: str) -> None:
-        with contextlib.suppress(OSError, AttributeError):  # or it is closed: None
-            sys.stderr.write(text)
 
-    def flush(self) -> None:
-        with contextlib.suppress(OSError, AttributeError):
-            sys.stderr.flush()
+class _Logger:
+    """Takes each line as soon as it is made. Nobody waits for standard error."""
+
+    def msg(self, line: str) -> None:
+        lines().put(line)
+
+    debug = info = warning = error = critical = msg
+
+
+def _log_exception(args: threading.ExceptHookArgs) -> None:
+    """Log an exception that ends a thread. Python itself would print it."""
+    error = args.exc_value or args.exc_type()
+    structlog.get_logger().error(
+        "a thread ended with an unexpected internal error", exc_info=error, hint=REPORT
+    )
 
 
 def _redacted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any, get_args
 
 from prometheus_client import (
@@ -18,6 +19,7 @@ from prometheus_client import (
 from agent.domain.dsn_check import Verdict
 from agent.domain.outcome import Kind
 from agent.domain.rollout import State
+from agent.observe.stderr import lines
 from resentry.formats import moment
 
 if TYPE_CHECKING:
@@ -138,6 +140,15 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._lost = Counter(
+            "resentry_log_lines_lost",
+            "The number of log lines that were lost, because standard error was not read "
+            "or not writable, or because lines of one kind came too often.",
+            registry=self.registry,
+        )
+        self._lost_before = 0
+        self._rendering = threading.Lock()
+
     def passed(self, passes: Passes) -> None:
         """Count the newest pass."""
         outcome = passes.outcome
@@ -200,4 +211,8 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return the text exposition."""
+        with self._rendering:  # each listener has a thread
+            lost = lines().lost
+            self._lost.inc(lost - self._lost_before)
+            self._lost_before = lost
         return generate_latest(self.registry)

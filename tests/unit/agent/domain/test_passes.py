@@ -112,6 +112,15 @@ def test_applications_may_start_with_a_snapshot_or_after_a_while(
     assert says in answer[1]
 
 
+def test_an_outage_with_ever_new_reasons_has_a_limit_of_lines() -> None:
+    """A new error is logged nevertheless, and nothing is remembered without end."""
+    outcomes = [Outcome.kept(SourceDown(f"reason {n}"), CURRENT) for n in range(1000)]
+    passes = after(*outcomes, DENIED, DENIED, UNCHANGED)
+    news = [one.is_news for one in passes]
+    assert news == [*[True] * 20, *[False] * 980, True, False, True]
+    assert max(len(one._logged) for one in passes) == 21
+
+
 @pytest.mark.parametrize(
     ("outcomes", "expected"),
     [
