@@ -82,20 +82,17 @@ class Memory:
             return f"{problem}cannot write {HISTORY_DIR}/{name}: {error.strerror}"
         return ""
 
-    def give_up_history(self) -> bool:
-        """Make room: remove all but the newest snapshot. Returns whether any was removed."""
-        return self._prune(1, HISTORY_BYTES)
+    def give_up_history(self) -> None:
+        """Make room: remove all but the newest snapshot."""
+        self._prune(1, HISTORY_BYTES)
 
-    def _prune(self, number: int, size: int) -> bool:
+    def _prune(self, number: int, size: int) -> None:
         """Remove the oldest snapshots above this number, and above this size in bytes."""
-        removed = False
         for name in self._names():
             path = f"{self._directory}/{HISTORY_DIR}/{name}"
             number, size = number - 1, size - os.stat(path).st_size
             if number < 0 or size < 0:
                 os.unlink(path)
-                removed = True
-        return removed
 
     def last_sequence(self) -> int:
         """Return the sequence number of the newest snapshot, readable or not; 0 without any."""

@@ -157,8 +157,10 @@ class Volume:
             try:
                 self._switch(files)
             except OSError as error:
-                if error.errno not in _FULL or not self.memory.give_up_history():
+                if error.errno not in _FULL:
                     raise
+                self._sweep()
+                self.memory.give_up_history()
                 self._switch(files)
         self._files, self._sequence, self.published = files, numbered.sequence, numbered
         with as_publish_error(self.directory):
