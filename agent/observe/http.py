@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import threading
+import ipaddress
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
-from waitress.server import create_server
 
 from agent.errors import SettingsError
 from agent.observe import health
+from agent.observe.listener import listen
 from agent.observe.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
@@ -19,18 +20,15 @@ if TYPE_CHECKING:
     from agent.domain.view import View
     from agent.observe.document import Whole
     from agent.observe.health import Health
+    from agent.observe.listener import Listener
     from agent.observe.metrics import Metrics
     from agent.settings import Settings
     from agent.settings.parse import Address
 
     Answer = tuple[str, str, bytes]
 
+STATUS = "/status"
 TEXT = "text/plain; charset=utf-8"
-IDLE_SECONDS = 10
-"""An idle connection is closed after this time, or after twice this time at most.
-
-At most 100 connections may be open: idle ones must not keep out the health checks.
-"""
 
 
 class Page(NamedTuple):
@@ -43,38 +41,31 @@ class Page(NamedTuple):
 
 
 def serve(page: Page, http: Address | None, probes: Address | None) -> None:
-    """Answer at both listen addresses, in one daemon thread.
+    """Answer at both listen addresses, each with threads of its own.
 
     `None` opens no listener. The listener decides what is served, never the address of
     the caller.
     """
-    addresses = [(http, _all(page)), (probes, _public(page))]
-    sockets: dict[Any, Any] = {}
-    for address, paths in addresses:
-        if address is None:
-            continue
-        try:
-            server = create_server(
-                _application(paths),
-                map=sockets,
-                host=address.host,
-                port=address.port,
-                threads=1,
-                ident=None,
-                asyncore_loop_timeout=IDLE_SECONDS,
-                cleanup_interval=IDLE_SECONDS,
-                channel_timeout=IDLE_SECONDS,
-            )
-        except (OSError, ValueError) as error:  # waitress: no such host
-            reason = getattr(error, "strerror", None) or error
-            raise SettingsError(
-                f"cannot listen at {address}: {reason}",
-                "set RESENTRY_HTTP_LISTEN and RESENTRY_PROBES_LISTEN to free addresses, "
-                "or to off",
-            ) from None
-        first = server
-    if sockets:
-        threading.Thread(target=first.run, name="http", daemon=True).start()
+    listeners = [
+        listener
+        for address, paths in ((http, _all(page)), (probes, _public(page)))
+        if address is not None
+        for listener in _listen(address, paths)
+    ]
+    for listener in listeners:
+        listener.start()
+
+
+def _listen(address: Address, paths: dict[str, Callable[[], Answer]]) -> list[Listener]:
+    try:
+        return listen(_application(paths), address.host, address.port)
+    except (OSError, ValueError) as error:  # waitress: no such host
+        reason = getattr(error, "strerror", None) or error
+        raise SettingsError(
+            f"cannot listen at {address}: {reason}",
+            "set RESENTRY_HTTP_LISTEN and RESENTRY_PROBES_LISTEN to free addresses, "
+            "or to off",
+        ) from None
 
 
 def _public(page: Page) -> dict[str, Callable[[], Answer]]:
@@ -90,7 +81,7 @@ def _public(page: Page) -> dict[str, Callable[[], Answer]]:
 
 
 def _all(page: Page) -> dict[str, Callable[[], Answer]]:
-    return {**_public(page), "/status": lambda: _json(page.document())}
+    return {**_public(page), STATUS: lambda: _json(page.document())}
 
 
 def _probe(good: bool, sentence: str) -> Answer:  # noqa: FBT001 - as a health check returns
@@ -115,6 +106,12 @@ def _application(paths: dict[str, Callable[[], Answer]]) -> Callable[..., Any]:
                 TEXT,
                 b"only GET and HEAD are allowed\n",
             )
+        elif environ["PATH_INFO"] == STATUS and not _is_address(environ):
+            answer = (
+                "403 Forbidden",
+                TEXT,
+                b"use an IP address or localhost as host\n",
+            )
         elif environ["PATH_INFO"] in paths:
             answer = paths[environ["PATH_INFO"]]()
         else:
@@ -131,3 +128,16 @@ def _application(paths: dict[str, Callable[[], Answer]]) -> Callable[..., Any]:
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
 
     return application
+
+
+def _is_address(environ: dict[str, Any]) -> bool:
+    """Whether the request names an IP address or localhost as its host, or none.
+
+    A page of a foreign site in a browser could name its own host, whose address it has
+    changed to ours. It would then read the answer.
+    """
+    try:
+        name = urlsplit(f"//{environ.get('HTTP_HOST', '')}").hostname or "localhost"
+        return name == "localhost" or bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
