@@ -21,6 +21,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.redact import redact
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -33,7 +35,7 @@ class AgentError(Exception):
     """Unexpected internal error (a bug in resentry).
 
     In every class, `what` says what is wrong, and `hint` says what to do about it.
-    Neither ever quotes a secret.
+    Neither ever quotes a secret: what has the form of one is masked here.
     """
 
     exit_code = 70
@@ -42,9 +44,9 @@ class AgentError(Exception):
     retry_after: float | None = None
 
     def __init__(self, what: str, hint: str = "") -> None:
-        super().__init__(what)
-        self.what = what
-        self.hint = hint
+        self.what: str = redact(what)
+        self.hint: str = redact(hint)
+        super().__init__(self.what)
 
 
 def unexpected() -> AgentError:
@@ -104,7 +106,7 @@ class CandidateRefused(AgentError):
             "; ".join(problems),
             "correct the values at the source",
         )
-        self.problems = tuple(problems)
+        self.problems = tuple(map(redact, problems))
         self.fingerprint = fingerprint
 
 

@@ -47,7 +47,8 @@ def settings_page() -> str:
         "An unknown `RESENTRY_` variable is a warning.\n\n"
         "A list is written with commas (`A,B`), as a TOML array, or as a repeated flag. "
         "A boolean is\n"
-        "`true` or `false`; its flag is `--flag` or `--no-flag`. Times are in seconds. "
+        "`true` or `false` (also 1/0, yes/no, on/off); its flag is `--flag` or `--no-flag`. Times "
+        "are in seconds. "
         "A secret does not\n"
         "belong on a command line, so its flag is not listed.\n"
     )

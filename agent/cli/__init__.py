@@ -13,9 +13,9 @@ import click
 from agent._version import __version__
 from agent.cli.answer import USAGE, Answer, error_of
 from agent.domain.nearest import did_you_mean
-from agent.domain.redact import redact
 from agent.errors import REPORT, AgentError
 from agent.observe import stderr
+from agent.redact import redact
 
 COMMANDS = (
     "run",

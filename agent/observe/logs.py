@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.domain.redact import redact
 from agent.errors import REPORT
 from agent.observe.stderr import lines
+from agent.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping

@@ -12,7 +12,9 @@ import msgspec
 
 from agent.domain.nearest import did_you_mean
 from agent.errors import SettingsError
-from agent.settings.kinds import SecretValue, Setting, settings_of
+from agent.redact import kind_of_secret
+from agent.settings.convert import convert
+from agent.settings.kinds import settings_of
 from agent.settings.model import Settings
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 PREFIX = "RESENTRY_"
 CONFIG = "RESENTRY_CONFIG"
+FILE_LIMIT_BYTES = 1024 * 1024
 FILE_HINT = "--config, or else RESENTRY_CONFIG, must name a TOML file"
 OTHER_VARIABLES = frozenset({CONFIG, "RESENTRY_WAIT_SECONDS"})
 """Known, but no settings of the agent: a pod may set the library's for all."""
@@ -39,12 +42,14 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> 
     """
     environ = os.environ if environ is None else environ  # noqa: TID251 - the reader
     given = {name: value for name, value in flags.items() if value not in (None, ())}
-    config = given.pop("config", None) or environ.get(CONFIG)
+    config = given.pop("config", None) or environ.get(CONFIG, "")
+    if kind := kind_of_secret(config):
+        raise SettingsError(f"RESENTRY_CONFIG or --config holds {kind}", FILE_HINT)
     known = {setting.name: setting for setting in settings_of(Settings)}
     values: dict[str, tuple[str, Any]] = {}
     problems: list[str] = []
 
-    for name, value in (_read_file(config) if config else {}).items():
+    for name, value in (_read_toml(config) if config else {}).items():
         if name in known:
             values[name] = (f"{name} in {config}", value)
         else:
@@ -58,7 +63,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> 
     typed: dict[str, Any] = {}
     for name, (where, value) in values.items():
         try:
-            typed[name] = _convert(value, known[name])
+            typed[name] = convert(value, known[name])
         except ValueError as error:
             problems.append(f"{where}: {error}")
     if problems:
@@ -91,38 +96,18 @@ def _read_environ(
     return values, unknown
 
 
-def _read_file(path: str) -> dict[str, Any]:
+def _read_toml(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
-            document = msgspec.toml.decode(file.read())
+            text = file.read(FILE_LIMIT_BYTES + 1)
+        if len(text) > FILE_LIMIT_BYTES:
+            raise SettingsError(f"{path} is larger than 1 MiB", FILE_HINT)
+        document = msgspec.toml.decode(text)
     except OSError as error:
         what = f"cannot read {path}: {error.strerror}"
         raise SettingsError(what, FILE_HINT) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise SettingsError(f"{path} is nested too deeply", FILE_HINT) from None
+    except ValueError as error:  # also a number of more than 4,300 digits
         raise SettingsError(f"{path} is not TOML: {error}", FILE_HINT) from None
     return dict(document)
-
-
-def _convert(value: Any, setting: Setting) -> Any:
-    if isinstance(value, str):
-        value = value.strip()
-    if setting.is_list and isinstance(value, str | tuple):
-        text = value if isinstance(value, str) else ",".join(value)
-        value = text.replace(",", " ").split()
-    if setting.choices and value not in setting.choices:
-        raise ValueError(f"must be one of {', '.join(setting.choices)}")
-    plain = tuple[str, ...] if setting.is_list else str
-    kind = setting.annotated if setting.read is None else plain
-    try:
-        typed = msgspec.convert(value, kind, strict=False, dec_hook=_secret)
-    except msgspec.ValidationError as error:
-        if isinstance(error.__cause__, ValueError):  # of a reader, as of headers
-            raise ValueError(str(error.__cause__)) from None
-        raise ValueError(f"must be {setting.form}") from None
-    return typed if setting.read is None else setting.read(typed)
-
-
-def _secret(kind: type, value: Any) -> Any:
-    if issubclass(kind, SecretValue) and isinstance(value, str):
-        return kind(value)
-    raise msgspec.ValidationError(f"Expected `str`, got `{type(value).__name__}`")

@@ -8,6 +8,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from agent.errors import SourceDown
+from agent.redact import file_of
 from agent.source.bounds import BoundedContext
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Tls:
         files = []
         for path in (*self._authorities(), settings.vault_client_cert, key):
             if path:
-                with _using(path):
+                with self._using(path):
                     status = os.stat(path)
                 files.append((path, status.st_mtime_ns, status.st_ino, status.st_size))
         return tuple(files)
@@ -64,11 +65,12 @@ class Tls:
         if not os.path.isdir(ca):
             return [ca] if ca else []
         # A mounted directory keeps generations of its files in hidden directories.
-        with _using(ca):
+        with self._using(ca):
             names = sorted(name for name in os.listdir(ca) if name[0] != ".")
         paths = [os.path.join(ca, name) for name in names]
         if not (files := [path for path in paths if os.path.isfile(path)]):
-            raise SourceDown(f"{ca} holds no certificate", "check RESENTRY_VAULT_CA")
+            where = file_of(ca, "RESENTRY_VAULT_CA")
+            raise SourceDown(f"{where} holds no certificate", "check RESENTRY_VAULT_CA")
         return files
 
     def _make(self) -> BoundedContext:
@@ -85,34 +87,40 @@ class Tls:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         for path in authorities:
-            with _using(path):
+            with self._using(path):
                 context.load_verify_locations(path)
         if path := settings.vault_client_cert:
-            with _using(path):
+            with self._using(path):
                 # With an empty password, OpenSSL does not ask at a terminal.
                 key = settings.vault_client_key or None
                 context.load_cert_chain(path, key, password="")
         return context
 
-
-@contextlib.contextmanager
-def _using(path: str) -> Iterator[None]:
-    """Raise `SourceDown` for an error with this file."""
-    try:
-        yield
-    except ssl.SSLError as error:
-        is_other = error.reason == "KEY_VALUES_MISMATCH"
-        reason = (
-            "the key belongs to another certificate"
-            if is_other
-            else "the file is not PEM, or is encrypted"
+    @contextlib.contextmanager
+    def _using(self, path: str) -> Iterator[None]:
+        """Raise `SourceDown` for an error with this file."""
+        try:
+            yield
+        except ssl.SSLError as error:
+            is_other = error.reason == "KEY_VALUES_MISMATCH"
+            reason = (
+                "the key belongs to another certificate"
+                if is_other
+                else "the file is not PEM, or is encrypted"
+            )
+        except OSError as error:
+            path = str(error.filename or path)
+            reason = os.strerror(error.errno or 0)
+        else:
+            return
+        raise SourceDown(
+            f"cannot use {file_of(path, self._variable(path))}: {reason}",
+            "check RESENTRY_VAULT_CA, RESENTRY_VAULT_CLIENT_CERT and "
+            "RESENTRY_VAULT_CLIENT_KEY",
         )
-    except OSError as error:
-        path = str(error.filename or path)
-        reason = os.strerror(error.errno or 0)
-    else:
-        return
-    raise SourceDown(
-        f"cannot use {path}: {reason}",
-        "check RESENTRY_VAULT_CA, RESENTRY_VAULT_CLIENT_CERT and RESENTRY_VAULT_CLIENT_KEY",
-    )
+
+    def _variable(self, path: str) -> str:
+        """Return the setting that names this file."""
+        names = ("vault_client_cert", "vault_client_key")
+        named = [name for name in names if getattr(self._settings, name) == path]
+        return f"RESENTRY_{(named or ['vault_ca'])[0].upper()}"

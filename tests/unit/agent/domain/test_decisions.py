@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from agent.domain.outcome import Outcome
-from agent.domain.redact import redact
 from agent.domain.rollout import LiveTarget, assess
 from agent.errors import CandidateRefused, SourceDenied, SourceDown
+from agent.redact import redact
 from lab.paths import PLANTED
 from resentry.contract import Holder, Receipt, Snapshot
 

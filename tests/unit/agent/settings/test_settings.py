@@ -167,8 +167,20 @@ def test_seconds_are_more_than_none_and_at_most_a_day(value: str) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"poll_seconds = ", b"\xff\xfe", b"[vault]\naddr = 1", b"poll_seconds = [1]"],
-    ids=repr,
+    [
+        b"poll_seconds = ",
+        b"\xff\xfe",
+        b"[vault]\naddr = 1",
+        b"poll_seconds = [1]",
+        b"poll_seconds = " + b"9" * 5000,
+        b"poll_seconds = " + b"9" * 4000,
+        b"poll_seconds = " + b"[" * 60000,
+        b"vault_paths = " + b"{a = " * 5000,
+        b'source_path = "\\u0000"',
+        b"dir = 2026-01-01",
+        b"#" * (1024 * 1024 + 1),
+    ],
+    ids=lambda body: repr(body[:25]),
 )
 def test_a_file_that_cannot_be_used_is_a_settings_error(
     tmp_path: Path, body: bytes
@@ -286,7 +298,34 @@ def test_a_listen_address_has_host_and_port(address: str) -> None:
         ("poll_seconds", "soon", "a number above 0 up to 86400"),
         ("start_jitter_seconds", "61", "a number from 0 up to 60"),
         ("boost_cap", "2", "a number from 0 up to 1"),
-        ("vault_trust_env", "perhaps", "true or false"),
+        ("vault_trust_env", "perhaps", "true or false (also 1/0, yes/no, on/off)"),
+        ("vault_trust_env", 7, "true or false"),
+        (
+            "poll_seconds",
+            "60s",
+            "a number above 0 up to 86400, without a unit: write 60",
+        ),
+        (
+            "poll_seconds",
+            "1 m",
+            "a number above 0 up to 86400, without a unit: write 60",
+        ),
+        (
+            "poll_seconds",
+            "500ms",
+            "a number above 0 up to 86400, without a unit: write 0.5",
+        ),
+        (
+            "poll_seconds",
+            "0,5",
+            "a number above 0 up to 86400, with a point: write 0.5",
+        ),
+        ("poll_seconds", " ", "a number above 0 up to 86400; it is empty"),
+        ("poll_seconds", 10**4000, "a number above 0 up to 86400"),
+        ("dsn_check", "enforced", "one of off, warn, enforce (did you mean enforce?)"),
+        ("dir", "a\0b", "text in UTF-8, without control characters"),
+        ("source_path", "a\ud800", "text in UTF-8, without control characters"),
+        ("vault_paths", ("a\x1b[2J",), "text in UTF-8, without control characters"),
         ("vault_addr", 7, "a text"),
         ("vault_paths", 7, "a list of texts"),
     ],
