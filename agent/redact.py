@@ -7,13 +7,19 @@ from typing import Any
 
 _DSN = re.compile(r"(https?://)[^\s/@:]+(?::[^\s/@]*)?(@)", re.IGNORECASE)
 _KINDS = (
-    ("a PEM", re.compile(r"-----BEGIN [^-]*-----.*?(?:-----END [^-]*-----|\Z)", re.DOTALL)),
+    (
+        "a PEM",
+        re.compile(r"-----BEGIN [^-]*-----.*?(?:-----END [^-]*-----|\Z)", re.DOTALL),
+    ),
     ("a JWT", re.compile(r"\beyJ[\w-]{5,}\.[\w-]+(?:\.[\w-]*)?")),
     ("a Vault token", re.compile(r"\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{20,}")),
     ("a Sentry token", re.compile(r"\bsntry[a-z]_[\w=+/-]{10,}")),
 )
 _NAMELESS = (
-    ("a UUID", re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)),
+    (
+        "a UUID",
+        re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE),
+    ),
     ("the key of a DSN", re.compile(r"[0-9a-f]{32}", re.IGNORECASE)),
 )
 """Forms that names can have, too. They count only as a whole text."""

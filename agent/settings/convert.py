@@ -31,13 +31,7 @@ def convert(value: Any, setting: Setting) -> Any:
     if isinstance(value, str):
         value = value.strip()
     if not setting.is_secret:
-        _refuse_secret(value, setting)
-    if setting.is_list and isinstance(value, str | tuple):
-        text = value if isinstance(value, str) else ",".join(value)
-        value = text.replace(",", " ").split()
-    if not setting.is_secret:
-        for text in value if isinstance(value, list) else [value]:
-            _check_entry(text, setting)
+        value = _checked(value, setting)
     if setting.choices and value not in setting.choices:
         meant = did_you_mean(str(value), setting.choices)
         raise ValueError(f"must be one of {', '.join(setting.choices)}{meant}")
@@ -56,22 +50,26 @@ def convert(value: Any, setting: Setting) -> Any:
     return typed if setting.read is None else setting.read(typed)
 
 
-def _refuse_secret(value: Any, setting: Setting) -> None:
-    """Refuse what looks like a secret, before it is used for anything."""
-    for text in value if isinstance(value, list | tuple) else [value]:
-        may_be_a_name = setting.value in _NAMES
-        if isinstance(text, str) and (
-            kind := kind_of_secret(text, may_be_a_name=may_be_a_name)
-        ):
-            raise ValueError(
-                f"holds {kind}, which does not belong there: it takes {setting.value}"
-            )
+def _checked(value: Any, setting: Setting) -> Any:
+    """Split a list, and refuse what looks like a secret before it is used for anything."""
+    if isinstance(value, tuple):
+        value = ",".join(value)
+    if setting.is_list and isinstance(value, str):
+        _refuse_secret(value, setting)  # a PEM would be split
+        value = value.replace(",", " ").split()
+    for text in value if isinstance(value, list) else [value]:
+        if isinstance(text, str):
+            if _NOT_TEXT.search(text):
+                raise ValueError("must be text in UTF-8, without control characters")
+            _refuse_secret(text, setting)
+    return value
 
 
-def _check_entry(text: Any, setting: Setting) -> None:
-    if isinstance(text, str) and _NOT_TEXT.search(text):
-        raise ValueError("must be text in UTF-8, without control characters")
-    _refuse_secret(text, setting)
+def _refuse_secret(text: str, setting: Setting) -> None:
+    if kind := kind_of_secret(text, may_be_a_name=setting.value in _NAMES):
+        raise ValueError(
+            f"holds {kind}, which does not belong there: it takes {setting.value}"
+        )
 
 
 def _hint(value: Any, setting: Setting) -> str:

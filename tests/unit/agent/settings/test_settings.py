@@ -180,7 +180,7 @@ def test_seconds_are_more_than_none_and_at_most_a_day(value: str) -> None:
         b"dir = 2026-01-01",
         b"#" * (1024 * 1024 + 1),
     ],
-    ids=lambda body: repr(body[:25]),
+    ids=lambda body: f"{body[:25]!r} of {len(body)}",
 )
 def test_a_file_that_cannot_be_used_is_a_settings_error(
     tmp_path: Path, body: bytes
