@@ -2,6 +2,7 @@
 
     settings/     the agent's own settings: the only reader of the environment
     errors.py     the error tree: each class is what the agent does next
+    redact.py     recognizes secrets by their form, and masks them
     parts.py      makes all parts from the settings
     pipeline.py   a pass: `read` changes nothing, `publish` does; the order of the stages
     passing.py    the running pass: its thread, its deadline, who waits for its end

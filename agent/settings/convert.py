@@ -59,9 +59,9 @@ def _checked(value: Any, setting: Setting) -> Any:
         value = value.replace(",", " ").split()
     for text in value if isinstance(value, list) else [value]:
         if isinstance(text, str):
+            _refuse_secret(text, setting)
             if _NOT_TEXT.search(text):
                 raise ValueError("must be text in UTF-8, without control characters")
-            _refuse_secret(text, setting)
     return value
 
 
