@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from agent.backoff import retry_after_seconds
 from agent.cli.boost import command as boost
 from agent.errors import SettingsError
-from agent.publish import volume
+from agent.publish.files import gid_of
 from agent.publish.memory import Memory
 from agent.settings import parse
 from agent.source.kv import parse_path
@@ -26,7 +26,7 @@ ODD = ["\u00b2", "\uff11", "\u0661", "1_0", "+1", " 1"]
         (lambda text: parse.rates([text]), "production=0.{}"),
         (parse.status, "2{}0"),
         (parse.address, "127.0.0.1:{}"),
-        (volume._gid, "{}"),
+        (gid_of, "{}"),
         (parse_path, "secret/data/lms?version={}"),
     ],
     ids=["DSNs", "counts", "rates", "status", "port", "group", "version"],
