@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agent.domain.dsn_check import dsns_of, fingerprint_of
-from agent.domain.validate import ROLES, check_match
+from agent.domain.guard_rails import BOOST_SECONDS
+from agent.domain.structured import check_match
 from agent.domain.wishes import revision_without_boosts, values_of
 from agent.errors import RequestUnknown, WishRefused
 from resentry import formats
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from agent.domain.view import Known
     from agent.domain.wishes import Wishes
     from agent.settings import Settings
-
-MAX_BOOST_SECONDS = 24 * 3600
-
 
 NEEDED: dict[str, set[str]] = {
     "refresh": set(),
@@ -60,15 +58,17 @@ def read_boost(
         seconds = formats.number(request["seconds"])
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds <= MAX_BOOST_SECONDS:
+    if not 0 < seconds <= BOOST_SECONDS:
         raise ValueError("--for must be more than 0 s and at most one day (24h)")
     try:
         traces = formats.rate(request["traces"])
     except ValueError as error:
         raise ValueError(f"--traces {error}") from None
     role = request.get("role")
-    if role not in (None, *ROLES):
-        raise ValueError(f"--role must be {' or '.join(ROLES)}")
+    try:
+        role = None if role is None else formats.role(role)
+    except ValueError as error:
+        raise ValueError(f"--role {error}") from None
     match = request.get("match") or None
     try:
         check_match(match)
@@ -152,7 +152,8 @@ class Desk:
                 "enable its key at the server, then publish the DSN from the source",
             )
         rails = self._settings.guard_rails
-        problems = rails.problems(snapshot.settings, snapshot.roles)
+        # The boosts of an earlier snapshot are not published again.
+        problems = rails.problems(replace(snapshot, boosts=()), time.time())
         if problems:
             listed = "; ".join(f"{name} {text}" for name, text in problems.items())
             raise WishRefused(

@@ -98,7 +98,7 @@ class Pipeline:
     def _judge(self, candidate: Candidate) -> Reading:
         known, gate = self.known, self._parts.gate
         rails = self._parts.settings.guard_rails
-        snapshot, notes = validate(candidate, rails, known.last_good)
+        snapshot, notes = validate(candidate, rails, known.last_good, time.time())
         gate.admit(snapshot, candidate.fingerprint, known.last_good, known.current)
         if known.wishes.held is None:
             gate.glance(snapshot, known.current, GLANCE_SECONDS)
@@ -137,7 +137,7 @@ class Pipeline:
         self._keep_wishes(wishes.pruned(self.known.last_good, now))
         wanted = overlay(self.known.last_good, self.known.wishes, now)
         current, outcome, notes = self.known.current, Outcome.unchanged, reading.notes
-        if current is None or current.revision != wanted.revision:
+        if current is None or not current.is_same(wanted):
             outcome = Outcome.published
             notes += self._parts.gate.glance(wanted, current)
             current = volume.publish(wanted)
@@ -193,6 +193,6 @@ class Pipeline:
         if last_good is None:
             return
         kept = self._parts.volume.memory.read_snapshot(LAST_GOOD)
-        if kept is None or kept.content() != last_good.content():
+        if kept is None or not kept.is_same(last_good):
             self._parts.volume.keep(LAST_GOOD, encode_snapshot(last_good))
         self.known = replace(self.known, last_good=last_good)

@@ -27,7 +27,7 @@ MEASURED_POLLS = 15
 SECRET = "secret/data/lms"
 SETTINGS = {
     "SENTRY_DSN": "http://0123456789abcdef0123456789abcdef@127.0.0.1:9/1",
-    "SENTRY_ENVIRONMENT": "staging",
+    "SENTRY_ENVIRONMENT": "production",
     "SENTRY_TRACES_SAMPLE_RATE": "0.1",
 }
 POLICY = f'path "{SECRET}" {{ capabilities = ["read"] }}'

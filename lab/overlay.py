@@ -31,6 +31,10 @@ time.sleep(4)
 """
 
 
+ENVIRONMENT = "cluster"
+"""Of the applications and their agents: there, a DSN need not be https."""
+
+
 class Fitting(NamedTuple):
     """What an overlay does not know."""
 
@@ -69,6 +73,7 @@ def _kustomization(fitting: Fitting, folder: Path) -> Manifest:
         "RESENTRY_VAULT_ADDR": fitting.vault,
         "RESENTRY_VAULT_CA": "/etc/vault/ca.pem",
         "RESENTRY_POLL_SECONDS": fitting.poll_seconds,
+        "RESENTRY_ENVIRONMENT": ENVIRONMENT,
     }
     return {
         "namespace": fitting.namespace,
@@ -99,7 +104,10 @@ def _kustomization(fitting: Fitting, folder: Path) -> Manifest:
 def _application(app: str, fitting: Fitting) -> Manifest:
     container = {
         "name": CONTAINERS[app],
-        "env": [{"name": "BROKER_URL", "value": fitting.broker}],
+        "env": [
+            {"name": "BROKER_URL", "value": fitting.broker},
+            {"name": "ENVIRONMENT", "value": ENVIRONMENT},
+        ],
         # Whoever has read the endpoints just before the pod's end may still come.
         "lifecycle": {"preStop": {"sleep": {"seconds": 3}}},
     }

@@ -159,7 +159,9 @@ class _Checks:
         if self._candidate is None:
             return None
         current = Volume(settings.dir, settings.receipts_dir).current()
-        snapshot, notes = validate(self._candidate, settings.guard_rails, current)
+        snapshot, notes = validate(
+            self._candidate, settings.guard_rails, current, time.time()
+        )
         dsn = snapshot.settings.get("SENTRY_DSN")
         shown = "no DSN in it" if dsn is None else f"DSN {show_dsn(dsn)}"
         return "; ".join((f"revision {snapshot.revision}, {shown}", *notes))

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import json
+import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent.domain.guard_rails import name_in
 from agent.domain.nearest import did_you_mean
+from agent.domain.provenance import provenance_of
+from agent.domain.structured import Findings, boost, items_of, object_of, rule
 from agent.errors import CandidateRefused
 from resentry import formats
 from resentry.contract import (
     BOOSTS_LIMIT,
+    ROLES_LIMIT,
     RULES_LIMIT,
-    Boost,
-    Rule,
+    ContractError,
     Snapshot,
-    check,
+    encode_snapshot,
     revision_of,
 )
 from resentry.values import KEYS, STRUCTURED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from agent.domain.candidate import Candidate
     from agent.domain.guard_rails import GuardRails
 
 KNOWN = (*KEYS, *STRUCTURED)
-Item = TypeVar("Item", Rule, Boost)
 PREFIXES = ("SENTRY_", "RESENTRY_")
-ROLES = ("api", "celery")
+PROBLEMS_LIMIT = 20
+"""An error names this many problems, and counts the rest."""
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
 
 class Validated(NamedTuple):
@@ -40,67 +43,76 @@ class Validated(NamedTuple):
     notes: tuple[str, ...]
 
 
-class _Findings:
-    """Collects the problems of one candidate. Values are never quoted."""
-
-    def __init__(self) -> None:
-        self.problems: list[str] = []
-
-    def parse(self, where: str, parse: Callable[[Any], Any], raw: Any) -> Any:
-        """Return the typed value, or note the problem and return `None`."""
-        try:
-            return parse(raw)
-        except ValueError as error:
-            self.problems.append(f"{where} {error}")
-            return None
-
-
 def validate(
-    candidate: Candidate, guard_rails: GuardRails, last_good: Snapshot | None
+    candidate: Candidate,
+    guard_rails: GuardRails,
+    last_good: Snapshot | None,
+    now: float,
 ) -> Validated:
     """Return the candidate as a snapshot, or raise `CandidateRefused`.
 
-    A candidate that names no environment is judged by that of the guard rails.
+    A candidate that names no environment is judged by that of the guard rails. `now` is
+    the time of day, in seconds since the epoch.
     """
-    findings = _Findings()
+    findings = Findings()
     values = candidate.values
-    for name in values:
-        if name.startswith(PREFIXES) and name not in KNOWN:
-            meant = did_you_mean(name, KNOWN)
-            findings.problems.append(f"{name} is not a known key{meant}")
-
+    findings.problems += filter(None, map(_odd_name, values))
     settings = _settings("", values, findings)
-    roles = _roles(values, findings)
+    provenance, notes = provenance_of(candidate)
     snapshot = Snapshot(
         settings=settings,
-        roles=roles,
-        rules=_items(values, "RESENTRY_RULES", _rule, RULES_LIMIT, findings),
-        boosts=_items(values, "RESENTRY_BOOSTS", _boost, BOOSTS_LIMIT // 2, findings),
-        provenance={k: v for k, v in candidate.provenance.items() if k in KNOWN},
+        roles=_roles(values, findings),
+        rules=items_of(values, "RESENTRY_RULES", rule, RULES_LIMIT, findings),
+        boosts=items_of(values, "RESENTRY_BOOSTS", boost, BOOSTS_LIMIT // 2, findings),
+        provenance=provenance,
+        judged_by=guard_rails.environment,
     )
     if not findings.problems:
-        judged = guard_rails.problems(settings, roles)
+        judged = guard_rails.problems(snapshot, now)
         findings.problems += [f"{name} {problem}" for name, problem in judged.items()]
-        findings.problems += [
-            f"boost {boost.id} is above the cap of {guard_rails.boost_cap:g} "
-            "(RESENTRY_BOOST_CAP sets the cap)"
-            for boost in snapshot.boosts
-            if boost.traces > guard_rails.boost_cap
-        ]
     vanished = sorted(last_good.settings.keys() - values.keys()) if last_good else []
     if "SENTRY_DSN" in vanished:
         findings.problems.append(
             "SENTRY_DSN is gone from the source; to turn reporting off outside "
             "production, set SENTRY_DSN to an empty value"
         )
+    if not findings.problems:
+        snapshot = replace(snapshot, revision=revision_of(snapshot))
+        try:
+            encode_snapshot(snapshot)
+        except ContractError as error:
+            problem = f"no process could read these values as a snapshot: {error}"
+            findings.problems.append(problem)
     if findings.problems:
-        raise CandidateRefused(
-            list(dict.fromkeys(findings.problems)), candidate.fingerprint
-        )
-    return Validated(
-        replace(snapshot, revision=revision_of(snapshot)),
-        (*_notes(values, settings, vanished), *_without_dsn(snapshot, guard_rails)),
-    )
+        raise CandidateRefused(_bounded(findings.problems), candidate.fingerprint)
+    notes += _notes(values, settings, vanished)
+    return Validated(snapshot, (*notes, *_without_dsn(snapshot, guard_rails)))
+
+
+def _odd_name(name: str) -> str | None:
+    """Return what is wrong with a key's name; `None` if it is known, or not ours."""
+    if name in KNOWN:
+        return None
+    usual = name.strip().upper().replace("-", "_")
+    if usual in KNOWN:
+        return f"a key differs from {usual} only in case, spaces or dashes: name it {usual}"
+    if not name.startswith(PREFIXES):
+        return None
+    return f"{_shown(name)} is not a known key{did_you_mean(name, KNOWN)}"
+
+
+def _shown(name: str) -> str:
+    """Return a key's name, unless it looks like a value, which may be secret."""
+    return name if _NAME.match(name) else "a key with an odd name"
+
+
+def _bounded(problems: list[str]) -> list[str]:
+    """Return each problem once; if there are many, the first ones and a count."""
+    listed = list(dict.fromkeys(problems))
+    if len(listed) <= PROBLEMS_LIMIT:
+        return listed
+    more = f"and {len(listed) - PROBLEMS_LIMIT} more problems"
+    return [*listed[:PROBLEMS_LIMIT], more]
 
 
 def _notes(
@@ -125,21 +137,27 @@ def _notes(
 
 def _without_dsn(snapshot: Snapshot, guard_rails: GuardRails) -> tuple[str, ...]:
     """Return a note if processes get no DSN from this snapshot, but need one."""
-    lacking = [
-        role
-        for role in ROLES
-        if guard_rails.lacks_dsn({**snapshot.settings, **snapshot.roles.get(role, {})})
-    ]
+    lacking = {
+        role: guard_rails.lacks_dsn({**snapshot.settings, **own})
+        for role, own in {"": {}, **snapshot.roles}.items()
+    }
+    everywhere = lacking.pop("")
+    roles = [role for role, lacks in lacking.items() if lacks is not everywhere]
+    if everywhere:
+        whose = f" (roles {', '.join(roles)} have one)" if roles else ""
+    elif roles:
+        whose = f" for roles {', '.join(roles)}"
+    else:
+        return ()
     note = (
-        f"the source has no SENTRY_DSN for role {' and '.join(lacking)}, which production "
-        "requires: a process refuses this snapshot unless its own environment variable "
-        "SENTRY_DSN holds a DSN"
+        f"the source has no SENTRY_DSN{whose}, which production requires: a process "
+        "refuses this snapshot unless its own environment variable SENTRY_DSN holds a DSN"
     )
-    return (note,) if lacking else ()
+    return (note,)
 
 
 def _settings(
-    role: str, values: Mapping[str, Any], findings: _Findings
+    role: str, values: Mapping[str, Any], findings: Findings
 ) -> dict[str, Any]:
     return {
         name: findings.parse(name_in(role, name), key.parse, values[name])
@@ -148,125 +166,25 @@ def _settings(
     }
 
 
-def _roles(values: Mapping[str, Any], findings: _Findings) -> dict[str, dict[str, Any]]:
+def _roles(values: Mapping[str, Any], findings: Findings) -> dict[str, dict[str, Any]]:
     given = findings.parse(
-        "RESENTRY_ROLES", _object, values.get("RESENTRY_ROLES") or {}
+        "RESENTRY_ROLES", object_of, values.get("RESENTRY_ROLES") or {}
     )
     roles = {}
+    if len(given or ()) > ROLES_LIMIT:
+        problem = f"RESENTRY_ROLES has {len(given)} roles; {ROLES_LIMIT} are the limit"
+        findings.problems.append(problem)
+        return {}
     for role, own in (given or {}).items():
-        if role not in ROLES or not isinstance(own, dict):
+        if not formats.ROLE.match(role) or not isinstance(own, dict):
             findings.problems.append(
-                f"RESENTRY_ROLES must hold one object per role, of {' and '.join(ROLES)}"
+                "RESENTRY_ROLES must hold one object per role; a role has 1 to 64 "
+                "letters, digits or any of _.-"
             )
             continue
         unknown = sorted(set(own) - set(KEYS))
         if unknown:
-            findings.problems.append(
-                f"{', '.join(unknown)} of role {role} is not a known key"
-            )
+            shown = ", ".join(map(_shown, unknown[:PROBLEMS_LIMIT]))
+            findings.problems.append(f"{name_in(role, shown)} is not a known key")
         roles[role] = _settings(role, own, findings)
     return roles
-
-
-def _items(
-    values: Mapping[str, Any],
-    name: str,
-    parse: Callable[[Any], Any],
-    limit: int,
-    findings: _Findings,
-) -> tuple[Any, ...]:
-    given = findings.parse(name, _array, values.get(name) or [])
-    if given and len(given) > limit:
-        findings.problems.append(
-            f"{name} has {len(given)} entries; {limit} are the limit"
-        )
-        return ()
-    parsed = [
-        findings.parse(f"{name}[{index}]", parse, item)
-        for index, item in enumerate(given or ())
-    ]
-    return tuple(item for item in parsed if item is not None)
-
-
-def _rule(item: Any) -> Rule:
-    fields = _fields(item, {"match", "traces", "role"}, required={"match", "traces"})
-    return _checked(Rule(**fields))
-
-
-def _boost(item: Any) -> Boost:
-    return _checked(
-        Boost(
-            **_fields(
-                item,
-                {"id", "traces", "until", "match", "role"},
-                required={"id", "traces", "until"},
-            )
-        )
-    )
-
-
-def _checked(item: Item) -> Item:
-    """Return the item with its rate as a number, or raise `ValueError`."""
-    try:
-        item = item._replace(traces=formats.rate(item.traces))
-    except ValueError as error:
-        raise ValueError(f"traces {error}") from None
-    check(item)
-    check_match(item.match)
-    if item.role not in (None, *ROLES):
-        raise ValueError(f"role must be {' or '.join(ROLES)}")
-    return item
-
-
-def check_match(match: object) -> None:
-    """Raise `ValueError` if no transaction can match. `None` matches every one."""
-    if match is None:
-        return
-    try:
-        text = formats.words(match, formats.MATCH_LIMIT)
-    except ValueError as error:
-        raise ValueError(f"match {error}") from None
-    if formats.names_route(text):
-        raise ValueError(
-            "match names a route, which is not known yet when the rate is decided: "
-            "write * in place of {...} or <...>, as in GET /users/*"
-        )
-
-
-def _fields(item: Any, allowed: set[str], *, required: set[str]) -> dict[str, Any]:
-    """Return the item's fields, or raise `ValueError`.
-
-    An unknown field is quoted only if it looks like a name of a field, not like a value.
-    """
-    if isinstance(item, dict) and required <= item.keys() <= allowed:
-        return dict(item)
-    odd = sorted(item.keys() - allowed) if isinstance(item, dict) else []
-    named = [name for name in odd if formats.ROLE.match(name) and len(name) <= 20]
-    unknown = f"; unknown: {', '.join(named)}" if named else ""
-    raise ValueError(
-        f"must be an object with {', '.join(sorted(required))} and optionally "
-        f"{', '.join(sorted(allowed - required))}{unknown}"
-    )
-
-
-def _object(raw: Any) -> dict[str, Any]:
-    given = _json(raw)
-    if not isinstance(given, dict):
-        raise ValueError("must be a JSON object")
-    return given
-
-
-def _array(raw: Any) -> list[Any]:
-    given = _json(raw)
-    if not isinstance(given, list):
-        raise ValueError("must be a JSON array")
-    return given
-
-
-def _json(raw: Any) -> Any:
-    if not isinstance(raw, str):
-        return raw
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):
-        raise ValueError("is not JSON") from None

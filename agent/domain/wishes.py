@@ -107,6 +107,7 @@ def overlay(last_good: Snapshot, wishes: Wishes, now: float) -> Snapshot:
         chosen,
         boosts=running(last_good.boosts + wishes.boosts, now),
         provenance=provenance,
+        judged_by=last_good.judged_by,
     )
     return replace(snapshot, revision=revision_of(snapshot))
 
@@ -174,12 +175,15 @@ def decode_wishes(body: bytes | None) -> Wishes:
     try:
         document: dict[str, Any] = json.loads(body or b"{}")
         held = document.get("held")
-        return Wishes(
-            read_items(Boost, document.get("boosts", ()))[0],
-            held
-            and Held(
-                decode_snapshot(held["snapshot"].encode()), dict(held["undone_values"])
-            ),
-        )
+        boosts = read_items(Boost, document.get("boosts", ()))[0]
+        return Wishes(boosts, _held(held) if held else None)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return Wishes()
+
+
+def _held(document: Any) -> Held:
+    undone = {
+        str(name): [each if each is None else str(each) for each in list(old)]
+        for name, old in document["undone_values"].items()
+    }
+    return Held(decode_snapshot(document["snapshot"].encode()), undone)

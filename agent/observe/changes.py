@@ -62,6 +62,8 @@ def log_start(settings: Settings, version: str) -> None:
         version=version,
         source=settings.source_path or f"{settings.vault_addr} {paths}",
         volume=settings.dir,
+        environment=settings.environment,
+        environment_place=settings.environment_place,
         http_listen=str(settings.http_listen or "off"),
         probes_listen=str(settings.probes_listen or "off"),
     )

@@ -17,6 +17,7 @@ from resentry.contract import (
     RECEIPT_SUFFIX,
     SETTINGS_FILE,
     TARGET_ID,
+    ContractError,
     Snapshot,
     encode_snapshot,
 )
@@ -36,14 +37,15 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.tmp\Z|/\.\.(?!data(?:/|\Z))[^/]*")
 
 
 def files_of(snapshot: Snapshot) -> dict[str, bytes]:
-    """Return the files of one snapshot, by name. Raises for a key that might be a path."""
-    odd = [key for key in snapshot.settings if not key.isidentifier()]
-    if odd:
-        raise PublishError(f"the key {odd[0]!r} of the snapshot cannot be a file name")
+    """Return the files of one snapshot, by name. Raises if no library could read it."""
+    try:
+        body = encode_snapshot(snapshot)
+    except ContractError as error:
+        raise PublishError(f"no process could read the snapshot: {error}") from None
     texts = {key: _as_text(value) for key, value in snapshot.settings.items()}
     dotenv = "".join(f"{key}={text}\n" for key, text in texts.items())
     return {
-        SETTINGS_FILE: encode_snapshot(snapshot),
+        SETTINGS_FILE: body,
         ENV_FILE: dotenv.encode(),
         **{key: text.encode() for key, text in texts.items()},
     }

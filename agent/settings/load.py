@@ -71,8 +71,11 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> 
             "; ".join(problems),
             "resentry-agent run --help shows what each setting takes",
         )
+    if "environment" in values:
+        typed["environment_place"] = values["environment"][0]
+    settings = Settings(**typed)
     warnings = (f"unknown variables: {', '.join(unknown)}",) if unknown else ()
-    return Loaded(Settings(**typed), warnings)
+    return Loaded(settings, (*warnings, *settings.guard_rails.gaps()))
 
 
 def flag(name: str) -> str:

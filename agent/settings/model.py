@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from agent.domain.guard_rails import GuardRails
+from agent.domain.guard_rails import DEFAULT_PLACE, AllowedDsn, GuardRails
 from agent.settings import parse
 from agent.settings.kinds import (
     DSN_CHECK,
@@ -25,6 +25,7 @@ from agent.settings.kinds import (
 )
 from agent.settings.source import SourceSettings
 from resentry.contract import DEFAULT_DIR, RECEIPTS_DIR, signal_number
+from resentry.values import PRODUCTION
 
 
 class Settings(SourceSettings, frozen=True, kw_only=True):
@@ -103,18 +104,33 @@ class Settings(SourceSettings, frozen=True, kw_only=True):
         says(
             RAILS,
             "NAME",
-            "The environment of a secret that has no `SENTRY_ENVIRONMENT`. If this is "
-            "not set, `ENVIRONMENT` is used.",
+            "The environment of the applications. Its guard rails decide what may be "
+            "published, whatever `SENTRY_ENVIRONMENT` a secret names. If this is not "
+            "set, `ENVIRONMENT` is used.",
+            read=parse.environment,
         ),
-    ] = "production"
-    allowed_dsns: Annotated[
-        tuple[tuple[str, str, str], ...],
+    ] = PRODUCTION
+    environment_place: Annotated[str, Meta()] = DEFAULT_PLACE
+    """Where the environment is set, for log and errors. `load` knows it."""
+    allowed_environments: Annotated[
+        tuple[str, ...],
         says(
             RAILS,
-            "NAME=HOST[/PROJECT]",
-            "The DSNs that may be published, by environment. `*` stands for any "
-            "environment, host or project. Environments without an entry are not "
-            "restricted.",
+            "NAME",
+            "Other environments that a secret, or a role in it, may name in "
+            "`SENTRY_ENVIRONMENT`; `*` for any. Such a secret must pass the guard rails "
+            "of both environments.",
+            read=parse.environments,
+        ),
+    ] = ()
+    allowed_dsns: Annotated[
+        tuple[AllowedDsn, ...],
+        says(
+            RAILS,
+            "NAME=HOST[:PORT][/PROJECT]",
+            "The DSNs that may be published, by environment. `*` stands for any host or "
+            "project, and for all environments without an entry of their own. If there "
+            "is a list, environments without an entry may publish no DSN.",
             read=parse.allowed_dsns,
         ),
     ] = ()
@@ -123,8 +139,9 @@ class Settings(SourceSettings, frozen=True, kw_only=True):
         says(
             RAILS,
             "NAME=RATE",
-            "The highest rate of traces and of profiles, by environment. `*` stands for "
-            "any environment.",
+            "The highest rate of traces and of profiles, by environment, in settings, "
+            "roles and rules. `*` stands for all environments without an entry of their "
+            "own. If there is a list, the cap of environments without an entry is 0.",
             read=parse.rates,
         ),
     ] = {}  # noqa: RUF012 - msgspec copies it
@@ -245,7 +262,12 @@ class Settings(SourceSettings, frozen=True, kw_only=True):
     def guard_rails(self) -> GuardRails:
         """What may be published."""
         return GuardRails(
-            self.environment, self.allowed_dsns, self.rate_caps, self.boost_cap
+            self.environment,
+            self.environment_place,
+            self.allowed_environments,
+            self.allowed_dsns,
+            self.rate_caps,
+            self.boost_cap,
         )
 
     @property

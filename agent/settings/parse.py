@@ -6,9 +6,10 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from agent.domain.guard_rails import ANY
+from agent.domain.guard_rails import AllowedDsn, allowed_dsn
 from resentry import formats
 from resentry.contract import signal_number
+from resentry.values import environment_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,30 +44,43 @@ def address(text: str) -> Address | None:
     return Address(host.strip("[]"), number)
 
 
-def allowed_dsns(entries: Iterable[str]) -> tuple[tuple[str, str, str], ...]:
-    """Read `ENVIRONMENT=HOST[/PROJECT]` entries."""
+def environment(text: str) -> str:
+    """Return the environment. None is no environment: that would loosen production."""
+    if not text:
+        raise ValueError("must be the name of an environment, as production")
+    return text
+
+
+def environments(entries: Iterable[str]) -> tuple[str, ...]:
+    """Return the names in the form in which environments are compared."""
+    return tuple(map(environment_name, entries))
+
+
+def allowed_dsns(entries: Iterable[str]) -> tuple[AllowedDsn, ...]:
+    """Read `ENVIRONMENT=HOST[:PORT][/PROJECT]` entries. The error quotes none of them."""
     allowed = []
-    for entry in entries:
-        environment, equals, target = entry.partition("=")
-        host, _, project = target.partition("/")
-        is_complete = environment and equals and host
-        is_number = project.isascii() and project.isdigit()
-        if not is_complete or not (project in ("", ANY) or is_number):
-            raise ValueError(
-                f"{entry} is not ENVIRONMENT=HOST or ENVIRONMENT=HOST/PROJECT"
-            )
-        allowed.append((environment, host, project or ANY))
+    for number, entry in enumerate(entries, 1):
+        try:
+            allowed.append(allowed_dsn(entry))
+        except ValueError as error:
+            raise ValueError(f"entry {number} {error}") from None
     return tuple(allowed)
 
 
 def rates(entries: Iterable[str]) -> dict[str, float]:
     """Read `ENVIRONMENT=RATE` entries."""
-    rates = {}
-    for entry in entries:
-        environment, _, rate = entry.partition("=")
+    rates: dict[str, float] = {}
+    for number, entry in enumerate(entries, 1):
+        name, _, rate = entry.partition("=")
+        environment = environment_name(name)
         if not environment:
-            raise ValueError(f"{entry} is not ENVIRONMENT=RATE")
-        rates[environment] = formats.rate(rate)
+            raise ValueError(f"entry {number} is not ENVIRONMENT=RATE")
+        if environment in rates:
+            raise ValueError(f"entry {number} is the second one for its environment")
+        try:
+            rates[environment] = formats.rate(rate)
+        except ValueError as error:
+            raise ValueError(f"the rate of entry {number} {error}") from None
     return rates
 
 

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 from resentry._types import NO_STATUS, Status
 from resentry._version import __version__
 from resentry.contract import ContractError
+from resentry.effective import resolve
 from resentry.harmless import harmless
 from resentry.process import here
 from resentry.reader import SharedDir
-from resentry.values import resolve, show_dsn
+from resentry.values import show_dsn
 
 # The agent imports `resentry.contract`, and so runs this file. The agent does not need
 # sentry-sdk, so only `init` imports it.

@@ -88,9 +88,11 @@ def role(value: object) -> str:
 
 
 def words(value: object, limit: int) -> str:
-    """Read a text that is not empty and not longer than the limit."""
+    """Read a printable text that is not empty and not longer than the limit."""
     if not isinstance(value, str) or not 0 < len(value) <= limit:
         raise ValueError(f"must be text of 1 to {limit} characters")
+    if not value.isprintable():  # half a surrogate pair is not printable, either
+        raise ValueError("has a character that cannot be printed")
     return value
 
 

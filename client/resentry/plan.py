@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sentry_sdk import Client
 
     from resentry.contract import Snapshot
-    from resentry.values import Effective
+    from resentry.effective import Effective
 
 
 class Plan(NamedTuple):

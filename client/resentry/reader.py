@@ -81,8 +81,6 @@ class SharedDir(NamedTuple):
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ContractError(f"{SETTINGS_FILE} is not a regular file")
             body = file.read(SETTINGS_LIMIT_BYTES + 1)
-        if len(body) > SETTINGS_LIMIT_BYTES:
-            raise ContractError(f"{SETTINGS_FILE} is larger than 1 MiB")
         return decode_snapshot(body)
 
 

@@ -13,11 +13,19 @@ class ContractError(ValueError):
 
 
 def read_object(body: bytes, what: str) -> dict[str, Any]:
-    """Return the JSON object; raise if it is not of this schema. No error quotes a value."""
+    """Return the JSON object; raise if it is not of this schema. No error quotes a value.
+
+    The JSON must be strict: Python's own reader also takes NaN, numbers that become
+    infinite, and halves of surrogate pairs, which nothing can write again.
+    """
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
         raise ContractError(f"{what} is not JSON") from None
+    try:
+        json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        raise ContractError(f"{what} has an invalid text or number") from None
     if not isinstance(document, dict):
         raise ContractError(f"{what} is not a JSON object")
     schema = document.get("schema")

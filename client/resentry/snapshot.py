@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from resentry import formats
@@ -19,11 +19,17 @@ NAMED_LIMIT = 16
 """At most this many unknown fields are named."""
 NAME_LIMIT = 64
 """Characters of such a name, and of every name in a receipt's lists."""
+SETTINGS_LIMIT_BYTES = 1024 * 1024
+"""No reader takes a larger snapshot, and no writer makes one."""
+ROLES_LIMIT = 32
 RULES_LIMIT = 200
 BOOSTS_LIMIT = 100
 """Half of them are for the source, half for operators."""
+_VALUES_LIMIT = 64
+"""Values of the shared settings, or of one role."""
 _ID_LIMIT = 64
 _FIELD = re.compile(r"[A-Za-z0-9_-]{1,40}\Z")
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 
 
 class Rule(NamedTuple):
@@ -53,7 +59,8 @@ class Snapshot:
     """One validated, immutable set of Sentry settings, as the volume holds it.
 
     `revision` names the content (settings, roles, rules, boosts): equal content has an
-    equal revision. `sequence` counts the snapshots of one volume. `ignored` names the
+    equal revision. `sequence` counts the snapshots of one volume. `judged_by` is the
+    environment of the agent that judged it; older agents do not say. `ignored` names the
     fields of rules and boosts that this reader does not know.
     """
 
@@ -65,6 +72,7 @@ class Snapshot:
     revision: str = ""
     sequence: int = 0
     published_at: str = ""
+    judged_by: str = ""
     ignored: tuple[str, ...] = ()
 
     def content(self) -> dict[str, Any]:
@@ -77,6 +85,14 @@ class Snapshot:
             "boosts": [_without_none(boost) for boost in self.boosts],
         }
 
+    def is_same(self, other: Snapshot) -> bool:
+        """Whether both have equal content, and were judged by the same environment."""
+        mine, others = (
+            (self.content(), self.judged_by),
+            (other.content(), other.judged_by),
+        )
+        return mine == others
+
 
 def revision_of(snapshot: Snapshot) -> str:
     """Return the revision: the first 12 hexadecimal digits of the content's SHA-256."""
@@ -85,44 +101,80 @@ def revision_of(snapshot: Snapshot) -> str:
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:
-    """Return the content of `settings.json`."""
+    """Return the content of `settings.json`.
+
+    Raises `ContractError` if `decode_snapshot` would not return the same snapshot.
+    """
     content = snapshot.content()
     document = {
         "schema": content.pop("schema"),
         "revision": snapshot.revision,
         "sequence": snapshot.sequence,
         "published_at": snapshot.published_at,
+        "judged_by": snapshot.judged_by,
         **content,
         "provenance": {key: dict(where) for key, where in snapshot.provenance.items()},
     }
-    return json.dumps(document, indent=1).encode() + b"\n"
+    try:
+        # Not escaped: a character then takes at most 4 bytes instead of 12.
+        text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+        body = text.encode() + b"\n"
+    except (TypeError, ValueError, RecursionError):
+        raise ContractError("the snapshot has a value that is not JSON") from None
+    if decode_snapshot(body) != replace(snapshot, ignored=()):
+        raise ContractError("the snapshot would not be read as it was written")
+    return body
 
 
 def decode_snapshot(body: bytes) -> Snapshot:
     """Read `settings.json`, or raise `ContractError` without quoting its content."""
+    if len(body) > SETTINGS_LIMIT_BYTES:
+        raise ContractError(f"{SETTINGS_FILE} is larger than 1 MiB, which is the limit")
     document = read_object(body, SETTINGS_FILE)
     try:
-        if len(document["rules"]) > RULES_LIMIT:
-            raise ContractError(f"{SETTINGS_FILE} has more than {RULES_LIMIT} rules")
-        if len(document["boosts"]) > BOOSTS_LIMIT:
-            raise ContractError(f"{SETTINGS_FILE} has more than {BOOSTS_LIMIT} boosts")
+        for name, limit in _LIMITS.items():
+            if len(document[name]) > limit:
+                raise ContractError(f"{SETTINGS_FILE} has more than {limit} {name}")
         rules, later_in_rules = read_items(Rule, document["rules"])
         boosts, later_in_boosts = read_items(Boost, document["boosts"])
+        provenance = _typed(dict, document.get("provenance", {}))
         return Snapshot(
-            settings=dict(document["settings"]),
-            roles={role: dict(values) for role, values in document["roles"].items()},
+            settings=_values(document["settings"]),
+            roles={
+                formats.role(role): _values(own)
+                for role, own in _typed(dict, document["roles"]).items()
+            },
             rules=rules,
             boosts=boosts,
-            provenance=dict(document.get("provenance", {})),
+            provenance={key: _typed(dict, each) for key, each in provenance.items()},
             revision=_typed(str, document["revision"]),
             sequence=_typed(int, document["sequence"]),
             published_at=_typed(str, document["published_at"]),
+            judged_by=_typed(str, document.get("judged_by", "")),
             ignored=_named("rules", later_in_rules) + _named("boosts", later_in_boosts),
         )
     except ContractError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError):
         raise ContractError(f"{SETTINGS_FILE} is not a snapshot") from None
+
+
+_LIMITS = {"roles": ROLES_LIMIT, "rules": RULES_LIMIT, "boosts": BOOSTS_LIMIT}
+
+
+def _values(given: Any) -> dict[str, Any]:
+    """Return settings whose names can be names of files, and whose values are single.
+
+    Whether a value is good is judged later, where the error can name its key.
+    """
+    values = _typed(dict, given)
+    for name, value in values.items():
+        is_single = type(value) in (str, int, float, bool)
+        if not is_single or not _KEY.match(name) or len(values) > _VALUES_LIMIT:
+            raise ValueError("not settings")
+    if type(values.get("SENTRY_DSN", "")) is not str:
+        raise ValueError("the DSN is not text")
+    return values
 
 
 def read_items(kind: type[Item], items: Any) -> tuple[tuple[Item, ...], list[str]]:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from sentry_sdk import Client
 
     from resentry.contract import Snapshot
+    from resentry.effective import Effective
     from resentry.process import Home
-    from resentry.values import Effective
 
 VARIABLES = {
     "dsn": "SENTRY_DSN",

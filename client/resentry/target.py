@@ -16,6 +16,7 @@ import sentry_sdk
 
 from resentry import clock, forks, holders, otlp, swap  # noqa: F401 - forks has hooks
 from resentry.contract import time_text
+from resentry.effective import resolve
 from resentry.harmless import Notice, fault, say
 from resentry.newest import Newest
 from resentry.options import usable
@@ -24,7 +25,6 @@ from resentry.process import Home, here, on_renewal
 from resentry.report import FOREIGN, receipt, status
 from resentry.sdk import client as sdk
 from resentry.sdk.versions import IS_PLAIN, described
-from resentry.values import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from resentry._types import Status
     from resentry.contract import Receipt, Snapshot
+    from resentry.effective import Effective
     from resentry.follower import Follower
-    from resentry.values import Effective
 
 _EXIT_DRAIN_SECONDS = 2.0
 

@@ -1,24 +1,31 @@
 """The keys of a snapshot: their types, their defaults, and the rules for their values.
 
-Pure functions. Each process calls `resolve` to learn what to run. The agent calls the same
-`judge` before it publishes, so that both agree on what a good value is.
+Pure functions. The agent calls `judge` before it publishes, and each process calls it
+again, so that both agree on what a good value is.
 """
 
 from __future__ import annotations
 
 import re
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from resentry import formats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from resentry.contract import Snapshot
-
-PRODUCTION = frozenset({"production", "prod"})
+PRODUCTION = "production"
+VALUE_LIMIT = 1000
+"""Characters of a text in a snapshot."""
+_PORTS = {"https": 443, "http": 80}
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,254}}\Z){_LABEL}(?:\.{_LABEL})*\.?\Z")
+_IPV6 = re.compile(r"(?=.{2,45}\Z)(?=(?:[^:]*:){2})[0-9a-f:]+(?::[0-9.]+)?\Z")
+_NUMERIC = re.compile(r"(?:.*\.)?[0-9]+\.?\Z")
+_BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"(?:{_BYTE}\.){{3}}{_BYTE}\Z")
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 _LOOPBACK = re.compile(r"localhost\Z|127(\.[0-9]{1,3}){3}\Z|::1\Z")
 _SAFE = re.compile(r"[A-Za-z0-9_.,:/@%+=-]*\Z")
 _NO_RELEASE = re.compile(r"[\n\r\t/\\]")
@@ -29,12 +36,18 @@ _BOOLEANS = {
 
 
 def _text(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, int | float):
+        # JSON and TOML have changed it already: 1.10 has become 1.1.
+        raise ValueError("must be text: write it in quotes")
+    if not isinstance(value, str):
         raise ValueError("must be text")
-    text = str(value)
-    if not _SAFE.match(text):
+    if value != value.strip():
+        raise ValueError("begins or ends with a space or a line break: remove it")
+    if not _SAFE.match(value):
         raise ValueError("has a character that would need quoting in a shell")
-    return text
+    if len(value) > VALUE_LIMIT:
+        raise ValueError(f"is longer than {VALUE_LIMIT} characters")
+    return value
 
 
 def _environment(value: object) -> str:
@@ -118,6 +131,11 @@ class Dsn(NamedTuple):
     project: str
     key: str
 
+    @property
+    def default_port(self) -> int:
+        """The port that is meant where none is named."""
+        return _PORTS[self.scheme]
+
     def __str__(self) -> str:
         port = f":{self.port}" if self.port else ""
         last = f"…{self.key[-4:]}" if len(self.key) > 8 else "…"
@@ -129,14 +147,29 @@ def split_dsn(text: str) -> Dsn:
     try:
         parts = urlsplit(text)
         port = parts.port
+        hostname = parts.hostname or ""
     except ValueError:
         raise ValueError("is not a DSN") from None
     project = parts.path.rpartition("/")[2]
-    good = parts.scheme in {"https", "http"} and parts.hostname and parts.username
-    is_number = project.isascii() and project.isdigit()
-    if not good or not is_number:
+    keys = [parts.username or "", parts.password or parts.username or ""]
+    if parts.scheme not in _PORTS or not hostname or not all(map(_KEY.match, keys)):
         raise ValueError("is not a DSN (https://KEY@HOST/PROJECT)")
-    return Dsn(parts.scheme, str(parts.hostname), port, project, str(parts.username))
+    try:
+        formats.whole(project)
+    except ValueError:
+        raise ValueError("is not a DSN (https://KEY@HOST/PROJECT)") from None
+    if not is_host(hostname) or port == 0:
+        raise ValueError("is not a DSN: its host or port cannot exist")
+    return Dsn(parts.scheme, hostname, port, project, keys[0])
+
+
+def is_host(text: str) -> bool:
+    """Whether a text in lower case can be the name or the address of a host."""
+    if ":" in text:
+        return bool(_IPV6.match(text))
+    if _NUMERIC.match(text):  # such a text can be nothing but an address
+        return bool(_IPV4.match(text))
+    return bool(_HOST.match(text))
 
 
 def show_dsn(text: str) -> str:
@@ -147,86 +180,32 @@ def show_dsn(text: str) -> str:
         return "not a DSN"
 
 
-def judge(values: Mapping[str, Any]) -> dict[str, str]:
+def environment_name(text: object) -> str:
+    """Return an environment in the one form in which environments are compared."""
+    name = str(text).strip().casefold()
+    return PRODUCTION if name == "prod" else name
+
+
+def judge(
+    values: Mapping[str, Any], environments: Iterable[tuple[str, str]]
+) -> dict[str, str]:
     """Return what is wrong with the typed, effective values, by key.
 
-    An absent key is not judged, because a source may hold only rates.
+    Each of the environments counts: a name, and the place where it is set. An absent key
+    is not judged, because a source may hold only rates.
     """
+    places = [at for name, at in environments if environment_name(name) == PRODUCTION]
+    if not places:
+        return {}
     problems: dict[str, str] = {}
-    environment = str(values.get("SENTRY_ENVIRONMENT", "production")).strip()
-    if environment.casefold() not in PRODUCTION:
-        return problems
+    production = f"in production ({places[0]})"
     dsn = values.get("SENTRY_DSN")
     if dsn == "":
-        problems["SENTRY_DSN"] = f"is required in {environment}"
+        problems["SENTRY_DSN"] = f"is required {production}"
     elif dsn is not None:
         parts = split_dsn(dsn)
         if parts.scheme != "https" and not _LOOPBACK.match(parts.hostname):
-            problems["SENTRY_DSN"] = f"must be https in {environment}"
+            problems["SENTRY_DSN"] = f"must be https {production}"
     if values.get("SENTRY_SEND_PII"):
-        problems["SENTRY_SEND_PII"] = f"must be false in {environment}"
+        problems["SENTRY_SEND_PII"] = f"must be false {production}"
     return problems
-
-
-class Effective(NamedTuple):
-    """What one process should run: each value, its origin, and what is wrong with it."""
-
-    values: Mapping[str, Any]
-    origins: Mapping[str, str] = MappingProxyType({})
-    problems: Mapping[str, str] = MappingProxyType({})
-
-    def reason(self) -> str:
-        """Return all problems in one line; empty if there are none."""
-        return "; ".join(f"{key} {text}" for key, text in self.problems.items())
-
-    def with_violations_reset(self) -> Effective:
-        """Return a copy in which each bad value is its default: no DSN, PII off."""
-        values = dict(self.values)
-        values.update({key: KEYS[key].default for key in self.problems})
-        return Effective(values, self.origins, self.problems)
-
-
-def resolve(
-    snapshot: Snapshot | None, role: str, environ: Mapping[str, str]
-) -> Effective:
-    """Take each value from the role, else the snapshot, else the environment variable."""
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    problems: dict[str, str] = {}
-    for name, key in KEYS.items():
-        raw, origin = _find(name, key, snapshot, role, environ)
-        origins[name] = origin
-        if origin == "default":
-            values[name] = raw
-            continue
-        parse = OWN.get(name, key.parse) if origin == "environment" else key.parse
-        try:
-            values[name] = parse(raw)
-        except ValueError as error:
-            values[name] = key.default
-            problems[name] = f"{error} (from {origins[name]})"
-    return Effective(values, origins, {**judge(values), **problems})
-
-
-def _find(
-    name: str,
-    key: Key,
-    snapshot: Snapshot | None,
-    role: str,
-    environ: Mapping[str, str],
-) -> tuple[Any, str]:
-    if snapshot is not None:
-        own = snapshot.roles.get(role, {})
-        if name in own:
-            return own[name], "role"
-        if name in snapshot.settings:
-            return snapshot.settings[name], "snapshot"
-    for variable in (name, key.fallback):
-        # In the guide an empty variable counts as absent. Only an empty DSN means "off".
-        if (
-            variable
-            and variable in environ
-            and (environ[variable] or variable == "SENTRY_DSN")
-        ):
-            return environ[variable], "environment"
-    return key.default, "default"

@@ -8,6 +8,7 @@ from agent.domain.candidate import Candidate
 from agent.domain.guard_rails import GuardRails
 from agent.domain.validate import validate
 from agent.errors import CandidateRefused
+from resentry import formats
 from resentry.contract import (
     BOOSTS_LIMIT,
     MATCH_LIMIT,
@@ -20,9 +21,10 @@ from resentry.contract import (
     decode_snapshot,
     encode_snapshot,
 )
-from resentry.values import resolve
+from resentry.effective import resolve
 
 UNTIL = "2026-11-24T06:15:00Z"
+NOW = formats.moment(UNTIL) - 3600
 
 
 def test_the_limits_are_the_documented_ones() -> None:
@@ -63,7 +65,7 @@ def test_what_has_no_form_of_the_contract_is_refused_by_both(
     """A boost with it is published by no agent, and read by no library."""
     boost = {"id": "b1", "traces": 1.0, "until": UNTIL, "match": "x", **field}
     with pytest.raises(CandidateRefused):
-        validate(Candidate({"RESENTRY_BOOSTS": [boost]}), GuardRails(), None)
+        validate(Candidate({"RESENTRY_BOOSTS": [boost]}), GuardRails(), None, NOW)
     snapshot = Snapshot({}, boosts=(Boost(**boost),), revision="a" * 12)
     with pytest.raises(ContractError):
         decode_snapshot(encode_snapshot(snapshot))
@@ -82,6 +84,7 @@ def test_what_has_the_form_is_taken_by_both(until: str) -> None:
         ),
         GuardRails(),
         None,
+        NOW,
     )
     assert found.rules == (Rule("*", 0.0),)
     assert decode_snapshot(encode_snapshot(found)) == found

@@ -128,6 +128,7 @@ def test_the_snapshot_has_the_documented_fields(
         "revision": published.revision,
         "sequence": 1,
         "published_at": published.published_at,
+        "judged_by": "",
         "settings": dict(published.settings),
         "roles": {"celery": {"SENTRY_TRACES_SAMPLE_RATE": 0.01}},
         "rules": [{"match": "GET /health", "traces": 0.0}],

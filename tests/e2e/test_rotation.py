@@ -119,6 +119,7 @@ def test_a_sampling_rate_changes_alone(system: System, sink: Sink) -> None:
 
 def test_environment_and_release_change(system: System, sink: Sink) -> None:
     """Events carry the snapshot's environment and release, and then the new ones."""
+    system.environ["RESENTRY_ALLOWED_ENVIRONMENTS"] = "staging"
     start(system, SENTRY_DSN=sink.dsn(1))
     requests.get(f"{api(system)}/courses/1", timeout=10)
     eventually(lambda: sink.events(1), what="the first error")

@@ -63,6 +63,7 @@ def test_one_secret_per_key(system: System, sink: Sink) -> None:
         "once",
         RESENTRY_VAULT_PATHS="secret/data/lms/SENTRY_DSN,secret/lms/"
         "SENTRY_TRACES_SAMPLE_RATE,secret/lms/SENTRY_ENVIRONMENT",
+        RESENTRY_ENVIRONMENT="staging",
     )
 
     assert code == 0, printed

@@ -16,6 +16,7 @@ from resentry.contract import (
     RECEIPT_LIMIT_BYTES,
     RULES_LIMIT,
     SCHEMA,
+    SETTINGS_LIMIT_BYTES,
     Boost,
     ContractError,
     Holder,
@@ -41,6 +42,7 @@ FULL = Snapshot(
     revision="3f9a1c2b7d04",
     sequence=42,
     published_at="2026-11-24T06:00:00Z",
+    judged_by="production",
 )
 RECEIPT = Receipt(
     id="0123456789abcdef",
@@ -332,6 +334,35 @@ def _snapshot_with(**changed: Any) -> bytes:
         _snapshot_with(revision=7),
         _snapshot_with(sequence=DSN),
         _snapshot_with().replace(b'"sequence": 42', b'"sequence": 1e999'),
+        _snapshot_with(judged_by=7),
+        _snapshot_with(settings={"SENTRY_DSN": 7}),
+        _snapshot_with(settings={"SENTRY_DSN": None}),
+        _snapshot_with(settings={"SENTRY_RELEASE": {"c0ffee": 1}}),
+        _snapshot_with(settings={"SENTRY_RELEASE": ["c0ffee"]}),
+        _snapshot_with(settings={"": "c0ffee"}),
+        _snapshot_with(settings={"../c0ffee": "x"}),
+        _snapshot_with(settings={"c0ffee\n": "x"}),
+        _snapshot_with(settings={"c0ffee" * 11: "x"}),
+        _snapshot_with(settings={f"K{number}": "x" for number in range(65)}),
+        _snapshot_with(settings={"SENTRY_RELEASE": "\ud83d"}),
+        _snapshot_with(settings={"SENTRY_SAMPLE_RATE": float("nan")}),
+        _snapshot_with(settings={"SENTRY_SAMPLE_RATE": float("inf")}),
+        _snapshot_with().replace(b"0.1", b"1e999"),
+        _snapshot_with(roles=[]),
+        _snapshot_with(roles={"c0ffee c0ffee": {}}),
+        _snapshot_with(roles={"api": {"SENTRY_DSN": 7}}),
+        _snapshot_with(roles={"api": {"c0ffee/": 7}}),
+        _snapshot_with(roles={f"{number}": {} for number in range(33)}),
+        _snapshot_with(provenance=["c0ffee"]),
+        _snapshot_with(provenance={"SENTRY_DSN": "c0ffee"}),
+        _snapshot_with(provenance={"SENTRY_DSN": {"version": float("nan")}}),
+        _snapshot_with(provenance={"SENTRY_DSN": {"path": "\ud83d"}}),
+        _snapshot_with(rules=[{"match": "\ud83d", "traces": 1}]),
+        _snapshot_with(rules=[{"match": "c0ffee\x1b", "traces": 1}]),
+        _snapshot_with(
+            boosts=[{"id": "\n", "traces": 1, "until": "2026-11-24T06:15:00Z"}]
+        ),
+        _snapshot_with() + b" " * SETTINGS_LIMIT_BYTES,
     ],
 )
 def test_what_is_no_snapshot_is_refused_without_a_quote(body: bytes) -> None:
@@ -362,6 +393,38 @@ def test_a_snapshot_has_a_bound_of_rules_and_boosts(
     assert len(getattr(found, kind)) == limit
     with pytest.raises(ContractError, match=f"has more than {limit} {kind}"):
         decode_snapshot(_snapshot_with(**{kind: [one] * (limit + 1)}))
+
+
+@pytest.mark.parametrize(
+    "snapshot",
+    [
+        replace(FULL, provenance={"SENTRY_DSN": {"version": float("nan")}}),
+        replace(FULL, provenance={"SENTRY_DSN": {"path": "\ud83d"}}),
+        replace(FULL, provenance={"SENTRY_DSN": {"path": b"c0ffee"}}),
+        replace(FULL, settings={"SENTRY_SAMPLE_RATE": float("inf")}),
+        replace(FULL, settings={"SENTRY_DSN": 7}),
+        replace(FULL, settings={"../c0ffee": "x"}),
+        replace(FULL, settings={"SENTRY_RELEASE": "x" * SETTINGS_LIMIT_BYTES}),
+        replace(FULL, roles={f"{number}": {} for number in range(33)}),
+        replace(FULL, rules=FULL.rules * RULES_LIMIT),
+        replace(FULL, boosts=FULL.boosts * (BOOSTS_LIMIT + 1)),
+        replace(FULL, rules=(Rule("x", 7),)),
+    ],
+    ids=range(11),
+)
+def test_no_snapshot_is_written_that_would_not_be_read(snapshot: Snapshot) -> None:
+    """What is about to be published is read back first, by the library's own reader."""
+    with pytest.raises(ContractError) as caught:
+        encode_snapshot(snapshot)
+    assert "c0ffee" not in str(caught.value)
+
+
+def test_a_snapshot_of_an_older_agent_is_read() -> None:
+    """It does not say by which environment it was judged."""
+    document = json.loads(encode_snapshot(FULL))
+    del document["judged_by"]
+    found = decode_snapshot(json.dumps(document).encode())
+    assert found == replace(FULL, judged_by="")
 
 
 def test_a_pattern_has_a_bound_of_characters() -> None:

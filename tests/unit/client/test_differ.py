@@ -96,7 +96,7 @@ def test_thousands_of_unknown_fields_make_no_large_receipt(go: Run) -> None:
         def odd(document):
             for rule in document["rules"]:
                 rule.update({f"{n}" * 100: n for n in range(2000)})
-                rule.update({"\\ud800": 1, "\\x1b[31m": 1, "": 1, "x" * 100_000: 1})
+                rule.update({"\\x1b[31m": 1, "": 1, "x" * 100_000: 1})
         publish({"SENTRY_DSN": A})
         resentry.init(**QUICK)
         newest = publish_with({"SENTRY_DSN": A}, odd, rules=(Rule("wanted", 1.0),))

@@ -201,7 +201,10 @@ def test_a_refused_snapshot_keeps_the_old_client_and_stands_in_the_receipt(
         **environ,
     )
     assert ran.said["expected"] == [ran.said["runs"], ran.said["refused"]]
-    assert ran.said["error"] == "SENTRY_SEND_PII must be false in production"
+    assert ran.said["error"] == (
+        "SENTRY_SEND_PII must be false in production (the default: neither "
+        "SENTRY_ENVIRONMENT nor ENVIRONMENT is set)"
+    )
     (kept, _), (refused, _) = ran.said["expected"]
     assert (
         f"resentry: refused revision {refused}: {ran.said['error']}; revision {kept} keeps "

@@ -1,12 +1,14 @@
 """The keys: what is read as what, what is refused, and where a value comes from."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from resentry.contract import Snapshot
-from resentry.values import KEYS, judge, resolve, show_dsn, split_dsn
+from resentry.effective import resolve
+from resentry.values import KEYS, judge, show_dsn, split_dsn
 
 DSN = "https://c0ffee00c0ffee00c0ffee00c0ffee00@sentry.example.org/42"
 PLAIN = DSN.replace("https", "http")
@@ -140,7 +142,7 @@ def test_a_dsn_is_taken_as_it_is(dsn: str) -> None:
 )
 def test_a_bad_dsn_is_refused_without_a_quote(bad: object) -> None:
     """No part of the text, nor the exception behind it, is in the error."""
-    with pytest.raises(ValueError, match=r"DSN|text|quoting") as caught:
+    with pytest.raises(ValueError, match=r"DSN|text|quoting|space") as caught:
         KEYS["SENTRY_DSN"].parse(bad)
     assert "c0ffee" not in str(caught.value)
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
@@ -212,41 +214,32 @@ def test_a_dsn_in_its_parts_is_shown_the_same_way() -> None:
     [
         ({}, {}),
         ({"SENTRY_DSN": DSN}, {}),
-        ({"SENTRY_DSN": ""}, {"SENTRY_DSN": "is required in production"}),
-        ({"SENTRY_DSN": PLAIN}, {"SENTRY_DSN": "must be https in production"}),
+        ({"SENTRY_DSN": ""}, {"SENTRY_DSN": "is required in production (here)"}),
+        ({"SENTRY_DSN": PLAIN}, {"SENTRY_DSN": "must be https in production (here)"}),
         ({"SENTRY_DSN": "http://k@localhost:3000/1"}, {}),
         ({"SENTRY_DSN": "http://k@127.8.0.1/1"}, {}),
         ({"SENTRY_DSN": "http://k@[::1]/1"}, {}),
         (
             {"SENTRY_DSN": "http://k@127.0.0.1.evil.example/1"},
-            {"SENTRY_DSN": "must be https in production"},
+            {"SENTRY_DSN": "must be https in production (here)"},
         ),
         (
             {"SENTRY_DSN": "http://k@localhost.evil.example/1"},
-            {"SENTRY_DSN": "must be https in production"},
+            {"SENTRY_DSN": "must be https in production (here)"},
         ),
-        ({"SENTRY_SEND_PII": True}, {"SENTRY_SEND_PII": "must be false in production"}),
+        (
+            {"SENTRY_SEND_PII": True},
+            {"SENTRY_SEND_PII": "must be false in production (here)"},
+        ),
         ({"SENTRY_SEND_PII": False}, {}),
-        (
-            {"SENTRY_ENVIRONMENT": "PROD", "SENTRY_SEND_PII": True},
-            {"SENTRY_SEND_PII": "must be false in PROD"},
-        ),
-        (
-            {
-                "SENTRY_ENVIRONMENT": "staging",
-                "SENTRY_DSN": PLAIN,
-                "SENTRY_SEND_PII": True,
-            },
-            {},
-        ),
-        ({"SENTRY_ENVIRONMENT": "staging", "SENTRY_DSN": ""}, {}),
     ],
 )
 def test_production_wants_a_dsn_https_and_no_pii(
     values: dict[str, Any], expected: dict[str, str]
 ) -> None:
     """Production is judged, nothing else is; a Relay beside the app may be http."""
-    assert expected == judge(values)
+    assert expected == judge(values, [("staging", "elsewhere"), ("PROD", "here")])
+    assert judge(values, [("staging", "here")]) == {}
 
 
 SNAPSHOT = Snapshot(
@@ -372,4 +365,54 @@ def test_production_is_production_however_it_is_written(name: str) -> None:
 def test_a_name_in_a_snapshot_has_no_character_that_a_shell_trips_over() -> None:
     """There it is refused, and the default counts."""
     found = resolve(Snapshot({"SENTRY_ENVIRONMENT": "staging eu"}), "api", {})
-    assert set(found.problems) == {"SENTRY_ENVIRONMENT", "SENTRY_DSN"}
+    assert set(found.problems) == {"SENTRY_ENVIRONMENT"}
+    assert found.values["SENTRY_ENVIRONMENT"] == "production"
+
+
+@pytest.mark.parametrize("values", [{"SENTRY_SEND_PII": True}, {"SENTRY_DSN": PLAIN}])
+@pytest.mark.parametrize("own", ["ENVIRONMENT", "SENTRY_ENVIRONMENT"])
+@pytest.mark.parametrize("named", ["x", "staging", "Prod"])
+@pytest.mark.parametrize("judged_by", ["", "staging"])
+def test_no_snapshot_talks_a_process_out_of_production(
+    values: dict[str, Any], own: str, named: str, judged_by: str
+) -> None:
+    """Its own variables count, whatever the snapshot names and whoever judged it."""
+    snapshot = Snapshot(
+        {"SENTRY_DSN": DSN, "SENTRY_ENVIRONMENT": named} | values, judged_by=judged_by
+    )
+    for role in ("api", "web"):
+        given = replace(snapshot, roles={"web": {"SENTRY_ENVIRONMENT": named}})
+        found = resolve(given, role, {own: "production"})
+        assert found.problems.keys() == values.keys()
+        assert found.reason().endswith(f"in production ({own} of this process)")
+        assert resolve(given, role, {own: "test"}).problems.keys() == (
+            values.keys() if named == "Prod" else set()
+        )
+
+
+def test_a_process_judges_by_the_environment_that_the_agent_judged_by() -> None:
+    """So that both agree, also where the process names another environment or none."""
+    snapshot = Snapshot({"SENTRY_SEND_PII": True, "SENTRY_DSN": DSN}, judged_by="PROD")
+    for environ in ({}, {"ENVIRONMENT": "staging"}):
+        found = resolve(snapshot, "api", environ)
+        assert found.problems == {
+            "SENTRY_SEND_PII": "must be false in production (the agent's environment)"
+        }
+    staging = replace(snapshot, judged_by="staging")
+    assert resolve(staging, "api", {}).problems == {}
+
+
+def test_an_error_says_where_production_came_from() -> None:
+    """A variable, the snapshot, or the default."""
+    where = "SENTRY_ENVIRONMENT of the snapshot"
+    given = Snapshot({"SENTRY_ENVIRONMENT": "Prod"})
+    assert resolve(given, "api", {}).reason().endswith(f"in production ({where})")
+    where = "the default: neither SENTRY_ENVIRONMENT nor ENVIRONMENT is set"
+    assert resolve(None, "api", {}).reason().endswith(f"in production ({where})")
+
+
+@pytest.mark.parametrize("host", ["[2001:db8::1]:9000", "[::ffff:10.0.0.1]", "[::]"])
+def test_a_process_may_have_a_dsn_with_an_ipv6_address(host: str) -> None:
+    """In its own environment: in a snapshot its brackets would need quotes in a shell."""
+    found = resolve(None, "api", {"SENTRY_DSN": f"https://key@{host}/1"})
+    assert found.problems == {}

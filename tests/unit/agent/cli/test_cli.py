@@ -206,7 +206,7 @@ def test_a_vault_that_is_away_fails_one_pass(command: Any) -> None:
 def test_status_shows_the_pass_of_once(command: Any, tmp_path: Path) -> None:
     """Good or bad: `once` writes the state that the daemon writes, and keeps the rest."""
     source = tmp_path / "source"
-    source.write_text("SENTRY_ENVIRONMENT=test\n")
+    source.write_text("SENTRY_ENVIRONMENT=production\n")
     environ = {"RESENTRY_SOURCE_PATH": str(source)}
     assert command("once", **environ).returncode == 0
     state = tmp_path / "volume" / "agent" / "state.json"

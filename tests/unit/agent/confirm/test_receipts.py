@@ -148,7 +148,7 @@ def _bad_bodies() -> dict[str, tuple[bytes, str]]:
         "wrong type": (json.dumps(good | {"sequence": "1"}).encode(), "sequence"),
         "surrogate": (
             json.dumps(good | {"role": "\ud800"}).encode(),
-            "an invalid text",
+            "an invalid text or number",
         ),
         "not text": (b"\xff\xfe", "not JSON"),
     }

@@ -1,15 +1,18 @@
 """From a candidate to a snapshot, or all that is wrong with it at once."""
 
 import json
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from agent.domain.candidate import Candidate
 from agent.domain.guard_rails import GuardRails
-from agent.domain.validate import KNOWN, validate
+from agent.domain.validate import KNOWN, Validated, validate
 from agent.errors import CandidateRefused
 from resentry.contract import (
+    SETTINGS_LIMIT_BYTES,
     Boost,
     Rule,
     Snapshot,
@@ -17,10 +20,13 @@ from resentry.contract import (
     encode_snapshot,
     revision_of,
 )
+from resentry.effective import resolve
+from resentry.formats import moment
 
 KEY = "c0ffee00c0ffee00c0ffee00c0ffee00"
 DSN = f"https://{KEY}@sentry.example.org/42"
 SECRET = "pw-planted-Tr0ub4dor"
+NOW = moment("2026-11-24T05:00:00Z")
 
 
 def accepted(
@@ -28,7 +34,7 @@ def accepted(
     environment: str = "production",
     last_good: Snapshot | None = None,
 ) -> tuple[Snapshot, tuple[str, ...]]:
-    return validate(Candidate(values), GuardRails(environment), last_good)
+    return validate(Candidate(values), GuardRails(environment), last_good, NOW)
 
 
 def problems(
@@ -105,7 +111,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"SENTRY_": SECRET}, "SENTRY_ is not a known key"),
     ({"RESENTRY_ROLES": f"{{{SECRET}"}, "RESENTRY_ROLES is not JSON"),
     ({"RESENTRY_ROLES": "[1]"}, "RESENTRY_ROLES must be a JSON object"),
-    ({"RESENTRY_ROLES": {"web": {}}}, "RESENTRY_ROLES must hold one object per role"),
+    ({"RESENTRY_ROLES": {"we b": {}}}, "RESENTRY_ROLES must hold one object per role"),
     (
         {"RESENTRY_ROLES": {"api": SECRET}},
         "RESENTRY_ROLES must hold one object per role",
@@ -132,8 +138,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "RESENTRY_RULES[1] traces must be a number",
     ),
     (
-        {"RESENTRY_RULES": [{"match": "x", "traces": 1, "role": SECRET}]},
-        "RESENTRY_RULES[0] role must be api or celery",
+        {"RESENTRY_RULES": [{"match": "x", "traces": 1, "role": f"a {SECRET}"}]},
+        "RESENTRY_RULES[0] role must be 1 to 64 letters",
     ),
     (
         {"RESENTRY_RULES": [{"match": ["x"], "traces": 1}]},
@@ -273,11 +279,12 @@ def test_other_keys_are_counted_and_never_published() -> None:
     """What else the secret holds is none of Sentry's business."""
     snapshot, notes = validate(
         Candidate(
-            {"SENTRY_DSN": DSN, "DATABASE_URL": SECRET, "sentry_dsn": SECRET},
+            {"SENTRY_DSN": DSN, "DATABASE_URL": SECRET, "sentry": SECRET},
             {"SENTRY_DSN": {"source": "vault"}, "DATABASE_URL": {"source": "vault"}},
         ),
         GuardRails(),
         None,
+        NOW,
     )
     assert set(snapshot.settings) == {"SENTRY_DSN"}
     assert set(snapshot.provenance) == {"SENTRY_DSN"}
@@ -335,41 +342,6 @@ def test_an_empty_structure_is_none(name: str, nothing: object) -> None:
     assert (snapshot.roles, snapshot.rules, snapshot.boosts) == ({}, (), ())
 
 
-@pytest.mark.parametrize(
-    ("named", "agent_s", "refused"),
-    [
-        (None, "production", True),
-        (None, "staging", False),
-        ("production", "staging", True),
-        ("staging", "production", False),
-        ("Prod", "staging", True),
-    ],
-)
-def test_a_candidate_is_judged_by_the_environment_that_it_names(
-    named: str | None, agent_s: str, *, refused: bool
-) -> None:
-    """Else by the agent's own."""
-    values: dict[str, Any] = {"SENTRY_SEND_PII": True}
-    if named:
-        values["SENTRY_ENVIRONMENT"] = named
-    if refused:
-        assert problems(values, agent_s)[0].startswith("SENTRY_SEND_PII must be false")
-    else:
-        assert accepted(values, agent_s)[0].settings["SENTRY_SEND_PII"] is True
-
-
-def test_a_role_is_judged_by_its_own_environment() -> None:
-    """A role that runs in production cannot have what only staging may."""
-    values = {
-        "SENTRY_ENVIRONMENT": "staging",
-        "SENTRY_SEND_PII": True,
-        "RESENTRY_ROLES": {"celery": {"SENTRY_ENVIRONMENT": "production"}},
-    }
-    assert problems(values) == (
-        "SENTRY_SEND_PII of role celery must be false in production",
-    )
-
-
 def test_every_known_key_passes_with_a_good_value() -> None:
     """No key of the guide is forgotten."""
     values = {
@@ -410,26 +382,15 @@ def test_what_the_agent_publishes_the_library_reads() -> None:
 @pytest.mark.parametrize(
     ("values", "environment", "lacking"),
     [
-        ({}, "production", "api and celery"),
-        ({}, "Prod", "api and celery"),
-        ({"RESENTRY_ROLES": {"api": {"SENTRY_DSN": DSN}}}, "production", "celery"),
+        ({}, "production", ""),
+        ({}, "Prod", ""),
         (
-            {"RESENTRY_ROLES": {"api": {"SENTRY_ENVIRONMENT": "test"}}},
+            {"RESENTRY_ROLES": {"api": {"SENTRY_DSN": DSN}, "web": {}}},
             "production",
-            "celery",
+            " (roles api have one)",
         ),
         ({"SENTRY_DSN": DSN}, "production", None),
-        ({"SENTRY_ENVIRONMENT": "staging"}, "production", None),
         ({}, "development", None),
-        (
-            {
-                "RESENTRY_ROLES": {
-                    role: {"SENTRY_DSN": DSN} for role in ("api", "celery")
-                }
-            },
-            "production",
-            None,
-        ),
     ],
 )
 def test_a_snapshot_without_a_dsn_is_published_with_a_note(
@@ -438,11 +399,10 @@ def test_a_snapshot_without_a_dsn_is_published_with_a_note(
     """A process may have the DSN in its own environment; the note names what else follows."""
     _, notes = accepted({"SENTRY_TRACES_SAMPLE_RATE": 0.1, **values}, environment)
     named = (
-        f"the source has no SENTRY_DSN for role {lacking}, which production requires: a "
-        "process refuses this snapshot unless its own environment variable SENTRY_DSN "
-        "holds a DSN"
+        f"the source has no SENTRY_DSN{lacking}, which production requires: a process "
+        "refuses this snapshot unless its own environment variable SENTRY_DSN holds a DSN"
     )
-    assert notes == ((named,) if lacking else ())
+    assert notes == ((named,) if lacking is not None else ())
 
 
 def test_an_odd_rule_names_what_is_needed_and_what_is_optional() -> None:
@@ -452,4 +412,234 @@ def test_an_odd_rule_names_what_is_needed_and_what_is_optional() -> None:
     assert problem == (
         "RESENTRY_RULES[0] must be an object with match, traces and optionally role; "
         "unknown: rol"
+    )
+
+
+DAY = 24 * 3600
+BOOST = {"id": "b", "traces": 1, "until": "2026-11-24T06:15:00Z"}
+RULE = {"match": "x", "traces": 1}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"SENTRY_RELEASE": 1.1}, "SENTRY_RELEASE must be text: write it in quotes"),
+        ({"SENTRY_RELEASE": 20261124}, "SENTRY_RELEASE must be text: write it in"),
+        ({"SENTRY_RELEASE": math.nan}, "SENTRY_RELEASE must be text: write it in"),
+        ({"SENTRY_RELEASE": math.inf}, "SENTRY_RELEASE must be text: write it in"),
+        ({"SENTRY_ENVIRONMENT": 5}, "SENTRY_ENVIRONMENT must be text: write it in"),
+        ({"SENTRY_RELEASE": True}, "SENTRY_RELEASE must be text: write it in quotes"),
+        (
+            {"RESENTRY_ROLES": {"web": {"SENTRY_RELEASE": 1.1}}},
+            "SENTRY_RELEASE of role web must be text: write it in quotes",
+        ),
+        ({"SENTRY_SAMPLE_RATE": math.nan}, "SENTRY_SAMPLE_RATE must be a number"),
+        ({"RESENTRY_RULES": '[{"match":"x","traces":NaN}]'}, "traces must be a number"),
+        (
+            {"RESENTRY_RULES": [RULE | {"match": "\ud83d"}]},
+            "match has a character that",
+        ),
+        ({"RESENTRY_RULES": [RULE | {"match": "a\x1b[2J"}]}, "match has a character"),
+        ({"RESENTRY_BOOSTS": [BOOST | {"id": "\ud83d"}]}, "id has a character that"),
+        ({"RESENTRY_BOOSTS": [BOOST | {"id": "b\nrow"}]}, "id has a character that"),
+        ({"SENTRY_DSN": f"{DSN}\n"}, "SENTRY_DSN begins or ends with a space"),
+        ({"SENTRY_DSN": f" {DSN}"}, "SENTRY_DSN begins or ends with a space"),
+        ({"sentry_dsn": DSN}, "a key differs from SENTRY_DSN only in case"),
+        ({"SENTRY_DSN ": DSN}, "a key differs from SENTRY_DSN only in case"),
+        ({"Sentry-Release": "1"}, "a key differs from SENTRY_RELEASE only in case"),
+        ({"resentry_rules": "[]"}, "a key differs from RESENTRY_RULES only in case"),
+        (
+            {"RESENTRY_RULES": '[{"match": "x", "match": "y", "traces": 1}]'},
+            "RESENTRY_RULES is not JSON, or has a name twice",
+        ),
+        (
+            {"RESENTRY_ROLES": {str(number): {} for number in range(33)}},
+            "RESENTRY_ROLES has 33 roles; 32 are the limit",
+        ),
+        ({"SENTRY_" + SECRET * 9: "1"}, "a key with an odd name is not a known key"),
+        ({"SENTRY_\x1b]0;x": "1"}, "a key with an odd name is not a known key"),
+        (
+            {"RESENTRY_ROLES": {"web": {f"{SECRET}\n": 1}}},
+            "a key with an odd name of role web is not a known key",
+        ),
+        ({"RESENTRY_ROLES": {"web": []}}, "must hold one object per role"),
+    ],
+    ids=ascii,
+)
+def test_a_value_that_is_not_what_its_writer_means_is_refused_by_name(
+    values: dict[str, Any], expected: str
+) -> None:
+    """JSON and TOML read numbers, and people mistype: nothing is guessed or skipped."""
+    found = problems({"SENTRY_DSN": DSN, **values})
+    assert len(found) == 1
+    assert expected in found[0]
+    assert KEY not in found[0]
+    assert SECRET not in found[0]
+    assert found[0].isprintable()
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        f"https://{KEY}@sentry..example.org/1",
+        f"https://{KEY}@sentry.example.org,/1",
+        f"https://{KEY}@{'a' * 70}.example.org/1",
+        f"https://{KEY}@-/1",
+        f"https://{KEY}@-a.example.org/1",
+        f"https://{KEY}@..../1",
+        f"https://{KEY}@host%20/1",
+        f"https://{KEY}@{'a.' * 130}org/1",
+        f"https://{KEY}@999.1.1.1/1",
+        f"https://{KEY}@1.2.3/1",
+        f"https://{KEY}@0177.0.0.1/1",
+        f"https://{KEY}@[fe80/1",
+        f"https://{KEY}@[::1%25eth0]/1",
+        f"https://{KEY}@host:0/1",
+        f"https://{KEY}@host/{'1' * 19}",
+        f"https://{KEY}@allowed.example.org@host/1",
+        f"https://{'c0ffee' * 22}@host/1",
+        f"https://{KEY}@host/{'a' * 1000}/1",
+        "https://%63@host/1",
+    ],
+)
+def test_a_dsn_that_cannot_work_is_refused(dsn: str) -> None:
+    """By the function that reads it in each process, too."""
+    assert len(problems({"SENTRY_DSN": dsn})) == 1
+    found = resolve(Snapshot({"SENTRY_DSN": dsn}), "api", {})
+    assert "SENTRY_DSN" in found.problems
+    assert KEY not in found.reason()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "o1.ingest.us.sentry.io",
+        "sentry.example.org.",
+        "Sentry.Example.ORG:443",
+        "sentry_relay:3000",
+        "xn--bcher-kva.example",
+        "10.0.0.1",
+        "0x",
+    ],
+)
+def test_a_dsn_that_can_work_is_taken(host: str) -> None:
+    """Names in every form, and addresses that need no quotes in a shell."""
+    dsn = f"https://{KEY}@{host}/prefix/1"
+    assert accepted({"SENTRY_DSN": dsn})[0].settings["SENTRY_DSN"] == dsn
+
+
+def test_many_problems_are_counted() -> None:
+    """An error stays readable, whatever a secret holds."""
+    found = problems({f"SENTRY_KEY_{number}": "" for number in range(1000)})
+    assert len(found) == 21
+    assert found[-1] == "and 980 more problems"
+
+
+def test_a_snapshot_says_by_which_environment_it_was_judged() -> None:
+    """That is the agent's own. It is no part of the revision."""
+    staging, production = (accepted({}, name)[0] for name in ("staging", "production"))
+    assert (staging.judged_by, production.judged_by) == ("staging", "production")
+    assert staging.revision == production.revision
+    assert not staging.is_same(production)
+
+
+def with_metadata(size: int) -> Validated:
+    origin = {
+        "source": "vault",
+        "path": "secret/data/lms",
+        "version": 7,
+        "custom_metadata": {"owner": "x" * size},
+    }
+    keys = {"SENTRY_DSN": DSN, "SENTRY_SAMPLE_RATE": 1}
+    candidate = Candidate(keys, dict.fromkeys(keys, origin))
+    return validate(candidate, GuardRails(), None, NOW)
+
+
+def test_custom_metadata_counts_once() -> None:
+    """It stands with the first key of its secret."""
+    snapshot, notes = with_metadata(1000)
+    assert encode_snapshot(snapshot).count(b"x" * 1000) == 1
+    assert snapshot.provenance["SENTRY_DSN"]["custom_metadata"]
+    assert snapshot.provenance["SENTRY_SAMPLE_RATE"] == {
+        "source": "vault",
+        "path": "secret/data/lms",
+        "version": 7,
+    }
+    assert notes == ()
+
+
+def test_large_custom_metadata_is_left_out() -> None:
+    """With a note that says why."""
+    snapshot, notes = with_metadata(5000)
+    assert "custom_metadata" not in snapshot.provenance["SENTRY_DSN"]
+    (note,) = notes
+    assert note == (
+        "the custom_metadata of secret/data/lms is left out: it must be texts of together "
+        "at most 4096 bytes"
+    )
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"version": math.nan},
+        {"version": "\ud800"},
+        {"custom_metadata": {"owner": "\ud800"}},
+        {"custom_metadata": {"owner": math.inf}},
+        {"path": "secret/\ud800"},
+        {"source": ["vault"]},
+    ],
+    ids=ascii,
+)
+def test_an_odd_provenance_spoils_no_snapshot(odd: dict[str, Any]) -> None:
+    """What is no JSON for every reader is left out; the values are published."""
+    provenance = {"SENTRY_DSN": {"source": "vault", "path": "secret/x", **odd}}
+    candidate = Candidate({"SENTRY_DSN": DSN}, provenance)
+    snapshot, _ = validate(candidate, GuardRails(), None, NOW)
+    body = encode_snapshot(snapshot)
+    assert json.loads(body, parse_constant=pytest.fail)["settings"] == {
+        "SENTRY_DSN": DSN
+    }
+
+
+def test_the_largest_candidate_has_room_in_a_snapshot() -> None:
+    """At every limit at once, and with the boosts of operators: no reader is shut out."""
+    wide = "\U0001f600"
+    assert wide.isprintable()
+    values = {
+        "SENTRY_DSN": f"https://{KEY}@host/{'a' * 900}/1",
+        "SENTRY_ENVIRONMENT": "production",
+        "SENTRY_RELEASE": "r" * 200,
+        "SENTRY_SAMPLE_RATE": 0.1234567890123456,
+        "SENTRY_TRACES_SAMPLE_RATE": 0.1234567890123456,
+        "SENTRY_PROFILES_SAMPLE_RATE": 0.1234567890123456,
+        "SENTRY_SEND_PII": False,
+        "SENTRY_ENABLE_FOR_CELERY": False,
+    }
+    rule = {"match": wide * 200, "traces": 0.1234567890123456, "role": "r" * 64}
+    boost = rule | {"id": wide * 64, "until": BOOST["until"]}
+    candidate = values | {
+        "RESENTRY_ROLES": {f"{n:064}": values for n in range(32)},
+        "RESENTRY_RULES": [rule] * 200,
+        "RESENTRY_BOOSTS": [boost] * 50,
+    }
+    origin = {"custom_metadata": {"x": "x" * 4000}, "version": 10**15}
+    provenance = {
+        key: origin | {"source": "vault", "path": f"{key}{'p' * 2000}"}
+        for key in candidate
+    }
+    snapshot, _ = validate(Candidate(candidate, provenance), GuardRails(), None, NOW)
+    published = replace(snapshot, boosts=snapshot.boosts * 2)
+    assert len(encode_snapshot(published)) < SETTINGS_LIMIT_BYTES / 2
+
+
+def test_no_candidate_is_larger_than_its_readers_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """If the limits of its parts allow it nevertheless, it is refused, not published."""
+    monkeypatch.setattr("resentry.snapshot.SETTINGS_LIMIT_BYTES", 200)
+    (problem,) = problems({"SENTRY_DSN": DSN})
+    assert problem == (
+        "no process could read these values as a snapshot: settings.json is larger than "
+        "1 MiB, which is the limit"
     )

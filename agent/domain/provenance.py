@@ -1,0 +1,62 @@
+"""Where each value of a candidate comes from, in the form in which a snapshot shows it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from resentry.schema import plain
+from resentry.values import KEYS, STRUCTURED, VALUE_LIMIT
+
+if TYPE_CHECKING:
+    from agent.domain.candidate import Candidate
+
+METADATA_LIMIT_BYTES = 4096
+
+
+def provenance_of(
+    candidate: Candidate,
+) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
+    """Return where each known key comes from, and notes.
+
+    The `custom_metadata` of a secret stands with the first of its keys alone.
+    """
+    provenance: dict[str, dict[str, Any]] = {}
+    notes: list[str] = []
+    paths = set()
+    for key in (*KEYS, *STRUCTURED):
+        given = candidate.provenance.get(key)
+        if given is None:
+            continue
+        origin: dict[str, Any] = {
+            name: plain(given[name], VALUE_LIMIT)
+            for name in ("source", "path")
+            if isinstance(given.get(name), str)
+        }
+        provenance[key] = origin
+        version, custom = given.get("version"), given.get("custom_metadata")
+        if type(version) is int:
+            origin["version"] = version
+        path = origin.get("path", "")
+        if custom is None or path in paths:
+            continue
+        paths.add(path)
+        if _is_metadata(custom):
+            origin["custom_metadata"] = custom
+        else:
+            notes.append(
+                f"the custom_metadata of {path} is left out: it must be texts of together "
+                f"at most {METADATA_LIMIT_BYTES} bytes"
+            )
+    return provenance, tuple(notes)
+
+
+def _is_metadata(custom: object) -> bool:
+    is_dict = isinstance(custom, dict) and all(
+        isinstance(text, str) for text in custom.values()
+    )
+    try:
+        body = json.dumps(custom, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return False
+    return is_dict and len(body) <= METADATA_LIMIT_BYTES
