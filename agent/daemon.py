@@ -197,9 +197,8 @@ class Daemon:
         self._reminders.remind(self.view.known.current, rollout.late)
 
     def _rollout(self, receipts: Receipts, known: Known) -> Rollout:
-        settings = self._settings
-        late = time.monotonic() - known.published_at > settings.confirm_seconds
-        return receipts.rollout(known.current, settings.min_targets, late=late)
+        late = time.monotonic() - known.published_at > self._settings.confirm_seconds
+        return receipts.rollout(known.current, self._settings.min_targets, late=late)
 
     def _update(self, **news: Any) -> None:
         """Replace the view. Log and count what has changed."""

@@ -30,10 +30,14 @@ from resentry.contract import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from resentry.contract import Snapshot
+    from resentry.contract import Receipt, Snapshot
 
-FILES_LIMIT = 10_000
+FILES_LIMIT = 4096
 """The limit of files in the directory. With more files, nothing is confirmed."""
+TARGETS_LIMIT = 512
+"""The limit of live targets. With more targets, nothing is confirmed."""
+TOTAL_BYTES = 2 * 1024 * 1024
+"""The limit of all receipts together. With more bytes, nothing is confirmed."""
 _STALE_SECONDS = 60
 
 
@@ -84,7 +88,7 @@ class Receipts:
         try:
             with os.scandir(handle) as entries:
                 names = [e.name for e in itertools.islice(entries, FILES_LIMIT + 1)]
-            targets = self._read_from(handle, names[:FILES_LIMIT])
+            targets, unknown = self._read_from(handle, names[:FILES_LIMIT])
         except OSError as error:
             return Seen([], self._unreadable(error))
         finally:
@@ -93,19 +97,21 @@ class Receipts:
         targets = [
             replace(target, main=target.receipt.id in parents) for target in targets
         ]
-        if len(names) <= FILES_LIMIT:
-            return Seen(targets)
-        return Seen(
-            targets,
-            f"{self._directory} holds more than {FILES_LIMIT:,} files: "
-            "not all receipts were read",
-        )
+        if len(names) > FILES_LIMIT:
+            unknown = f"holds more than {FILES_LIMIT:,} files"
+        if unknown:
+            unknown = f"{self._directory} {unknown}: not all receipts were read"
+        return Seen(targets, unknown)
 
     def _unreadable(self, error: OSError) -> str:
         return f"cannot read the receipts in {self._directory}: {error.strerror}"
 
-    def _read_from(self, directory: int, names: list[str]) -> list[LiveTarget]:
-        targets = []
+    def _read_from(
+        self, directory: int, names: list[str]
+    ) -> tuple[list[LiveTarget], str]:
+        """Return the targets, and which limit has left others unread."""
+        targets: list[LiveTarget] = []
+        size = 0
         for name in names:
             target = name.removesuffix(LOCK_SUFFIX)
             if not name.endswith(LOCK_SUFFIX) or not TARGET_ID.match(target):
@@ -115,13 +121,19 @@ class Receipts:
             if pid is None:
                 self._remove(directory, target + RECEIPT_SUFFIX, name)
                 continue
+            if len(targets) == TARGETS_LIMIT:
+                return targets, f"holds more than {TARGETS_LIMIT:,} live processes"
             try:
-                targets.append(_read_one(directory, target))
+                body, uid = _read_body(directory, target)
+                size += len(body)
+                if size > TOTAL_BYTES:
+                    return targets, f"holds more than {TOTAL_BYTES:,} bytes of receipts"
+                targets.append(LiveTarget(_decode(body, target), uid))
             except (OSError, ContractError) as error:
                 # The target may have ended meanwhile, and removed its receipt.
                 if _holder(directory, name) is not None:
                     targets.append(LiveTarget.unreadable(target, pid, _reason(error)))
-        return targets
+        return targets, ""
 
     def _remove_stale(self, directory: int, name: str) -> None:
         """Remove an old receipt or temporary file whose target has no lock."""
@@ -139,7 +151,8 @@ class Receipts:
                 os.unlink(name, dir_fd=directory)
 
 
-def _read_one(directory: int, target: str) -> LiveTarget:
+def _read_body(directory: int, target: str) -> tuple[bytes, int]:
+    """Return the receipt's bytes, and the user who owns it."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     file = os.open(target + RECEIPT_SUFFIX, flags, dir_fd=directory)
     try:
@@ -150,12 +163,17 @@ def _read_one(directory: int, target: str) -> LiveTarget:
             raise ContractError(
                 f"the receipt is larger than {RECEIPT_LIMIT_BYTES:,} bytes"
             )
-        receipt = decode_receipt(os.read(file, RECEIPT_LIMIT_BYTES))
+        return os.read(file, RECEIPT_LIMIT_BYTES), status.st_uid
     finally:
         os.close(file)
+
+
+def _decode(body: bytes, target: str) -> Receipt:
+    """Return the receipt, without what the agent does not need."""
+    receipt = decode_receipt(body)
     if receipt.id != target:
         raise ContractError("the receipt's id differs from its file name")
-    return LiveTarget(receipt, status.st_uid)
+    return receipt._replace(tally={}, origins={})
 
 
 def _reason(error: OSError | ContractError) -> str:

@@ -1,15 +1,33 @@
-"""Notices at once that a receipt was written or removed."""
+"""Notices at once that a receipt was written or removed, by inotify.
+
+Whoever may write receipts decides how many events come. So events are not kept: many
+events make one call, and after each call the thread pauses.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from watchdog.events import FileDeletedEvent, FileMovedEvent
-
-from agent.watch import watch
+import ctypes
+import os
+import struct
+import threading
+import time
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_IN_MOVED_TO, _IN_DELETE, _IN_ONLYDIR = 0x80, 0x200, 0x1000000
+_IN_MOVE_SELF, _IN_IGNORED = 0x800, 0x8000
+_CHANGES = _IN_MOVED_TO | _IN_DELETE | _IN_MOVE_SELF | _IN_ONLYDIR
+_EVENT = struct.Struct("iIII")
+_READ_BYTES = 64 * 1024
+
+PAUSE_SECONDS, LONGEST_SECONDS = 0.02, 2.0
+"""The shortest and the longest time from one call to the next."""
+SHARE = 0.2
+"""A pause lasts until the process has used at most this share of a processor in it."""
+RETRY_SECONDS = 1.0
+"""The time between two tries to watch a directory that has been replaced."""
 
 
 def watch_receipts(directory: str, changed: Callable[[], None]) -> bool:
@@ -18,5 +36,64 @@ def watch_receipts(directory: str, changed: Callable[[], None]) -> bool:
     The death of a target frees its lock, which makes no event. So the caller also has to
     look from time to time.
     """
-    kinds = [FileMovedEvent, FileDeletedEvent]
-    return watch(directory, kinds, lambda _event: changed()) is not None
+    try:
+        watch = _Watch(directory)
+    except (OSError, AttributeError):  # no inotify here
+        return False
+
+    def work() -> None:
+        while True:
+            watch.wait()
+            began, used = time.monotonic(), time.process_time()
+            changed()
+            _pause(began, used)
+
+    threading.Thread(target=work, name="receipts", daemon=True).start()
+    return True
+
+
+def _pause(began: float, used: float) -> None:
+    """Wait longer the more work a call makes, whoever does the work.
+
+    The call was at the monotonic time `began`, and the process had used that time of a
+    processor.
+    """
+    while True:
+        time.sleep(PAUSE_SECONDS)
+        passed = time.monotonic() - began
+        if time.process_time() - used <= SHARE * passed or passed > LONGEST_SECONDS:
+            return
+
+
+class _Watch:
+    """An inotify of one directory, also of a directory that replaces it."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = os.fsencode(directory)
+        self._libc: Any = ctypes.CDLL(None, use_errno=True)
+        self._file = int(self._libc.inotify_init1(os.O_CLOEXEC))
+        if self._file < 0:
+            raise OSError(ctypes.get_errno(), "inotify_init1")
+        self._number = self._arm()
+        if self._number < 0:
+            os.close(self._file)
+            raise OSError(ctypes.get_errno(), "inotify_add_watch")
+
+    def wait(self) -> None:
+        """Return after the next events."""
+        if self._number < 0:
+            time.sleep(RETRY_SECONDS)
+            self._number = self._arm()
+            return
+        events = os.read(self._file, _READ_BYTES)
+        offset = 0
+        while offset < len(events):
+            _, mask, _, length = _EVENT.unpack_from(events, offset)
+            offset += _EVENT.size + length
+            if mask & (_IN_MOVE_SELF | _IN_IGNORED) and self._number >= 0:
+                self._libc.inotify_rm_watch(self._file, self._number)
+                self._number = -1
+
+    def _arm(self) -> int:
+        added = self._libc.inotify_add_watch(self._file, self._directory, _CHANGES)
+        return int(added)

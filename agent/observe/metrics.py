@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import threading
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from agent.domain.rollout import Rollout
     from agent.domain.view import View
 
+ROLES_LIMIT = 50
+"""The number of roles with a label of their own. The roles that came first have one."""
+OTHER_ROLES = "other"
+"""The label of all other roles."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -109,7 +114,8 @@ class Metrics:
         )
         self._targets = Gauge(
             "resentry_targets",
-            "The number of live targets, by role and by state of the rollout.",
+            "The number of live targets, by role and by state of the rollout. Of more than "
+            f"{ROLES_LIMIT} roles, the role `{OTHER_ROLES}` counts those that came last.",
             ["role", "state"],
             registry=self.registry,
         )
@@ -147,6 +153,7 @@ class Metrics:
             registry=self.registry,
         )
         self._lost_before = 0
+        self._roles: list[str] = []
         self._rendering = threading.Lock()
 
     def passed(self, passes: Passes) -> None:
@@ -172,7 +179,8 @@ class Metrics:
         current = view.known.current
         self._sequence.set(current.sequence if current else 0)
         self._show_source(view.source)
-        self._show_rollout(view.rollout)
+        with self._rendering:  # nobody sees half of the targets
+            self._show_rollout(view.rollout)
         self._show_dsn_checks(view.dsn_checks)
         self._show_deliveries(view.deliveries)
 
@@ -190,14 +198,21 @@ class Metrics:
                 self._vault_calls.labels(call).set(report[call])
 
     def _show_rollout(self, rollout: Rollout) -> None:
+        present = dict.fromkeys(target.receipt.role for target, _ in rollout.targets)
+        known = [role for role in self._roles if role in present]
+        new = [role for role in present if role not in known]
+        self._roles = [*known, *new][:ROLES_LIMIT]
+        counts = collections.Counter(
+            (
+                role if (role := target.receipt.role) in self._roles else OTHER_ROLES,
+                state,
+            )
+            for target, state in rollout.targets
+        )
         self._targets.clear()
-        for role in sorted({target.receipt.role for target, _ in rollout.targets}):
+        for role in sorted({role for role, _ in counts}):
             for state in get_args(State):
-                count = sum(
-                    target.receipt.role == role and current == state
-                    for target, current in rollout.targets
-                )
-                self._targets.labels(role, state).set(count)
+                self._targets.labels(role, state).set(counts[role, state])
 
     def _show_dsn_checks(self, reports: Sequence[DsnReport]) -> None:
         for verdict in get_args(Verdict):
@@ -215,4 +230,4 @@ class Metrics:
             lost = lines().lost
             self._lost.inc(lost - self._lost_before)
             self._lost_before = lost
-        return generate_latest(self.registry)
+            return generate_latest(self.registry)

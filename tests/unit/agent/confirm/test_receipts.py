@@ -13,8 +13,7 @@ import pytest
 
 from agent.confirm import receipts as receipts_module
 from agent.confirm.receipts import Receipts, Seen
-from agent.domain.rollout import LiveTarget
-from resentry.contract import RECEIPT_LIMIT_BYTES, Receipt, encode_receipt
+from resentry.contract import RECEIPT_LIMIT_BYTES, Receipt, Snapshot, encode_receipt
 
 ID = "0123456789abcdef"
 OTHER = "fedcba9876543210"
@@ -211,15 +210,15 @@ def test_who_ends_while_its_receipt_is_read_is_no_target(
 ) -> None:
     """It takes its receipt with it, between two questions of the agent."""
     process, path = hold(ID), write()
-    real = receipts_module._read_one
+    real = receipts_module._read_body
 
-    def read_late(directory: int, target: str) -> LiveTarget:
+    def read_late(directory: int, target: str) -> tuple[bytes, int]:
         process.kill()
         process.communicate()
         path.unlink()
         return real(directory, target)
 
-    monkeypatch.setattr(receipts_module, "_read_one", read_late)
+    monkeypatch.setattr(receipts_module, "_read_body", read_late)
     assert ids(tmp_path) == []
 
 
@@ -342,6 +341,45 @@ def test_more_files_than_are_looked_at_leave_the_rest_unknown(
     while reader.look().unknown:
         """Each look removes some."""
     assert ids(tmp_path) == [ID]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "limit",
+    [
+        ("TARGETS_LIMIT", 1, "holds more than 1 live processes"),
+        ("TOTAL_BYTES", 600, "holds more than 600 bytes of receipts"),
+    ],
+)
+def test_a_limit_never_confirms_what_was_not_read(
+    tmp_path: Path,
+    hold: Hold,
+    write: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    limit: tuple[str, int, str],
+) -> None:
+    """The rest may run anything, and the rollout says so."""
+    name, number, says = limit
+    monkeypatch.setattr(receipts_module, name, number)
+    hold(ID, OTHER)
+    write(revision="3f9a1c2b7d04", sequence=1)
+    write(OTHER, revision="3f9a1c2b7d04", sequence=1)
+    current = Snapshot(revision="3f9a1c2b7d04", sequence=1, settings={})
+    rollout = Receipts(str(tmp_path)).rollout(current, {}, late=False)
+    assert rollout.state == "waiting"
+    assert len(rollout.targets) == 1
+    assert rollout.unknown == f"{tmp_path} {says}: not all receipts were read"
+
+
+@pytest.mark.process
+def test_what_the_agent_does_not_need_is_not_kept(
+    tmp_path: Path, hold: Hold, write: Callable[..., Path]
+) -> None:
+    """A stranger's receipt may be full of it."""
+    hold(ID)
+    write(tally={"a": 1}, origins={"b": "c"})
+    (target,) = Receipts(str(tmp_path)).read()
+    assert (target.receipt.tally, target.receipt.origins) == ({}, {})
 
 
 @pytest.mark.process

@@ -23,7 +23,7 @@ from agent.errors import SettingsError, SourceDenied, SourceDown
 from agent.observe.changes import count_changes
 from agent.observe.document import state, status, whole
 from agent.observe.http import Page, serve
-from agent.observe.metrics import CONTENT_TYPE, Metrics
+from agent.observe.metrics import CONTENT_TYPE, ROLES_LIMIT, Metrics
 from agent.settings import load
 from agent.settings.parse import Address
 from lab.process import free_port
@@ -194,6 +194,27 @@ def test_a_role_that_has_gone_leaves_no_series(metrics: Metrics) -> None:
     """The targets of now are shown, and none of those of yesterday."""
     count_changes(view(), view(), metrics)
     assert not [name for name in samples(metrics) if name[0] == "resentry_targets"]
+
+
+def test_roles_without_end_are_a_bounded_number_of_series(
+    metrics: Metrics, receipt: Callable[..., Receipt]
+) -> None:
+    """A stranger's receipts may name any role: those that came first keep their label."""
+    strangers = [
+        LiveTarget(receipt(id=f"{n:016}", role=f"a{n:04}"), 0) for n in range(500)
+    ]
+    api = LiveTarget(receipt(role="api"), 0)
+    for targets in ([api], [*strangers, api]):
+        rollout = assess(targets, CURRENT, late=False)
+        count_changes(view(), replace(view(), rollout=rollout), metrics)
+    shown = {
+        name[1:]: value
+        for name, value in samples(metrics).items()
+        if name[0] == "resentry_targets"
+    }
+    assert len({role for role, _ in shown}) == ROLES_LIMIT + 1
+    assert shown["api", "waiting"] == 1
+    assert shown["other", "waiting"] == 500 - ROLES_LIMIT + 1
 
 
 @pytest.mark.process
