@@ -10,7 +10,8 @@
     loop.py       runs posted calls in one thread
     schedule.py   when the next pass comes; the wall clock may jump
     control.py    the control socket: commands send requests to the daemon
-    services.py   starts what comes after the first pass: HTTP, control, schedule
+    record.py     what the daemon alone knows, in a file for `status` and the next agent
+    services.py   starts what comes after the first pass, again if lost: HTTP, control, schedule
     daemon.py     the loop's calls: the only writer of what is known, and of the volume
     domain/       decisions and values, pure: validate, rollout, passes, view, wishes
     source/       reads Sentry's settings: from Vault, or from mounted files
@@ -23,6 +24,7 @@
     schemas/      the JSON Schema of what each command prints, generated
     backoff.py    how long to wait before what failed is tried again
     locks.py      takes locks, and asks the kernel who holds one
+    listen.py     asks whether the agent can listen where it is set to
     watch.py      inotify of one directory
     web.py        one bounded POST
     protect.py    keeps other processes out of this one

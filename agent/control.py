@@ -7,6 +7,7 @@ root may connect: the socket's mode says so, and the kernel tells the peer's use
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -46,8 +47,11 @@ _PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
 log = structlog.get_logger()
 
 
-def serve(path: str, handle: Handler) -> None:
-    """Answer requests at `path`, each in a daemon thread: none waits for another."""
+def serve(path: str, handle: Handler) -> socket.socket:
+    """Answer requests at `path`, each in a daemon thread: none waits for another.
+
+    Returns the listening socket. To shut it down ends the service.
+    """
     folder = os.path.dirname(path)
     try:
         os.makedirs(folder, 0o700, exist_ok=True)
@@ -59,8 +63,7 @@ def serve(path: str, handle: Handler) -> None:
                 "set RESENTRY_CONTROL to a path in a directory that is the agent's "
                 "alone (mode 0700)",
             )
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)  # left by an agent that was killed: this one has the volume
+        _remove_old(path)
         server = _bind(path)
     except OSError as error:
         raise SettingsError(
@@ -70,6 +73,18 @@ def serve(path: str, handle: Handler) -> None:
     threading.Thread(
         target=_answer_all, args=(server, handle), name="control", daemon=True
     ).start()
+    return server
+
+
+def _remove_old(path: str) -> None:
+    """Remove the socket that a killed agent left: this agent has the volume."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise SettingsError(
+                f"cannot open the control socket {path}: something else is there",
+                "set RESENTRY_CONTROL to a path that is free",
+            )
+        os.unlink(path)
 
 
 def _bind(path: str) -> socket.socket:
@@ -90,6 +105,8 @@ def _answer_all(server: socket.socket, handle: Handler) -> None:
         try:
             connection, _ = server.accept()
         except OSError as error:  # no descriptor is left: one may come free
+            if error.errno in (errno.EINVAL, errno.EBADF):
+                return  # the socket was shut down
             log.warning(
                 "cannot accept a connection at the control socket; trying again",
                 reason=str(error),

@@ -19,7 +19,6 @@ import structlog
 from agent.confirm.receipts import Receipts
 from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
-from agent.domain.rejections import Rejections
 from agent.domain.rollout import DONE, Rollout
 from agent.domain.view import Known, View
 from agent.domain.wishes import next_end
@@ -30,14 +29,13 @@ from agent.observe import changes, document
 from agent.operator import Desk, Grounds, check_request
 from agent.passing import Passing
 from agent.pipeline import NOT_READ, Pipeline
-from agent.publish.memory import STATE
+from agent.record import Record
 
 if TYPE_CHECKING:
     from agent.domain.wishes import Wishes
-    from agent.observe.metrics import Metrics
     from agent.parts import Parts
     from agent.pipeline import Reading
-    from agent.schedule import Schedule
+    from agent.services import Services
 
 SERVICES_SECONDS = 1.0
 """The services start after the first pass, or after this time."""
@@ -61,25 +59,22 @@ class Daemon:
         self._version = version
         self._settings = parts.settings
         self._pipeline = Pipeline(parts)
-        saved = document.decode_state(parts.volume.memory.read(STATE))
-        self._rejections = Rejections.from_document(saved.get("rejections"))
+        self._record = Record(parts.volume, now)
         self._loop = Loop()
         self._passing = Passing(
             self._pipeline,
             self._settings.pass_seconds,
             lambda *ended: self._loop.post(partial(self._after_reading, *ended)),
         )
-        self._desk = Desk(self._settings)
+        self._desk = Desk(self._settings, parts.problem)
         self._reminders = Reminders(parts.signals)
-        self._metrics: Metrics | None = None
-        self._schedule: Schedule | None = None
+        self._services: Services | None = None
         jitter = random.uniform(0, self._settings.start_jitter_seconds)  # noqa: S311
         self._due_at = now + jitter  # of the first pass; the schedule plans the others
         self._boost_ends_at = NEVER
-        self._is_watching = False
         self.view = View(
             self._pipeline.known,
-            Passes.resumed(saved, now),
+            self._record.passes,
             now,
             self._rollout(parts.receipts, self._pipeline.known),
             source=parts.source.report(),
@@ -94,8 +89,8 @@ class Daemon:
         self._parts.source.on_change(self.poll)
         try:
             while not self._loop.is_ended:
-                if self._schedule is None:
-                    self._start_services()
+                if self._services is None:
+                    self._loop.safely(self._start_services)
                 self._loop.turn(self._wake_at())
                 self._loop.safely(self._look)
         finally:
@@ -145,42 +140,45 @@ class Daemon:
         is_early = time.monotonic() < self.view.began_at + SERVICES_SECONDS
         if self.view.passes.outcome is None and is_early:
             return
-        from agent import services  # noqa: PLC0415 - as above
+        from agent.services import Doors, Services  # noqa: PLC0415 - as above
 
-        self._metrics, self._schedule, self._is_watching = services.start(
-            self._settings,
-            self._version,
-            services.Doors(
-                view=lambda: self.view,
-                document=self.document,
-                ask=self.ask,
-                poll=lambda: self._loop.post(self._passing.start),
-                wake=self._loop.wake,
-            ),
+        doors = Doors(
+            view=lambda: self.view,
+            document=self.document,
+            ask=self.ask,
+            poll=lambda: self._loop.post(self._passing.start),
+            wake=self._loop.wake,
         )
+        self._services = Services(self._settings, self._version, doors)
         nothing = View(Known(), Passes(0.0), 0.0, self.view.rollout)
-        changes.count_changes(nothing, self.view, self._metrics)
+        changes.count_changes(nothing, self.view, self._services.metrics)
         self._plan()
 
     def _wake_at(self) -> float:
         """Return when to look again if nobody posts a call, as a monotonic time."""
+        now, services = time.monotonic(), self._services
         times = [self._boost_ends_at]
         if not self._passing.is_running:
             times.append(self._overdue_at)
-        if self._schedule is None:
-            times.append(self.view.began_at + SERVICES_SECONDS)
-        if self.view.rollout.is_unfinished or not self._is_watching:
-            times.append(time.monotonic() + RECEIPTS_SECONDS)
+        if services is None:
+            times.append(max(self.view.began_at + SERVICES_SECONDS, now + 0.1))
+        else:
+            times.append(services.again_at)
+        is_blind = services is None or not services.is_watching
+        if self.view.rollout.is_unfinished or is_blind:
+            times.append(now + RECEIPTS_SECONDS)
         return min(times)
 
     @property
     def _overdue_at(self) -> float:
-        planned = self._schedule.overdue_at if self._schedule else NEVER
+        planned = self._services.schedule.overdue_at if self._services else NEVER
         return min(planned, self._due_at)
 
     def _look(self) -> None:
         """Start what is due, and take in receipts, DSN checks and deliveries."""
         now = time.monotonic()
+        if self._services is not None:
+            self._services.tend()
         if now >= self._overdue_at and not self._passing.is_running:
             self._due_at = NEVER
             self._passing.start()
@@ -193,7 +191,7 @@ class Daemon:
         if confirmed_at is None and self._pipeline.known.is_own:
             confirmed_at = now if rollout.state in DONE else None
         self._update(rollout=rollout, confirmed_at=confirmed_at)
-        self._note_rejections()
+        self._record.note(self.view)
         self._reminders.remind(self.view.known.current, rollout.late)
 
     def _rollout(self, receipts: Receipts, known: Known) -> Rollout:
@@ -208,21 +206,16 @@ class Daemon:
             rollout = self._rollout(self._parts.receipts, known)
             news = {"confirmed_at": None, "rollout": rollout} | news
         news |= {"known": known, "dsn_checks": reports, "deliveries": deliveries}
+        news["problems"] = self._services.problems if self._services else ()
         after = replace(before, **news)
         changes.log_changes(before, after)  # before others can see the new view
-        if self._metrics is not None:
-            changes.count_changes(before, after, self._metrics)
+        if self._services is not None:
+            changes.count_changes(before, after, self._services.metrics)
         self.view = after
-        if (before.dsn_checks, before.deliveries) != (reports, deliveries):
-            self._save()
+        if _saved_at_once(before) != _saved_at_once(after):
+            self._record.save(after)
         if before.dsn_checks != reports and self.view.passes.is_waiting:
             self._passing.start()  # the candidate may be published now, or be refused
-
-    def _note_rejections(self) -> None:
-        rejections = self._rejections.after(self.view)
-        if rejections != self._rejections:
-            self._rejections = rejections
-            self._save()
 
     def _publish(self, reading: Reading, wishes: Wishes) -> Outcome:
         """Publish. The caller logs the outcome, and updates the view after that."""
@@ -239,6 +232,7 @@ class Daemon:
     def _after_reading(self, reading: Reading, began: float) -> None:
         """Publish what a pass has read, under the wishes of now."""
         outcome = self._publish(reading, self._pipeline.known.wishes)
+        self._due_at = NEVER  # a refresh may come before the first pass
         try:
             moment = Moment(time.time(), time.monotonic())
             passes = self.view.passes.after(outcome, moment, moment.monotonic - began)
@@ -247,14 +241,14 @@ class Daemon:
             self._plan()
         finally:
             self._passing.finish(outcome)
-        self._save()
+        self._record.save(self.view)
 
     def _plan(self) -> None:
         """Plan the next pass by the outcome of the newest one."""
         passes = self.view.passes
-        if self._schedule is not None and passes.outcome is not None:
+        if self._services is not None and passes.outcome is not None:
             due = self._parts.source.due_seconds()
-            self._schedule.passed(passes.outcome, passes.failures, due)
+            self._services.schedule.passed(passes.outcome, passes.failures, due)
 
     def _serve(self, request: dict[str, Any], answer: Future[Outcome]) -> None:
         """Carry out an operator's request. A `refresh` is answered after its pass."""
@@ -266,7 +260,7 @@ class Daemon:
                 self._passing.start_at_once(answer, accept_older=older)
                 return
             history = self._parts.volume.memory.history()
-            grounds = Grounds(self._pipeline.known, self._rejections, history)
+            grounds = Grounds(self._pipeline.known, self._record.rejections, history)
             outcome = self._publish(NOT_READ, self._desk.wishes(request, grounds))
             changes.log_request(outcome, request["command"])
             self._update()
@@ -274,25 +268,21 @@ class Daemon:
         except Exception as error:  # noqa: BLE001 - the caller's thread raises it
             answer.set_exception(error)
 
-    def _save(self) -> None:
-        """Write what only the daemon knows, for `status` and for the next agent."""
-        saved = document.encode_state(self.view, self._rejections.document())
-        try:
-            self._parts.volume.keep(STATE, saved, flush=False)
-        except AgentError as error:
-            log.warning(error.what, hint=error.hint)
-
     def _leave(self) -> bool:
         """Stop within a second. Returns false if a pass is still running."""
-        if self._schedule is not None:
-            self._schedule.stop()
+        if self._services is not None:
+            self._services.stop()
         self._parts.source.abort()
         if ended := self._passing.join(LEAVE_SECONDS):
             closing = threading.Thread(target=self._parts.source.close, daemon=True)
             closing.start()
             closing.join(REVOKE_SECONDS)
-        self._save()
+        self._record.save(self.view)
         self._parts.volume.close()
         if self._loop.is_ended:  # else an error follows, which says why it ends
             log.info("agent stopped; the published snapshot stays on the volume")
         return ended
+
+
+def _saved_at_once(view: View) -> tuple[object, ...]:
+    return view.dsn_checks, view.deliveries, view.problems

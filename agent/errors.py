@@ -11,7 +11,7 @@ AgentError               70    a command ends; the daemon logs it and goes on
 ├── CandidateRefused     65    keep the last good until the source changes
 ├── CandidateWaits       73    keep the last good until its DSN check has a verdict
 ├── PublishError         74    retry the whole pass soon (disk full, read-only)
-│   └── VolumeBusy       75    do not start: another agent has the volume
+│   └── VolumeBusy       75    do not start, or wait if the volume holds a snapshot
 ├── WishRefused           1    change nothing, and tell the operator why
 ├── RequestUnknown             tell the operator that agent and command differ
 └── AgentAway            76    tell the operator that no daemon answers

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from agent.domain.rejections import Rejections
     from agent.domain.view import Known
     from agent.domain.wishes import Wishes
+    from agent.errors import SettingsError
     from agent.settings import Settings
 
 NEEDED: dict[str, set[str]] = {
@@ -88,10 +89,16 @@ class Grounds:
 
 
 class Desk:
-    """Judges requests by the settings, and turns them into wishes."""
+    """Judges requests by the settings, and turns them into wishes.
 
-    def __init__(self, settings: Settings) -> None:
+    With a `problem` of the settings, the guard rails are not known: each request is refused.
+    """
+
+    def __init__(
+        self, settings: Settings, problem: SettingsError | None = None
+    ) -> None:
         self._settings = settings
+        self._problem = problem
 
     def wishes(self, request: dict[str, Any], grounds: Grounds) -> Wishes:
         """Return the wishes after a checked request, or raise `WishRefused`."""
@@ -102,6 +109,8 @@ class Desk:
             "end": self._end,
         }
         command = commands[request["command"]]
+        if self._problem is not None:
+            raise self._problem
         if grounds.known.last_good is None:
             raise WishRefused(
                 "nothing is published yet, so there is nothing to change",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent._version import __version__
@@ -10,14 +12,17 @@ from agent.domain.dsn_check import Times
 from agent.dsn_check.checker import Checker
 from agent.dsn_check.gate import Gate
 from agent.dsn_check.send import check_sender
+from agent.errors import PublishError, SettingsError
+from agent.listen import must_be_free, must_be_usable
 from agent.notify.http import Receivers, notify_sender
 from agent.notify.signal import Signals
 from agent.protect import protect
 from agent.publish.volume import Volume
 from agent.source.choose import open_source
+from agent.source.late import LateSource
 
 if TYPE_CHECKING:
-    from agent.settings import Settings
+    from agent.settings import Loaded, Settings
     from agent.source import Source
 
 USER_AGENT = f"resentry-agent/{__version__}"
@@ -33,6 +38,8 @@ class Parts(NamedTuple):
     signals: Signals
     receivers: Receivers
     receipts: Receipts
+    problem: SettingsError | None = None
+    """Why nothing new is published until the agent is restarted with good settings."""
 
 
 def assemble(settings: Settings) -> Parts:
@@ -45,6 +52,46 @@ def assemble(settings: Settings) -> Parts:
     source = open_source(settings, USER_AGENT)
     volume = Volume(settings.dir, settings.receipts_dir, settings.group)
     volume.open()
+    return _parts(settings, source, volume)
+
+
+def assemble_for_run(loaded: Loaded) -> Parts:
+    """Make the parts for the daemon.
+
+    Without a snapshot on the volume, anything that is wrong is raised. With one, the daemon
+    goes on: the parts say at each pass what is wrong, and try again.
+    """
+    settings, problem = loaded.settings, loaded.problem
+    if not Volume(settings.dir, settings.receipts_dir).is_used():
+        if problem is not None:
+            raise problem
+        for address in (settings.http_listen, settings.probes_listen):
+            must_be_free(address)
+        must_be_usable(settings.control_path)
+        return assemble(settings)
+    protect()
+    try:
+        volume = Volume(settings.dir, settings.receipts_dir, settings.group)
+    except SettingsError as error:
+        problem = problem or error
+        volume = Volume(settings.dir, settings.receipts_dir)
+    with contextlib.suppress(PublishError):  # the next pass tries again, and says so
+        volume.open()
+    source: Source
+    try:
+        source = _open_source(settings, problem)
+    except SettingsError:
+        source = LateSource(partial(_open_source, settings, problem))
+    return _parts(settings, source, volume)._replace(problem=problem)
+
+
+def _open_source(settings: Settings, problem: SettingsError | None) -> Source:
+    if problem is not None:
+        raise problem
+    return open_source(settings, USER_AGENT)
+
+
+def _parts(settings: Settings, source: Source, volume: Volume) -> Parts:
     checker = Checker(
         Times(settings.dsn_check_seconds),
         check_sender(USER_AGENT),

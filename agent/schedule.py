@@ -7,11 +7,13 @@ from the last run. And the daemon itself starts a pass when the monotonic deadli
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 BACKOFF_CAP_SECONDS = 300.0
 """The longest back-off, so that the end of an outage is noticed within this time."""
+log = structlog.get_logger()
+
 GRACE_SECONDS = 1.0
 """How late a pass may begin before the daemon starts it itself."""
 
@@ -69,7 +73,14 @@ class Schedule:
             coalesce=True,
             max_instances=1,
         )
-        self._scheduler.start()
+        try:
+            self._scheduler.start()
+        except RuntimeError as error:  # the system has no thread left
+            log.warning(
+                "the schedule has no thread; passes begin up to a second later",
+                reason=str(error),
+                hint="raise the limit of processes or PIDs of the container",
+            )
 
     def passed(self, outcome: Outcome, failures: int, due: float | None) -> None:
         """Plan the next pass. `due` is in how many seconds the source needs one."""
@@ -95,4 +106,5 @@ class Schedule:
 
     def stop(self) -> None:
         """Start no further pass. A running pass is not waited for."""
-        self._scheduler.shutdown(wait=False)
+        with contextlib.suppress(RuntimeError):  # it has no thread
+            self._scheduler.shutdown(wait=False)

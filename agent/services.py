@@ -1,16 +1,22 @@
-"""Starts what the daemon needs only after its first pass.
+"""What the daemon needs only after its first pass: HTTP, control socket, schedule, watch.
 
-This is HTTP, control socket, schedule, and the watch of the receipts.
+What cannot be started, or is lost, is tried again. The daemon goes on meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
 from agent import control
 from agent.confirm.watch import watch_receipts
+from agent.domain.view import Problem
+from agent.errors import AgentError
 from agent.observe.http import Page, serve
 from agent.observe.metrics import Metrics
 from agent.schedule import Schedule
@@ -21,6 +27,9 @@ if TYPE_CHECKING:
     from agent.domain.view import View
     from agent.observe.document import Whole
     from agent.settings import Settings
+
+AGAIN_SECONDS = 5.0
+"""The time between two tries to start what could not be started."""
 
 log = structlog.get_logger()
 
@@ -35,21 +44,100 @@ class Doors(NamedTuple):
     wake: Callable[[], None]
 
 
-def start(
-    settings: Settings, version: str, doors: Doors
-) -> tuple[Metrics, Schedule, bool]:
-    """Start all services. Return metrics, schedule, and whether receipts are watched.
+class Services:
+    """All services. Only the loop's thread calls the methods.
 
-    Raises `SettingsError` if an address or the control socket's path cannot be used.
+    `problems` says what does not run, and why.
     """
-    metrics = Metrics(version)
-    page = Page(doors.view, doors.document, metrics, settings)
-    serve(page, settings.http_listen, settings.probes_listen)
-    control.serve(settings.control_path, doors.ask)
-    is_watching = watch_receipts(settings.receipts_dir, doors.wake)
-    if not is_watching:
+
+    def __init__(self, settings: Settings, version: str, doors: Doors) -> None:
+        self._settings = settings
+        self._doors = doors
+        self.metrics = Metrics(version)
+        self.schedule = Schedule(settings.poll_seconds, doors.poll)
+        page = Page(doors.view, doors.document, self.metrics, settings)
+        http, probes = settings.http_listen, settings.probes_listen
+        self._waiting: dict[str, Callable[[], None]] = {
+            "RESENTRY_CONTROL": self._serve_control,
+            "RESENTRY_HTTP_LISTEN": lambda: serve(page, http, None),
+            "RESENTRY_PROBES_LISTEN": lambda: serve(page, None, probes),
+        }
+        self._control: socket.socket | None = None
+        self._socket_mark: tuple[int, int] | None = None
+        self._receipts_mark: tuple[int, int] | None = None
+        self.is_watching = False
+        """Whether a new receipt is noticed at once."""
+        self._again_at = 0.0
+        self.problems: tuple[Problem, ...] = ()
+
+    @property
+    def again_at(self) -> float:
+        """When `tend` will try again, as a monotonic time; infinite if all runs."""
+        return self._again_at if self._waiting else float("inf")
+
+    def tend(self) -> None:
+        """Start what does not run, and what was lost."""
+        self._look_at_control()
+        self._look_at_receipts()
+        now = time.monotonic()
+        if not self._waiting or now < self._again_at:
+            return
+        problems = {}
+        for name, start in list(self._waiting.items()):
+            try:
+                start()
+            except AgentError as error:
+                problems[name] = Problem(name, error.what, error.hint)
+            except RuntimeError as error:  # the system has no thread left
+                hint = "raise the limit of processes or PIDs of the container"
+                problems[name] = Problem(name, f"cannot start a thread: {error}", hint)
+            else:
+                del self._waiting[name]
+        self._again_at = now + AGAIN_SECONDS
+        self.problems = tuple(problems.values())
+
+    def stop(self) -> None:
+        """Start no further pass."""
+        self.schedule.stop()
+
+    def _serve_control(self) -> None:
+        self._control = control.serve(self._settings.control_path, self._doors.ask)
+        self._socket_mark = _mark(self._settings.control_path)
+
+    def _look_at_control(self) -> None:
+        path = self._settings.control_path
+        if self._control is None or _mark(path) == self._socket_mark:
+            return
         log.warning(
-            "receipts are read once a second: no inotify instance is left on this node",
-            hint="raise fs.inotify.max_user_instances",
+            f"the control socket {path} was removed or replaced; opening it again",  # noqa: G004
+            hint="find out who else writes there: only the agent may",
         )
-    return metrics, Schedule(settings.poll_seconds, doors.poll), is_watching
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+        self._control.close()
+        self._control, self._again_at = None, 0.0
+        self._waiting["RESENTRY_CONTROL"] = self._serve_control
+
+    def _look_at_receipts(self) -> None:
+        """Watch the receipts' directory, once it is there."""
+        mark = _mark(self._settings.receipts_dir)
+        if self.is_watching or mark == self._receipts_mark:
+            return
+        self._receipts_mark = mark
+        if mark is None:
+            return
+        self.is_watching = watch_receipts(self._settings.receipts_dir, self._doors.wake)
+        if not self.is_watching:
+            log.warning(
+                "receipts are read once a second: no inotify instance is left on this node",
+                hint="raise fs.inotify.max_user_instances",
+            )
+
+
+def _mark(path: str) -> tuple[int, int] | None:
+    """Return device and inode of a file; `None` if there is none."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -64,6 +64,9 @@ def status_lines(status: StatusResult, why_unknown: str) -> Iterator[str]:
             yield f"          {key}={value_text(value)}"
         for boost in current.boosts:
             yield f"boost     {boost_line(boost)}"
+    for problem in status.problems:
+        yield f"problem   {problem.what}"
+        yield f"          {problem.hint}"
     yield from _source_lines(status.source)
     for check in status.dsn_checks:
         yield f"dsn check {check.dsn}: {check.verdict} since {check.since}"

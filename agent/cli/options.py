@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent.observe import stderr
-from agent.settings import Settings, flag, load, settings_of
+from agent.settings import Settings, flag, load, load_what_can_be, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,8 @@ def command(
 
     def decorate(function: Callable[..., Answer | None]) -> click.Command:
         def run(*, as_json: bool = False, **given: Any) -> None:
-            loaded = load({name: given.pop(name) for name in names})
+            read = load_what_can_be if name == "run" else load
+            loaded = read({each: given.pop(each) for each in names})
             if is_warning:
                 warn(loaded)
             answer = function(loaded=loaded, **given)

@@ -12,7 +12,7 @@ from agent._version import __version__
 from agent.cli import options
 from agent.daemon import Daemon
 from agent.observe import logs, stderr
-from agent.parts import assemble
+from agent.parts import assemble_for_run
 
 if TYPE_CHECKING:
     from agent.settings import Loaded
@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 def command(loaded: Loaded) -> None:
     """Keep every process at the newest snapshot, until SIGTERM.
 
-    Reads the source again and again. SIGHUP makes it read at once.
+    Reads the source again and again. SIGHUP makes it read at once. Once the volume holds a
+    snapshot, the command does not end by itself, and starts whatever is wrong: it goes on
+    with that snapshot, says what is wrong, and tries again.
     """
     settings = loaded.settings
     logs.configure(settings.log_level, settings.log_format)
     log = structlog.get_logger()
     for warning in loaded.warnings:
         log.warning(warning)
-    daemon = Daemon(assemble(settings), __version__)
+    daemon = Daemon(assemble_for_run(loaded), __version__)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: daemon.stop())
     signal.signal(signal.SIGHUP, lambda *_: daemon.poll())

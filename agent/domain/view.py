@@ -41,6 +41,15 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that the agent was set to do and cannot do now. It tries again."""
+
+    setting: str
+    what: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """Replaced by the loop's thread at each change. Other threads only read it."""
 
@@ -55,3 +64,4 @@ class View:
     """The source's own report."""
     dsn_checks: tuple[DsnReport, ...] = ()
     deliveries: tuple[Delivery, ...] = ()
+    problems: tuple[Problem, ...] = ()

@@ -34,6 +34,7 @@ def log_changes(before: View, after: View) -> None:
         _log_pass(after)
     if _line(after.rollout) != _line(before.rollout):
         _log_rollout(after.rollout, after.known.current)
+    _log_problems(before, after)
     verdicts = {report.fingerprint: _verdict(report) for report in before.dsn_checks}
     for report in after.dsn_checks:
         if verdicts.get(report.fingerprint) != _verdict(report):
@@ -106,6 +107,16 @@ def _log_outcome(level: str, outcome: Outcome, sentence: str, **details: Any) ->
         if value := getattr(outcome, name):
             details[name] = value
     getattr(log, level)(sentence, outcome=outcome.kind, **details)
+
+
+def _log_problems(before: View, after: View) -> None:
+    for problem in after.problems:
+        if problem not in before.problems:
+            log.error(problem.what, setting=problem.setting, hint=problem.hint)
+    left = {problem.setting for problem in after.problems}
+    for problem in before.problems:
+        if problem.setting not in left:
+            log.info("a problem is over", setting=problem.setting, was=problem.what)
 
 
 def _log_repairs(repaired: tuple[str, ...]) -> None:

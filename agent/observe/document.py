@@ -18,6 +18,7 @@ from agent.observe.results import (
     Envelope,
     Error,
     HolderReport,
+    ProblemReport,
     Receiver,
     RolloutReport,
     SourceReport,
@@ -71,6 +72,10 @@ def state(view: View) -> dict[str, Any]:
         "where": dict(view.source),
         "dsn_checks": [_dsn_check(report) for report in view.dsn_checks],
         "notify": receivers(view.deliveries),
+        "problems": [
+            ProblemReport(setting=each.setting, what=each.what, hint=each.hint)
+            for each in view.problems
+        ],
     }
     return dict(msgspec.to_builtins(saved))
 
@@ -90,6 +95,7 @@ def decode_state(body: bytes | None) -> dict[str, Any]:
         _source(saved)
         _list(saved, "dsn_checks", DsnCheckReport)
         _list(saved, "notify", Receiver)
+        _list(saved, "problems", ProblemReport)
     except msgspec.ValidationError:  # of another version
         return NO_PASS | {"rejections": saved.get("rejections")}
     return saved
@@ -114,6 +120,7 @@ def status(
             unknown=rollout.unknown,
             targets=[_target(target, state) for target, state in rollout.targets],
         ),
+        problems=_list(saved, "problems", ProblemReport),
     )
 
 

@@ -112,6 +112,13 @@ class Metrics:
             "How often the agent repaired what others had removed or changed on the volume.",
             registry=self.registry,
         )
+        self._problems = Gauge(
+            "resentry_problem",
+            "1 while the agent cannot do what this setting asks for. The metric is missing "
+            "otherwise.",
+            ["setting"],
+            registry=self.registry,
+        )
         self._targets = Gauge(
             "resentry_targets",
             "The number of live targets, by role and by state of the rollout. Of more than "
@@ -178,6 +185,9 @@ class Metrics:
         """Show what is known now."""
         current = view.known.current
         self._sequence.set(current.sequence if current else 0)
+        self._problems.clear()
+        for problem in view.problems:
+            self._problems.labels(problem.setting).set(1)
         self._show_source(view.source)
         with self._rendering:  # nobody sees half of the targets
             self._show_rollout(view.rollout)

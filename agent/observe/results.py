@@ -218,6 +218,16 @@ class RolloutReport(RolloutSummary, frozen=True, kw_only=True):
     targets: Annotated[list[Target], Meta(description="The live processes.")]
 
 
+class ProblemReport(Struct, frozen=True, kw_only=True):
+    """Something that the agent was set to do and cannot do now. It tries again."""
+
+    setting: Annotated[
+        str, Meta(description="The setting, as an environment variable.")
+    ]
+    what: Annotated[str, Meta(description="What went wrong, for people.")]
+    hint: Annotated[str, Meta(description="What to do about it; may be empty.")]
+
+
 class StatusResult(Struct, frozen=True, kw_only=True):
     """The result of `status` and of `/status`."""
 
@@ -240,3 +250,7 @@ class StatusResult(Struct, frozen=True, kw_only=True):
         list[Receiver], Meta(description="The receivers of notifications.")
     ]
     rollout: Annotated[RolloutReport, Meta(description="The processes.")]
+    problems: Annotated[
+        list[ProblemReport],
+        Meta(description="What the agent was set to do and cannot do now."),
+    ] = []

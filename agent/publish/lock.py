@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from agent.errors import VolumeBusy
+from agent.errors import PublishError, VolumeBusy
 from agent.locks import hold, is_held
 
 
@@ -51,10 +51,18 @@ class Lock:
         finally:
             os.close(handle)
 
+    def must_be_held(self) -> None:
+        """Raise `PublishError` if this process does not hold the lock."""
+        if not self._is_held():
+            raise PublishError(
+                f"this agent does not have the volume now: it lacks the lock {self._path}",
+                "the next pass tries to take the lock",
+            )
+
     def _is_held(self) -> bool:
         if self._handle is None:
             return False
         try:
             return os.path.samestat(os.stat(self._path), os.fstat(self._handle))
-        except FileNotFoundError:
+        except OSError:
             return False

@@ -244,6 +244,7 @@ class Volume:
 
     def keep(self, name: str, body: bytes, *, flush: bool = True) -> None:
         """Replace one of the agent's own files, or raise `PublishError`."""
+        self._lock.must_be_held()
         with as_publish_error(self.directory):
             self.memory.write(name, body, flush=flush)
 

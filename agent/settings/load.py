@@ -33,6 +33,8 @@ class Loaded(NamedTuple):
 
     settings: Settings
     warnings: tuple[str, ...]
+    problem: SettingsError | None = None
+    """What is wrong. `settings` then has defaults in place of what cannot be used."""
 
 
 def load(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Loaded:
@@ -40,16 +42,31 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> 
 
     `flags` holds what the command line gave, by setting; `config` names the file.
     """
+    loaded = load_what_can_be(flags, environ)
+    if loaded.problem is not None:
+        raise loaded.problem
+    return loaded
+
+
+def load_what_can_be(
+    flags: Mapping[str, Any], environ: Mapping[str, str] | None = None
+) -> Loaded:
+    """Read the settings like `load`. What is wrong is returned as the `problem`."""
     environ = os.environ if environ is None else environ  # noqa: TID251 - the reader
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     config = given.pop("config", None) or environ.get(CONFIG, "")
-    if kind := kind_of_secret(config):
-        raise SettingsError(f"RESENTRY_CONFIG or --config holds {kind}", FILE_HINT)
     known = {setting.name: setting for setting in settings_of(Settings)}
     values: dict[str, tuple[str, Any]] = {}
     problems: list[str] = []
+    hint = "resentry-agent run --help shows what each setting takes"
 
-    for name, value in (_read_toml(config) if config else {}).items():
+    file: dict[str, Any] = {}
+    try:
+        file = _read_config(config)
+    except SettingsError as error:
+        problems.append(error.what)
+        hint = error.hint
+    for name, value in file.items():
         if name in known:
             values[name] = (f"{name} in {config}", value)
         else:
@@ -66,16 +83,18 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> 
             typed[name] = convert(value, known[name])
         except ValueError as error:
             problems.append(f"{where}: {error}")
-    if problems:
-        raise SettingsError(
-            "; ".join(problems),
-            "resentry-agent run --help shows what each setting takes",
-        )
     if "environment" in values:
         typed["environment_place"] = values["environment"][0]
     settings = Settings(**typed)
+    problem = SettingsError("; ".join(problems), hint) if problems else None
     warnings = (f"unknown variables: {', '.join(unknown)}",) if unknown else ()
-    return Loaded(settings, (*warnings, *settings.guard_rails.gaps()))
+    return Loaded(settings, (*warnings, *settings.guard_rails.gaps()), problem)
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    if kind := kind_of_secret(path):
+        raise SettingsError(f"RESENTRY_CONFIG or --config holds {kind}", FILE_HINT)
+    return _read_toml(path) if path else {}
 
 
 def flag(name: str) -> str:
