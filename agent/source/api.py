@@ -7,7 +7,6 @@ differ, and might hold secrets, which must not be logged.
 
 from __future__ import annotations
 
-import json
 import ssl
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -18,6 +17,7 @@ from hvac import exceptions as vault_errors
 from hvac.adapters import RawAdapter
 
 from agent.backoff import retry_after_seconds
+from agent.domain.bounded_json import TooManyError, loads
 from agent.errors import (
     REPORT,
     AgentError,
@@ -164,8 +164,12 @@ def _answer(response: requests.Response, path: str) -> dict[str, Any]:
     """Return the JSON object, whatever its content type, or raise by status."""
     status = response.status_code
     try:
-        body = json.loads(response.content)
-    except (ValueError, RecursionError):
+        body = loads(response.content)
+    except TooManyError:
+        raise CandidateRefused(
+            [f"Vault's answer for {path} holds too many values"], "too large"
+        ) from None
+    except ValueError:
         body = None
     if status == 204:
         return {}

@@ -7,6 +7,8 @@ read, the socket asks how long it may still wait.
 from __future__ import annotations
 
 import contextlib
+import errno
+import http.client
 import socket
 import ssl
 import time
@@ -27,6 +29,10 @@ READ_SECONDS = 10.0
 ANSWER_SECONDS = 15.0
 """The limit for one whole answer."""
 ANSWER_LIMIT_BYTES = 2 * 1024 * 1024
+HEAD_LIMIT_BYTES = 64 * 1024
+"""The limit of status line and headers, with all interim answers before them."""
+INTERIM_LIMIT = 20
+"""The number of interim answers (102, 103) before the answer."""
 
 
 class Bounds:
@@ -39,11 +45,17 @@ class Bounds:
         self.received = 0
         self.reading: socket.socket | None = None
         self._answer_by = float("inf")
+        self._limit = HEAD_LIMIT_BYTES
 
     def begin(self) -> None:
         """Start the limits of the next answer."""
         self.received = 0
+        self._limit = HEAD_LIMIT_BYTES
         self._answer_by = time.monotonic() + ANSWER_SECONDS
+
+    def begin_body(self) -> None:
+        """Allow what a body may need, the sizes of its chunks included."""
+        self._limit = 2 * ANSWER_LIMIT_BYTES
 
     @property
     def is_over(self) -> bool:
@@ -62,8 +74,8 @@ class Bounds:
         """
         if self.is_over or self.is_over_time:
             raise TimeoutError("the answer is over time")
-        if self.received > 2 * ANSWER_LIMIT_BYTES:  # counts more than the body
-            raise OSError("the answer is too large")
+        if self.received > self._limit:
+            raise OSError(errno.EMSGSIZE, "the answer is too large")
         return min(self._end() - time.monotonic(), READ_SECONDS)
 
     def seconds_to_connect(self) -> float:
@@ -114,10 +126,23 @@ class BoundedContext(ssl.SSLContext):
     sslsocket_class = _TlsSocket
 
 
+class _Response(http.client.HTTPResponse):
+    """An answer. http.client itself skips only 100 before it, not 102 or 103."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(INTERIM_LIMIT):
+            line: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+            if not 102 <= line[1] < 200:
+                return line
+            http.client.parse_headers(self.fp)
+        raise http.client.HTTPException("too many interim answers")
+
+
 class _Connects:
     """Mixed into urllib3's connections: each opens a bounded socket."""
 
     timeout: Any
+    response_class = _Response
 
     def __init__(
         self, *args: Any, bounds: Bounds, path: str = "", **kwargs: Any

@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from agent.domain.bounded_json import loads
 from agent.domain.candidate import Candidate
 from agent.errors import CandidateRefused, SourceDown, SourceMissing
 from agent.source.dotenv import parse_dotenv
@@ -147,9 +148,9 @@ def _parse(path: str, text: str) -> dict[str, Any]:
     text = text.removeprefix("\ufeff")
     is_json = text.lstrip().startswith("{")
     try:
-        values = json.loads(text) if is_json else parse_dotenv(text)
-        json.dumps(values, ensure_ascii=False, allow_nan=False).encode()
-    except (ValueError, RecursionError) as error:
+        values = loads(text) if is_json else parse_dotenv(text)
+        json.dumps(values, ensure_ascii=False).encode()
+    except ValueError as error:
         why = "it is not JSON" if is_json else error
         raise SourceDown(
             f"cannot read {path}: {why}",

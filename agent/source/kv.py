@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent.domain.newest import mark_of
+from agent.domain.validate import PREFIXES
 from agent.errors import (
     CandidateRefused,
     SettingsError,
@@ -124,10 +125,12 @@ def read(api: Api, location: Location) -> Secret:
         held, metadata = outer.get("data"), outer.get("metadata")
         if isinstance(metadata, dict):
             held = {} if held is None else held  # an empty version is null
-            kept = ("version", "custom_metadata")
-            provenance |= {name: metadata[name] for name in kept if metadata.get(name)}
+            read = mark_of(metadata)
+            provenance |= {"version": read.version} if read else {}
+            if custom := _texts(metadata.get("custom_metadata")):
+                provenance["custom_metadata"] = custom
             notes = _notes(location, metadata)
-            mark = None if location.pin else mark_of(metadata)
+            mark = None if location.pin else read
     if not isinstance(held, dict):
         raise SourceDown(
             f"Vault's answer for {location.path} is not a KV secret",
@@ -136,7 +139,15 @@ def read(api: Api, location: Location) -> Secret:
     _limit(held, location)
     if location.key is not None:
         held = {location.key: _only_value(held, location)}
+    # Of other keys, the names alone count: their values would cost memory.
+    held = {k: v if k.startswith(PREFIXES) else "" for k, v in held.items()}
     return Secret(held, provenance, notes, mark)
+
+
+def _texts(metadata: Any) -> dict[str, str]:
+    """Return custom metadata. Vault keeps only texts there."""
+    given = metadata if isinstance(metadata, dict) else {}
+    return {name: text for name, text in given.items() if isinstance(text, str)}
 
 
 def _notes(location: Location, metadata: dict[str, Any]) -> tuple[str, ...]:
@@ -155,18 +166,24 @@ def _limit(held: dict[str, Any], location: Location) -> None:
             f"the secret {location.path} is empty",
             "write its keys, or delete the secret",
         )
-    text = json.dumps(held, ensure_ascii=False, separators=(",", ":"))
+    # Key by key: the text of all at once would need as much memory again.
+    size = 1 + sum(_size(name) + _size(value) + 2 for name, value in held.items())
     problems = []
     if len(held) > KEYS_LIMIT:
         problems.append(
             f"{location.path} holds {len(held)} keys; the limit is {KEYS_LIMIT}"
         )
-    if len(text.encode(errors="replace")) > SECRET_LIMIT_BYTES:
+    if size > SECRET_LIMIT_BYTES:
         problems.append(
             f"{location.path} holds more than 1 MiB of JSON; that is the limit"
         )
     if problems:
         raise CandidateRefused(problems, "too large")
+
+
+def _size(value: Any) -> int:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return len(text.encode(errors="replace"))
 
 
 def _only_value(held: dict[str, Any], location: Location) -> Any:

@@ -27,6 +27,10 @@ _INDEX_VALUE = re.compile(r"[A-Za-z0-9+/=_-]{1,1024}")
 _HOST = re.compile(r"[a-z0-9._-]{1,253}(:[0-9]+)?|\[[a-f0-9:.]+\](:[0-9]+)?")
 
 
+_BODY_LIMITS = {200: ANSWER_LIMIT_BYTES, 400: 64 * 1024, 404: 64 * 1024}
+"""How much of a body is read. The status alone says what most answers mean."""
+
+
 class TooLargeError(requests.RequestException):
     """The answer is larger than `ANSWER_LIMIT_BYTES`."""
 
@@ -155,13 +159,28 @@ class VaultSession(requests.Session):
             raise requests.ConnectionError("the deadline of the pass is over")
         self.bounds.begin()
         kwargs["stream"] = True
+        try:
+            return self._receive(request, **kwargs)
+        except requests.RequestException:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever odd bytes do to a parser
+            kind = type(error).__name__
+            raise requests.ConnectionError(f"the answer is not HTTP: {kind}") from None
+
+    def _receive(
+        self, request: requests.PreparedRequest, **kwargs: Any
+    ) -> requests.Response:
+        """Send a request, and read as much of the answer's body as is needed."""
         body = bytearray()
         with super().send(request, **kwargs) as response:
-            if not response.is_redirect:
-                for chunk in response.iter_content(65536):
-                    body += chunk
-                    if len(body) > ANSWER_LIMIT_BYTES:
-                        raise TooLargeError
+            self.bounds.begin_body()
+            limit = _BODY_LIMITS.get(response.status_code, 0)
+            for chunk in response.iter_content(65536) if limit else ():
+                body += chunk
+                if len(body) > limit:
+                    break
+        if response.status_code == 200 and len(body) > limit:
+            raise TooLargeError
         response._content = bytes(body)  # noqa: SLF001 - what .content caches
         return response
 

@@ -493,7 +493,8 @@ def test_a_secret_at_the_limits_passes(
     keys = {f"KEY_{number}": "" for number in range(1000)}
     assert canned(keys, version).read().values == keys
     large = of_size(1024 * 1024)
-    assert canned(large, version).read().values == large
+    read = canned(large, version).read().values
+    assert read == {**RATE, "ключ": ""}, "of other keys only the names are kept"
 
 
 @pytest.mark.parametrize("version", ["1", "2"])
@@ -524,4 +525,4 @@ def test_a_real_server_s_largest_secrets_pass(vault: Vault, source: Make) -> Non
 
     halves = {"a": "x" * 524_000, "b": "y" * 524_000}
     vault.write("large", halves)
-    assert source("secret/large").read().values == halves
+    assert source("secret/large").read().values.keys() == halves.keys()
