@@ -12,9 +12,9 @@ from typing import Any
 
 TOKENS_LIMIT = 100_000
 """Strings, commas and opening brackets. So many need 6 MiB in memory at most."""
-_TOKEN = r'"(?:[^"\\]++|\\.)*+"|[\[{,]'
-_IN_TEXT = re.compile(_TOKEN, re.DOTALL)
-_IN_BYTES = re.compile(_TOKEN.encode(), re.DOTALL)
+_PART = r'"(?:[^"\\]++|\\.)*+"|[\[{,]'
+_IN_TEXT = re.compile(_PART, re.DOTALL)
+_IN_BYTES = re.compile(_PART.encode(), re.DOTALL)
 
 
 class TooManyError(ValueError):

@@ -30,14 +30,14 @@ MEBIBYTE = 1024 * 1024
 def test_what_is_no_json_is_a_value_error(text: str) -> None:
     """Python itself would read some of these, and end in a traceback at others."""
     for form in (text, text.encode()):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"."):
             loads(form)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1"])
 def test_bytes_are_utf_8(encoding: str) -> None:
     """Other encodings would hide how much there is."""
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         loads('{"a": "ä"}'.encode(encoding))
     assert loads(b"\xef\xbb\xbf[1]") == [1]
 
@@ -52,7 +52,7 @@ def test_two_mebibytes_of_anything_need_little_memory(unit: str) -> None:
     body = ("[" + ",".join([unit] * (2 * MEBIBYTE // (len(unit) + 1))) + "]").encode()
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"."):
             loads(body)
         _, peak = tracemalloc.get_traced_memory()
     finally:

@@ -1,7 +1,5 @@
 """Odd answers of Vault, byte for byte: each is an answer, or one of our errors."""
 
-from __future__ import annotations
-
 import json
 import socket
 import threading
