@@ -142,7 +142,7 @@ class _Connects:
     """Mixed into urllib3's connections: each opens a bounded socket."""
 
     timeout: Any
-    response_class = _Response
+    response_class: Any = _Response
 
     def __init__(
         self, *args: Any, bounds: Bounds, path: str = "", **kwargs: Any
