@@ -91,9 +91,9 @@ test: test-together test-alone ## every test but matrix, parity and cluster-test
 	@echo "==> not run here: make matrix (process models), make parity (features of sentry-sdk), make test-vault (HashiCorp's own)"
 	@$(BIN)/python -m lab.cluster
 
-test-together: $(READY) $(SINK) ## the tests that mostly wait, WORKERS=4 at once
+test-together: $(READY) $(SINK) ## the tests that mostly wait, WORKERS=4 at once; SEED=7 in a random order
 	@echo "==> the tests that mostly wait, $(WORKERS) at once: about 9 minutes"
-	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not alone and not cluster" $(ELSEWHERE)
+	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not alone and not cluster" $(ELSEWHERE) $(if $(SEED),--seed $(SEED))
 
 test-alone: $(READY) $(SINK) ## the tests that measure time or memory, one by one
 	@echo "==> the tests that measure time or memory, one by one: about 1 minute"
