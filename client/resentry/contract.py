@@ -9,13 +9,13 @@ import hashlib
 import json
 import re
 import signal
-from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from resentry import formats
-from resentry.formats import MATCH_LIMIT, ROLE
+from resentry.answers import ANSWERS_LIMIT, Answer, is_answer, read_answers
+from resentry.formats import MATCH_LIMIT, ROLE, time_text
 from resentry.schema import SCHEMA, ContractError, plain, read_object
 from resentry.snapshot import (
     BOOSTS_LIMIT,
@@ -56,6 +56,7 @@ __all__ = [  # what is defined elsewhere and belongs to the contract, too
     "encode_snapshot",
     "read_items",
     "revision_of",
+    "time_text",
 ]
 
 DEFAULT_DIR = "/var/run/resentry"
@@ -107,8 +108,9 @@ class Receipt(NamedTuple):
     `phase` is `running` after a swap, and `drained` once nothing in the process sends by
     an older DSN. `refused` names a snapshot that could not be applied, and `error` says
     why; `revision` and `sequence` then still name the snapshot that runs. The thread
-    `tid` takes `signal`. `dsn` is the fingerprint of the current client's DSN. `ignored`
-    names fields of the snapshot that this library does not know.
+    `tid` takes `signal`. `dsn` is the fingerprint of the current client's DSN. `answers`
+    are those of the servers to which this process sends. `ignored` names fields of the
+    snapshot that this library does not know.
     """
 
     id: str
@@ -130,6 +132,7 @@ class Receipt(NamedTuple):
     tally: Mapping[str, int] = MappingProxyType({})
     origins: Mapping[str, str] = MappingProxyType({})
     dsn: str = ""
+    answers: tuple[Answer, ...] = ()
     holders: tuple[Holder, ...] = ()
     ignored: tuple[str, ...] = ()
     sdk: str = ""
@@ -141,6 +144,7 @@ def encode_receipt(receipt: Receipt) -> bytes:
     cut = _cut(receipt)
     document = cut._asdict()
     document["holders"] = [holder._asdict() for holder in cut.holders]
+    document["answers"] = [answer._asdict() for answer in cut.answers]
     # Not escaped: a character then takes at most 4 bytes instead of 12.
     text = json.dumps({"schema": SCHEMA} | document, ensure_ascii=False)
     return text.encode() + b"\n"
@@ -170,6 +174,7 @@ def decode_receipt(body: bytes) -> Receipt:
         "phase": known.get("phase", "running"),  # drained only if the target says so
         "refused": tuple(refused) if refused is not None else None,
         "holders": tuple(holders),
+        "answers": read_answers(known.get("answers", ())),
         "ignored": tuple(known.get("ignored", ())),
     }
     return _cut(Receipt(**known))
@@ -182,7 +187,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("pid", "pidns", "start_time", "sequence"), (int,)),
     **dict.fromkeys(("signal", "tid"), (int, type(None))),
     **dict.fromkeys(("tally", "origins"), (dict,)),
-    **dict.fromkeys(("holders", "ignored"), (list,)),
+    **dict.fromkeys(("answers", "holders", "ignored"), (list,)),
     "swap_ms": (int, float),
     "refused": (list, type(None)),
 }
@@ -191,6 +196,7 @@ _PARTS: Mapping[str, Callable[[Any], bool]] = {
     "refused": lambda value: [type(part) for part in value] == [str, int],
     "tally": lambda value: all(type(count) is int for count in value.values()),
     "origins": lambda value: all(type(origin) is str for origin in value.values()),
+    "answers": lambda value: all(map(is_answer, value)),
     "ignored": lambda value: all(type(name) is str for name in value),
     "holders": lambda value: all(
         type(each) is dict and type(each.get("kind")) is type(each.get("dsn")) is str
@@ -218,8 +224,18 @@ def _cut(receipt: Receipt) -> Receipt:
             Holder(plain(each.kind, NAME_LIMIT), plain(each.dsn, NAME_LIMIT))
             for each in receipt.holders[:HOLDERS_LIMIT]
         ),
+        answers=tuple(_plain_answer(each) for each in receipt.answers[-ANSWERS_LIMIT:]),
         ignored=tuple(plain(n, NAME_LIMIT) for n in receipt.ignored[:NAMED_LIMIT]),
     )
+
+
+def _plain_answer(answer: Answer) -> Answer:
+    texts: dict[str, Any] = {
+        name: plain(text, NAME_LIMIT)
+        for name, text in answer._asdict().items()
+        if isinstance(text, str)
+    }
+    return answer._replace(**texts)
 
 
 def fingerprint(dsn: str) -> str:
@@ -255,9 +271,3 @@ def signal_number(text: str) -> int | None:
     if not lowest <= number <= getattr(signal, "SIGRTMAX", 0):
         raise ValueError("RESENTRY_SIGNAL must be SIGRTMIN+n, or off")
     return number
-
-
-def time_text(moment: float, timespec: str = "milliseconds") -> str:
-    """Return seconds since the epoch as ISO text in UTC, as every document shows it."""
-    text = datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec=timespec)
-    return text.replace("+00:00", "Z")

@@ -155,7 +155,13 @@ class Redirect:
         headers = kwargs.pop("headers", None) or {}
         kept = {name: headers[name] for name in headers if name.lower() != AUTH}
         kwargs["headers"] = {**kept, "X-Sentry-Auth": place.auth}
-        return self._send(method, place.base + self._suffix, *args, **kwargs)
+        status = None
+        try:
+            answer = self._send(method, place.base + self._suffix, *args, **kwargs)
+            status = answer.status_code
+        finally:
+            here().answers.note(place.mark, status)
+        return answer
 
     def _send_nowhere(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
         """Answer as if the request was sent. An exporter without a DSN sends as it did."""

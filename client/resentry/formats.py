@@ -103,3 +103,9 @@ def names_route(match: str) -> bool:
     route.
     """
     return bool(_ROUTE.match(match))
+
+
+def time_text(moment: float, timespec: str = "milliseconds") -> str:
+    """Return seconds since the epoch as ISO text in UTC, as every document shows it."""
+    text = datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec=timespec)
+    return text.replace("+00:00", "Z")

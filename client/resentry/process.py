@@ -19,6 +19,7 @@ import time
 import types
 from typing import TYPE_CHECKING, Any
 
+from resentry.answers import Answers
 from resentry.tally import Tally
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Home:
         self.making = threading.RLock()
         """Held while a part of a client is made anew."""
         self.tally = Tally()
+        self.answers = Answers()
         self.looked = threading.Event()
         """Set after the first look at the volume. A child's envelopes wait for it."""
         self.looked.set()

@@ -71,6 +71,7 @@ def receipt(target: Target) -> Receipt:
         sdk=described(),
         library=__version__,
         dsn=running.dsn if running is not None else "",
+        answers=home.answers.shown(),
         holders=held,
         ignored=snapshot.ignored if snapshot is not None else (),
     )

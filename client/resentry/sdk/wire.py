@@ -10,6 +10,7 @@ from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import HttpTransport
 from sentry_sdk.utils import capture_internal_exceptions
 
+from resentry.contract import fingerprint
 from resentry.process import here
 from resentry.sockets import note_connections
 
@@ -42,6 +43,7 @@ class Wire(HttpTransport):
         self._fate = Fate.DONE
         self._body: _Body | None = None
         self._home = here()
+        self._mark = fingerprint(str(options["dsn"]))
         super().__init__(options)
         # urllib3 would import this in the sending thread. A child that is forked meanwhile
         # would inherit the import lock, and never send anything.
@@ -103,7 +105,14 @@ class Wire(HttpTransport):
     ) -> Any:
         self._body = _Body(body, self._home)
         sized = {**headers, "Content-Length": str(len(body))}
-        return super()._request(method, endpoint_type, self._body, sized)
+        status = None
+        try:
+            response = super()._request(method, endpoint_type, self._body, sized)
+            status = response.status
+        finally:
+            if self._home is here():  # else a greenlet went on in a forked child
+                self._home.answers.note(self._mark, status)
+        return response
 
 
 class _Body(io.BytesIO):

@@ -385,6 +385,25 @@ say(sent=sent, first=childs[0], last=childs[1])
 
 
 @pytest.mark.process
+def test_its_server_s_answers_are_those_of_its_dsn(look: Run, sink: Sink) -> None:
+    """A revoked DSN shows, also in a process that sends spans alone."""
+    sink.answer(1, 403)
+    said = look("""
+from resentry.process import here
+init(A)
+spans()
+flush()
+otlp.follow(B, OURS)
+spans()
+flush()
+say(answers=[[each.dsn, each.kind] for each in here().answers.shown()])
+""")
+    refused, accepted = said["answers"]
+    assert refused == [fingerprint(sink.dsn(1)), "refused"]
+    assert accepted == [fingerprint(sink.dsn(2)), "accepted"]
+
+
+@pytest.mark.process
 def test_a_child_resends_nothing_of_its_parents(look: Run, sink: Sink) -> None:
     """What was refused before the fork is the parent's to send, once."""
     sink.answer(1, 403)
