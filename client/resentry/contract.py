@@ -110,7 +110,9 @@ class Receipt(NamedTuple):
     why; `revision` and `sequence` then still name the snapshot that runs. The thread
     `tid` takes `signal`. `dsn` is the fingerprint of the current client's DSN. `answers`
     are those of the servers to which this process sends. `ignored` names fields of the
-    snapshot that this library does not know.
+    snapshot that this library does not know. `values` are those that run, by key, without
+    the DSN. `problems` says what the application gave that cannot be used. `foreign` says
+    that the application's own client runs instead of ours.
     """
 
     id: str
@@ -135,6 +137,9 @@ class Receipt(NamedTuple):
     answers: tuple[Answer, ...] = ()
     holders: tuple[Holder, ...] = ()
     ignored: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    values: Mapping[str, Any] = MappingProxyType({})
+    foreign: bool = False
     sdk: str = ""
     library: str = ""
 
@@ -176,6 +181,7 @@ def decode_receipt(body: bytes) -> Receipt:
         "holders": tuple(holders),
         "answers": read_answers(known.get("answers", ())),
         "ignored": tuple(known.get("ignored", ())),
+        "problems": tuple(known.get("problems", ())),
     }
     return _cut(Receipt(**known))
 
@@ -186,11 +192,13 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("parent", "revision", "error"), (str, type(None))),
     **dict.fromkeys(("pid", "pidns", "start_time", "sequence"), (int,)),
     **dict.fromkeys(("signal", "tid"), (int, type(None))),
-    **dict.fromkeys(("tally", "origins"), (dict,)),
-    **dict.fromkeys(("answers", "holders", "ignored"), (list,)),
+    **dict.fromkeys(("tally", "origins", "values"), (dict,)),
+    **dict.fromkeys(("answers", "holders", "ignored", "problems"), (list,)),
     "swap_ms": (int, float),
+    "foreign": (bool,),
     "refused": (list, type(None)),
 }
+_SCALARS = (str, int, float, bool, type(None))
 _REQUIRED = ("id", "role", "pid", "pidns", "start_time")
 _PARTS: Mapping[str, Callable[[Any], bool]] = {
     "refused": lambda value: [type(part) for part in value] == [str, int],
@@ -198,6 +206,8 @@ _PARTS: Mapping[str, Callable[[Any], bool]] = {
     "origins": lambda value: all(type(origin) is str for origin in value.values()),
     "answers": lambda value: all(map(is_answer, value)),
     "ignored": lambda value: all(type(name) is str for name in value),
+    "problems": lambda value: all(type(problem) is str for problem in value),
+    "values": lambda value: all(type(one) in _SCALARS for one in value.values()),
     "holders": lambda value: all(
         type(each) is dict and type(each.get("kind")) is type(each.get("dsn")) is str
         for each in value
@@ -215,6 +225,7 @@ def _cut(receipt: Receipt) -> Receipt:
     refused = receipt.refused
     tally = list(receipt.tally.items())[:ENTRIES_LIMIT]
     origins = list(receipt.origins.items())[:ENTRIES_LIMIT]
+    values = list(receipt.values.items())[:ENTRIES_LIMIT]
     return receipt._replace(
         **texts,
         refused=refused and (plain(refused[0], NAME_LIMIT), refused[1]),
@@ -225,8 +236,14 @@ def _cut(receipt: Receipt) -> Receipt:
             for each in receipt.holders[:HOLDERS_LIMIT]
         ),
         answers=tuple(_plain_answer(each) for each in receipt.answers[-ANSWERS_LIMIT:]),
+        problems=tuple(plain(p, TEXT_LIMIT) for p in receipt.problems[:NAMED_LIMIT]),
+        values={plain(k, NAME_LIMIT): _plain_value(v) for k, v in values},
         ignored=tuple(plain(n, NAME_LIMIT) for n in receipt.ignored[:NAMED_LIMIT]),
     )
+
+
+def _plain_value(value: Any) -> Any:
+    return plain(value, TEXT_LIMIT) if isinstance(value, str) else value
 
 
 def _plain_answer(answer: Answer) -> Answer:

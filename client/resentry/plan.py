@@ -33,6 +33,8 @@ class Plan(NamedTuple):
     signal: int | None = None
     problems: tuple[str, ...] = ()
     """What the application gave that cannot be used, and what happens instead."""
+    overruled: tuple[str, ...] = ()
+    """The options of the application that the snapshot decides instead."""
 
     def without(self, options: Mapping[str, Any], problems: list[str]) -> Plan:
         """Return a plan with only these options; `problems` says what is wrong with the rest."""
@@ -108,6 +110,7 @@ def make_plan(
         SharedDir.from_environ(environ),
         _signal(environ.get("RESENTRY_SIGNAL", "")),
         tuple(filter(None, (unusable, *problems))),
+        tuple(sorted(options.keys() & MANAGED)),
     )
     made.log_problems()
     return made

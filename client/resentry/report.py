@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from resentry import holders
 from resentry._version import __version__
@@ -15,6 +15,7 @@ from resentry.values import show_dsn
 
 if TYPE_CHECKING:
     from resentry._types import Status
+    from resentry.plan import Running
     from resentry.target import Target
 
 
@@ -40,6 +41,16 @@ def _holders(target: Target) -> tuple[Holder, ...]:
     dsn = target.running.dsn if target.running is not None else ""
     named = holders.find(target.dsns, dsn, is_ours)
     return tuple(Holder(kind, mark) for kind, mark in named)
+
+
+def _overruled(option: str) -> str:
+    return f"the application gives the option {option}, which the snapshot decides"
+
+
+def _values(running: Running | None) -> dict[str, Any]:
+    """Return what runs, without the DSN."""
+    values = running.effective.values if running is not None else {}
+    return {name: value for name, value in values.items() if name != "SENTRY_DSN"}
 
 
 def receipt(target: Target) -> Receipt:
@@ -73,6 +84,9 @@ def receipt(target: Target) -> Receipt:
         dsn=running.dsn if running is not None else "",
         answers=home.answers.shown(),
         holders=held,
+        problems=(*target.plan.problems, *map(_overruled, target.plan.overruled)),
+        values=_values(running),
+        foreign=target.is_foreign,
         ignored=snapshot.ignored if snapshot is not None else (),
     )
 

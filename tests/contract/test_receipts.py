@@ -44,6 +44,10 @@ FIELDS = {
     "dsn",
     "holders",
     "ignored",
+    "answers",
+    "problems",
+    "values",
+    "foreign",
     "sdk",
     "library",
 }
@@ -94,6 +98,8 @@ def test_a_receipt_has_the_documented_fields(
     assert found["signal"] == signal.SIGRTMIN + 6
     assert found["origins"]["SENTRY_TRACES_SAMPLE_RATE"] == "role"
     assert found["origins"]["SENTRY_DSN"] == "snapshot"
+    assert found["values"].keys() == found["origins"].keys() - {"SENTRY_DSN"}
+    assert (found["foreign"], found["problems"], found["answers"]) == (False, [], [])
 
 
 @pytest.mark.process

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from resentry.answers import ANSWERS_LIMIT, Answer
 from resentry.contract import (
     BOOSTS_LIMIT,
     HOLDERS_LIMIT,
@@ -128,6 +129,9 @@ def test_a_receipt_is_small_whatever_the_application_does() -> None:
         tally={f"{n}{ENDLESS}": n for n in range(100)},
         holders=tuple(Holder(ENDLESS, ENDLESS) for _ in range(100)),
         ignored=(ENDLESS,) * 100,
+        problems=(ENDLESS,) * 100,
+        values={f"{n}{ENDLESS}": ENDLESS for n in range(100)},
+        answers=(Answer(ENDLESS, ENDLESS, 10**100, ENDLESS),) * 100,
     )
     body = encode_receipt(given)
     assert len(body) < RECEIPT_LIMIT_BYTES
@@ -137,6 +141,10 @@ def test_a_receipt_is_small_whatever_the_application_does() -> None:
     assert len(found.holders) == HOLDERS_LIMIT == 16
     assert len(found.ignored) == NAMED_LIMIT == 16
     assert {len(name) for name in found.ignored} == {64}
+    assert {len(problem) for problem in found.problems} == {200}
+    assert len(found.problems) == NAMED_LIMIT
+    assert len(found.values) == 32
+    assert len(found.answers) == ANSWERS_LIMIT == 8
 
 
 def test_a_receipt_is_cut_when_it_is_read_too() -> None:

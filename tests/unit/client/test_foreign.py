@@ -94,6 +94,7 @@ def test_a_look_never_replaces_a_foreign_client(go: Run, sink: Sink) -> None:
             error=error,
             stays=sentry_sdk.get_client() is foreign,
             sequence=receipts()[0]["sequence"],
+            foreign=receipts()[0]["foreign"],
             lines=len(log.about("sentry_sdk.init")),
         )
         """
@@ -101,6 +102,7 @@ def test_a_look_never_replaces_a_foreign_client(go: Run, sink: Sink) -> None:
     assert "sentry_sdk.init" in ran.said["error"]
     assert ran.said["stays"]
     assert ran.said["sequence"] == 1
+    assert ran.said["foreign"]
     assert ran.said["lines"] == 1
     assert messages(sink, 2) == ["the application's"]
     assert messages(sink, 1) + messages(sink, 3) == []

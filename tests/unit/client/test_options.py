@@ -54,6 +54,7 @@ def told():
         sequence=status["sequence"],
         integrations=sorted(client.integrations),
         receipt=[receipt["refused"] for receipt in receipts()],
+        problems=[receipt["problems"] for receipt in receipts()],
     )
 """
 
@@ -222,9 +223,15 @@ def test_what_resentry_decides_is_ignored_with_a_warning(go: Run, sink: Sink) ->
     ran = go(
         """
         start(dsn=B, transport=print, traces_sample_rate=0.0)
+        eventually(receipts)
         told()
         """
     )
+    (problems,) = ran.said["problems"]
+    assert problems == [
+        f"the application gives the option {option}, which the snapshot decides"
+        for option in ("dsn", "traces_sample_rate", "transport")
+    ]
     assert ran.said["error"] is None
     assert len(ran.said["log"]) == 3
     assert all("your value is ignored" in line for line in ran.said["log"])
