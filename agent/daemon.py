@@ -72,6 +72,7 @@ class Daemon:
         jitter = random.uniform(0, self._settings.start_jitter_seconds)  # noqa: S311
         self._due_at = now + jitter  # of the first pass; the schedule plans the others
         self._boost_ends_at = NEVER
+        self._give_up_at = now + self._settings.startup_seconds
         self.view = View(
             self._pipeline.known,
             self._record.passes,
@@ -157,7 +158,7 @@ class Daemon:
     def _wake_at(self) -> float:
         """Return when to look again if nobody posts a call, as a monotonic time."""
         now, services = time.monotonic(), self._services
-        times = [self._boost_ends_at]
+        times = [self._boost_ends_at, self._give_up_at]
         if not self._passing.is_running:
             times.append(self._overdue_at)
         if services is None:
@@ -182,6 +183,9 @@ class Daemon:
         if now >= self._overdue_at and not self._passing.is_running:
             self._due_at = NEVER
             self._passing.start()
+        if now >= self._give_up_at:
+            self._give_up_at = NEVER
+            changes.log_start_without(self.view, self._settings)
         if now >= self._boost_ends_at:
             outcome = self._publish(NOT_READ, self._pipeline.known.wishes)
             changes.log_boost_end(outcome)

@@ -101,7 +101,9 @@ class Pipeline:
         snapshot, notes = validate(candidate, rails, known.last_good, time.time())
         gate.admit(snapshot, candidate.fingerprint, known.last_good, known.current)
         if known.wishes.held is None:
-            gate.glance(snapshot, known.current, GLANCE_SECONDS)
+            # Processes wait for the first snapshot, and the check must not delay them.
+            seconds = GLANCE_SECONDS if known.current is not None else 0.0
+            gate.glance(snapshot, known.current, seconds)
         return Reading(snapshot, candidate.notes + notes, newest=candidate.newest)
 
     def publish(self, reading: Reading, wishes: Wishes) -> Outcome:

@@ -18,6 +18,7 @@ from agent.domain.rollout import assess
 from agent.domain.validate import validate
 from agent.errors import AgentError, PublishError, SettingsError, SourceDenied
 from agent.parts import USER_AGENT
+from agent.protect import protect
 from agent.publish.volume import Volume
 from agent.source.choose import open_source
 from resentry.values import show_dsn
@@ -39,6 +40,7 @@ def command(loaded: Loaded, *, policy: bool) -> Answer:
     Prints one step per line and publishes nothing. Exits with 0 if all is good, else
     with the code of the first problem.
     """
+    protect()
     if policy:
         options.warn(loaded)
         text = _policy(loaded.settings)

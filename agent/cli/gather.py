@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from agent.settings import Settings
     from resentry.contract import Snapshot
 
+LOOK_SECONDS = 0.2
+"""The time between two looks of a command that waits."""
 LIVES: dict[bool | None, Agent] = {
     True: "running",
     False: "not running",

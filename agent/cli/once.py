@@ -11,6 +11,7 @@ import msgspec
 
 from agent.cli import options
 from agent.cli.answer import Answer, error_of
+from agent.cli.gather import LOOK_SECONDS
 from agent.cli.lines import receiver_lines
 from agent.cli.results import OnceResult
 from agent.domain.passes import Moment, Passes
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from agent.domain.view import Known
     from agent.parts import Parts
     from agent.settings import Loaded
-
-LOOK_SECONDS = 0.2
 
 
 @options.command("once", with_all_settings=True)

@@ -9,7 +9,7 @@ import click
 
 from agent.cli import options
 from agent.cli.answer import NO, Answer
-from agent.cli.gather import gather
+from agent.cli.gather import LOOK_SECONDS, gather
 from agent.cli.results import WaitResult
 from agent.observe.results import Error
 from resentry import formats
@@ -24,9 +24,6 @@ def _seconds(_context: object, _option: object, text: str) -> float:
         return formats.number(text)
     except ValueError:
         raise click.BadParameter("must be a number of seconds, 0 or more") from None
-
-
-LOOK_SECONDS = 0.2
 
 
 @options.command("wait")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from resentry.contract import Receipt
@@ -38,13 +38,15 @@ class LiveTarget:
 
     `uid` is the owner of the receipt file. `main` marks a process from which other
     targets were forked: Celery's main process, a preloading gunicorn master. If the
-    receipt is not `readable`, `receipt` is a stand-in whose `error` says why.
+    receipt is not `readable`, `receipt` is a stand-in whose `error` says why. A namesake
+    has the role and pid of another target: two containers each have a pid 1.
     """
 
     receipt: Receipt
     uid: int
     main: bool = False
     readable: bool = True
+    is_namesake: bool = False
 
     @classmethod
     def unreadable(cls, target: str, pid: int, problem: str) -> LiveTarget:
@@ -62,10 +64,12 @@ class LiveTarget:
 
     @property
     def name(self) -> str:
-        """The role and pid, for people; the id if the kernel does not tell the pid."""
+        """The role and pid, for people; the id if the pid is unknown or not enough."""
         receipt = self.receipt
-        known = f"pid {receipt.pid}" if receipt.pid else f"target {receipt.id}"
-        return f"{receipt.role} {known}"
+        if not receipt.pid:
+            return f"{receipt.role} target {receipt.id}"
+        more = f" of target {receipt.id}" if self.is_namesake else ""
+        return f"{receipt.role} pid {receipt.pid}{more}"
 
     @property
     def notes(self) -> list[str]:
@@ -191,6 +195,11 @@ def assess(
     It is also "waiting" while a role has fewer workers than its `minimum`, or while
     `unknown` says that there may be more targets than these.
     """
+    names = Counter(target.name for target in targets)
+    targets = [
+        replace(target, is_namesake=True) if names[target.name] > 1 else target
+        for target in targets
+    ]
     judged = tuple((target, _state(target, snapshot, late=late)) for target in targets)
     states = {state for _, state in judged}
     workers = Counter(target.receipt.role for target in targets if not target.main)

@@ -70,6 +70,20 @@ def log_start(settings: Settings, version: str) -> None:
     )
 
 
+def log_start_without(view: View, settings: Settings) -> None:
+    """Log that applications start now without a snapshot, if there is none."""
+    if view.known.current is None:
+        sentence = (
+            f"nothing is published after {settings.startup_seconds:g} s: /startupz is 200 "
+            "now, and applications start with their own environment variables"
+        )
+        log.warning(
+            sentence,
+            hint="resentry-agent status shows why nothing is published; "
+            "RESENTRY_STARTUP_SECONDS sets the time",
+        )
+
+
 def log_boost_end(outcome: Outcome) -> None:
     """Log what the end of a boost came to."""
     if outcome.kind != "unchanged":

@@ -88,8 +88,9 @@ def encode_state(view: View, rejections: Any) -> bytes:
 def decode_state(body: bytes | None) -> dict[str, Any]:
     """Return what the last agent wrote of `state`, as far as it can be read."""
     try:
-        saved = NO_PASS | dict(json.loads(body or b"{}"))
-    except (ValueError, TypeError, RecursionError):
+        # Stricter than the json module: no half surrogates, no NaN.
+        saved = NO_PASS | msgspec.json.decode(body or b"{}", type=dict[str, Any])
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return NO_PASS
     try:
         _source(saved)

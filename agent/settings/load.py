@@ -6,6 +6,7 @@ The only module that reads the environment.
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 PREFIX = "RESENTRY_"
 CONFIG = "RESENTRY_CONFIG"
 FILE_LIMIT_BYTES = 1024 * 1024
+_OF_SERVICE = re.compile(
+    r"(RESENTRY\w*?)_(?:SERVICE_(?:HOST|PORT(?:_\w+)?)"
+    r"|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
+)
 FILE_HINT = "--config, or else RESENTRY_CONFIG, must name a TOML file"
 OTHER_VARIABLES = frozenset({CONFIG, "RESENTRY_WAIT_SECONDS"})
 """Known, but no settings of the agent: a pod may set the library's for all."""
@@ -113,9 +118,18 @@ def _read_environ(
         name = variable.removeprefix(PREFIX).lower()
         if name in known:
             values[name] = (variable, environ[variable])
-        elif variable not in OTHER_VARIABLES:
+        elif variable not in OTHER_VARIABLES and not _is_of_service(variable, environ):
             unknown.append(variable + did_you_mean(name.upper(), names, PREFIX))
     return values, unknown
+
+
+def _is_of_service(variable: str, environ: Mapping[str, str]) -> bool:
+    """Whether Kubernetes set the variable, for a Service whose name begins with `resentry`.
+
+    Each such Service adds seven variables or more to each container of its namespace.
+    """
+    match = _OF_SERVICE.fullmatch(variable)
+    return match is not None and f"{match[1]}_SERVICE_HOST" in environ
 
 
 def _read_toml(path: str) -> dict[str, Any]:

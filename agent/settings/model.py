@@ -164,7 +164,7 @@ class Settings(SourceSettings, frozen=True, kw_only=True):
             DSN_CHECK,
             "CHOICE",
             "Check a new DSN with its Sentry server before publishing it (uses no quota): "
-            "`warn` asks once and then publishes, `enforce` publishes after the server "
+            "`warn` asks once and then publishes (the first snapshot at once), `enforce` publishes after the server "
             "has accepted the DSN, `off` never asks.",
         ),
     ] = "warn"

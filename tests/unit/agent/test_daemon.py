@@ -360,3 +360,20 @@ def test_no_field_is_written_by_two_threads(
         thread.join(60)
     assert writers["agent.daemon.Daemon", "view"] == {"main"}
     assert {key: names for key, names in writers.items() if len(names) > 1} == {}
+
+
+def test_a_start_without_a_snapshot_is_logged_once(
+    daemon: Callable[..., Daemon], shelf: Any
+) -> None:
+    """When `/startupz` lets applications start, not only in its answer."""
+    shelf.error = SourceDown("no Vault")
+    with capture_logs() as logs:
+        daemon(startup_seconds=0.05, poll_seconds=0.05)
+
+        def lines() -> list[Any]:
+            return [line for line in logs if "applications start with" in line["event"]]
+
+        eventually(lines, what="the log line")
+    (line,) = lines()
+    assert line["log_level"] == "warning"
+    assert "RESENTRY_STARTUP_SECONDS" in line["hint"]

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from agent import parts, protect
+from agent.cli import check
 from agent.settings import Settings
 
 NOBODY = 65534
@@ -88,3 +90,16 @@ def test_run_and_once_protect_themselves_first(
     made = parts.assemble(settings())
     made.volume.close()
     assert done == ["protected", "opened"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--policy"]])
+def test_check_protects_itself_first(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], tmp_path: Path
+) -> None:
+    """It has the same credentials as `run`."""
+    done: list[str] = []
+    monkeypatch.setattr(check, "protect", lambda: done.append("protected"))
+    monkeypatch.setattr(check, "open_source", lambda *_: done.append("opened"))
+    given = ["--dir", str(tmp_path / "volume"), *arguments]
+    CliRunner().invoke(check.command, given, env={"PATH": "/bin"})
+    assert done[0] == "protected"

@@ -155,6 +155,22 @@ def test_a_process_in_another_pid_namespace_is_named_by_its_id() -> None:
     )
 
 
+def test_two_targets_of_one_name_are_told_apart(receipt: Make) -> None:
+    """Two containers of a pod each have a pid 1; the id of the receipt differs."""
+    ids = ["a" * 16, "b" * 16, "c" * 16]
+    targets = [
+        LiveTarget(receipt(**RUNS | {"id": id_, "pid": pid, "error": "why"}), 0)
+        for id_, pid in zip(ids, (1, 1, 2), strict=True)
+    ]
+    rollout = assess(targets, CURRENT, late=True)
+    assert [target.name for target, _ in rollout.targets] == [
+        f"api pid 1 of target {ids[0]}",
+        f"api pid 1 of target {ids[1]}",
+        "api pid 2",
+    ]
+    assert all(ids[n] in rollout.notes[n] for n in (0, 1))
+
+
 @pytest.mark.parametrize(("late", "state"), [(False, "waiting"), (True, "overdue")])
 def test_what_is_not_seen_keeps_all_from_being_confirmed(
     receipt: Make, *, late: bool, state: str

@@ -137,6 +137,27 @@ def test_unknown_variables_are_one_warning() -> None:
     assert "10.0.0.1" not in loaded.warnings[0]
 
 
+@pytest.mark.parametrize("service", ["RESENTRY", "RESENTRY_SINK", "RESENTRY_VAULT"])
+def test_what_kubernetes_sets_for_a_service_is_no_warning(service: str) -> None:
+    """A Service whose name begins with `resentry`, with two ports, one of them named."""
+    environ = {
+        f"{service}_SERVICE_HOST": "10.0.0.1",
+        f"{service}_SERVICE_PORT": "80",
+        f"{service}_SERVICE_PORT_HTTP": "80",
+        f"{service}_PORT": "tcp://10.0.0.1:80",
+        **{
+            f"{service}_PORT_{port}_TCP{end}": "x"
+            for port in (80, 9000)
+            for end in ("", "_PROTO", "_PORT", "_ADDR")
+        },
+    }
+    assert load({}, environ).warnings == ()
+    (warning,) = load({}, {**environ, "RESENTRY_VAULT_PORT_": "x"}).warnings
+    assert warning.startswith("unknown variables: RESENTRY_VAULT_PORT_")
+    del environ[f"{service}_SERVICE_HOST"]  # then it is somebody's mistake
+    assert f"{service}_PORT" in load({}, environ).warnings[0]
+
+
 def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
     """An operator mends everything in one go."""
     path = file_with(tmp_path, 'colour = "blue"\nlog_level = "loud"')
