@@ -104,7 +104,7 @@ class CandidateRefused(AgentError):
     def __init__(self, problems: Sequence[str], fingerprint: str) -> None:
         super().__init__(
             "; ".join(problems),
-            "correct the values at the source",
+            "correct the values at the source, or a setting that the message names",
         )
         self.problems = tuple(map(redact, problems))
         self.fingerprint = fingerprint

@@ -136,7 +136,8 @@ class Pipeline:
         if self.known.last_good is None:
             raise reading.error or AgentError("there is nothing to publish", REPORT)
         now = time.time()
-        self._keep_wishes(wishes.pruned(self.known.last_good, now))
+        cap = self._parts.settings.boost_cap
+        self._keep_wishes(wishes.pruned(self.known.last_good, now, cap))
         wanted = overlay(self.known.last_good, self.known.wishes, now)
         current, outcome, notes = self.known.current, Outcome.unchanged, reading.notes
         if current is None or not current.is_same(wanted):

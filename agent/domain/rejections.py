@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agent.domain.wishes import revision_without_boosts
+from resentry.schema import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -55,14 +56,13 @@ class Rejections:
     @classmethod
     def from_document(cls, document: Mapping[str, Any] | None) -> Rejections:
         """Read a document. What cannot be read is no rejection."""
-        try:
-            given = document or {}
-            kept = [
-                tuple(map(str, given.get(name, ()))) for name in ("revisions", "dsns")
-            ]
-        except (AttributeError, TypeError):
-            return cls()
-        return cls(*map(_newest, kept))
+        given = document if isinstance(document, dict) else {}
+        return cls(_texts(given.get("revisions")), _texts(given.get("dsns")))
+
+
+def _texts(given: object) -> tuple[str, ...]:
+    names = given if isinstance(given, list) else []
+    return _newest(tuple(plain(name, 64) for name in names if isinstance(name, str)))
 
 
 def _newest(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from agent.domain.kept import decode_kept
 from resentry import formats
 from resentry.contract import (
     Boost,
     Snapshot,
-    decode_snapshot,
     encode_snapshot,
     read_items,
     revision_of,
@@ -56,12 +56,16 @@ class Wishes:
         present = [snapshot for snapshot in undone if snapshot is not None]
         return replace(self, held=Held(then, undone_values(then, *present)))
 
-    def pruned(self, last_good: Snapshot | None, now: float) -> Wishes:
-        """Return the wishes without boosts and without a rollback that have ended."""
+    def pruned(self, last_good: Snapshot | None, now: float, cap: float) -> Wishes:
+        """Return the wishes without boosts and without a rollback that have ended.
+
+        Boosts above the cap have ended, too: the cap may be lower than when they began.
+        """
         held = self.held
         if held is not None and last_good and not held.still_concerns(last_good):
             held = None
-        return replace(self, boosts=running(self.boosts, now), held=held)
+        boosts = tuple(b for b in running(self.boosts, now) if b.traces <= cap)
+        return replace(self, boosts=boosts, held=held)
 
 
 def running(boosts: tuple[Boost, ...], now: float) -> tuple[Boost, ...]:
@@ -171,19 +175,33 @@ def encode_wishes(wishes: Wishes) -> bytes:
 
 
 def decode_wishes(body: bytes | None) -> Wishes:
-    """Read the file that keeps the wishes. An unreadable file is no wish."""
+    """Read the file that keeps the wishes. A part that cannot be read is no wish."""
     try:
-        document: dict[str, Any] = json.loads(body or b"{}")
-        held = document.get("held")
-        boosts = read_items(Boost, document.get("boosts", ()))[0]
-        return Wishes(boosts, _held(held) if held else None)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        document = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
         return Wishes()
+    parts = document if isinstance(document, dict) else {}
+    return Wishes(_boosts(parts.get("boosts")), _held(parts.get("held")))
 
 
-def _held(document: Any) -> Held:
-    undone = {
-        str(name): [each if each is None else str(each) for each in list(old)]
-        for name, old in document["undone_values"].items()
-    }
-    return Held(decode_snapshot(document["snapshot"].encode()), undone)
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
+
+
+def _boosts(items: Any) -> tuple[Boost, ...]:
+    try:
+        return read_items(Boost, items or ())[0]
+    except _UNREADABLE:
+        return ()
+
+
+def _held(document: Any) -> Held | None:
+    try:
+        undone = {
+            str(name): [
+                value if value is None else str(value) for value in list(values)
+            ]
+            for name, values in document["undone_values"].items()
+        }
+        return Held(decode_kept(document["snapshot"].encode()), undone)
+    except _UNREADABLE:
+        return None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 
+from agent.domain.kept import decode_kept
 from resentry import formats
 from resentry.beside import TEMPORARY_SUFFIX, replace_file
 from resentry.contract import (
     ContractError,
     Snapshot,
-    decode_snapshot,
     encode_snapshot,
 )
 
@@ -57,7 +57,7 @@ class Memory:
     def read_snapshot(self, name: str) -> Snapshot | None:
         """Return the snapshot in one file, or `None` if it cannot be read."""
         try:
-            return decode_snapshot(self.read(name) or b"")
+            return decode_kept(self.read(name) or b"")
         except ContractError:
             return None
 

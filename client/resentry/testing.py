@@ -96,7 +96,7 @@ class FakeVolume:
         """Replace the snapshot by these settings. Unlike the agent, this checks no value.
 
         Raises `TypeError` for a name that is no setting, and for a rule or boost that is
-        not a `Rule` or `Boost`.
+        not a `Rule` or `Boost`; `ValueError` for a snapshot that no process could read.
         """
         for name in itertools.chain(settings, *(roles or {}).values()):
             if name not in KEYS:

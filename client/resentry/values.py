@@ -180,6 +180,20 @@ def show_dsn(text: str) -> str:
         return "not a DSN"
 
 
+def misread(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is wrong with each single value, by key, as the reader of the key says.
+
+    Keys that only a newer version knows are not judged.
+    """
+    problems: dict[str, str] = {}
+    for name in values.keys() & KEYS.keys():
+        try:
+            KEYS[name].parse(values[name])
+        except ValueError as error:
+            problems[name] = str(error)
+    return problems
+
+
 def environment_name(text: object) -> str:
     """Return an environment in the one form in which environments are compared."""
     name = str(text).strip().casefold()

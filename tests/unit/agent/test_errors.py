@@ -79,4 +79,6 @@ def test_a_refusal_names_every_problem() -> None:
     error = CandidateRefused(["a is bad", "b is bad"], "0" * 12)
     assert error.what == str(error) == "a is bad; b is bad"
     assert error.problems == ("a is bad", "b is bad")
-    assert error.hint == "correct the values at the source"
+    assert error.hint == (
+        "correct the values at the source, or a setting that the message names"
+    )

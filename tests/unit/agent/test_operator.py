@@ -314,6 +314,31 @@ def test_what_the_policy_of_now_forbids_is_not_gone_back_to(
     assert two.project == 2
 
 
+def test_a_boost_ends_if_its_cap_is_lowered(agent: Callable[..., Agent]) -> None:
+    """The settings of now count, also for what was asked for before."""
+    one = agent()
+    one.source(1)
+    for traces in (0.9, 0.4):
+        one.ask("boost", seconds=600, traces=traces)
+    two = agent(boost_cap=0.5)
+    two.ask("refresh")
+    assert [boost.traces for boost in two.current.boosts] == [0.4]
+    assert [boost.traces for boost in two.wishes.boosts] == [0.4]
+
+
+def test_an_agent_of_another_environment_publishes_the_revision_again(
+    agent: Callable[..., Agent],
+) -> None:
+    """So that every process learns by which environment it was judged."""
+    first = agent().source(1)
+    two = agent(environment="staging")
+    second = two.ask("refresh")
+    assert (first["revision"], first["sequence"]) == (second["revision"], 1)
+    assert (second["outcome"], second["sequence"]) == ("published", 2)
+    assert two.current.judged_by == "staging"
+    assert two.ask("refresh")["outcome"] == "unchanged"
+
+
 _LIVING = """
 import fcntl, sys
 file = open(sys.argv[1], "w")

@@ -221,7 +221,9 @@ def test_a_refused_candidate_says_once_what_stays() -> None:
     """The sentence says so; the hint must not contradict it."""
     outcome = Outcome.kept(CandidateRefused(["SENTRY_DSN is bad"], "f" * 12), None)
     assert outcome.sentence.endswith("; nothing is published yet")
-    assert outcome.hint == "correct the values at the source"
+    assert outcome.hint == (
+        "correct the values at the source, or a setting that the message names"
+    )
 
 
 @pytest.mark.parametrize(

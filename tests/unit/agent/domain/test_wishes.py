@@ -129,7 +129,7 @@ def test_a_rollback_is_over_when_the_source_holds_no_value_of_it(
 ) -> None:
     """One such value is enough to hold on; a key that lacks counts if nothing else does."""
     wishes = Wishes(held=Held(then, undone_values(then, before)))
-    assert holds == (wishes.pruned(base, NOW).held is not None)
+    assert holds == (wishes.pruned(base, NOW, 1.0).held is not None)
 
 
 def test_a_rollback_is_from_what_is_published_and_from_what_the_source_holds() -> None:
@@ -143,20 +143,29 @@ def test_pruning_drops_boosts_that_have_ended() -> None:
     """So they do not pile up; without a base a rollback is not judged."""
     held = Held(GOOD, {})
     wishes = Wishes(boosts=(B1, B2), held=held)
-    assert wishes.pruned(None, NOW) == Wishes((B1,), held)
-    assert wishes.pruned(GOOD, NOW) == Wishes((B1,), None)
+    assert wishes.pruned(None, NOW, 1.0) == Wishes((B1,), held)
+    assert wishes.pruned(GOOD, NOW, 1.0) == Wishes((B1,), None)
+
+
+def test_pruning_drops_boosts_above_a_cap_that_was_lowered() -> None:
+    """The settings of now count, not those of the agent that took the wish."""
+    high, low = B1._replace(traces=0.9), B1._replace(traces=0.5)
+    assert Wishes((high, low)).pruned(GOOD, NOW, 0.5).boosts == (low,)
+
+
+KEPT = of(SENTRY_DSN="https://key@sentry.example.org/1")
 
 
 def test_wishes_survive_their_file() -> None:
     """What was written is read."""
-    wishes = Wishes((B1, B2), Held(BAD, {"SENTRY_DSN": ["x"], "K": [None]}))
+    wishes = Wishes((B1, B2), Held(KEPT, {"SENTRY_DSN": ["x"], "K": [None]}))
     assert decode_wishes(encode_wishes(wishes)) == wishes
     assert decode_wishes(encode_wishes(Wishes())) == Wishes()
 
 
 def test_wishes_of_a_later_agent_are_read() -> None:
     """What it added to a boost is skipped; the boost and the rollback stay."""
-    wishes = Wishes((B1,), Held(BAD, {"SENTRY_DSN": ["x"]}))
+    wishes = Wishes((B1,), Held(KEPT, {"SENTRY_DSN": ["x"]}))
     document = json.loads(encode_wishes(wishes))
     document["boosts"][0]["by"] = "somebody"
     assert decode_wishes(json.dumps(document).encode()) == wishes
@@ -184,6 +193,18 @@ def test_wishes_of_a_later_agent_are_read() -> None:
 def test_what_cannot_be_read_is_no_wish(body: bytes | None) -> None:
     """A damaged file does not keep the agent from starting."""
     assert decode_wishes(body) == Wishes()
+
+
+def test_one_damaged_wish_does_not_end_the_other() -> None:
+    """Boosts stay without the rollback, and the rollback stays without the boosts."""
+    wishes = Wishes((B1,), Held(KEPT, {"SENTRY_DSN": ["x"]}))
+    document = json.loads(encode_wishes(wishes))
+    for name, kept in (
+        ("boosts", replace(wishes, boosts=())),
+        ("held", replace(wishes, held=None)),
+    ):
+        body = json.dumps(document | {name: [{"id": 7}]}).encode()
+        assert decode_wishes(body) == kept
 
 
 def test_the_difference_names_what_changed_wherever_it_stands() -> None:

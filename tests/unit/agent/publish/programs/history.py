@@ -21,7 +21,7 @@ module.KEEP_SECONDS = 0  # a minute has passed
 try:
     volume = Volume(at, at + "/receipts")
     volume.open()
-    large = Snapshot({"SENTRY_RELEASE": "x" * (size // 3)})  # stands in three files
+    large = Snapshot({"LATER_KEY": "x" * (size // 3)})  # stands in three files
     for each in range(number):
         volume.publish(replace(large, revision=str(each)))
     print(len(volume.memory.history()) >= 1, volume.problem == "")
