@@ -85,6 +85,12 @@ class Metrics:
             "(`RESENTRY_VAULT_INSECURE_SKIP_TLS_VERIFY`), else 0.",
             registry=self.registry,
         )
+        self._unencrypted = Gauge(
+            "resentry_vault_unencrypted",
+            "1 if Vault is asked over http at another host, where the network can read the "
+            "token and the secret, else 0.",
+            registry=self.registry,
+        )
         self._stale_reads = Gauge(
             "resentry_vault_stale_reads",
             "The number of reads since the agent started that gave an older version of a "
@@ -200,6 +206,7 @@ class Metrics:
 
     def _show_source(self, report: Mapping[str, Any]) -> None:
         self._unverified.set(report.get("tls_verified") is False)
+        self._unencrypted.set(report.get("encrypted") is False)
         self._stale_reads.set(report.get("stale_reads", 0))
         since = report.get("stale_since")
         self._stale_since.set(moment(since) if since else 0)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.domain.bounded_json import loads
 from agent.domain.candidate import Candidate
+from agent.domain.validate import PREFIXES
 from agent.errors import CandidateRefused, SourceDown, SourceMissing
 from agent.source.dotenv import parse_dotenv
 from agent.source.mount import (
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 SETTLE_SECONDS = 1.0
 """The time between two reads, which must agree if files change one by one."""
+LEFTOVERS = (
+    "files whose names can be no keys are not read, though they begin like one, as "
+    "SENTRY_DSN.bak would"
+)
 UNWATCHED = (
     "a change is seen at the next poll: no inotify instance is left on this node "
     "(raise fs.inotify.max_user_instances)"
@@ -45,7 +50,7 @@ class FileSource:
         self._cut = threading.Event()
         self._watch: MountWatch | None = None
         self._is_watched = False
-        self._accepted = ""
+        self._accepted: dict[str, Any] = {}
 
     def read(self, until: float = math.inf) -> Candidate:
         """Return all keys as one candidate, or raise a `SourceError`.
@@ -54,20 +59,21 @@ class FileSource:
         """
         self._arm()  # first, so that a change after this read is noticed
         candidate, is_whole = self._read()
-        if not is_whole and candidate.fingerprint != self._accepted:
+        ours = _ours(candidate)
+        if not is_whole and ours != self._accepted:
             remaining = until - time.monotonic()
             if self._cut.wait(min(self._settle, remaining)) or remaining < self._settle:
                 raise SourceDown(
                     f"no second read of {self._path} in the time that a pass may take",
                     "raise RESENTRY_PASS_SECONDS",
                 )
-            if self._read()[0] != candidate:
+            if _ours(self._read()[0]) != ours:
                 raise SourceDown(
                     f"{self._path} was changing while it was read", TRIES_AGAIN
                 )
-        self._accepted = candidate.fingerprint
+        self._accepted = ours
         if self._watch is not None and not self._is_watched:
-            return replace(candidate, notes=(UNWATCHED,))
+            return replace(candidate, notes=(*candidate.notes, UNWATCHED))
         return candidate
 
     def abort(self) -> None:
@@ -133,7 +139,14 @@ class FileSource:
         provenance = {
             key: {"source": "file", "path": path} for key, path in paths.items()
         }
-        return Candidate(values, provenance), mounted.is_whole
+        notes = (LEFTOVERS,) if mounted.has_leftovers else ()
+        return Candidate(values, provenance, notes), mounted.is_whole
+
+
+def _ours(candidate: Candidate) -> dict[str, Any]:
+    """Return the keys of ours. Files of others may come and go at any time."""
+    values = candidate.values.items()
+    return {name: value for name, value in values if name.startswith(PREFIXES)}
 
 
 def _decode(path: str, body: bytes) -> str:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from agent.domain.validate import PREFIXES
+from agent.domain.validate import KNOWN, PREFIXES
 from agent.errors import CandidateRefused, SourceDenied, SourceDown, SourceMissing
 from resentry.contract import DATA_LINK
 
@@ -25,17 +26,20 @@ KEYS_LIMIT = 1000
 SIZE_LIMIT_BYTES = 1024 * 1024
 TRIES = 10
 TRIES_AGAIN = "nothing is to be done: the agent tries again soon"
+_KEY = re.compile(r"[A-Za-z0-9_ -]+")
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR)
 
 
 class Files(NamedTuple):
     """The files by name. With `is_whole` they surely belong together.
 
-    Otherwise, somebody may be writing them right now.
+    Otherwise, somebody may be writing them right now. `has_leftovers` tells of files whose
+    names begin like a key and can be no key, as `SENTRY_DSN.bak`.
     """
 
     files: dict[str, bytes]
     is_whole: bool
+    has_leftovers: bool = False
 
 
 def read_file(path: str) -> Files:
@@ -56,19 +60,20 @@ def read_file(path: str) -> Files:
 def read_directory(path: str) -> Files:
     """Return the files of a directory by name, or raise an error of the agent.
 
-    A file whose name cannot be a key is not opened. It is returned as empty.
+    A file whose name cannot be a key is not opened. It is returned as empty, or left out
+    if it is what a writer leaves beside a key.
     """
     with _typed(path), _opened(path) as visible:
         for _ in range(TRIES):
             with contextlib.suppress(FileNotFoundError):
                 if not _has_generations(visible):
-                    return Files(_read_all(visible, path), is_whole=False)
+                    return _read_all(visible, path)
                 with _opened(DATA_LINK, visible) as generation:
                     files = _read_all(generation, path)
                     now = os.stat(DATA_LINK, dir_fd=visible)
                     # A generation that is still current was not removed meanwhile.
                     if os.path.samestat(os.fstat(generation), now):
-                        return Files(files, is_whole=True)
+                        return files._replace(is_whole=True)
     raise _changing(path)
 
 
@@ -80,17 +85,31 @@ def _has_generations(directory: int) -> bool:
     return True
 
 
-def _read_all(directory: int, path: str) -> dict[str, bytes]:
-    names = [name for name in os.listdir(directory) if not name.startswith("..")]
-    if len(names) > KEYS_LIMIT:
-        raise _too_large(f"{path} holds {len(names)} files; the limit is {KEYS_LIMIT}")
-    files = {}
+def _read_all(directory: int, path: str) -> Files:
+    names = sorted(name for name in os.listdir(directory) if name[:2] != "..")
+    alike = [name for name in names if name.startswith(PREFIXES)]
+    keys = [name for name in alike if _may_be_key(name, directory)]
+    if len(keys) > KEYS_LIMIT:
+        raise _too_large(f"{path} holds {len(keys)} files; the limit is {KEYS_LIMIT}")
+    others = [name for name in names if not name.startswith(PREFIXES)]
+    files = {_shown(name): b"" for name in others[:KEYS_LIMIT]}
     remaining = SIZE_LIMIT_BYTES
-    for name in sorted(names):
-        body = _read(name, directory, remaining) if name.startswith(PREFIXES) else b""
+    for name in keys:
+        body = _read(name, directory, remaining)
         remaining -= len(body)
         files[_shown(name)] = body
-    return files
+    return Files(files, is_whole=False, has_leftovers=len(keys) < len(alike))
+
+
+def _may_be_key(name: str, directory: int) -> bool:
+    """Whether a file can be a key, also a mistyped one, and is no leftover of a writer."""
+    if name in KNOWN:
+        return True
+    if not _KEY.fullmatch(name):
+        return False
+    with contextlib.suppress(OSError):
+        return not stat.S_ISDIR(os.stat(name, dir_fd=directory).st_mode)
+    return True
 
 
 def _shown(name: str) -> str:

@@ -27,6 +27,7 @@ _INDEX_VALUE = re.compile(r"[A-Za-z0-9+/=_-]{1,1024}")
 _HOST = re.compile(r"[a-z0-9._-]{1,253}(:[0-9]+)?|\[[a-f0-9:.]+\](:[0-9]+)?")
 
 
+_LOOPBACK = re.compile(r"(?:.+\.)?localhost|(?:::ffff:)?127\.[0-9.]+|(?:0:){7}1|::1")
 _BODY_LIMITS = {200: ANSWER_LIMIT_BYTES, 400: 64 * 1024, 404: 64 * 1024}
 """How much of a body is read. The status alone says what most answers mean."""
 
@@ -75,6 +76,10 @@ class VaultSession(requests.Session):
         self._index = ""
         self._forwards = True
         self._listed = {host.lower() for host in settings.vault_redirect_hosts}
+        used = [] if is_socket else [self.url]
+        if not self.is_tls and self.proxies:
+            used += self.proxies.values()
+        self._used = set(map(urlsplit, used))
         self.adapters.clear()
         if not self.is_tls:
             path = address.removeprefix(SOCKET_SCHEME) if is_socket else ""
@@ -98,9 +103,23 @@ class VaultSession(requests.Session):
         wanted = not self._settings.vault_insecure_skip_tls_verify
         return wanted if self.is_tls else None
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether nobody on a network can read along: TLS, or this machine alone."""
+        return all(map(is_private, self._used))
+
     def notes(self) -> tuple[str, ...]:
         """Notes for an operator on a connection that works."""
         notes = [self._tls.problem] if self._tls.problem else []
+        if not self.is_encrypted:
+            hosts = ", ".join(
+                sorted(_host(url) for url in self._used if not is_private(url))
+            )
+            notes.append(
+                f"{hosts} is asked over http: anybody on the network can read the token and "
+                "the secret: write RESENTRY_VAULT_ADDR with https, or use a Vault Proxy on "
+                "this machine"
+            )
         if self.is_verified is False:
             notes.append(
                 "Vault's certificate is not checked, so anybody can pose as Vault: unset "
@@ -206,7 +225,14 @@ class VaultSession(requests.Session):
                 f"if {host} is the active Vault node, add it to "
                 "RESENTRY_VAULT_REDIRECT_HOSTS",
             )
-        return to._replace(netloc=host, fragment="").geturl()
+        to = to._replace(netloc=host, fragment="")
+        self._used.add(to._replace(path="", query=""))
+        return to.geturl()
+
+
+def is_private(url: SplitResult) -> bool:
+    """Return true if a request to this address cannot be read on a network."""
+    return url.scheme == "https" or bool(_LOOPBACK.fullmatch(url.hostname or ""))
 
 
 def _host(url: SplitResult, *, port: bool = True) -> str:

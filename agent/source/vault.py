@@ -179,6 +179,7 @@ class VaultSource:
             "kind": "vault",
             "address": settings.vault_addr,
             "auth": login.mount(settings) if self.token.is_ours else method,
+            "encrypted": self.api.session.is_encrypted,
             "tls_verified": self.api.session.is_verified,
             "token_ends_at": self.token.ends_at(),
             **self.token.counts,

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from agent.confirm.watch import watch_receipts
+from agent.domain.guard_rails import GuardRails
+from agent.domain.validate import validate
 from agent.errors import (
     AgentError,
     CandidateRefused,
@@ -24,8 +26,8 @@ from agent.errors import (
     SourceMissing,
 )
 from agent.settings import Settings
-from agent.source import watch
-from agent.source.files import UNWATCHED, FileSource
+from agent.source import files, watch
+from agent.source.files import LEFTOVERS, UNWATCHED, FileSource
 from lab.mount import Mount
 from lab.process import eventually
 
@@ -96,6 +98,97 @@ def test_what_is_no_key_of_ours_is_counted_and_never_opened(
         "fifo": "",
         "lost+found": "",
     }
+
+
+@pytest.mark.parametrize(
+    "leftover", ["file", "directory", "link", "fifo", "unreadable"]
+)
+@pytest.mark.parametrize(
+    "name",
+    ["SENTRY_DSN.bak", "SENTRY_DSN.tmp", "SENTRY_DSN~", "SENTRY_DSN.#1", "\udcff"],
+)
+def test_a_writer_s_leftover_beside_a_key_stops_no_rotation(
+    open_source: Open, tmp_path: Path, name: str, leftover: str
+) -> None:
+    """It is no key, so it is neither read nor refused; a note tells of it."""
+    (tmp_path / "SENTRY_DSN").write_text(DSN)
+    path = (
+        tmp_path / f"SENTRY_DSN{name}"
+        if name.isascii()
+        else tmp_path / f"SENTRY_{name}"
+    )
+    match leftover:
+        case "file":
+            path.write_bytes(b"\xff" * 2**21)
+        case "directory":
+            path.mkdir()
+        case "link":
+            path.symlink_to("nowhere")
+        case "fifo":
+            os.mkfifo(path)
+        case "unreadable":
+            path.write_text("x")
+            path.chmod(0)
+    candidate = open_source(tmp_path).read()
+    assert candidate.values == {"SENTRY_DSN": DSN}
+    assert candidate.notes == (LEFTOVERS,)
+
+
+def test_a_directory_that_is_no_key_is_a_leftover(
+    open_source: Open, tmp_path: Path
+) -> None:
+    """A known key that is a directory is an error; it can be nothing else."""
+    (tmp_path / "SENTRY_DSN").write_text(DSN)
+    (tmp_path / "SENTRY_OLD").mkdir()
+    source = open_source(tmp_path)
+    assert source.read().values == {"SENTRY_DSN": DSN}
+    (tmp_path / "SENTRY_RELEASE").mkdir()
+    with pytest.raises(SourceMissing, match="SENTRY_RELEASE"):
+        source.read()
+
+
+def test_files_of_others_may_come_and_go_while_keys_are_read(
+    open_source: Open, tmp_path: Path
+) -> None:
+    """A program that keeps temporary files there does not keep the agent waiting."""
+    (tmp_path / "SENTRY_DSN").write_text(DSN)
+    source, real, reads = open_source(tmp_path), files.read_directory, []
+
+    def reading(path: str) -> object:
+        (tmp_path / f"tmp{len(reads)}").write_text("")
+        (tmp_path / f"SENTRY_DSN.{len(reads)}.tmp").write_text("")
+        reads.append(path)
+        return real(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "read_directory", reading)
+        assert source.read().values["SENTRY_DSN"] == DSN
+    assert len(reads) == 2
+
+
+def test_any_number_of_other_files_is_allowed(
+    open_source: Open, tmp_path: Path
+) -> None:
+    """The limit is one of keys."""
+    (tmp_path / "SENTRY_DSN").write_text(DSN)
+    for number in range(1500):
+        (tmp_path / f"SENTRY_DSN.{number}").touch()
+        (tmp_path / f"k{number}").touch()
+    assert open_source(tmp_path).read().values["SENTRY_DSN"] == DSN
+
+
+@pytest.mark.parametrize(
+    "name", ["sentry_dsn", "SENTRY_DSN ", "SENTRY-DSN", "SENTRY_DNS"]
+)
+def test_a_mistyped_key_is_no_leftover(
+    open_source: Open, tmp_path: Path, name: str
+) -> None:
+    """It is refused by its name, as in any other source."""
+    (tmp_path / name).write_text(DSN)
+    candidate = open_source(tmp_path).read()
+    assert name in candidate.values
+    with pytest.raises(CandidateRefused, match="SENTRY_D"):
+        validate(candidate, GuardRails(), None, 0.0)
 
 
 @pytest.mark.process
@@ -313,7 +406,7 @@ CASES: dict[str, Case] = {
         CandidateRefused,
         "{}/SENTRY_DSN is not UTF-8",
     ),
-    "an odd name": (_odd_name, CandidateRefused, "{}/SENTRY_?? is not UTF-8"),
+    "an odd name alone": (_odd_name, SourceMissing, "{} is empty"),
     "a large file": (
         _file(b"A=" + b"b" * 2**20),
         CandidateRefused,
@@ -325,7 +418,7 @@ CASES: dict[str, Case] = {
         "(read up to SENTRY_B)",
     ),
     "many files": (
-        _holding(**{f"k{number}": b"" for number in range(1001)}),
+        _holding(**{f"SENTRY_{number}": b"" for number in range(1001)}),
         CandidateRefused,
         "{} holds 1001 files; the limit is 1000",
     ),

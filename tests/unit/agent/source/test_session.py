@@ -537,3 +537,62 @@ def test_nothing_is_asked_after_the_cut(server: Proxy, source: Make) -> None:
     with pytest.raises(SourceDown, match="in the time that a pass may take"):
         reading.api.get("secret/data/lms")
     assert server.connections == 0
+
+
+# What the network can read
+
+
+@pytest.mark.parametrize(
+    ("address", "encrypted"),
+    [
+        ("http://vault:8200", False),
+        ("http://10.1.2.3:8200", False),
+        ("http://127.example.org", False),
+        ("http://localhost.example.org", False),
+        ("http://[fd00::1]:8200", False),
+        ("https://vault:8200", True),
+        ("http://127.0.0.1:8200", True),
+        ("http://127.1.2.3", True),
+        ("http://localhost:8200", True),
+        ("http://LOCALHOST", True),
+        ("http://vault.localhost:8200", True),
+        ("http://[::1]:8200", True),
+        ("unix:///run/vault.sock", True),
+    ],
+)
+def test_a_token_in_the_clear_is_told(
+    source: Make, address: str, *, encrypted: bool
+) -> None:
+    """Over http to another host; in the notes of each pass, and in the report."""
+    reading = source(address)
+    assert reading.report()["encrypted"] is encrypted
+    clear = [
+        note for note in reading.api.session.notes() if "can read the token" in note
+    ]
+    assert len(clear) == (not encrypted)
+
+
+def test_a_proxy_for_http_is_told(
+    source: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vault may be on this machine: the request is not."""
+    for name in ("no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example.org:3128")
+    reading = source("http://localhost:8200", vault_trust_env=True)
+    assert reading.report()["encrypted"] is False
+    assert source("http://localhost:8200").report()["encrypted"] is True
+
+
+def test_a_redirect_over_http_to_another_host_is_told(
+    server: Proxy, source: Make
+) -> None:
+    """From this machine to the network: the token went with it."""
+    reading = source(server.url, vault_redirect_hosts=("vault.example.org",))
+    server.faults = redirecting("http://vault.example.org/v1/secret")
+    assert reading.report()["encrypted"] is True
+    with pytest.raises(SourceDown):
+        reading.read()
+    assert reading.report()["encrypted"] is False
+    assert "vault.example.org is asked over http" in str(reading.api.session.notes())
