@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PARTS = Path(__file__).parent / "kubernetes"
-NEWEST = PARTS / "newest"
 SERVICE_ADDRESS = "10.96.0.1"
 """The address of the Service `kubernetes`."""
 
@@ -35,37 +34,30 @@ _ETCD = "go.etcd.io/etcd/server/v3"
 _NODE = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet"]
 
 
-def programs(module: Path = PARTS) -> Path:
-    """Return the folder with what the module builds: minutes the first time."""
-    names = ["kube-apiserver"] if module == NEWEST else [*_NODE, "kubectl"]
-    packages = [f"{_COMMANDS}/{name}" for name in names]
-    if module == PARTS:
-        packages += [_ETCD, "./pause"]
+def programs() -> Path:
+    """Return the folder with the programs of a node: minutes the first time."""
+    packages = [f"{_COMMANDS}/{name}" for name in (*_NODE, "kubectl")]
     # Without these flags it would call itself v0.0.0-master.
-    text = (module / "go.mod").read_text()
+    text = (PARTS / "go.mod").read_text()
     whole, minor = re.findall(r"k8s.io/kubernetes (v1.(\d+).\d+)", text)[0]
     into = "k8s.io/component-base/version"
     flags = f"-X {into}.gitVersion={whole} -X {into}.gitMajor=1"
     return golang.built(
-        module,
-        packages,
+        PARTS,
+        [*packages, _ETCD, "./pause"],
         name=f"kubernetes-1.{minor}",
         ldflags=f"-s -w {flags} -X {into}.gitMinor={minor}",
     )
 
 
 class ApiServer(Kubectl):
-    """An API server with RBAC that listens on `port` of `address`; `kubectl` is admin.
+    """An API server with RBAC that listens on `port` of `address`; `kubectl` is admin."""
 
-    With `newest` it is that of the newest Kubernetes, else that of the node.
-    """
-
-    def __init__(self, *, newest: bool = False, address: str = "127.0.0.1") -> None:
+    def __init__(self, *, address: str = "127.0.0.1") -> None:
         self.address = address
         self.programs = programs()
         name = type(self).__name__.lower()
         self.folder = Path(tempfile.mkdtemp(prefix=f"lab-{name}-"))
-        self._server = programs(NEWEST if newest else PARTS) / "kube-apiserver"
         self._users: list[str] = []
         self._stack = ExitStack()
         super().__init__(self.programs / "kubectl", self.folder / "admin.kubeconfig")
@@ -104,7 +96,7 @@ class ApiServer(Kubectl):
         key = f"{self.folder}/server.key"
         (self.folder / "tokens.csv").write_text("\n".join(self._users))
         self._run(
-            str(self._server),
+            str(self.programs / "kube-apiserver"),
             f"--etcd-servers={client}",
             "--bind-address=0.0.0.0",
             f"--secure-port={self.port}",
@@ -116,6 +108,9 @@ class ApiServer(Kubectl):
             f"--token-auth-file={self.folder}/tokens.csv",
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
+            # On by default from 1.36 on, there as v1.
+            "--feature-gates=MutatingAdmissionPolicy=true",
+            "--runtime-config=admissionregistration.k8s.io/v1beta1=true",
             f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}",
             "--service-account-issuer=https://kubernetes.default.svc",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import requests
 
 from lab.overlay import Fitting, render
+from lab.paths import REPOSITORY
 from lab.process import Process, eventually
 from lab.sink import Sink
 from lab.traffic import Traffic
@@ -30,6 +31,7 @@ PATIENCE = 120.0
 """So long may take what the machine does when it gets to it."""
 
 _SECRET = "lms"
+_REVIEWER = REPOSITORY / "k8s" / "vault" / "reviewer.yaml"
 _STATUS_PORT, _API_PORT = 19464, 8000
 _SLICES = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"
 _OF_API = "labelSelector=kubernetes.io/service-name=api"
@@ -123,13 +125,16 @@ class Fleet:
 
     def _reviewer(self) -> str:
         """Return a token with which Vault may have others checked."""
-        account = f"--serviceaccount={self.namespace}:vault-auth"
-        self.kubectl("create", "serviceaccount", "vault-auth")
+        manifest = ("-f", str(_REVIEWER))
+        self.cluster.kubectl("apply", *manifest)
         # Of the whole cluster: that is where tokens are checked.
-        binding = ("clusterrolebinding", f"{self.namespace}-vault-auth")
-        self.kubectl("create", *binding, "--clusterrole=system:auth-delegator", account)
-        self._stack.callback(self.kubectl, "delete", *binding)
-        return self.kubectl("create", "token", "vault-auth", "--duration=1h")
+        self._stack.callback(self.cluster.kubectl, "delete", *manifest)
+
+        def token() -> str:
+            secret = self.cluster.get("-nkube-system", "secret", "vault-reviewer")
+            return secret.get("data", {}).get("token", "")
+
+        return base64.b64decode(eventually(token, what="the reviewer's token")).decode()
 
     def kubectl(self, *args: str, text: str = "") -> str:
         """Return what kubectl prints, in the fleet's namespace."""

@@ -71,13 +71,13 @@ def render(kubectl: Kubectl, fitting: Fitting, pods: int) -> list[Manifest]:
 def _kustomization(fitting: Fitting, folder: Path) -> Manifest:
     settings = {
         "RESENTRY_VAULT_ADDR": fitting.vault,
-        "RESENTRY_VAULT_CA": "/etc/vault/ca.pem",
         "RESENTRY_POLL_SECONDS": fitting.poll_seconds,
         "RESENTRY_ENVIRONMENT": ENVIRONMENT,
     }
     return {
         "namespace": fitting.namespace,
         "resources": [_relative(OVERLAYS / fitting.overlay, folder), "job"],
+        "components": [_relative(COMPONENTS / "authority", folder)],
         "images": [
             _image("resentry-agent", fitting.agent_image),
             _image("lms", fitting.example_image),
@@ -88,13 +88,12 @@ def _kustomization(fitting: Fitting, folder: Path) -> Manifest:
                 "behavior": "merge",
                 "literals": [f"{key}={value}" for key, value in settings.items()],
             },
-            {"name": "vault-ca", "literals": [f"ca.pem={fitting.ca}"]},
+            {"name": "resentry-authority", "literals": [f"ca.pem={fitting.ca}"]},
         ],
         "patches": [
             {"patch": json.dumps(_application(app, fitting))} for app in CONTAINERS
         ]
         + [
-            {"patch": json.dumps(_agent()), "target": {"kind": "Deployment|Job"}},
             # What is measured is measured at the least that anyone will give it.
             {"patch": json.dumps(_at_100m()), "target": {"kind": "Job"}},
         ],
@@ -117,15 +116,6 @@ def _application(app: str, fitting: Fitting) -> Manifest:
         "metadata": {"name": app},
         "spec": {"template": {"spec": {"containers": [container]}}},
     }
-
-
-def _agent() -> Manifest:
-    mount = {"name": "vault-ca", "mountPath": "/etc/vault"}
-    spec = {
-        "initContainers": [{"name": AGENT, "volumeMounts": [mount]}],
-        "volumes": [{"name": "vault-ca", "configMap": {"name": "vault-ca"}}],
-    }
-    return _any(spec)
 
 
 def _at_100m() -> Manifest:

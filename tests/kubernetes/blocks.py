@@ -1,4 +1,4 @@
-"""The YAML of docs/kubernetes.md, as a reader would follow it."""
+"""The files of docs/kubernetes.md, as a reader would follow it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE = REPOSITORY / "docs" / "kubernetes.md"
-_BLOCK = re.compile(r"^( *)```yaml\n *# (\S+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"^( *)```(?:yaml|sh)\n *# (\S+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL
+)
 
 # Whatever Deployment a reader may have.
 DEPLOYMENT = """
@@ -38,7 +40,7 @@ spec:
 
 
 def blocks() -> dict[str, str]:
-    """Return the YAML of each block that begins with a file's name."""
+    """Return each block that begins with a file's name."""
     found = {}
     for margin, name, text in _BLOCK.findall(PAGE.read_text()):
         found[name] = "".join(
@@ -47,15 +49,27 @@ def blocks() -> dict[str, str]:
     return found
 
 
-def followed(folder: Path) -> list[dict[str, Any]]:
-    """Return what the five minutes' files make of the Deployment."""
+def followed(folder: Path, variant: str = "") -> list[dict[str, Any]]:
+    """Return what the five minutes' files make of the Deployment.
+
+    `variant` is a block that changes parts of the kustomization.
+    """
+    folder.mkdir(exist_ok=True)
     (folder / "k8s").symlink_to(K8S)
     texts = blocks()
-    for name in ("api.yaml", "kustomization.yaml"):
+    for name in ("api.yaml", "agent.yaml"):
         (folder / name).write_text(texts[name])
+    kustomization = yaml.safe_load(texts["kustomization.yaml"])
+    if variant:
+        wanted = yaml.safe_load(texts[variant])
+        made = {one["name"]: one for one in kustomization["configMapGenerator"]}
+        made |= {one["name"]: one for one in wanted["configMapGenerator"]}
+        kustomization |= wanted | {"configMapGenerator": list(made.values())}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
     deployment = yaml.safe_load(DEPLOYMENT)
     opt_in = yaml.safe_load(texts["deployment.yaml"])
     deployment["metadata"] |= opt_in["metadata"]
     pod(deployment).update(opt_in["spec"]["template"]["spec"])
     (folder / "deployment.yaml").write_text(yaml.safe_dump(deployment))
+    (folder / "ca.pem").write_text("an authority")
     return kustomize.build(folder)

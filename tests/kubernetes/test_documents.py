@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from blocks import PAGE, blocks, followed
+from blocks import DEPLOYMENT, PAGE, blocks, followed
 from manifests import AGENT, K8S, agent, containers, named, pod, workloads
 
-from agent.settings import Settings
+from agent.settings import Settings, load
+from lab import kustomize
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +36,65 @@ def test_the_patch_is_the_one_that_the_overlays_use() -> None:
     """To the letter."""
     used = (K8S / "overlays" / "kubernetes" / "api.yaml").read_text()
     assert blocks()["api.yaml"] == used
+
+
+def test_the_authority_is_one_component_more(tmp_path: Path) -> None:
+    """The ConfigMap of the certificate is the one that the agent mounts."""
+    objects = followed(tmp_path, "authority.yaml")
+    (made,) = workloads(objects)
+
+    volume = named(pod(made)["volumes"], "resentry-authority")
+    maps = {
+        one["metadata"]["name"]: one["data"]
+        for one in objects
+        if one["kind"] == "ConfigMap"
+    }
+    assert maps[volume["configMap"]["name"]] == {"ca.pem": "an authority"}
+
+
+def test_a_mounted_secret_needs_no_vault(tmp_path: Path) -> None:
+    """The agent mounts the Secret, and has no token."""
+    objects = followed(tmp_path, "mounted.yaml")
+    (made,) = workloads(objects)
+
+    mounts = {one["name"]: one["mountPath"] for one in agent(made)["volumeMounts"]}
+    (settings,) = (one["data"] for one in objects if one["kind"] == "ConfigMap")
+    assert mounts["sentry"] == settings["RESENTRY_SOURCE_PATH"]
+    assert "resentry-token" not in mounts
+    used = (K8S / "overlays" / "mounted-secret" / "agent.yaml").read_text()
+    assert blocks()["agent.yaml"] == used
+
+
+def test_the_shared_defaults_are_settings() -> None:
+    """The ConfigMap has the name that the component knows, and no unknown key."""
+    found = yaml.safe_load(blocks()["defaults.yaml"])
+    assert found["metadata"]["name"] == "resentry-defaults"
+    assert not load({}, found["data"])[1]
+
+
+def test_helms_output_gets_the_agent(tmp_path: Path) -> None:
+    """What a chart prints goes through the script, and comes out with label and agent."""
+    followed(tmp_path)
+    texts = blocks()
+    (tmp_path / "opt-in").mkdir()
+    for name in ("post-render.sh", "opt-in/kustomization.yaml"):
+        (tmp_path / name).write_text(texts[name])
+    kustomization = yaml.safe_load(texts["kustomization.yaml"])
+    kustomization["components"] = ["opt-in", *kustomization["components"]]
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+
+    done = subprocess.run(
+        ["sh", str(tmp_path / "post-render.sh")],
+        input=DEPLOYMENT,
+        env={"PATH": f"{kustomize.kubectl().parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (made,) = workloads(yaml.safe_load_all(done.stdout))
+    assert agent(made)["restartPolicy"] == "Always"
+    assert pod(made)["serviceAccountName"] == "resentry"
 
 
 def test_the_yaml_to_paste_is_the_components() -> None:
