@@ -132,7 +132,7 @@ class Fleet:
 
         def token() -> str:
             secret = self.cluster.get("-nkube-system", "secret", "vault-reviewer")
-            return secret.get("data", {}).get("token", "")
+            return str(secret.get("data", {}).get("token", ""))
 
         return base64.b64decode(eventually(token, what="the reviewer's token")).decode()
 
