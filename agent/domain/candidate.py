@@ -27,5 +27,8 @@ class Candidate:
     @property
     def fingerprint(self) -> str:
         """A hash of the content, which shows whether a refused candidate has changed."""
-        canonical = json.dumps(dict(self.values), sort_keys=True, default=str)
+        try:
+            canonical = json.dumps(dict(self.values), sort_keys=True, default=str)
+        except RecursionError:  # a key of others is nested too deeply
+            canonical = json.dumps(sorted(self.values))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]

@@ -367,6 +367,19 @@ def test_the_fingerprint_tells_candidates_apart_without_showing_them() -> None:
     assert len(one.fingerprint) == 12
 
 
+def test_a_key_of_others_may_be_nested_as_deeply_as_it_likes() -> None:
+    """It is ignored, and the candidate has a fingerprint nevertheless."""
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    values = {"SENTRY_DSN": DSN, "theirs": deep}
+    assert accepted(values)[0].settings == {"SENTRY_DSN": DSN}
+    assert len(Candidate(values).fingerprint) == 12
+    assert len(problems(values | {"SENTRY_SAMPLE_RATE": 7})) == 1
+    for name in ("SENTRY_DSN", "RESENTRY_RULES", "RESENTRY_ROLES"):
+        assert len(problems({name: deep})) == 1
+
+
 def test_what_the_agent_publishes_the_library_reads() -> None:
     """At every limit at once."""
     boost = {"id": "b" * 64, "traces": 1, "until": "2026-11-24T06:15:00+01:00"}
