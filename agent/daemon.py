@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import threading
 import time
-from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,17 +21,21 @@ from agent.domain.passes import Moment, Passes
 from agent.domain.rollout import DONE, Rollout
 from agent.domain.view import Known, View
 from agent.domain.wishes import next_end
-from agent.errors import REPORT, AgentError, unexpected
+from agent.errors import REPORT, WishRefused, unexpected
 from agent.loop import Loop
 from agent.notify.signal import Reminders
 from agent.observe import changes, document
-from agent.operator import Desk, Grounds, check_request
+from agent.operator import Desk, Grounds
 from agent.passing import Passing
 from agent.pipeline import NOT_READ, Pipeline
 from agent.record import Record
+from agent.serving import Serving
 
 if TYPE_CHECKING:
-    from agent.domain.wishes import Wishes
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from agent.observe.metrics import Metrics
     from agent.parts import Parts
     from agent.pipeline import Reading
     from agent.services import Services
@@ -41,8 +44,6 @@ SERVICES_SECONDS = 1.0
 """The services start after the first pass, or after this time."""
 RECEIPTS_SECONDS = 1.0
 """The time between two looks at the receipts while a rollout is not finished."""
-ANSWER_SECONDS = 5.0
-"""An operator's request may take this much longer than a pass."""
 LEAVE_SECONDS, REVOKE_SECONDS = 0.6, 0.3
 """At the end: the time for a running pass to end, and for the source to close."""
 NEVER = float("inf")
@@ -67,6 +68,9 @@ class Daemon:
             lambda *ended: self._loop.post(partial(self._after_reading, *ended)),
         )
         self._desk = Desk(self._settings, parts.problem)
+        self._serving = Serving(
+            self._loop.post, self._carry_out, self._refresh, self._settings.pass_seconds
+        )
         self._reminders = Reminders(parts.signals)
         self._services: Services | None = None
         jitter = random.uniform(0, self._settings.start_jitter_seconds)  # noqa: S311
@@ -113,19 +117,7 @@ class Daemon:
 
         Raises `AgentError` if the answer is no, or the request is not understood.
         """
-        check_request(request)
-        answer: Future[Outcome] = Future()
-        self._loop.post(partial(self._serve, request, answer))
-        seconds = self._settings.pass_seconds + ANSWER_SECONDS
-        try:
-            outcome = answer.result(seconds)
-        except TimeoutError:
-            later = "the agent continues; resentry-agent status shows the result later"
-            raise AgentError(
-                f"{request['command']} got no answer within {seconds:g} s: the source "
-                "or the volume hangs",
-                "nothing was changed: try again" if answer.cancel() else later,
-            ) from None
+        outcome = self._serving.ask(request)
         return document.answer(outcome, self._pipeline.known.current)
 
     def document(self) -> document.Whole:
@@ -154,6 +146,10 @@ class Daemon:
         nothing = View(Known(), Passes(0.0), 0.0, self.view.rollout)
         changes.count_changes(nothing, self.view, self._services.metrics)
         self._plan()
+
+    @property
+    def _metrics(self) -> Metrics | None:
+        return self._services.metrics if self._services else None
 
     def _wake_at(self) -> float:
         """Return when to look again if nobody posts a call, as a monotonic time."""
@@ -187,8 +183,9 @@ class Daemon:
             self._give_up_at = NEVER
             changes.log_start_without(self.view, self._settings)
         if now >= self._boost_ends_at:
-            outcome = self._publish(NOT_READ, self._pipeline.known.wishes)
-            changes.log_boost_end(outcome)
+            wishes = self._pipeline.known.wishes
+            publish = partial(self._pipeline.publish, NOT_READ, wishes)
+            changes.log_boost_end(self._publish(publish), self._metrics)
             self._update()
         rollout = self._rollout(self._parts.receipts, self._pipeline.known)
         confirmed_at = self.view.confirmed_at
@@ -221,10 +218,10 @@ class Daemon:
         if before.dsn_checks != reports and self.view.passes.is_waiting:
             self._passing.start()  # the candidate may be published now, or be refused
 
-    def _publish(self, reading: Reading, wishes: Wishes) -> Outcome:
+    def _publish(self, publish: Callable[[], Outcome]) -> Outcome:
         """Publish. The caller logs the outcome, and updates the view after that."""
         try:
-            outcome = self._pipeline.publish(reading, wishes)
+            outcome = publish()
         except Exception:
             log.exception("publishing failed with an internal error", hint=REPORT)
             outcome = Outcome.kept(unexpected(), self._pipeline.known.current)
@@ -235,8 +232,9 @@ class Daemon:
 
     def _after_reading(self, reading: Reading, began: float) -> None:
         """Publish what a pass has read, under the wishes of now."""
-        outcome = self._publish(reading, self._pipeline.known.wishes)
         self._due_at = NEVER  # a refresh may come before the first pass
+        wishes = self._pipeline.known.wishes
+        outcome = self._publish(partial(self._pipeline.publish, reading, wishes))
         try:
             moment = Moment(time.time(), time.monotonic())
             passes = self.view.passes.after(outcome, moment, moment.monotonic - began)
@@ -254,23 +252,26 @@ class Daemon:
             due = self._parts.source.due_seconds()
             self._services.schedule.passed(passes.outcome, passes.failures, due)
 
-    def _serve(self, request: dict[str, Any], answer: Future[Outcome]) -> None:
-        """Carry out an operator's request. A `refresh` is answered after its pass."""
-        if not answer.set_running_or_notify_cancel():
-            return  # the operator was told that nothing was changed
+    def _carry_out(self, request: dict[str, Any]) -> Outcome:
+        """Carry out an operator's request, and follow what it publishes."""
+        history = self._parts.volume.memory.history()
+        grounds = Grounds(self._pipeline.known, self._record.rejections, history)
         try:
-            if request["command"] == "refresh":
-                older = bool(request.get("accept_older"))
-                self._passing.start_at_once(answer, accept_older=older)
-                return
-            history = self._parts.volume.memory.history()
-            grounds = Grounds(self._pipeline.known, self._record.rejections, history)
-            outcome = self._publish(NOT_READ, self._desk.wishes(request, grounds))
-            changes.log_request(outcome, request["command"])
-            self._update()
-            answer.set_result(outcome)
-        except Exception as error:  # noqa: BLE001 - the caller's thread raises it
-            answer.set_exception(error)
+            wishes = self._desk.wishes(request, grounds)
+        except WishRefused as error:
+            changes.log_refused_request(error, request["command"], self._metrics)
+            raise
+        outcome = self._publish(partial(self._pipeline.grant, wishes))
+        changes.log_request(outcome, request["command"], self._metrics)
+        self._update()
+        return outcome
+
+    def _refresh(self, request: dict[str, Any], answer: Future[Outcome]) -> None:
+        older = bool(request.get("accept_older"))
+        answer.add_done_callback(
+            lambda done: changes.log_refresh(done.result(), self._metrics)
+        )
+        self._passing.start_at_once(answer, accept_older=older)
 
     def _leave(self) -> bool:
         """Stop within a second. Returns false if a pass is still running."""

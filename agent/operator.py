@@ -129,7 +129,7 @@ class Desk:
             for snapshot in grounds.history
             if values_of(snapshot) != published
             and (
-                snapshot.revision == revision
+                revision in _names(snapshot)
                 if revision
                 else not (held and held.still_concerns(snapshot))
             )
@@ -212,6 +212,11 @@ class Desk:
         return replace(wishes, boosts=kept)
 
 
+def _names(snapshot: Snapshot) -> tuple[str, str]:
+    """Return the revisions that name a snapshot: with its boosts, and without them."""
+    return snapshot.revision, revision_without_boosts(snapshot)
+
+
 def _nothing_earlier(
     revision: str | None, current: Snapshot, history: Sequence[Snapshot]
 ) -> WishRefused:
@@ -226,7 +231,7 @@ def _nothing_earlier(
         )
     if revision is None:
         return WishRefused("none of the last ten revisions has other settings", hint)
-    if revision not in [snapshot.revision for snapshot in history]:
+    if not any(revision in _names(snapshot) for snapshot in history):
         return WishRefused(f"revision {revision} is not one of the last ten", hint)
     return WishRefused(
         f"revision {revision} has the same settings as the published revision "

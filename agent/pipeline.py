@@ -127,6 +127,29 @@ class Pipeline:
         unkept = (volume.problem,) if volume.problem else ()
         return replace(outcome, notes=outcome.notes + repaired + unkept)
 
+    def grant(self, wishes: Wishes) -> Outcome:
+        """Publish under what an operator asks for now: all of it, or nothing.
+
+        After an error the wishes are as before, so that no later pass does what the
+        operator was told had failed. If only a later step failed, the request is done.
+        """
+        before = self.known.wishes
+        outcome = self.publish(NOT_READ, wishes)
+        last_good, current = self.known.last_good, self.known.current
+        if outcome.exit_code == 0 or last_good is None or current is None:
+            return outcome
+        if current.is_same(overlay(last_good, wishes, time.time())):
+            return Outcome.published(current, (*outcome.notes, outcome.sentence))
+        self.known = replace(self.known, wishes=before)
+        try:
+            self._keep_wishes(before)
+        except AgentError as error:
+            hint = "the next pass that can write to the volume forgets the request"
+            return replace(outcome, notes=(*outcome.notes, f"{error.what}; {hint}"))
+        return replace(
+            outcome, notes=(*outcome.notes, "nothing was changed: try again")
+        )
+
     def _publish(self, reading: Reading, wishes: Wishes) -> Outcome:
         volume = self._parts.volume
         wishes = self._open(wishes)

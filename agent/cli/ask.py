@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -9,20 +10,26 @@ import msgspec
 from agent import control
 from agent.cli.answer import Answer, error_of
 from agent.cli.results import RequestResult
+from agent.errors import RequestUnknown
+from agent.serving import answer_seconds
 
 if TYPE_CHECKING:
     from agent.settings import Settings
 
-MORE_SECONDS = 10
-"""How much longer than a pass an answer may take."""
+MORE_SECONDS = 5
+"""How much longer than the agent a command waits."""
 
 
 def ask(settings: Settings, request: dict[str, Any]) -> Answer:
     """Send a request to the running agent. Its errors are raised."""
-    seconds = settings.pass_seconds + MORE_SECONDS
+    request = {**request, "request_id": os.urandom(8).hex()}
+    seconds = answer_seconds(request, settings.pass_seconds) + MORE_SECONDS
     reply = control.call(settings.control_path, request, seconds)
-    exit_code = int(reply.pop("code"))
-    result = msgspec.convert(reply, RequestResult)
+    try:
+        exit_code = int(reply.pop("code"))
+        result = msgspec.convert(reply, RequestResult)
+    except (KeyError, TypeError, ValueError):
+        raise RequestUnknown from None
     notes = [f"  {line}" for line in (*result.notes, result.hint) if line]
     return Answer(
         result,

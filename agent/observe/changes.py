@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agent.domain.receiver import Delivery
     from agent.domain.rollout import Rollout
     from agent.domain.view import View
+    from agent.errors import WishRefused
     from agent.observe.metrics import Metrics
     from agent.settings import Settings
     from resentry.contract import Snapshot
@@ -84,17 +85,38 @@ def log_start_without(view: View, settings: Settings) -> None:
         )
 
 
-def log_boost_end(outcome: Outcome) -> None:
-    """Log what the end of a boost came to."""
+def log_boost_end(outcome: Outcome, metrics: Metrics | None) -> None:
+    """Log and count what the end of a boost came to."""
     if outcome.kind != "unchanged":
+        _count_request(metrics, "boost_end", outcome.kind)
         level = "info" if outcome.exit_code == 0 else "error"
         _log_outcome(level, outcome, f"{outcome.sentence}; a boost has ended")
 
 
-def log_request(outcome: Outcome, request: str) -> None:
-    """Log the outcome of an operator's request."""
+def log_request(outcome: Outcome, request: str, metrics: Metrics | None) -> None:
+    """Log and count the outcome of an operator's request."""
+    _count_request(metrics, request, outcome.kind)
     level = "info" if outcome.exit_code == 0 else "error"
     _log_outcome(level, outcome, outcome.sentence, asked=request)
+
+
+def log_refresh(outcome: Outcome, metrics: Metrics | None) -> None:
+    """Count a `refresh`. Its pass has a log line of its own."""
+    _count_request(metrics, "refresh", outcome.kind)
+
+
+def log_refused_request(
+    error: WishRefused, request: str, metrics: Metrics | None
+) -> None:
+    """Log and count an operator's request that the agent refuses."""
+    _count_request(metrics, request, "denied")
+    sentence = f"the request {request} is refused: {error.what}"
+    log.warning(sentence, asked=request, hint=error.hint)
+
+
+def _count_request(metrics: Metrics | None, request: str, outcome: str) -> None:
+    if metrics is not None:
+        metrics.asked(request, outcome)
 
 
 def _log_pass(view: View) -> None:

@@ -159,6 +159,13 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._requests = Counter(
+            "resentry_requests",
+            "The number of operators' requests, by their outcome; `denied` if the agent "
+            "refused the request. `boost_end` counts boosts that ended by themselves.",
+            ["request", "outcome"],
+            registry=self.registry,
+        )
         self._lost = Counter(
             "resentry_log_lines_lost",
             "The number of log lines that were lost, because standard error was not read "
@@ -199,6 +206,10 @@ class Metrics:
             self._show_rollout(view.rollout)
         self._show_dsn_checks(view.dsn_checks)
         self._show_deliveries(view.deliveries)
+
+    def asked(self, request: str, outcome: str) -> None:
+        """Count an operator's request that was answered."""
+        self._requests.labels(request, outcome).inc()
 
     def confirmed(self, seconds: float) -> None:
         """Count one snapshot that every target has confirmed."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 
 from agent.domain.kept import decode_kept
+from agent.domain.wishes import revision_without_boosts
 from resentry import formats
 from resentry.beside import TEMPORARY_SUFFIX, replace_file
 from resentry.contract import (
@@ -77,10 +78,21 @@ class Memory:
         try:
             os.makedirs(f"{self._directory}/{HISTORY_DIR}", 0o700, exist_ok=True)
             self._prune(HISTORY_LENGTH - 1, HISTORY_BYTES - len(body))
+            before = self._names()[:1]
             self.write(f"{HISTORY_DIR}/{name}", body)
+            for old in before:
+                self._forget_boosts(old, snapshot)
         except OSError as error:
             return f"{problem}cannot write {HISTORY_DIR}/{name}: {error.strerror}"
         return ""
+
+    def _forget_boosts(self, old: str, snapshot: Snapshot) -> None:
+        """Remove the snapshot before this one if only boosts differ: it is no history."""
+        before = self.read_snapshot(f"{HISTORY_DIR}/{old}")
+        if before is None or before.boosts == snapshot.boosts:
+            return
+        if revision_without_boosts(before) == revision_without_boosts(snapshot):
+            os.unlink(f"{self._directory}/{HISTORY_DIR}/{old}")
 
     def give_up_history(self) -> None:
         """Make room: remove all but the newest snapshot."""

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import select
 import socket
 import stat
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from agent import control
-from agent.control import REQUEST_BYTES, REQUESTS_AT_ONCE, call, serve
+from agent.control import (
+    REQUEST_BYTES,
+    REQUESTS_AT_ONCE,
+    WAITING_AT_ONCE,
+    call,
+    serve,
+)
 from agent.errors import AgentAway, AgentError, SettingsError, WishRefused
 from lab.process import eventually
 
@@ -240,7 +249,7 @@ def test_a_silent_client_keeps_nobody_waiting(
 
 
 def test_no_request_waits_for_another(path: str) -> None:
-    """A refresh lasts as long as a pass. With too many of them the next is refused."""
+    """A refresh lasts as long as a pass. Many of them keep no other request out."""
     ended, begun = threading.Event(), threading.Semaphore(0)
 
     def handle(request: dict[str, Any]) -> dict[str, Any]:
@@ -250,22 +259,107 @@ def test_no_request_waits_for_another(path: str) -> None:
         return {"asked": request["command"]}
 
     serve(path, handle)
+    with ThreadPoolExecutor(WAITING_AT_ONCE) as pool:
+        try:
+            refreshes = []
+            for _ in range(WAITING_AT_ONCE):
+                refreshes.append(pool.submit(call, path, {"command": "refresh"}, 30))
+                assert begun.acquire(timeout=10)
+            with pytest.raises(AgentError, match="commands already"):
+                call(path, {"command": "refresh"}, 10)
+            assert works(path)
+        finally:
+            ended.set()
+    assert [each.result() for each in refreshes] == [
+        {"asked": "refresh"}
+    ] * WAITING_AT_ONCE
+    eventually(lambda: works_at_last(path))
+
+
+def test_too_many_requests_are_told_so(path: str) -> None:
+    """Each takes a thread, so their number has a limit."""
+    ended, begun = threading.Event(), threading.Semaphore(0)
+
+    def handle(request: dict[str, Any]) -> dict[str, Any]:
+        begun.release()
+        ended.wait(30)
+        return {"asked": request["command"]}
+
+    serve(path, handle)
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         try:
-            refreshes = [pool.submit(call, path, {"command": "refresh"}, 30)]
-            assert begun.acquire(timeout=10)
-            assert works(path)
-            for _ in range(REQUESTS_AT_ONCE - 1):
-                refreshes.append(pool.submit(call, path, {"command": "refresh"}, 30))
+            for _ in range(REQUESTS_AT_ONCE):
+                pool.submit(call, path, {"command": "y"}, 30)
                 assert begun.acquire(timeout=10)
             with pytest.raises(AgentError, match="commands already"):
                 call(path, {"command": "x"}, 10)
         finally:
             ended.set()
-    assert [each.result() for each in refreshes] == [
-        {"asked": "refresh"}
-    ] * REQUESTS_AT_ONCE
-    eventually(lambda: works_at_last(path))
+
+
+def test_a_client_that_drips_is_answered_after_the_deadline(
+    served: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time counts for the whole request, not for each byte."""
+    monkeypatch.setattr(control, "REQUEST_SECONDS", 0.3)
+    with socket.socket(socket.AF_UNIX) as drip:
+        drip.settimeout(10)
+        drip.connect(served)
+
+        def is_answered() -> bool:
+            with contextlib.suppress(BrokenPipeError):
+                drip.sendall(b" ")
+            return bool(select.select([drip], [], [], 0.05)[0])
+
+        eventually(is_answered, what="the answer")
+        assert "does not know the request" in answer(drip)["error"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"hello\n",
+        b"[]\n",
+        b"7\n",
+        b'{"error": "x"}\n',
+        b'{"error": "x", "exit_code": "1"}\n',
+        b"[" * 100_000 + b"\n",
+        b"\xff\n",
+    ],
+)
+def test_a_foreign_answer_is_told_in_words(tmp_path: Path, body: bytes) -> None:
+    """Something else listens at the path of the control socket."""
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+
+        def reply() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(body)
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(reply)
+            with pytest.raises(AgentAway, match="is no agent of this version"):
+                call(path, {"command": "x"}, 10)
+
+
+def test_a_request_without_an_answer_is_sent_again_and_done_once(path: str) -> None:
+    """The daemon knows it by its id; the operator gets the answer of the first one."""
+    seen: list[str] = []
+
+    def handle(request: dict[str, Any]) -> dict[str, Any]:
+        seen.append(request["request_id"])
+        if len(seen) == 1:
+            time.sleep(1)
+        return {"asked": request["command"]}
+
+    serve(path, handle)
+    answered = call(path, {"command": "x", "request_id": "7"}, 0.2)
+    assert answered == {"asked": "x"}
+    assert seen == ["7", "7"]
 
 
 def test_a_huge_request_is_not_read_to_its_end(served: str, raw: socket.socket) -> None:

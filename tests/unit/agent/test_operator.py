@@ -14,10 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from agent.daemon import Daemon
 from agent.domain.wishes import Wishes, revision_without_boosts
-from agent.errors import AgentError, RequestUnknown, SourceDown, WishRefused
+from agent.errors import (
+    AgentError,
+    PublishError,
+    RequestUnknown,
+    SourceDown,
+    WishRefused,
+)
 from agent.pipeline import Pipeline
 from lab.process import eventually
 from resentry.contract import Receipt, Snapshot, encode_receipt
@@ -95,7 +102,13 @@ def agent(
         if made:
             made.pop().stop()
         shelf.error = None
-        values = {"http_listen": "off", "probes_listen": "off", **values}
+        # The first pass comes with the first refresh, and none between two requests.
+        fixed = {
+            "http_listen": "off",
+            "probes_listen": "off",
+            "start_jitter_seconds": 60,
+        }
+        values = {**fixed, **values}
         ready = parts(control=str(tmp_path / "control" / "socket"), **values)
         if ready.volume.is_open() is not True:
             ready.volume.open()
@@ -260,6 +273,112 @@ def test_a_named_revision_is_gone_back_to(agent: Callable[..., Agent]) -> None:
     one.ask("boost", traces=1.0, seconds=900)
     with pytest.raises(WishRefused, match=f"{first} has the same settings as"):
         one.ask("rollback", revision=first)
+
+
+def test_a_request_with_a_known_id_is_not_carried_out_again(
+    agent: Callable[..., Agent],
+) -> None:
+    """Who repeats a rollback without an answer goes back once, not twice."""
+    one = agent()
+    for project in (1, 2, 3):
+        one.source(project)
+    first = one.ask("rollback", request_id="a")
+    assert one.ask("rollback", request_id="a") == first
+    assert (one.project, one.current.sequence) == (2, 4)
+    one.ask("rollback", request_id="b")
+    assert one.project == 1
+
+
+def test_a_refused_request_is_refused_again_by_its_id(
+    agent: Callable[..., Agent],
+) -> None:
+    """Also if it would be carried out now."""
+    one = agent()
+    one.source(1)
+    for project in (1, 2):
+        one.source(project)
+        with pytest.raises(WishRefused, match="other settings"):
+            one.ask("rollback", request_id="a")
+
+
+def test_a_rollback_that_cannot_be_written_leaves_no_wish(
+    agent: Callable[..., Agent], volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator was told that it failed: no later pass may do it, nor a restart."""
+    one = agent()
+    for project in (1, 2):
+        one.source(project)
+
+    def fail(*_: object) -> None:
+        raise PublishError("cannot write: No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(volume, "publish", fail)
+        answer = one.ask("rollback")
+    assert answer["code"] == PublishError.exit_code
+    assert "nothing was changed: try again" in answer["notes"]
+    assert one.wishes == Wishes()
+    one.ask("refresh")
+    assert one.project == 2
+    two = agent()
+    two.ask("refresh")
+    assert (two.project, two.wishes) == (2, Wishes())
+
+
+def test_a_rollback_that_was_done_is_answered_so_whatever_failed_after_it(
+    agent: Callable[..., Agent], volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The volume is the truth: the switch was made, a later step failed."""
+    one = agent()
+    for project in (1, 2):
+        one.source(project)
+    publish = volume.publish
+
+    def fail_late(snapshot: Snapshot) -> Snapshot:
+        publish(snapshot)
+        raise PublishError("cannot flush")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(volume, "publish", fail_late)
+        answer = one.ask("rollback")
+    assert (answer["code"], answer["outcome"]) == (0, "published")
+    assert any("cannot flush" in note for note in answer["notes"])
+    one.ask("refresh")
+    assert one.project == 1
+
+
+def test_boosts_are_no_history(agent: Callable[..., Agent]) -> None:
+    """Any number of boosts leaves what can be rolled back to."""
+    one = agent()
+    for project in (1, 2):
+        one.source(project)
+    for _ in range(12):
+        one.ask("boost", traces=1.0, seconds=900)
+        one.ask("end", id=one.current.boosts[0].id)
+    one.ask("boost", traces=1.0, seconds=900)
+    one.ask("rollback")
+    assert one.project == 1
+    assert len(one.current.boosts) == 1
+
+
+def test_requests_are_logged_and_counted(agent: Callable[..., Agent]) -> None:
+    """Who asked for what, and what it came to."""
+    one = agent()
+    for project in (1, 2):
+        one.source(project)
+    with capture_logs() as lines:
+        one.ask("rollback")
+        with pytest.raises(WishRefused):
+            one.ask("end", id="none")
+    asked = {line["asked"]: line["log_level"] for line in lines if "asked" in line}
+    assert asked == {"rollback": "info", "end": "warning"}
+    metrics = one.daemon._metrics
+    assert metrics is not None
+    text = metrics.render().decode()
+    for request, outcome in (("rollback", "published"), ("end", "denied")):
+        labels = f'{{outcome="{outcome}",request="{request}"}}'
+        assert f"resentry_requests_total{labels} 1.0" in text
+    assert 'request="refresh"' in text
 
 
 def test_without_anything_earlier_a_rollback_is_refused(
@@ -546,7 +665,7 @@ def test_a_request_before_the_first_snapshot_is_refused_and_forgotten(
     agent: Callable[..., Agent], request_: dict[str, Any]
 ) -> None:
     """The source is not to blame; and nothing is kept for later."""
-    one = agent()
+    one = agent(start_jitter_seconds=60)
     with pytest.raises(WishRefused, match="nothing is published"):
         one.daemon.ask(request_)
     assert one.wishes == Wishes()
@@ -560,9 +679,9 @@ def test_a_request_without_an_answer_is_no_fault_of_the_source(
     """It is named, with what may hang and what to do."""
     one = agent(pass_seconds=0.1)
     release = threading.Event()
-    monkeypatch.setattr("agent.daemon.ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr("agent.serving.ANSWER_SECONDS", 0.1)
     monkeypatch.setattr(one.shelf, "read", lambda _until: release.wait(10))
-    with pytest.raises(AgentError, match=r"refresh got no answer within 0\.2 s") as no:
+    with pytest.raises(AgentError, match=r"refresh got no answer within 0\.3 s") as no:
         one.ask("refresh")
     release.set()
     assert type(no.value) is AgentError
@@ -594,7 +713,7 @@ def test_a_request_that_was_given_up_is_not_carried_out(
     parts: Callable[..., Parts], shelf: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The operator was told that nothing was changed."""
-    monkeypatch.setattr("agent.daemon.ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr("agent.serving.ANSWER_SECONDS", 0.0)
     ready = parts(http_listen="off", probes_listen="off", pass_seconds=0.1)
     if ready.volume.is_open() is not True:
         ready.volume.open()

@@ -1,0 +1,105 @@
+"""Has operators' requests carried out by the loop, each once, and answers them."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from agent.errors import AgentError
+from agent.operator import check_request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.domain.outcome import Outcome
+
+    CarryOut = Callable[[dict[str, Any]], Outcome]
+    Refresh = Callable[[dict[str, Any], Future[Outcome]], None]
+
+ANSWER_SECONDS = 5.0
+"""The time limit for an answer. A `refresh` has that of two passes in addition."""
+REMEMBERED = 100
+"""The number of requests that are known by their id."""
+
+
+class Serving:
+    """Answers requests.
+
+    Args:
+        post: has the loop's thread run a call.
+        carry_out: carries a request out, in the loop's thread.
+        refresh: starts a pass that answers the Future, in the loop's thread.
+        pass_seconds: the time limit of a pass.
+
+    """
+
+    def __init__(
+        self,
+        post: Callable[[Callable[[], object]], None],
+        carry_out: CarryOut,
+        refresh: Refresh,
+        pass_seconds: float,
+    ) -> None:
+        self._post = post
+        self._carry_out = carry_out
+        self._refresh = refresh
+        self._pass_seconds = pass_seconds
+        self._asked: dict[str, Future[Outcome]] = {}
+
+    def ask(self, request: dict[str, Any]) -> Outcome:
+        """Have a request carried out, and return the outcome. Any thread may call this.
+
+        Raises `AgentError` if the answer is no, or the request is not understood. A request
+        whose `request_id` was seen before is not carried out again: it gets the answer of
+        the first one.
+        """
+        check_request(request)
+        answer: Future[Outcome] = Future()
+        self._post(partial(self._serve, request, answer))
+        seconds = answer_seconds(request, self._pass_seconds)
+        try:
+            return answer.result(seconds)
+        except TimeoutError:
+            later = "the agent continues; resentry-agent status shows the result later"
+            raise AgentError(
+                f"{request['command']} got no answer within {seconds:g} s: the source "
+                "or the volume hangs",
+                "nothing was changed: try again" if answer.cancel() else later,
+            ) from None
+
+    def _serve(self, request: dict[str, Any], answer: Future[Outcome]) -> None:
+        if not answer.set_running_or_notify_cancel():
+            return  # the operator was told that nothing was changed
+        name = request.get("request_id")
+        if name is not None and name in self._asked:
+            self._asked[name].add_done_callback(partial(_copy, answer))
+            return
+        if name is not None:
+            self._asked[str(name)] = answer
+            for old in list(self._asked)[:-REMEMBERED]:
+                del self._asked[old]
+        try:
+            if request["command"] == "refresh":
+                self._refresh(request, answer)
+            else:
+                answer.set_result(self._carry_out(request))
+        except Exception as error:  # noqa: BLE001 - the caller's thread raises it
+            answer.set_exception(error)
+
+
+def answer_seconds(request: dict[str, Any], pass_seconds: float) -> float:
+    """Return the time limit for the answer to a request.
+
+    A `refresh` may wait for the end of a running pass, and then for a pass of its own.
+    """
+    passes = 2 if request["command"] == "refresh" else 0
+    return ANSWER_SECONDS + passes * pass_seconds
+
+
+def _copy(answer: Future[Outcome], first: Future[Outcome]) -> None:
+    error = first.exception()
+    if error is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(first.result())
