@@ -7,9 +7,8 @@ differ, and might hold secrets, which must not be logged.
 
 from __future__ import annotations
 
-import ssl
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import hvac
 import requests
@@ -26,7 +25,8 @@ from agent.errors import (
     SourceDown,
     SourceMissing,
 )
-from agent.source.bounds import ANSWER_SECONDS, CONNECT_SECONDS, READ_SECONDS
+from agent.source.bounds import CONNECT_SECONDS, READ_SECONDS
+from agent.source.reasons import unanswered
 from agent.source.session import RedirectError, TooLargeError, VaultSession
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Api:
         except RedirectError as error:
             raise SourceDown(f"Vault {error.why}", error.hint) from None
         except requests.RequestException as error:
-            raise self._unanswered(error) from None
+            raise unanswered(error, self._settings, self.session.bounds) from None
         except vault_errors.VaultError as error:  # hvac judges no answer here
             kind = type(error).__name__
             raise AgentError(
@@ -111,53 +111,14 @@ class Api:
         version = (kwargs.get("params") or {}).get("version")
         try:
             return _answer(response, f"{path}?version={version}" if version else path)
-        except AgentError:
+        except AgentError as error:
             self.session.close()  # another server may answer the next connection
+            below = urlsplit(self.session.url).path.strip("/")
+            if isinstance(error, SourceMissing) and below:
+                error.hint += (
+                    f"; RESENTRY_VAULT_ADDR ends with /{below}: is Vault there?"
+                )
             raise
-
-    def _unanswered(self, error: requests.RequestException) -> SourceDown:
-        """Return the error for a request without an answer."""
-        settings = self._settings
-        address = settings.vault_addr
-        if self.session.bounds.is_over:
-            return SourceDown(
-                "no answer from Vault in the time that a pass may take",
-                f"check Vault and the network; RESENTRY_PASS_SECONDS sets the time, now "
-                f"{settings.pass_seconds:g} s",
-            )
-        if self.session.bounds.is_over_time:
-            return SourceDown(
-                f"the answer from {address} is not complete after {ANSWER_SECONDS:g} s",
-                "check the load of Vault, and proxies between the agent and Vault",
-            )
-        if reason := _tls_reason(error):
-            return SourceDown(
-                f"TLS with {address} fails: {reason}",
-                "check RESENTRY_VAULT_CA, RESENTRY_VAULT_SERVER_NAME, the clocks of both "
-                "sides, and RESENTRY_VAULT_CLIENT_CERT if Vault wants a certificate",
-            )
-        return SourceDown(
-            f"Vault does not answer at {address}: {_reason(error)}",
-            "check RESENTRY_VAULT_ADDR and the network",
-        )
-
-
-def _tls_reason(error: BaseException | None) -> str:
-    """Return the reason of our TLS library if it caused the error; else empty."""
-    while error is not None:
-        if isinstance(error, ssl.SSLError):
-            return getattr(error, "verify_message", "") or error.reason or "no TLS"
-        error = error.__context__
-    return ""
-
-
-def _reason(error: requests.RequestException) -> str:
-    """Return the system's reason of a failed connection; else the class of the error."""
-    reason, cause = type(error).__name__, error.__context__
-    while cause is not None:
-        reason = getattr(cause, "strerror", None) or reason
-        cause = cause.__context__
-    return reason
 
 
 def _answer(response: requests.Response, path: str) -> dict[str, Any]:

@@ -64,9 +64,11 @@ def parse_path(configured: str) -> tuple[str, int | None]:
     """Split one configured path from its pin, or raise `SettingsError`."""
     match = _PATH.fullmatch(configured)
     if not match:
+        # What has no slash may be anything: a password, for one.
+        shown = configured if "/" in configured.strip("/") else "an entry"
         raise SettingsError(
-            f"RESENTRY_VAULT_PATHS: {configured} is not the path of a secret",
-            "write it as in secret/data/lms or secret/data/lms?version=7",
+            f"RESENTRY_VAULT_PATHS: {shown} is not the path of a secret",
+            "write mount and path, as in secret/data/lms or secret/data/lms?version=7",
         )
     return match["path"], int(match["pin"]) if match["pin"] else None
 
@@ -79,7 +81,7 @@ def locate(api: Api, configured: str, kv_version: str) -> Location:
     if kv_version == "auto":
         mount, version = _mount_of(api, path)
     else:
-        mount, version = path.partition("/")[0] + "/", int(kv_version)
+        mount, version = _first_part(path, int(kv_version)), int(kv_version)
     inside = path.removeprefix(mount)
     if version == 2 and not inside.startswith("data/"):
         inside = "data/" + inside
@@ -89,6 +91,12 @@ def locate(api: Api, configured: str, kv_version: str) -> Location:
             f"remove ?version={pin}",
         )
     return Location(mount + inside, key, version, pin)
+
+
+def _first_part(path: str, version: int) -> str:
+    """Return the mount of a path, which ends at `data/`, or else at the first slash."""
+    before, marker, _ = path.partition("/data/")
+    return f"{before if marker and version == 2 else path.partition('/')[0]}/"
 
 
 def _mount_of(api: Api, path: str) -> tuple[str, int]:
@@ -115,7 +123,10 @@ def _mount_of(api: Api, path: str) -> tuple[str, int]:
 def read(api: Api, location: Location) -> Secret:
     """Read one secret, or raise a `SourceError` or `CandidateRefused`."""
     params = {"version": str(location.pin)} if location.pin else None
-    data = api.get(location.path, params).get("data")
+    try:
+        data = api.get(location.path, params).get("data")
+    except SourceMissing as error:
+        raise SourceMissing(error.what, f"{_advice(location)}{error.hint}") from None
     provenance: dict[str, Any] = {"source": "vault", "path": location.path}
     notes: tuple[str, ...] = ()
     mark = None
@@ -142,6 +153,24 @@ def read(api: Api, location: Location) -> Secret:
     # Of other keys, the names alone count: their values would cost memory.
     held = {k: v if k.startswith(PREFIXES) else "" for k, v in held.items()}
     return Secret(held, provenance, notes, mark)
+
+
+def _advice(location: Location) -> str:
+    """Return what a path is often meant to be, if it is mistyped in a usual way."""
+    path = location.path
+    if "#" in path:
+        return (
+            "# selects no key: leave it out to read all keys, or name the secret of one key, "
+            "as secret/data/lms/SENTRY_DSN; "
+        )
+    if ";" in path:
+        return "a comma or a space separates two paths, not a semicolon; "
+    if location.version == 1 and "/data/" in path:
+        return (
+            f"this mount has KV version 1, whose paths have no data/: write "
+            f"{path.replace('/data/', '/', 1)}; "
+        )
+    return ""
 
 
 def _texts(metadata: Any) -> dict[str, str]:

@@ -92,17 +92,29 @@ def _jwt(settings: Settings) -> Login:
     return Login("login", body)
 
 
-def _audiences(jwt: str) -> list[str]:
-    """Return the audiences of an unverified JWT; none if it cannot be read."""
+def _claims(jwt: str) -> dict[str, Any]:
+    """Return the claims of an unverified JWT; none if it cannot be read."""
     try:
         payload = jwt.split(".")[1]
-        claims = json.loads(
-            base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
+        return dict(
+            json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         )
-        audience = claims.get("aud") or []
-    except (AttributeError, IndexError, RecursionError, ValueError):
-        return []
+    except (IndexError, RecursionError, TypeError, ValueError):
+        return {}
+
+
+def _audiences(jwt: str) -> list[str]:
+    audience = _claims(jwt).get("aud") or []
     return list(map(str, audience if isinstance(audience, list) else [audience]))
+
+
+def _holder(jwt: str) -> str:
+    """Say whose JWT this is, for an error; empty if it does not say."""
+    subject = str(_claims(jwt).get("sub") or "")
+    if not (subject.isprintable() and 0 < len(subject) <= 200):
+        return ""
+    audiences = ", ".join(_audiences(jwt)) or "none"
+    return f"; the JWT is of {subject}, for the audience {audiences}"
 
 
 def _approle(settings: Settings) -> Login:
@@ -190,7 +202,8 @@ def missing(settings: Settings) -> list[str]:
 
 def mount(settings: Settings) -> str:
     """Return the path of the auth method, as in `auth/kubernetes`."""
-    return f"auth/{settings.vault_auth_mount.strip('/') or settings.vault_auth}"
+    given = settings.vault_auth_mount.strip("/").removeprefix("auth/")
+    return f"auth/{given or settings.vault_auth}"
 
 
 class Credentials:
@@ -227,7 +240,8 @@ class Credentials:
             check = METHODS[settings.vault_auth].check
             raise SourceDenied(
                 f"Vault denies the login at {method}",
-                f"check that {settings.vault_auth} is enabled at this path; check {check}",
+                f"check that {settings.vault_auth} is enabled at this path; check {check}"
+                f"{_holder(body.get('jwt', ''))}",
             ) from None
         if not isinstance(auth, dict) or not auth.get("client_token"):
             raise SourceDenied(

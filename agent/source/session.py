@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -183,8 +184,8 @@ class VaultSession(requests.Session):
         except requests.RequestException:
             raise
         except Exception as error:  # noqa: BLE001 - whatever odd bytes do to a parser
-            kind = type(error).__name__
-            raise requests.ConnectionError(f"the answer is not HTTP: {kind}") from None
+            problem = HTTPException(type(error).__name__)
+            raise requests.ConnectionError from problem
 
     def _receive(
         self, request: requests.PreparedRequest, **kwargs: Any

@@ -6,19 +6,16 @@ import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from agent.domain.candidate import Candidate
 from agent.errors import (
     AgentError,
-    SettingsError,
     SourceDenied,
     SourceDown,
     SourceMissing,
 )
-from agent.source import kv, login
+from agent.source import given, kv, login
 from agent.source.api import Api
-from agent.source.session import SOCKET_SCHEME
 from agent.source.stale import Freshness
 from agent.source.token import Token
 
@@ -32,11 +29,6 @@ SETTLE_SECONDS = 1.0
 """The time between two reads, which must agree if there is more than one secret."""
 PAUSES = (0.0, SETTLE_SECONDS)
 """The time before each further read after a stale one."""
-EXAMPLES = (
-    "RESENTRY_VAULT_ADDR=https://vault:8200",
-    "RESENTRY_VAULT_PATHS=secret/data/lms",
-    "RESENTRY_VAULT_TOKEN_FILE=/run/secrets/vault-token",
-)
 
 
 class VaultSource:
@@ -48,7 +40,7 @@ class VaultSource:
         user_agent: str,
         wait: Callable[[float], object] = time.sleep,
     ) -> None:
-        _require(settings)
+        given.check(settings)
         self._settings = settings
         self._wait = wait
         self.api = Api(settings, user_agent)
@@ -222,43 +214,3 @@ class VaultSource:
             if self.locate(path) == location:
                 raise
         return kv.read(self.api, self.locate(path))
-
-
-def _require(settings: Settings) -> None:
-    names = ("vault_addr", "vault_paths")
-    unset = [f"RESENTRY_{n.upper()}" for n in names if not getattr(settings, n)]
-    unset += login.missing(settings)
-    if unset:
-        shown = [each for each in EXAMPLES if each.partition("=")[0] in ",".join(unset)]
-        examples = f", as in {' '.join(shown)}" if shown else ""
-        raise SettingsError(
-            f"required settings are missing: {', '.join(unset)}",
-            f"set them{examples}; resentry-agent run --help describes each, and "
-            "RESENTRY_VAULT_AUTH selects another login",
-        )
-    for path in settings.vault_paths:
-        kv.parse_path(path)
-    namespace = settings.vault_namespace
-    if not (namespace.isascii() and namespace.isprintable()):
-        raise SettingsError(
-            "RESENTRY_VAULT_NAMESPACE must be printable ASCII", "write it as in a/b"
-        )
-    if not _is_address(settings.vault_addr):
-        raise SettingsError(
-            "RESENTRY_VAULT_ADDR must be only scheme, host and port",
-            "write it as in https://vault:8200 or unix:///run/vault/agent.sock",
-        )
-
-
-def _is_address(text: str) -> bool:
-    """Return true if the text is only an address, without user, path or query."""
-    if text.startswith(SOCKET_SCHEME + "/"):
-        return True
-    try:
-        address = urlsplit(text)
-        is_whole = address.scheme in ("http", "https") and address.hostname
-        is_page = address.path.startswith(("/v1", "/ui"))  # copied from a browser
-        rest = is_page or address.port == 0 or set("@?#") & set(text)
-        return bool(is_whole and not rest)
-    except ValueError:
-        return False
