@@ -17,11 +17,17 @@ BODY_BYTES = 2048
 
 
 def post(
-    url: str, headers: Mapping[str, str], body: bytes, seconds: float
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    seconds: float,
+    *,
+    to_link_local: bool = True,
 ) -> tuple[int, bytes]:
     """POST on a new connection. Certificates are checked. Redirects are not followed.
 
-    Every failure, also a late answer, is an `OSError` that quotes nothing.
+    Every failure, also a late answer, is an `OSError` that quotes nothing. Without
+    `to_link_local` nothing is sent to such an address, whatever name it has.
     """
     began = time.monotonic()
     parts = urlsplit(url)
@@ -31,6 +37,8 @@ def post(
     deadline: threading.Timer | None = None
     try:
         connection.connect()
+        if not to_link_local and is_link_local(connection.sock.getpeername()[0]):
+            raise OSError("a link-local address")
         # The time-out bounds each read, but an answer may come a byte at a time.
         remaining = max(0.0, began + seconds - time.monotonic())
         deadline = threading.Timer(remaining, _cut, [connection.sock])
@@ -48,6 +56,12 @@ def post(
         if deadline is not None:
             deadline.cancel()
         connection.close()
+
+
+def is_link_local(address: str) -> bool:
+    """Whether an IP address is link-local: there, clouds serve a machine's secrets."""
+    text = address.lower().removeprefix("::ffff:")
+    return text.startswith(("169.254.", "fe8", "fe9", "fea", "feb"))
 
 
 def _cut(sock: socket.socket) -> None:

@@ -1,18 +1,23 @@
 """One POST: bounded whatever the server does, and nothing quoted."""
 
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from agent.domain.dsn_check import answer_of
 from agent.dsn_check.send import check_sender
-from agent.web import BODY_BYTES, post
+from agent.web import BODY_BYTES, is_link_local, post
 from lab.process import free_port
 from lab.proxy import Faults, Proxy
 from lab.receiver import Receiver
 from lab.sink import Sink, key_of
 from lab.vault import ProductionVault
 
+PROGRAMS = Path(__file__).parent / "dsn_check" / "programs"
 SECRET = {"Authorization": "Bearer planted-secret"}
 
 
@@ -29,6 +34,40 @@ def test_status_and_the_beginning_of_the_body_come_back() -> None:
     assert first.header("Authorization") == "Bearer planted-secret"
     assert (first.body, second.body) == (b"data", b"data")
     assert receiver.connections == 2
+
+
+@pytest.mark.process
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has network namespaces")
+def test_a_dsn_check_never_asks_a_link_local_address() -> None:
+    """A receiver of notifications may be there: an operator has named it."""
+    ran = subprocess.run(
+        ["unshare", "--net", sys.executable, PROGRAMS / "link_local.py"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if ran.stdout == "no address\n" or "unshare" in ran.stderr:
+        pytest.skip("this root may not make network namespaces")
+    assert ran.stdout.splitlines() == ["none []", "200 ['/hook']"], ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("169.254.169.254", True),
+        ("::ffff:169.254.169.254", True),
+        ("fe80::1%eth0", True),
+        ("FEBF::1", True),
+        ("fd00::fe80", False),
+        ("10.169.254.1", False),
+        ("127.0.0.1", False),
+        ("::1", False),
+    ],
+)
+def test_link_local_addresses_are_known(address: str, *, expected: bool) -> None:
+    """Of both families, also as an IPv4 address in an IPv6 socket."""
+    assert is_link_local(address) is expected
 
 
 def test_a_redirect_is_not_followed() -> None:
