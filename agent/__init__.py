@@ -21,6 +21,7 @@
     notify/       the real-time signal; a POST
     confirm/      reads receipts, and finds out which targets live
     observe/      what others see of a view: health, JSON, log lines, metrics, HTTP
+    doctor/       examines a set-up: rules, and what each has found
     cli/          one file per command
     schemas/      the JSON Schema of what each command prints, generated
     backoff.py    how long to wait before what failed is tried again

@@ -16,6 +16,7 @@ from agent import errors
 from agent.cli import COMMANDS, group
 from agent.cli.answer import NO
 from agent.cli.options import Option, shown_default
+from agent.doctor.examine import RULES
 from agent.observe.metrics import Metrics
 from agent.settings import (
     GROUPS,
@@ -114,6 +115,29 @@ def metrics_page() -> str:
     )
 
 
+RUNBOOK = """\
+# Runbook
+
+{notice}`resentry-agent doctor` examines a set-up and names what it finds by an id. Each id has an
+entry here; `resentry-agent doctor --explain RSN201` prints it as well. A finding of severity
+`error` means that something does not work now, or is not safe.
+"""
+
+
+def runbook_page() -> str:
+    """What each rule of `doctor` means, and what to do."""
+    parts = [RUNBOOK.format(notice=NOTICE)]
+    for rule in sorted(RULES.values()):
+        causes = ", ".join(f"[{id_}](#{id_.lower()})" for id_ in rule.causes)
+        parts.append(
+            f'\n<a id="{rule.id.lower()}"></a>\n\n## {rule.id}: {rule.title}\n\n'
+            f"`{rule.name}`, severity {rule.severity}, area {rule.area}."
+            f"{f' May follow from {causes}.' if causes else ''}\n\n"
+            f"{rule.text}\n\nNext: `{rule.fix}`\n"
+        )
+    return "".join(parts)
+
+
 def commands_page() -> str:
     """The help of every command, and the exit codes."""
     parts = [f"# The command\n\n{NOTICE}"]
@@ -142,6 +166,7 @@ def commands_page() -> str:
     ended = "A signal ended the command: {}. It printed no result."
     rows = [
         (2, "`UsageError`: The command line is wrong."),
+        (3, "`NotExamined`: Something could not be examined (`doctor`)."),
         (130, ended.format("SIGINT")),
         (143, ended.format("SIGTERM")),
     ]
@@ -152,7 +177,7 @@ def commands_page() -> str:
     ]
     for code, kind in classes:
         meaning = (kind.__doc__ or "").splitlines()[0]
-        no = "The answer is no (`status`, `wait`). " if code == NO else ""
+        no = "The answer is no (`status`, `wait`, `doctor`). " if code == NO else ""
         rows.append((code, f"{no}`{kind.__name__}`: {meaning}"))
     parts += [f"| {code} | {meaning} |\n" for code, meaning in sorted(rows)]
     return "".join(parts)
@@ -184,6 +209,7 @@ PAGES = {
     "metrics.md": metrics_page,
     "commands.md": commands_page,
     "json.md": documents.page,
+    "runbook.md": runbook_page,
 }
 
 

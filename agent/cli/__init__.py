@@ -21,6 +21,7 @@ COMMANDS = (
     "run",
     "once",
     "check",
+    "doctor",
     "status",
     "wait",
     "refresh",

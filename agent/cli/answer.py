@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 NO = 1
 """The exit code of a command whose answer is no."""
 USAGE = 2
+UNEXAMINED = 3
+"""The exit code of a command that could not examine what was asked for."""
 CODES = {
     **{
         vars(kind)["exit_code"]: kind.__name__
@@ -27,6 +29,7 @@ CODES = {
         if isinstance(kind, type) and "exit_code" in vars(kind)
     },
     USAGE: "UsageError",
+    UNEXAMINED: "NotExamined",
 }
 """The code of each error, by its exit code. Exit code 1 may have another one."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent.confirm.receipts import Receipts
 from agent.errors import PublishError
@@ -16,6 +16,7 @@ from resentry import formats
 from resentry.contract import SETTINGS_FILE
 
 if TYPE_CHECKING:
+    from agent.domain.rollout import Rollout
     from agent.observe.results import Agent, StatusResult
     from agent.settings import Settings
     from resentry.contract import Snapshot
@@ -29,8 +30,21 @@ LIVES: dict[bool | None, Agent] = {
 }
 
 
+class Gathered(NamedTuple):
+    """What the volume tells."""
+
+    status: StatusResult
+    current: Snapshot | None
+    rollout: Rollout
+
+
 def gather(settings: Settings) -> StatusResult:
     """Return the result of `status`. It only reads."""
+    return gather_all(settings).status
+
+
+def gather_all(settings: Settings) -> Gathered:
+    """Return the result of `status`, and what it was made from. It only reads."""
     volume = Volume(settings.dir, settings.receipts_dir)
     current = published(volume)
     late = False
@@ -39,12 +53,10 @@ def gather(settings: Settings) -> StatusResult:
             began = formats.moment(current.published_at)
             late = time.time() - began > settings.confirm_seconds
     receipts = Receipts(settings.receipts_dir)
-    return document.status(
-        LIVES[volume.is_open()],
-        current,
-        receipts.rollout(current, settings.min_targets, late=late),
-        document.decode_state(volume.memory.read(STATE)),
-    )
+    rollout = receipts.rollout(current, settings.min_targets, late=late)
+    saved = document.decode_state(volume.memory.read(STATE))
+    status = document.status(LIVES[volume.is_open()], current, rollout, saved)
+    return Gathered(status, current, rollout)
 
 
 def published(volume: Volume) -> Snapshot | None:

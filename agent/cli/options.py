@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from agent.cli.answer import Answer
     from agent.settings import Loaded, Setting
 
+TOLERANT = ("run", "doctor")
+"""The commands that say themselves what is wrong with the settings."""
 SHOWN_EVERYWHERE = ("config", "dir", "receipts", "control")
 REST = (
     "Every other setting in resentry-agent run --help works here as well, as an option, "
@@ -62,7 +64,7 @@ def command(
 
     def decorate(function: Callable[..., Answer | None]) -> click.Command:
         def run(*, as_json: bool = False, **given: Any) -> None:
-            read = load_what_can_be if name == "run" else load
+            read = load_what_can_be if name in TOLERANT else load
             loaded = read({each: given.pop(each) for each in names})
             if is_warning:
                 warn(loaded)

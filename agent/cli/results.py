@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from agent.doctor.results import DoctorResult
 from agent.domain.outcome import Kind
 from agent.observe.results import (
     Boost,
@@ -116,6 +117,7 @@ class WaitResult(Struct, frozen=True, kw_only=True):
 DOCUMENTS: dict[str, Any] = {
     "once": Envelope[OnceResult],
     "check": Envelope[CheckResult],
+    "doctor": Envelope[DoctorResult],
     "status": Envelope[StatusResult],
     "wait": Envelope[WaitResult],
     "refresh": Envelope[RequestResult],

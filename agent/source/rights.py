@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from agent.settings import Settings
     from agent.source.vault import VaultSource
 
+_HARMLESS = ("read", "list", "deny")
 _RULE = 'path "{}" {{\n  capabilities = ["{}"]\n}}\n'
 
 
@@ -49,13 +50,33 @@ def vault_policy(settings: Settings, source: VaultSource) -> str:
     return "\n".join(lines)
 
 
+def surplus(source: VaultSource, paths: Sequence[str]) -> tuple[str, ...] | None:
+    """Return what the token may do with the secrets, but reading; `None` if it may not ask."""
+    granted = _granted(source, [source.locate(path).path for path in paths])
+    if granted is None:
+        return None
+    return tuple(
+        f"{right} on {path}"
+        for path, rights in granted.items()
+        for right in rights
+        if right not in _HARMLESS
+    )
+
+
 def unreadable(source: VaultSource, paths: Sequence[str]) -> list[str] | None:
     """Return the API paths that the token may not read; `None` if it may not ask."""
     wanted = [source.locate(path).path for path in paths]
+    granted = _granted(source, wanted)
+    if granted is None:
+        return None
+    return [path for path in wanted if not {"read", "root"} & set(granted[path])]
+
+
+def _granted(source: VaultSource, paths: Sequence[str]) -> dict[str, list[str]] | None:
+    """Return the token's rights by API path; `None` if it may not ask."""
     try:
-        answer = source.api.post("sys/capabilities-self", {"paths": wanted})
+        answer = source.api.post("sys/capabilities-self", {"paths": list(paths)})
     except SourceDenied:
         return None
     granted = answer.get("data") or answer
-    allowed = {"read", "root"}
-    return [path for path in wanted if not allowed & set(granted.get(path) or ())]
+    return {path: list(map(str, granted.get(path) or ())) for path in paths}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import email.utils
 import logging
 import re
+import time
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
@@ -74,6 +77,8 @@ class VaultSession(requests.Session):
         self.bounds = Bounds()
         self._tls = Tls(settings)
         self._mounted: BoundedContext | None = None
+        self.clock_seconds: float | None = None
+        """How far this machine's clock is ahead of Vault's, by the last answer."""
         self._index = ""
         self._forwards = True
         self._listed = {host.lower() for host in settings.vault_redirect_hosts}
@@ -187,6 +192,11 @@ class VaultSession(requests.Session):
             problem = HTTPException(type(error).__name__)
             raise requests.ConnectionError from problem
 
+    def _note_time(self, response: requests.Response) -> None:
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            sent = email.utils.parsedate_to_datetime(response.headers["Date"])
+            self.clock_seconds = time.time() - sent.timestamp()
+
     def _receive(
         self, request: requests.PreparedRequest, **kwargs: Any
     ) -> requests.Response:
@@ -201,6 +211,7 @@ class VaultSession(requests.Session):
                     break
         if response.status_code == 200 and len(body) > limit:
             raise TooLargeError
+        self._note_time(response)
         response._content = bytes(body)  # noqa: SLF001 - what .content caches
         return response
 

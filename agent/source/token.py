@@ -66,6 +66,11 @@ class Token:
         return self._settings.vault_auth in login.METHODS
 
     @property
+    def is_renewable(self) -> bool | None:
+        """Whether the token can be renewed; `None` if that is not known."""
+        return None if self._lease is None else self._lease.renewable
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Notes for an operator while the token is still valid."""
         if self._trouble is None:

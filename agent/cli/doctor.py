@@ -1,0 +1,180 @@
+"""`doctor`: what is wrong, since when, why, and what to type."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, get_args
+
+import click
+
+from agent.cli import options
+from agent.cli.answer import NO, UNEXAMINED, Answer
+from agent.cli.gather import gather_all
+from agent.doctor.examine import RULES, examine
+from agent.doctor.facts import Facts, ask_source
+from agent.doctor.results import DoctorResult, Verdict
+from agent.doctor.rule import SEVERITIES, Area
+from agent.domain.nearest import did_you_mean
+from agent.observe.results import Error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from agent.doctor.results import Finding
+    from agent.doctor.rule import Rule
+    from agent.settings import Loaded
+
+AREAS: tuple[str, ...] = get_args(Area)
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+_MARKS = {"error": "!!", "warning": "! ", "info": "i "}
+
+
+def _rule(_context: object, _option: object, given: str | None) -> Rule | None:
+    if given is None:
+        return None
+    names = {rule.name: rule for rule in RULES.values()} | RULES
+    rule = names.get(given) or names.get(given.upper())
+    if rule is None:
+        known = did_you_mean(given, names)
+        raise click.BadParameter(f"there is no such rule{known}; --list shows them all")
+    return rule
+
+
+@options.command("doctor", is_warning=False)
+@click.option(
+    "--area",
+    "areas",
+    type=click.Choice(AREAS),
+    multiple=True,
+    help="Examine this area only; may be given more than once.",
+)
+@click.option("--offline", is_flag=True, help="Ask neither Vault nor any other server.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(SEVERITIES),
+    default="error",
+    show_default=True,
+    help="Exit with 1 from this severity on.",
+)
+@click.option("--list", "is_list", is_flag=True, help="List the rules, and end.")
+@click.option(
+    "--explain",
+    callback=_rule,
+    metavar="ID",
+    help="Print the runbook's entry of a rule, such as RSN201, and end.",
+)
+def command(
+    loaded: Loaded,
+    *,
+    areas: Sequence[str],
+    offline: bool,
+    fail_on: str,
+    is_list: bool,
+    explain: Rule | None,
+) -> Answer:
+    """Say what is wrong, why, and what to type.
+
+    Settings, source, volume, processes, Sentry, rates and versions are examined.
+    Each finding says what is wrong, since when, and what to type. What follows from
+    another finding stands below it. Exits with 0 if nothing is as bad as --fail-on, with
+    1 if something is, and with 3 if something could not be examined.
+    """
+    if explain is not None:
+        return Answer(DoctorResult(findings=[]), tuple(_entry(explain)))
+    if is_list:
+        lines = (
+            f"{rule.id}  {rule.severity:8}{rule.area:12}{rule.title}"
+            for rule in RULES.values()
+            if not areas or rule.area in areas
+        )
+        return Answer(DoctorResult(findings=[]), tuple(lines))
+    findings = examine(facts_of(loaded, offline=offline), areas)
+    error, code = _error(findings, fail_on)
+    return Answer(DoctorResult(findings=findings), tuple(_lines(findings)), error, code)
+
+
+def facts_of(loaded: Loaded, *, offline: bool) -> Facts:
+    """Gather everything that the rules look at."""
+    settings = loaded.settings
+    gathered = gather_all(settings)
+    is_asked = not offline and loaded.problem is None
+    return Facts(
+        settings=settings,
+        settings_error=loaded.problem,
+        warnings=loaded.warnings,
+        status=gathered.status,
+        current=gathered.current,
+        rollout=gathered.rollout,
+        asked=ask_source(settings) if is_asked else None,
+        now=time.time(),
+        environ=dict(os.environ),  # noqa: TID251 - which variables are set, for the rules
+    )
+
+
+def _error(findings: Sequence[Finding], fail_on: str) -> tuple[Error | None, int]:
+    bad = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
+    problems = [f for f in findings if f.verdict == "problem" and f.severity in bad]
+    if problems:
+        first = next((f for f in problems if f.follows_from is None), problems[0])
+        what = f"{len(problems)} findings; the first: {first.id} {first.title}"
+        return Error(code="Findings", what=what, hint=first.fix), NO
+    unknown = [f for f in findings if f.verdict == "unknown"]
+    if unknown:
+        names = ", ".join(f.id for f in unknown)
+        what = f"could not be examined: {names}; {unknown[0].detail}"
+        return Error(code="NotExamined", what=what, hint=""), UNEXAMINED
+    return None, 0
+
+
+def _lines(findings: Sequence[Finding]) -> Iterator[str]:
+    problems = [f for f in findings if f.verdict == "problem"]
+    below: dict[str | None, list[Finding]] = {}
+    for finding in problems:
+        below.setdefault(finding.follows_from, []).append(finding)
+    for finding in sorted(below.get(None, []), key=_badness):
+        yield from _problem_lines(finding)
+        yield from _following_lines(finding.id, below)
+        yield ""
+    for finding in findings:
+        if finding.verdict == "unknown":
+            yield f"?  {finding.id} {finding.title}?"
+            yield f"   could not be examined: {finding.detail}"
+    ids = {
+        verdict: {f.id for f in findings if f.verdict == verdict}
+        for verdict in VERDICTS
+    }
+    counts = [f"{len(found)} {verdict}" for verdict, found in ids.items()]
+    yield f"rules: {', '.join(counts)}; why one is skipped: --json"
+
+
+def _badness(finding: Finding) -> int:
+    return SEVERITIES.index(finding.severity)
+
+
+def _following_lines(
+    cause: str, below: dict[str | None, list[Finding]]
+) -> Iterator[str]:
+    for finding in below.pop(cause, ()):
+        yield f"   so also {finding.id} {finding.title}: {finding.subject}"
+        yield from _following_lines(finding.id, below)
+
+
+def _problem_lines(finding: Finding) -> Iterator[str]:
+    yield f"{_MARKS[finding.severity]} {finding.id} {finding.title}"
+    since = f", since {finding.since}" if finding.since else ""
+    yield f"   {finding.subject}: {finding.detail}{since}"
+    for evidence in finding.evidence:
+        yield f"   · {evidence}"
+    yield f"   next: {finding.fix}"
+
+
+def _entry(rule: Rule) -> Iterator[str]:
+    yield f"{rule.id} {rule.name}: {rule.title}"
+    yield f"severity {rule.severity}, area {rule.area}"
+    yield ""
+    yield from rule.text.splitlines()
+    yield ""
+    yield f"Next: {rule.fix}"
+    if rule.causes:
+        yield f"May follow from: {', '.join(rule.causes)}"

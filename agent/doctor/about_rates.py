@@ -1,0 +1,175 @@
+"""Rules on sampling: what is sent at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agent.doctor.about_targets import targets
+from agent.doctor.rule import Sight, SkippedError, rule
+from resentry.values import PRODUCTION, environment_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agent.doctor.facts import Facts
+
+_HIGH = 0.5
+_LONG_SECONDS = 3600.0
+TRACES, ERRORS = "SENTRY_TRACES_SAMPLE_RATE", "SENTRY_SAMPLE_RATE"
+
+
+def _per_role(facts: Facts, name: str) -> Iterator[tuple[str, Any, str]]:
+    """Yield role, value and origin of a setting, as processes run it, once per value."""
+    seen = dict.fromkeys(
+        (t.receipt.role, t.receipt.values.get(name), t.receipt.origins.get(name, ""))
+        for t in targets(facts)
+    )
+    yield from seen
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if type(value) in (int, float) else None
+
+
+@rule(
+    "RSN801",
+    "errors-off",
+    "error",
+    "rates",
+    "No errors are sent",
+    fix="vault kv patch -mount=MOUNT PATH SENTRY_SAMPLE_RATE=1",
+)
+def errors_off(facts: Facts) -> Iterator[Sight]:
+    """Look for a SENTRY_SAMPLE_RATE of 0 in a running process.
+
+    A rate of 0 ends error reports as silently as a dead key does.
+    """
+    for role, value, origin in _per_role(facts, ERRORS):
+        if _number(value) == 0:
+            yield Sight(f"role {role}", f"{ERRORS} is 0, from: {origin}")
+
+
+@rule(
+    "RSN802",
+    "traces-off",
+    "info",
+    "rates",
+    "No traces are sent",
+    fix="vault kv patch -mount=MOUNT PATH SENTRY_TRACES_SAMPLE_RATE=0.1",
+)
+def traces_off(facts: Facts) -> Iterator[Sight]:
+    """Look for a trace rate that is 0 or not set in a running process."""
+    for role, value, origin in _per_role(facts, TRACES):
+        if not _number(value):
+            shown = "not set" if value is None else "0"
+            yield Sight(f"role {role}", f"{TRACES} is {shown}, from: {origin}")
+
+
+@rule(
+    "RSN803",
+    "traces-high",
+    "warning",
+    "rates",
+    "Many traces are sent",
+    fix="vault kv patch -mount=MOUNT PATH SENTRY_TRACES_SAMPLE_RATE=0.1",
+)
+def traces_high(facts: Facts) -> Iterator[Sight]:
+    """Look for a trace rate above one half in production.
+
+    Each trace costs time in the service, and quota.
+    """
+    for target in targets(facts):
+        environment = target.receipt.values.get("SENTRY_ENVIRONMENT")
+        if environment_name(environment or "") != PRODUCTION:
+            continue
+        rate = _number(target.receipt.values.get(TRACES))
+        if rate is not None and rate > _HIGH:
+            origin = target.receipt.origins.get(TRACES, "")
+            yield Sight(target.name, f"{TRACES} is {rate:g}, from: {origin}")
+
+
+@rule(
+    "RSN804",
+    "boost-long",
+    "warning",
+    "rates",
+    "A boost has a long time to go",
+    fix="resentry-agent boost --end ID",
+)
+def boost_long(facts: Facts) -> Iterator[Sight]:
+    """Look for boosts that end in more than an hour: it may have been forgotten."""
+    current = facts.status.current
+    if current is None or not current.boosts:
+        raise SkippedError("no boost is in force")
+    for boost in current.boosts:
+        if boost.left_seconds > _LONG_SECONDS:
+            what = boost.match or "everything"
+            yield Sight(
+                boost.id,
+                f"traces {boost.traces:g} for {what}, until {boost.until}",
+                fix=f"resentry-agent boost --end {boost.id}",
+            )
+
+
+@rule(
+    "RSN805",
+    "celery-off",
+    "info",
+    "rates",
+    "Sentry is switched off for the Celery workers",
+    fix="vault kv patch -mount=MOUNT PATH SENTRY_ENABLE_FOR_CELERY=true",
+)
+def celery_off(facts: Facts) -> Iterator[Sight]:
+    """Look for SENTRY_ENABLE_FOR_CELERY=false in processes with the role `celery`."""
+    for role, value, origin in _per_role(facts, "SENTRY_ENABLE_FOR_CELERY"):
+        if role == "celery" and value is False:
+            yield Sight(
+                "role celery", f"SENTRY_ENABLE_FOR_CELERY is false, from: {origin}"
+            )
+
+
+@rule(
+    "RSN806",
+    "rollback-held",
+    "warning",
+    "rates",
+    "A rollback is held: the source's values are not published",
+    fix="resentry-agent rollback --resume",
+)
+def rollback_held(facts: Facts) -> Iterator[Sight]:
+    """Look whether what is published is an operator's choice.
+
+    The rollback ends by itself when the source holds none of the undone values any more.
+    """
+    snapshot = facts.published
+    held = {
+        str(where["held"]) for where in snapshot.provenance.values() if "held" in where
+    }
+    for revision in sorted(held):
+        yield Sight(
+            revision, "published instead of the source's", since=snapshot.published_at
+        )
+
+
+@rule(
+    "RSN807",
+    "environment-differs",
+    "warning",
+    "rates",
+    "Processes of one role run with different values",
+    fix="remove the environment variable from one process, or set the value at the source",
+)
+def differs(facts: Facts) -> Iterator[Sight]:
+    """Compare the values of the processes of each role that runs what is published.
+
+    A value that is not at the source comes from each process's own environment.
+    """
+    seen: dict[tuple[str, str], set[Any]] = {}
+    for target, state in facts.rollout.targets:
+        if target.readable and state in ("confirmed", "drained"):
+            for name, value in target.receipt.values.items():
+                seen.setdefault((target.receipt.role, name), set()).add(value)
+    for (role, name), values in sorted(seen.items()):
+        if len(values) > 1 and name != "SENTRY_RELEASE":
+            shown = ", ".join(sorted(map(str, values)))
+            yield Sight(f"role {role}", f"{name} is {shown}")

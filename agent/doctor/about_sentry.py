@@ -1,0 +1,173 @@
+"""Rules on the servers that the DSNs name, and on what is lost on the way."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from agent.doctor.about_targets import targets
+from agent.doctor.rule import Sight, SkippedError, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sized
+
+    from agent.doctor.facts import Facts
+    from agent.domain.rollout import LiveTarget
+    from resentry.answers import Answer
+
+_QUIET_SECONDS = 3600.0
+
+
+def _current(facts: Facts, *kinds: str) -> Iterator[tuple[LiveTarget, Answer]]:
+    """Yield the newest answer to each process, for the DSN by which it sends now."""
+    for target in targets(facts):
+        for answer in target.receipt.answers:
+            if answer.dsn == target.receipt.dsn and answer.kind in kinds:
+                yield target, answer
+
+
+def counted(items: Sized) -> str:
+    """Return how many processes these are."""
+    return f"{len(items)} process{'es' * (len(items) != 1)}"
+
+
+def _sights(facts: Facts, *kinds: str) -> Iterator[Sight]:
+    by_dsn = defaultdict(list)
+    for target, answer in _current(facts, *kinds):
+        by_dsn[answer.dsn].append((target, answer))
+    for dsn, pairs in by_dsn.items():
+        answers = [answer for _, answer in pairs]
+        statuses = sorted({answer.status for answer in answers if answer.status})
+        said = f"status {', '.join(map(str, statuses))}" if statuses else "no answer"
+        last = max(answer.accepted_at for answer in answers)
+        accepted = f"accepted last: {last}" if last else "nothing was ever accepted"
+        yield Sight(
+            f"DSN {dsn}",
+            f"{said} to {counted(pairs)}; {accepted}",
+            evidence=tuple(target.name for target, _ in pairs[:10]),
+            since=min(answer.since for answer in answers),
+        )
+
+
+@rule(
+    "RSN701",
+    "dsn-rejected",
+    "error",
+    "sentry",
+    "Sentry refuses the DSN in use",
+    fix="enable the key in Sentry, or write another DSN to the source",
+)
+def refused(facts: Facts) -> Iterator[Sight]:
+    """Look at what each process's transport was answered: 401, 403 or 404.
+
+    The key is disabled, the project is gone, or the DSN was never right. Processes keep
+    the newest events for the next DSN, within bounds. The others are lost.
+
+    Wake who owns the project in Sentry.
+    """
+    yield from _sights(facts, "refused")
+    for check in facts.status.dsn_checks:
+        if check.verdict in ("rejected", "config_error"):
+            yield Sight(check.dsn, check.sentence, since=check.since or "")
+
+
+@rule(
+    "RSN702",
+    "rate-limited",
+    "warning",
+    "sentry",
+    "Sentry limits the rate of the DSN in use",
+    fix="lower the rates at the source, or raise the quota in Sentry",
+)
+def limited(facts: Facts) -> Iterator[Sight]:
+    """Look for the status 429. Events are dropped until the limit ends, as the SDK does."""
+    yield from _sights(facts, "limited")
+
+
+@rule(
+    "RSN703",
+    "sentry-unreached",
+    "error",
+    "sentry",
+    "A process cannot reach Sentry",
+    fix="in the application's container: curl -sSI https://SENTRY-HOST/",
+)
+def unreached(facts: Facts) -> Iterator[Sight]:
+    """Look for processes whose requests had no answer: DNS, TLS, proxy, firewall.
+
+    Their events are lost, as they are with the SDK alone.
+
+    Wake who runs the network, or Sentry.
+    """
+    yield from _sights(facts, "unreached")
+
+
+@rule(
+    "RSN704",
+    "sentry-fails",
+    "warning",
+    "sentry",
+    "Sentry answers with an error",
+    fix="look at the state of the Sentry server",
+)
+def failing(facts: Facts) -> Iterator[Sight]:
+    """Look for any other status, mostly 5xx: the server is in trouble. Events are lost."""
+    yield from _sights(facts, "failed")
+
+
+@rule(
+    "RSN705",
+    "events-lost",
+    "warning",
+    "sentry",
+    "Events were lost",
+    fix="see the findings beside this one; counts start again with each process",
+    causes=("RSN701", "RSN702", "RSN703", "RSN704"),
+)
+def lost(facts: Facts) -> Iterator[Sight]:
+    """Look at each process's count of envelopes that no DSN could have."""
+    for target in targets(facts):
+        if dropped := target.receipt.tally.get("dropped"):
+            yield Sight(target.name, f"{dropped} envelopes were dropped")
+
+
+@rule(
+    "RSN706",
+    "events-parked",
+    "info",
+    "sentry",
+    "Events wait for the next DSN",
+    fix="write a DSN that works to the source, then: resentry-agent refresh",
+    causes=("RSN701",),
+)
+def parked(facts: Facts) -> Iterator[Sight]:
+    """Look for envelopes that a DSN has refused: kept for the next one, for 15 minutes."""
+    for target in targets(facts):
+        tally = target.receipt.tally
+        if tally.get("parked", 0) > tally.get("rerouted", 0) + tally.get("dropped", 0):
+            yield Sight(target.name, f"{tally['parked']} envelopes were parked")
+
+
+@rule(
+    "RSN707",
+    "quiet",
+    "info",
+    "sentry",
+    "No process has sent anything for a long time",
+    fix="resentry-agent verify",
+    causes=("RSN701", "RSN702", "RSN703", "RSN704", "RSN801", "RSN802"),
+)
+def quiet(facts: Facts) -> Iterator[Sight]:
+    """Look when Sentry has accepted an envelope last, from any process.
+
+    A service without errors and without traces is quiet, too.
+    """
+    answers = [each for target in targets(facts) for each in target.receipt.answers]
+    if not answers:
+        raise SkippedError("no process has sent anything yet")
+    last = max(answer.accepted_at for answer in answers)
+    age = facts.seconds_since(last)
+    if age is not None and age > _QUIET_SECONDS:
+        yield Sight(
+            "every process", f"accepted last {age / 3600:.0f} h ago", since=last
+        )

@@ -1,0 +1,297 @@
+"""Rules on Vault, or on the mounted files, and on the secret in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.doctor.rule import Sight, UnknownError, rule
+from agent.errors import (
+    CandidateRefused,
+    SourceDenied,
+    SourceDown,
+    SourceMissing,
+    SourceStale,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agent.doctor.facts import Facts
+    from agent.errors import AgentError
+
+_POLLS = 3
+"""A source that was not read for this many intervals is stale."""
+_CLOCK_SECONDS = 60.0
+
+
+def _failed(facts: Facts, kind: type[AgentError]) -> Iterator[Sight]:
+    error = facts.source.error
+    is_stale = isinstance(error, SourceStale) and kind is SourceDown
+    if isinstance(error, kind) and not is_stale:
+        since = facts.status.source.since if facts.status.source.failures else None
+        yield Sight(_where(facts), error.what, since=since or "", fix=error.hint)
+
+
+def _where(facts: Facts) -> str:
+    return facts.settings.source_path or facts.settings.vault_addr
+
+
+@rule(
+    "RSN201",
+    "source-down",
+    "error",
+    "vault",
+    "The source does not answer",
+    fix="resentry-agent check",
+    causes=("RSN101",),
+)
+def down(facts: Facts) -> Iterator[Sight]:
+    """Ask the source as a pass does: network, TLS, time, and whether Vault is sealed.
+
+    Applications keep running what is published. A change at the source reaches nobody
+    until it answers again, and the agent keeps trying.
+
+    Wake who runs Vault if a change has to get through now, as with a leaked key.
+    """
+    yield from _failed(facts, SourceDown)
+
+
+@rule(
+    "RSN202",
+    "access-denied",
+    "error",
+    "vault",
+    "The source refuses access",
+    fix="resentry-agent check --policy",
+    causes=("RSN101",),
+)
+def denied(facts: Facts) -> Iterator[Sight]:
+    """Log in, and read each path.
+
+    Either the login is refused, or the token may not read the path. The command prints
+    the policy that the token needs.
+
+    Wake who writes Vault's policies.
+    """
+    yield from _failed(facts, SourceDenied)
+
+
+@rule(
+    "RSN203",
+    "source-stale",
+    "warning",
+    "vault",
+    "The agent has not read the source for a long time",
+    fix="resentry-agent refresh",
+    causes=("RSN201", "RSN202", "RSN301", "RSN502"),
+)
+def stale(facts: Facts) -> Iterator[Sight]:
+    """Compare the last good read with the interval of the polls.
+
+    What is published may be older than what the source holds.
+    """
+    source = facts.status.source
+    limit = _POLLS * facts.settings.poll_seconds + facts.settings.pass_seconds
+    age = facts.seconds_since(source.last_success_at)
+    if facts.status.agent == "running" and age is not None and age > limit:
+        yield Sight(
+            _where(facts),
+            f"last read {age:.0f} s ago; a poll is due each "
+            f"{facts.settings.poll_seconds:g} s",
+            since=source.last_success_at or "",
+        )
+
+
+@rule(
+    "RSN204",
+    "older-version",
+    "warning",
+    "vault",
+    "Vault gives an older version of the secret than before",
+    fix="if Vault was restored from a backup: resentry-agent refresh --accept-older",
+)
+def older(facts: Facts) -> Iterator[Sight]:
+    """Compare the version of the secret with the newest one that was ever read.
+
+    A standby that lags behind gives such an answer for seconds. A Vault that was restored
+    from a backup gives it for ever, until an operator accepts it.
+    """
+    error = facts.vault.error
+    since = facts.status.source.where.get("stale_since")
+    if isinstance(error, SourceStale) or since:
+        detail = error.what if error is not None else "the running agent reads it"
+        yield Sight(_where(facts), detail, since=str(since or ""))
+
+
+@rule(
+    "RSN205",
+    "certificate-not-checked",
+    "warning",
+    "vault",
+    "The certificate of Vault is not checked",
+    fix="set RESENTRY_VAULT_CA to the authority's certificate, and remove "
+    "RESENTRY_VAULT_INSECURE_SKIP_TLS_VERIFY",
+)
+def unverified(facts: Facts) -> Iterator[Sight]:
+    """Look whether the check of certificates is turned off.
+
+    Whoever is between the agent and Vault can read the token, and give any DSN.
+    """
+    if facts.settings.vault_insecure_skip_tls_verify:
+        yield Sight("RESENTRY_VAULT_INSECURE_SKIP_TLS_VERIFY", "it is on")
+
+
+@rule(
+    "RSN206",
+    "token-too-strong",
+    "warning",
+    "vault",
+    "The token may do more than the agent needs",
+    fix="resentry-agent check --policy",
+    causes=("RSN201", "RSN202"),
+)
+def too_strong(facts: Facts) -> Iterator[Sight]:
+    """Ask Vault what the token may do with each path.
+
+    The agent only reads. A token that may write could be used to change the DSN by
+    whoever takes it from the pod.
+    """
+    asked = facts.vault
+    if asked.surplus is None:
+        raise UnknownError(_not_asked(facts))
+    for right in asked.surplus:
+        yield Sight(_where(facts), f"the token has {right}")
+
+
+@rule(
+    "RSN207",
+    "token-ends",
+    "warning",
+    "vault",
+    "The token ends, and nothing renews it",
+    fix="use a login (RESENTRY_VAULT_AUTH), a token file that is written anew, or a "
+    "periodic token",
+    causes=("RSN201", "RSN202"),
+)
+def token_ends(facts: Facts) -> Iterator[Sight]:
+    """Look whether a given token can be renewed.
+
+    When it ends the agent can read nothing any more. What is published stays.
+    """
+    ends = facts.status.source.where.get("token_ends_at")
+    if facts.vault.is_renewable is False and ends:
+        yield Sight(
+            facts.settings.vault_auth, f"it ends at {ends}, and cannot be renewed"
+        )
+
+
+@rule(
+    "RSN301",
+    "secret-missing",
+    "error",
+    "secret",
+    "The source has no such secret",
+    fix="vault kv put -mount=MOUNT PATH SENTRY_DSN=...",
+    causes=("RSN101",),
+)
+def missing(facts: Facts) -> Iterator[Sight]:
+    """Read each path. It is missing, deleted, or the path names another mount.
+
+    Wake who writes the secret.
+    """
+    yield from _failed(facts, SourceMissing)
+
+
+@rule(
+    "RSN302",
+    "secret-refused",
+    "error",
+    "secret",
+    "The values at the source are refused",
+    fix="correct the values at the source, then: resentry-agent refresh",
+)
+def refused(facts: Facts) -> Iterator[Sight]:
+    """Look at the agent's last pass.
+
+    A value is wrong, or outside the guard rails. The last good snapshot stays published.
+    No value is quoted, for it may be a secret.
+
+    Wake who has changed the secret.
+    """
+    source = facts.status.source
+    if source.error == CandidateRefused.__name__:
+        yield Sight(
+            source.fingerprint or _where(facts),
+            source.sentence,
+            since=source.since or "",
+            fix=source.hint,
+        )
+
+
+@rule(
+    "RSN303",
+    "secret-noted",
+    "info",
+    "secret",
+    "The agent has noticed something about the secret",
+    fix="resentry-agent status",
+)
+def noted(facts: Facts) -> Iterator[Sight]:
+    """Show the notes of the last pass: unknown keys, keys that are gone, a fixed release.
+
+    The secret was published all the same.
+    """
+    for note in facts.status.source.notes:
+        yield Sight(_where(facts), note)
+
+
+@rule(
+    "RSN304",
+    "dsn-missing",
+    "error",
+    "secret",
+    "No DSN is published for a role, and production requires one",
+    fix="vault kv patch -mount=MOUNT PATH SENTRY_DSN=...",
+)
+def dsn_missing(facts: Facts) -> Iterator[Sight]:
+    """Look for a DSN in the published snapshot, for each role.
+
+    A process refuses such a snapshot, unless its own environment has a SENTRY_DSN.
+    """
+    snapshot = facts.published
+    for role in ("", *snapshot.roles):
+        values = {**snapshot.settings, **snapshot.roles.get(role, {})}
+        if facts.settings.guard_rails.lacks_dsn(values):
+            yield Sight(role or "every role", "the snapshot has no SENTRY_DSN")
+
+
+@rule(
+    "RSN901",
+    "clock-off",
+    "warning",
+    "clock",
+    "This machine's clock differs from the source's",
+    fix="timedatectl status",
+    causes=("RSN201",),
+)
+def clock_off(facts: Facts) -> Iterator[Sight]:
+    """Compare the clock with the time in Vault's answer.
+
+    Boosts end by the clock of each process: they end too early or too late. Tokens and
+    certificates may be refused.
+    """
+    seconds = facts.vault.clock_seconds
+    if seconds is None:
+        raise UnknownError(_not_asked(facts))
+    if abs(seconds) > _CLOCK_SECONDS:
+        side = "ahead of" if seconds > 0 else "behind"
+        yield Sight(_where(facts), f"it is {abs(seconds):.0f} s {side} Vault's")
+
+
+def _not_asked(facts: Facts) -> str:
+    error = facts.vault.error
+    return (
+        f"Vault did not tell: {error.what}"
+        if error is not None
+        else "Vault did not tell"
+    )

@@ -1,0 +1,177 @@
+"""Rules on the agent's process, and on the shared volume."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from agent.doctor.rule import Sight, SkippedError, UnknownError, rule
+from agent.errors import PublishError
+from resentry.advice import is_mounted_alone
+from resentry.contract import SETTINGS_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agent.doctor.facts import Facts
+
+_ROOM_SHARE = 0.05
+_ROOM_BYTES = 4 * 1024 * 1024
+
+
+@rule(
+    "RSN501",
+    "nothing-published",
+    "error",
+    "volume",
+    "Nothing is published",
+    fix="resentry-agent check",
+    causes=("RSN101", "RSN201", "RSN202", "RSN301", "RSN302", "RSN502", "RSN505"),
+)
+def nothing(facts: Facts) -> Iterator[Sight]:
+    """Look for a snapshot on the volume.
+
+    Applications run with their own environment variables.
+    """
+    if facts.current is None:
+        yield Sight(facts.settings.dir, "the volume has no snapshot")
+
+
+@rule(
+    "RSN502",
+    "no-agent",
+    "error",
+    "volume",
+    "No agent runs",
+    fix="start resentry-agent run; in Kubernetes: kubectl describe pod POD",
+    causes=("RSN101",),
+)
+def no_agent(facts: Facts) -> Iterator[Sight]:
+    """Look for an agent that holds the volume.
+
+    Applications keep running what is published. No change at the source reaches them.
+
+    Wake who runs the pod, if it does not come back by itself.
+    """
+    if facts.status.agent == "unknown":
+        raise UnknownError("this user cannot see whether an agent holds the volume")
+    if facts.status.agent == "not running":
+        yield Sight(facts.settings.dir, "no process holds the lock of the volume")
+
+
+@rule(
+    "RSN503",
+    "subpath",
+    "error",
+    "volume",
+    "The volume is mounted by subPath, so it never changes",
+    fix="mount the whole directory, without subPath",
+)
+def subpath(facts: Facts) -> Iterator[Sight]:
+    """Look whether the snapshot's file is a mount of its own.
+
+    A process that sees the volume so keeps the snapshot of its start for ever.
+    """
+    path = f"{facts.settings.dir}/{SETTINGS_FILE}"
+    if is_mounted_alone(path):
+        yield Sight(path, "this file is a mount of its own")
+
+
+@rule(
+    "RSN504",
+    "volume-mode",
+    "error",
+    "volume",
+    "Applications cannot read the volume",
+    fix="set RESENTRY_GROUP to a group of the applications; in Kubernetes: fsGroup",
+)
+def mode(facts: Facts) -> Iterator[Sight]:
+    """Look at the modes of the volume and of the receipts' directory.
+
+    A process needs the directory's group to read, and to write its receipt.
+    """
+    for path, bits in (
+        (facts.settings.dir, 0o050),
+        (facts.settings.receipts_dir, 0o030),
+    ):
+        try:
+            status = os.stat(path)
+        except OSError:
+            continue
+        if status.st_mode & bits != bits:
+            shown = stat.filemode(status.st_mode)
+            yield Sight(
+                path, f"group {status.st_gid} has no access: its mode is {shown}"
+            )
+
+
+@rule(
+    "RSN505",
+    "volume-not-writable",
+    "error",
+    "volume",
+    "The agent cannot write the volume",
+    fix="check owner, mount options and free space of the volume",
+)
+def not_writable(facts: Facts) -> Iterator[Sight]:
+    """Look at the agent's last pass for an error of the volume.
+
+    The last snapshot stays. The agent tries again soon, and needs nobody after the cause
+    is gone.
+    """
+    source = facts.status.source
+    if source.error == PublishError.__name__:
+        yield Sight(
+            facts.settings.dir,
+            source.sentence,
+            since=source.since or "",
+            fix=source.hint,
+        )
+
+
+@rule(
+    "RSN506",
+    "volume-nearly-full",
+    "warning",
+    "volume",
+    "The volume is nearly full",
+    fix="make room, or give the volume a larger size limit",
+)
+def nearly_full(facts: Facts) -> Iterator[Sight]:
+    """Look at the free space of the volume and of the receipts' directory.
+
+    The next snapshot, or the next receipt, may not fit.
+    """
+    for path in dict.fromkeys((facts.settings.dir, facts.settings.receipts_dir)):
+        try:
+            room = os.statvfs(path)
+        except OSError:
+            continue
+        free, size = room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize
+        if free < min(_ROOM_BYTES, size * _ROOM_SHARE):
+            yield Sight(path, f"{free // 1024:,} KiB of {size // 1024:,} KiB are free")
+
+
+@rule(
+    "RSN507",
+    "receiver-fails",
+    "warning",
+    "volume",
+    "A receiver does not take the notification",
+    fix="curl -i -X POST URL",
+)
+def receiver_fails(facts: Facts) -> Iterator[Sight]:
+    """Look at the deliveries to `RESENTRY_NOTIFY_URLS`.
+
+    Processes of this pod follow all the same. What the receiver does is not done.
+    """
+    if not facts.status.notify:
+        raise SkippedError("there are no receivers")
+    for receiver in facts.status.notify:
+        if receiver.error:
+            yield Sight(
+                receiver.receiver,
+                f"failed {receiver.failures} times: {receiver.error}",
+                since=receiver.since or "",
+            )

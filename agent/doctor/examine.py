@@ -1,0 +1,116 @@
+"""Applies every rule to the facts, and puts what follows from a cause under its cause."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+from agent.doctor import (
+    about_rails,
+    about_rates,
+    about_sentry,
+    about_settings,
+    about_source,
+    about_targets,
+    about_versions,
+    about_volume,
+)
+from agent.doctor.results import Finding, Verdict
+from agent.doctor.rule import Rule, SkippedError, UnknownError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from agent.doctor.facts import Facts
+
+_PLACES = (
+    about_settings,
+    about_source,
+    about_rails,
+    about_volume,
+    about_targets,
+    about_sentry,
+    about_rates,
+    about_versions,
+)
+RULES: dict[str, Rule] = {
+    rule.id: rule
+    for place in _PLACES
+    for rule in vars(place).values()
+    if isinstance(rule, Rule)
+}
+"""Every rule, by its id."""
+RUNBOOK = "docs/runbook.md"
+
+
+def examine(facts: Facts, areas: Collection[str] = ()) -> list[Finding]:
+    """Return the result of each rule, in the order of the ids: one or more findings."""
+    asked = [
+        rule for _, rule in sorted(RULES.items()) if not areas or rule.area in areas
+    ]
+    findings = [finding for rule in asked for finding in _apply(rule, facts)]
+    problems = {finding.id for finding in findings if finding.verdict == "problem"}
+    return [_under_its_cause(finding, problems) for finding in findings]
+
+
+def _apply(rule: Rule, facts: Facts) -> Iterator[Finding]:
+    try:
+        sights = list(rule.look(facts))
+    except SkippedError as why:
+        yield _finding(rule, "skipped", detail=str(why))
+    except UnknownError as why:
+        yield _finding(rule, "unknown", detail=str(why))
+    except Exception as error:  # noqa: BLE001 - one rule must not hide all others
+        traceback.print_exc()  # not logged: a command prints its answer alone
+        yield _finding(
+            rule, "unknown", detail=f"internal error ({type(error).__name__})"
+        )
+    else:
+        if not sights:
+            yield _finding(rule, "ok")
+        for sight in sights:
+            yield _finding(
+                rule,
+                "problem",
+                subject=sight.subject,
+                detail=sight.detail,
+                evidence=list(sight.evidence),
+                since=sight.since or None,
+                fix=sight.fix or rule.fix,
+            )
+
+
+def _finding(  # noqa: PLR0913 - the fields of a finding
+    rule: Rule,
+    verdict: Verdict,
+    *,
+    subject: str = "",
+    detail: str = "",
+    evidence: list[str] | None = None,
+    since: str | None = None,
+    fix: str = "",
+) -> Finding:
+    return Finding(
+        id=rule.id,
+        name=rule.name,
+        severity=rule.severity,
+        area=rule.area,
+        title=rule.title,
+        verdict=verdict,
+        subject=subject,
+        detail=detail,
+        evidence=evidence or [],
+        depends_on=list(rule.causes),
+        since=since,
+        fix=fix,
+        link=f"{RUNBOOK}#{rule.id.lower()}",
+    )
+
+
+def _under_its_cause(finding: Finding, problems: Collection[str]) -> Finding:
+    causes = [cause for cause in finding.depends_on if cause in problems]
+    if causes and finding.verdict == "problem":
+        finding.follows_from = causes[0]
+    elif causes and finding.verdict == "unknown":  # said once, by the cause
+        finding.verdict, finding.detail = "skipped", f"{causes[0]} stands before it"
+    return finding

@@ -1,0 +1,125 @@
+"""What the rules look at, gathered once: settings, volume, receipts, and the source."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+from agent.doctor.rule import SkippedError, UnknownError
+from agent.errors import AgentError
+from agent.parts import USER_AGENT
+from agent.source.choose import open_source
+from resentry import formats
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent.domain.candidate import Candidate
+    from agent.domain.rollout import Rollout
+    from agent.observe.results import StatusResult
+    from agent.settings import Settings
+    from agent.source.vault import VaultSource
+    from resentry.contract import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the source answered when it was asked just now."""
+
+    error: AgentError | None = None
+    candidate: Candidate | None = None
+    surplus: tuple[str, ...] | None = None
+    """Rights of the token that the agent does not need; `None` if Vault did not tell."""
+    is_renewable: bool | None = None
+    clock_seconds: float | None = None
+    """How far this machine's clock is ahead of the source's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that is known at one moment."""
+
+    settings: Settings
+    status: StatusResult
+    rollout: Rollout
+    current: Snapshot | None
+    now: float
+    environ: Mapping[str, str]
+    settings_error: AgentError | None = None
+    warnings: tuple[str, ...] = ()
+    asked: Asked | None = None
+    """`None` if the source was left out by choice."""
+
+    @property
+    def published(self) -> Snapshot:
+        """The published snapshot. Without one the rule is skipped."""
+        if self.current is None:
+            raise SkippedError("nothing is published")
+        return self.current
+
+    @property
+    def source(self) -> Asked:
+        """What the source answered. With `--offline` the rule is skipped."""
+        if self.settings_error is not None:
+            raise SkippedError("the settings are wrong")
+        if self.asked is None:
+            raise SkippedError("the source was left out (--offline)")
+        return self.asked
+
+    @property
+    def vault(self) -> Asked:
+        """What Vault answered. The rule is skipped for a mounted source."""
+        if self.settings.source_path:
+            raise SkippedError("the source is mounted: no Vault is asked")
+        return self.source
+
+    @property
+    def candidate(self) -> Candidate:
+        """What the source holds. The rule is unknown if it could not be read."""
+        asked = self.source
+        if asked.candidate is None:
+            raise UnknownError("the source could not be read")
+        return asked.candidate
+
+    def seconds_since(self, text: str | None) -> float | None:
+        """Return how long ago a time of a document was; `None` without a time."""
+        try:
+            return self.now - formats.moment(text)
+        except ValueError:
+            return None
+
+
+def ask_source(settings: Settings) -> Asked:
+    """Ask the source as a pass does, and Vault also what the token may do."""
+    try:
+        source = open_source(settings, USER_AGENT)
+    except AgentError as error:
+        return Asked(error)
+    with contextlib.closing(source):
+        try:
+            asked = Asked(
+                candidate=source.read(time.monotonic() + settings.pass_seconds)
+            )
+        except AgentError as error:
+            asked = Asked(error)
+        if settings.source_path:
+            return asked
+        return _with_vault(asked, settings, cast("VaultSource", source))
+
+
+def _with_vault(asked: Asked, settings: Settings, source: VaultSource) -> Asked:
+    """Add what only Vault can tell."""
+    from agent.source import rights  # noqa: PLC0415 - with hvac, which files do without
+
+    surplus = None
+    if asked.error is None:
+        with contextlib.suppress(AgentError):
+            surplus = rights.surplus(source, settings.vault_paths)
+    return replace(
+        asked,
+        surplus=surplus,
+        is_renewable=source.token.is_renewable,
+        clock_seconds=source.api.session.clock_seconds,
+    )

@@ -1,0 +1,451 @@
+"""Each rule sees its own breakage, and nothing in a set-up that is well."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from agent._version import __version__
+from agent.doctor import facts as gathering
+from agent.doctor.examine import RULES, examine
+from agent.doctor.facts import Asked, Facts
+from agent.doctor.results import Finding
+from agent.doctor.rule import Sight, SkippedError
+from agent.domain.candidate import Candidate
+from agent.domain.guard_rails import allowed_dsn
+from agent.domain.rollout import LiveTarget, assess
+from agent.errors import (
+    CandidateRefused,
+    PublishError,
+    SettingsError,
+    SourceDenied,
+    SourceDown,
+    SourceMissing,
+)
+from agent.observe import document
+from agent.observe.results import DsnCheckReport, Receiver
+from agent.settings import Settings
+from resentry.answers import Answer
+from resentry.contract import (
+    Boost,
+    Holder,
+    Receipt,
+    Rule,
+    Snapshot,
+    fingerprint,
+    time_text,
+)
+
+NOW = 1_800_000_000.0
+RECENT, LONG_AGO = "2027-01-15T07:59:50Z", "2027-01-14T08:00:00Z"
+DSN = "https://c0ffee00c0ffee00c0ffee00c0ffee00@sentry.example.org/42"
+VALUES = {
+    "SENTRY_ENVIRONMENT": "production",
+    "SENTRY_RELEASE": "1.0.0",
+    "SENTRY_SAMPLE_RATE": 1.0,
+    "SENTRY_TRACES_SAMPLE_RATE": 0.1,
+}
+ANSWER = Answer(fingerprint(DSN), "accepted", 200, RECENT, RECENT, accepted=7)
+SNAPSHOT = Snapshot(
+    settings={"SENTRY_DSN": DSN, **VALUES},
+    revision="3f9a1c2b7d04",
+    sequence=7,
+    published_at=RECENT,
+)
+RECEIPT = Receipt(
+    id="5bd28ef02add94de",
+    role="api",
+    pid=7,
+    pidns=1,
+    start_time=2,
+    revision=SNAPSHOT.revision,
+    sequence=SNAPSHOT.sequence,
+    since=RECENT,
+    watch="inotify",
+    dsn=fingerprint(DSN),
+    answers=(ANSWER,),
+    values=VALUES,
+    origins=dict.fromkeys(VALUES, "snapshot"),
+    tally={"parked": 0, "rerouted": 0, "dropped": 0, "unknown": 0, "faults": 0},
+    sdk="2.75.0",
+    library=__version__,
+)
+WELL: dict[str, Any] = {
+    **document.NO_PASS,
+    "outcome": "unchanged",
+    "last_success_at": RECENT,
+    "where": {"kind": "vault", "token_ends_at": None},
+}
+SETTINGS = Settings(
+    vault_addr="https://vault.example.org",
+    allowed_dsns=(allowed_dsn("production=sentry.example.org/42"),),
+    min_targets={"api": 1},
+)
+Make = Callable[..., Facts]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Make the facts of a set-up that is well, but for what is given."""
+    directory = tmp_path / "volume"
+    (directory / "receipts").mkdir(parents=True)
+    directory.chmod(0o750)
+    (directory / "receipts").chmod(0o3770)
+
+    def facts(  # noqa: PLR0913 - what can be broken
+        *,
+        snapshot: Snapshot | None = SNAPSHOT,
+        receipts: tuple[LiveTarget, ...] = (LiveTarget(RECEIPT, 0),),
+        saved: dict[str, Any] | None = None,
+        settings: dict[str, Any] | None = None,
+        agent: Any = "running",
+        late: bool = False,
+        unknown: str = "",
+        **more: Any,
+    ) -> Facts:
+        made = msgspec.structs.replace(
+            SETTINGS,
+            dir=str(directory),
+            **{"environment_place": "x", **(settings or {})},
+        )
+        rollout = assess(
+            receipts, snapshot, late=late, minimum=made.min_targets, unknown=unknown
+        )
+        status = document.status(agent, snapshot, rollout, {**WELL, **(saved or {})})
+        asked = Asked(
+            candidate=Candidate({}), surplus=(), is_renewable=True, clock_seconds=0.2
+        )
+        environ = {"RESENTRY_ENVIRONMENT": "production"}
+        given = {"asked": asked, "environ": environ, **more}
+        return Facts(made, status, rollout, snapshot, NOW, **given)
+
+    return facts
+
+
+def receipt(**values: Any) -> tuple[LiveTarget, ...]:
+    return (LiveTarget(RECEIPT._replace(**values), 0),)
+
+
+def answered(kind: str, status: int | None) -> tuple[LiveTarget, ...]:
+    return receipt(answers=(ANSWER._replace(kind=kind, status=status),))
+
+
+def running(**values: Any) -> tuple[LiveTarget, ...]:
+    return receipt(values={**VALUES, **values})
+
+
+def published(**values: Any) -> Snapshot:
+    return replace(SNAPSHOT, settings={**SNAPSHOT.settings, **values})
+
+
+def counted(**counts: int) -> tuple[LiveTarget, ...]:
+    return receipt(tally={**RECEIPT.tally, **counts})
+
+
+def failed(error: type[Exception], **more: Any) -> dict[str, Any]:
+    return {"outcome": "failed", "error": error.__name__, "sentence": "why", **more}
+
+
+BEHIND = receipt(revision="000000000000", sequence=6)
+REFUSES = receipt(
+    revision="000000000000",
+    sequence=6,
+    refused=(SNAPSHOT.revision, SNAPSHOT.sequence),
+    error="SENTRY_DSN is required",
+)
+OTHER = RECEIPT._replace(id="0" * 16, pid=8)
+BOOST = Boost("b1", 1.0, time_text(time.time() + 7200, "seconds"))
+CHECK = DsnCheckReport(
+    dsn="sentry.example.org/42",
+    verdict="rejected",
+    settled=True,
+    since=RECENT,
+    answers=3,
+    sentence="rejected",
+)
+RECEIVER = Receiver(
+    receiver="hook.example.org",
+    revision=None,
+    sequence=0,
+    failures=3,
+    error="status 500",
+    since=RECENT,
+)
+HELD = {"SENTRY_DSN": {"source": "operator", "held": "3f9a1c2b7d04"}}
+
+BREAKAGES: dict[str, dict[str, Any]] = {
+    "RSN101": {"settings_error": SettingsError("RESENTRY_X: is wrong"), "asked": None},
+    "RSN102": {"warnings": ("RESENTRY_POL is not known",)},
+    "RSN103": {"environ": {}},
+    "RSN201": {"asked": Asked(SourceDown("refused"), clock_seconds=0.1)},
+    "RSN202": {"asked": Asked(SourceDenied("permission denied"), clock_seconds=0.1)},
+    "RSN203": {"saved": {"last_success_at": LONG_AGO}},
+    "RSN204": {"saved": {"where": {"stale_since": RECENT}}},
+    "RSN205": {"settings": {"vault_insecure_skip_tls_verify": True}},
+    "RSN206": {
+        "asked": Asked(
+            candidate=Candidate({}), surplus=("update on x",), clock_seconds=0.1
+        )
+    },
+    "RSN207": {
+        "saved": {"where": {"token_ends_at": RECENT}},
+        "asked": Asked(
+            Candidate({}), surplus=(), is_renewable=False, clock_seconds=0.1
+        ),
+    },
+    "RSN301": {"asked": Asked(SourceMissing("none"), surplus=(), clock_seconds=0.1)},
+    "RSN302": {"saved": failed(CandidateRefused, outcome="refused")},
+    "RSN303": {"saved": {"notes": ["other keys ignored: 2"]}},
+    "RSN304": {"snapshot": replace(SNAPSHOT, settings=VALUES)},
+    "RSN401": {"settings": {"rate_caps": {"production": 0.05}}},
+    "RSN402": {"settings": {"allowed_dsns": ()}},
+    "RSN403": {
+        "settings": {"environment": "staging"},
+        "snapshot": published(SENTRY_ENVIRONMENT="staging", SENTRY_DSN=""),
+    },
+    "RSN501": {"snapshot": None},
+    "RSN502": {"agent": "not running"},
+    "RSN505": {"saved": failed(PublishError)},
+    "RSN507": {"saved": {"notify": [msgspec.to_builtins(RECEIVER)]}},
+    "RSN601": {"receipts": (), "settings": {"min_targets": {}}},
+    "RSN602": {"receipts": BEHIND, "late": True},
+    "RSN603": {"receipts": REFUSES},
+    "RSN604": {
+        "receipts": (*receipt(), LiveTarget.unreadable("1" * 16, 9, "none was written"))
+    },
+    "RSN605": {"receipts": receipt(error="can't read /var/run/resentry: EACCES")},
+    "RSN606": {"settings": {"min_targets": {"api": 3}}},
+    "RSN607": {"snapshot": replace(SNAPSHOT, rules=(Rule("GET /", 0.1, "apo"),))},
+    "RSN608": {"receipts": receipt(holders=(Holder("otlp", "e0a4d7719c52"),))},
+    "RSN609": {"receipts": receipt(foreign=True)},
+    "RSN610": {"receipts": receipt(problems=("the option dsn is ignored",))},
+    "RSN611": {"receipts": receipt(watch="stat")},
+    "RSN612": {"receipts": counted(faults=2)},
+    "RSN701": {"receipts": answered("refused", 403)},
+    "RSN702": {"receipts": answered("limited", 429)},
+    "RSN703": {"receipts": answered("unreached", None)},
+    "RSN704": {"receipts": answered("failed", 503)},
+    "RSN705": {"receipts": counted(dropped=2)},
+    "RSN706": {"receipts": counted(parked=2)},
+    "RSN707": {"receipts": receipt(answers=(ANSWER._replace(accepted_at=LONG_AGO),))},
+    "RSN801": {"receipts": running(SENTRY_SAMPLE_RATE=0.0)},
+    "RSN802": {"receipts": running(SENTRY_TRACES_SAMPLE_RATE=None)},
+    "RSN803": {"receipts": running(SENTRY_TRACES_SAMPLE_RATE=1.0)},
+    "RSN804": {"snapshot": replace(SNAPSHOT, boosts=(BOOST,))},
+    "RSN805": {
+        "receipts": receipt(
+            role="celery", values={**VALUES, "SENTRY_ENABLE_FOR_CELERY": False}
+        ),
+        "settings": {"min_targets": {}},
+    },
+    "RSN806": {"snapshot": replace(SNAPSHOT, provenance=HELD)},
+    "RSN807": {
+        "receipts": (
+            *receipt(),
+            LiveTarget(OTHER._replace(values={**VALUES, "SENTRY_SAMPLE_RATE": 0.5}), 0),
+        )
+    },
+    "RSN851": {
+        "snapshot": published(SENTRY_SEND_PII=True, SENTRY_ENVIRONMENT="staging"),
+        "settings": {"environment": "staging", "allowed_dsns": ()},
+    },
+    "RSN852": {
+        "snapshot": published(
+            SENTRY_DSN=DSN.replace("https", "http"), SENTRY_ENVIRONMENT="staging"
+        ),
+        "settings": {"environment": "staging", "allowed_dsns": ()},
+    },
+    "RSN901": {
+        "asked": Asked(candidate=Candidate({}), surplus=(), clock_seconds=-300.0)
+    },
+    "RSN951": {"receipts": receipt(sdk="3.1.0 is not supported (>=2.43,<3): x")},
+    "RSN952": {"receipts": receipt(library="0.9.0")},
+    "RSN953": {"receipts": receipt(ignored=("rules.parent",))},
+    "RSN954": {
+        "receipts": (
+            *receipt(),
+            LiveTarget(OTHER._replace(values={**VALUES, "SENTRY_RELEASE": "2.0.0"}), 0),
+        )
+    },
+}
+ELSEWHERE = {"RSN503", "RSN504", "RSN506"}
+"""They look at the file system: tested below."""
+BESIDE = {"RSN402": ("RSN851", "RSN852")}
+"""Rules that see something of another breakage, too."""
+
+
+def problems(findings: list[Finding]) -> dict[str, Finding]:
+    return {f.id: f for f in findings if f.verdict == "problem"}
+
+
+def test_a_set_up_that_is_well_has_no_finding(make: Make) -> None:
+    """Nothing is unknown either."""
+    findings = examine(make())
+    assert problems(findings) == {}
+    assert [f.id for f in findings if f.verdict == "unknown"] == []
+    assert {f.id for f in findings} == RULES.keys()
+
+
+@pytest.mark.parametrize("id_", BREAKAGES)
+def test_a_rule_sees_its_own_breakage(make: Make, id_: str) -> None:
+    """No other rule sees it, unless it follows from it or stands beside it."""
+    seen = problems(examine(make(**BREAKAGES[id_])))
+    assert id_ in seen
+    assert seen[id_].follows_from is None
+    roots = {other for other, f in seen.items() if f.follows_from is None} - {id_}
+    assert roots <= {other for other, ids in BESIDE.items() if id_ in ids}
+    assert all((seen[id_].subject, seen[id_].detail, seen[id_].fix))
+
+
+def test_every_rule_has_a_breakage_and_a_text() -> None:
+    """Ids and names are unique; causes exist; nothing is its own cause."""
+    assert BREAKAGES.keys() | ELSEWHERE == RULES.keys()
+    names = [rule.name for rule in RULES.values()]
+    assert len(names) == len(set(names)) >= 30
+    for rule in RULES.values():
+        assert rule.text
+        assert set(rule.causes) < RULES.keys() - {rule.id}
+
+
+def test_no_breakage_is_shared(make: Make) -> None:
+    """Two ids never stand for the same thing."""
+    seen = [
+        frozenset(
+            i for i, f in problems(examine(make(**b))).items() if not f.follows_from
+        )
+        for b in BREAKAGES.values()
+    ]
+    assert len(seen) == len(set(seen))
+
+
+def test_a_verdict_of_the_dsn_check_counts(make: Make) -> None:
+    """Also before any process has sent anything."""
+    saved = {"dsn_checks": [msgspec.to_builtins(CHECK)]}
+    found = problems(examine(make(saved=saved, receipts=receipt(answers=()))))
+    assert found.keys() == {"RSN701"}
+
+
+@pytest.mark.parametrize(
+    ("breakage", "follows", "cause"),
+    [
+        ({"asked": Asked(SourceDown("x")), "snapshot": None}, "RSN501", "RSN201"),
+        (
+            {**BREAKAGES["RSN201"], "saved": {"last_success_at": LONG_AGO}},
+            "RSN203",
+            "RSN201",
+        ),
+        (
+            {
+                "receipts": (
+                    LiveTarget(
+                        RECEIPT._replace(
+                            answers=(ANSWER._replace(kind="refused", status=403),),
+                            tally={**RECEIPT.tally, "dropped": 3},
+                        ),
+                        0,
+                    ),
+                )
+            },
+            "RSN705",
+            "RSN701",
+        ),
+    ],
+)
+def test_what_follows_is_put_below_its_cause(
+    make: Make, breakage: dict[str, Any], follows: str, cause: str
+) -> None:
+    """One fault is one finding to read."""
+    assert problems(examine(make(**breakage)))[follows].follows_from == cause
+
+
+def test_what_the_cause_hides_is_not_unknown(make: Make) -> None:
+    """Vault does not answer: that is said once."""
+    findings = examine(make(asked=Asked(SourceDown("refused"))))
+    assert [f.id for f in findings if f.verdict == "unknown"] == []
+
+
+def test_what_nobody_can_tell_is_unknown(make: Make) -> None:
+    """A check that could not run never counts as passed."""
+    findings = examine(make(asked=Asked(candidate=Candidate({})), agent="unknown"))
+    unknown = {f.id for f in findings if f.verdict == "unknown"}
+    assert unknown == {"RSN206", "RSN502", "RSN901"}
+
+
+def test_offline_skips_what_needs_the_source(make: Make) -> None:
+    """It says so, and asks nobody."""
+    findings = {f.id: f for f in examine(make(asked=None))}
+    assert findings["RSN201"].verdict == "skipped"
+    assert "--offline" in findings["RSN201"].detail
+
+
+def test_an_area_is_examined_alone(make: Make) -> None:
+    """Its rules, all of them, and no other."""
+    findings = examine(make(), ["sentry"])
+    assert {f.area for f in findings} == {"sentry"}
+    assert len(findings) == sum(rule.area == "sentry" for rule in RULES.values())
+
+
+def test_a_rule_that_fails_hides_no_other(
+    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is unknown, and the traceback is on standard error, for a bug report."""
+
+    def look(_facts: Facts) -> list[Sight]:
+        raise IndexError
+
+    broken = RULES["RSN201"]._replace(look=look)
+    monkeypatch.setitem(RULES, "RSN201", broken)
+    findings = {f.id: f for f in examine(make(agent="not running"))}
+    assert findings["RSN201"].verdict == "unknown"
+    assert "IndexError" in findings["RSN201"].detail
+    assert findings["RSN502"].verdict == "problem"
+    out, err = capsys.readouterr()
+    assert (out, "IndexError" in err) == ("", True)
+
+
+def test_a_volume_without_group_rights_is_seen(make: Make) -> None:
+    """Mode 0700 keeps every application out."""
+    facts = make()
+    os.chmod(facts.settings.dir, 0o700)
+    assert problems(examine(facts)).keys() == {"RSN504"}
+
+
+def test_a_volume_that_is_nearly_full_is_seen(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Less than 4 MiB and less than a twentieth are free."""
+    room = os.statvfs("/")
+    full = os.statvfs_result((*room[:4], 1, *room[5:]))
+    monkeypatch.setattr(os, "statvfs", lambda _: full)
+    assert problems(examine(make())).keys() == {"RSN506"}
+
+
+def test_a_mount_by_subpath_is_seen(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is a mount of its own."""
+    monkeypatch.setattr("agent.doctor.about_volume.is_mounted_alone", lambda _: True)
+    assert problems(examine(make())).keys() == {"RSN503"}
+
+
+def test_the_source_is_asked_as_a_pass_asks(tmp_path: Path) -> None:
+    """Of a mounted source there are no rights to know."""
+    (tmp_path / "SENTRY_DSN").write_text(DSN)
+    asked = gathering.ask_source(Settings(source_path=str(tmp_path)))
+    assert asked.candidate is not None
+    assert asked.candidate.values == {"SENTRY_DSN": DSN}
+    gone = gathering.ask_source(Settings(source_path=f"{tmp_path}/gone"))
+    assert gone.error is not None
+
+
+def test_a_time_that_is_none_is_no_age(make: Make) -> None:
+    """An odd text of an older agent ends no examination."""
+    assert make().seconds_since(None) is None
+    assert make().seconds_since("yesterday") is None
+    with pytest.raises(SkippedError):
+        _ = make(snapshot=None).published
