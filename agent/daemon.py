@@ -161,6 +161,9 @@ class Daemon:
             times.append(max(self.view.began_at + SERVICES_SECONDS, now + 0.1))
         else:
             times.append(services.again_at)
+        late_at = self._pipeline.known.published_at + self._settings.confirm_seconds
+        if late_at > now:
+            times.append(late_at)
         is_blind = services is None or not services.is_watching
         if self.view.rollout.is_unfinished or is_blind:
             times.append(now + RECEIPTS_SECONDS)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from agent.cli import options
-from agent.cli.answer import Answer, error_of
+from agent.cli.answer import NO, Answer, error_of
+from agent.cli.gather import gather
 from agent.cli.results import CheckResult, Step
-from agent.confirm.receipts import Receipts
-from agent.domain.rollout import assess
 from agent.domain.validate import validate
 from agent.errors import AgentError, PublishError, SettingsError, SourceDenied
+from agent.listen import must_be_free, must_be_usable
+from agent.observe.results import Error
 from agent.parts import USER_AGENT
 from agent.protect import protect
 from agent.publish.volume import Volume
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from agent.settings import Loaded, Settings
     from agent.source import Source
     from agent.source.vault import VaultSource
+    from resentry.contract import Snapshot
 
 
 @options.command("check", with_all_settings=True, is_warning=False)
@@ -56,9 +58,15 @@ def command(loaded: Loaded, *, policy: bool) -> Answer:
     return Answer(
         CheckResult(steps=checks.steps),
         tuple(lines),
-        error_of(problem.exit_code, problem.what, problem.hint) if problem else None,
+        _error(problem) if problem else None,
         problem.exit_code if problem else 0,
     )
+
+
+def _error(problem: AgentError) -> Error | None:
+    if isinstance(problem, NotConfirmed):
+        return Error(code="NotConfirmed", what=problem.what, hint=problem.hint)
+    return error_of(problem.exit_code, problem.what, problem.hint)
 
 
 def _policy(settings: Settings) -> str:
@@ -68,8 +76,19 @@ def _policy(settings: Settings) -> str:
     from agent.source.vault import VaultSource  # noqa: PLC0415
 
     with contextlib.closing(VaultSource(settings, USER_AGENT)) as source:
-        source.limit(time.monotonic() + settings.pass_seconds)
+        source.limit(_deadline(settings))
         return rights.vault_policy(settings, source)
+
+
+def _deadline(settings: Settings) -> float:
+    """Return when a pass that began now would have to end."""
+    return time.monotonic() + settings.pass_seconds
+
+
+class NotConfirmed(AgentError):
+    """Some process does not run what is published."""
+
+    exit_code = NO
 
 
 class _Checks:
@@ -78,8 +97,9 @@ class _Checks:
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
         self._source: Source | None = None
-        self._until = time.monotonic() + loaded.settings.pass_seconds
+        self._until = _deadline(loaded.settings)
         self._candidate: Candidate | None = None
+        self._snapshot: Snapshot | None = None
         self.problem: AgentError | None = None
         """The first problem."""
         self.steps: list[Step] = []
@@ -95,6 +115,7 @@ class _Checks:
             self._step("secret", self._secret)
         self._step("values", self._values)
         self._step("volume", self._volume)
+        self._step("listen", self._listen)
         self._step("receipts", self._receipts)
         self._step("targets", self._targets)
 
@@ -164,6 +185,7 @@ class _Checks:
         snapshot, notes = validate(
             self._candidate, settings.guard_rails, current, time.time()
         )
+        self._snapshot = snapshot
         dsn = snapshot.settings.get("SENTRY_DSN")
         shown = "no DSN in it" if dsn is None else f"DSN {show_dsn(dsn)}"
         return "; ".join((f"revision {snapshot.revision}, {shown}", *notes))
@@ -189,9 +211,27 @@ class _Checks:
                 f"this runs as user {os.geteuid()}: give this user write access to "
                 f"{place or '.'}, or set RESENTRY_DIR to another directory",
             ) from None
-        if Volume(directory, settings.receipts_dir, settings.group).is_open():
+        volume = Volume(directory, settings.receipts_dir, settings.group)
+        if self._snapshot is not None:
+            volume.must_be_clear(self._snapshot)
+        if volume.is_open():
             return f"{directory} is in use by a running agent"
         return f"{directory} {'will be created' if is_new else 'can be written'}"
+
+    def _listen(self, settings: Settings) -> str:
+        """Say whether addresses and control socket can be used, or are in use."""
+        control = settings.control_path
+        places = (settings.http_listen, settings.probes_listen, control)
+        named = ", ".join(str(place) for place in places if place is not None)
+        status = gather(settings)
+        if status.agent == "running":
+            for problem in status.problems:
+                raise SettingsError(problem.what, problem.hint)
+            return f"{named} are used by the running agent"
+        must_be_free(settings.http_listen)
+        must_be_free(settings.probes_listen)
+        must_be_usable(control)
+        return f"{named} can be used"
 
     def _receipts(self, settings: Settings) -> str:
         receipts = settings.receipts_dir
@@ -211,25 +251,23 @@ class _Checks:
         )
 
     def _targets(self, settings: Settings) -> str:
-        """Say which snapshot the live targets run, and which targets cannot read."""
-        current = Volume(settings.dir, settings.receipts_dir).current()
-        live = Receipts(settings.receipts_dir).look()
-        if live.unknown:
-            raise PublishError(live.unknown, f"this runs as user {os.geteuid()}")
-        rollout = assess(live.targets, current, late=False)
-        bad = [target for target, _ in rollout.targets if target.receipt.error]
-        errors = [f"{target.name}: {target.receipt.error}" for target in bad]
-        blind = [
-            error for target, error in zip(bad, errors, strict=True) if target.readable
-        ]
+        """Say which snapshot the live targets run, and what keeps them from it."""
+        rollout = gather(settings).rollout
+        if rollout.unknown:
+            raise PublishError(rollout.unknown, f"this runs as user {os.geteuid()}")
+        bad = [target for target in rollout.targets if target.error]
+        blind = [f"{each.name}: {each.error}" for each in bad if each.readable]
         if blind:
             raise PublishError(
                 f"processes that cannot apply the snapshot: {'; '.join(blind)}",
                 "a process must be in the group of the volume: see RESENTRY_GROUP",
             )
         if bad:
+            errors = "; ".join(f"{each.name}: {each.error}" for each in bad)
             raise PublishError(
-                f"processes without a readable receipt: {'; '.join(errors)}",
+                f"processes without a readable receipt: {errors}",
                 "agent and library must be of the same or of neighbouring versions",
             )
+        if rollout.obstacle or rollout.state == "overdue":
+            raise NotConfirmed(rollout.sentence, rollout.hint)
         return rollout.sentence

@@ -73,6 +73,8 @@ def status_lines(status: StatusResult, why_unknown: str) -> Iterator[str]:
     for line in receiver_lines(status.notify):
         yield f"notify    {line}"
     yield f"rollout   {status.rollout.state}: {status.rollout.sentence}"
+    if status.rollout.hint:
+        yield f"          {status.rollout.hint}"
     for target in status.rollout.targets:
         yield from _target_lines(target)
 
@@ -106,6 +108,12 @@ def _target_lines(target: Target) -> Iterator[str]:
     since = f" since {target.since}" if target.since else ""
     runs = f", runs {target.revision or 'no snapshot'}{since}"
     error = f": {target.error}" if target.error else ""
+    versions = ", ".join(
+        f"{name} {version}"
+        for name, version in (("resentry", target.library), ("sentry-sdk", target.sdk))
+        if version
+    )
+    runs += f" ({versions})" if versions else ""
     known = runs if target.readable else ""
     yield f"          {target.name}{main}  {target.state}{known}{error}"
     for note in target.notes:

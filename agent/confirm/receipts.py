@@ -39,6 +39,7 @@ TARGETS_LIMIT = 512
 TOTAL_BYTES = 2 * 1024 * 1024
 """The limit of all receipts together. With more bytes, nothing is confirmed."""
 _STALE_SECONDS = 60
+_ROOM_BYTES = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,33 @@ class Receipts:
         """
         seen = self.look()
         unknown = seen.unknown
-        return assess(
+        rollout = assess(
             seen.targets, current, late=late, minimum=minimum, unknown=unknown
         )
+        is_silent = late and current is not None and not seen.targets and not unknown
+        obstacle, advice = self._obstacle(is_silent=is_silent)
+        return replace(rollout, obstacle=obstacle, advice=advice)
+
+    def _obstacle(self, *, is_silent: bool) -> tuple[str, str]:
+        """Return what keeps processes from confirming, and what to do; empty if nothing."""
+        try:
+            status, room = os.stat(self._directory), os.statvfs(self._directory)
+        except OSError:  # the next pass makes the directory
+            return "", ""
+        has_no_inode = room.f_files and not room.f_favail
+        if room.f_bavail * room.f_frsize < _ROOM_BYTES or has_no_inode:
+            text = f"the file system of {self._directory} is full"
+            advice = "enlarge it; each process needs 8 KiB and two files there"
+            return f"{text}: processes cannot write receipts", advice
+        if not is_silent:
+            return "", ""
+        advice = (
+            "an application needs the volume (RESENTRY_DIR) and the receipts' directory "
+            f"{self._directory} (RESENTRY_RECEIPTS) as mounts, both variables with these "
+            f"paths, and user {status.st_uid} or group {status.st_gid}; it must call "
+            "resentry.init"
+        )
+        return "the time limit RESENTRY_CONFIRM_SECONDS is over", advice
 
     def look(self) -> Seen:
         """Return the live targets, and why there may be others."""

@@ -110,6 +110,10 @@ class Rollout:
     """How many more workers of a role must give a receipt, by role."""
     unknown: str = ""
     """Why there may be targets that are not listed; else empty."""
+    obstacle: str = ""
+    """What keeps processes from confirming; else empty."""
+    advice: str = ""
+    """What to do about the obstacle."""
 
     @property
     def counts(self) -> Counter[State]:
@@ -133,11 +137,12 @@ class Rollout:
         """One line for people."""
         total = len(self.targets)
         if not total:
-            return self.unknown or "no process has given a receipt yet"
+            nobody = self.unknown or "no process has given a receipt yet"
+            return "; ".join(filter(None, (nobody, self.obstacle)))
         counted = self._counted()
         lacking = "".join(f", {n} {role} missing" for role, n in self.missing.items())
-        unknown = f"; {self.unknown}" if self.unknown else ""
-        return f"{total} target{'s' * (total != 1)}: {counted}{lacking}{unknown}"
+        more = "".join(f"; {text}" for text in (self.unknown, self.obstacle) if text)
+        return f"{total} target{'s' * (total != 1)}: {counted}{lacking}{more}"
 
     @property
     def notes(self) -> list[str]:
@@ -156,6 +161,7 @@ class Rollout:
             REFUSED_HINT if states["refused"] else "",
             OVERDUE_HINT if states["overdue"] else "",
             MISSING_HINT if self.missing and self.state == "overdue" else "",
+            self.advice,
         )
         return ". ".join(filter(None, hints))
 

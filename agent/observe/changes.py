@@ -167,7 +167,8 @@ def _line(rollout: Rollout) -> tuple[object, ...]:
 
 
 def _log_rollout(rollout: Rollout, current: Snapshot | None) -> None:
-    is_bad = rollout.state not in (*DONE, "waiting") or rollout.unknown
+    is_odd = rollout.unknown or rollout.obstacle
+    is_bad = rollout.state not in (*DONE, "waiting") or is_odd
     details: dict[str, Any] = {}
     if current is not None:
         details = {"revision": current.revision, "sequence": current.sequence}

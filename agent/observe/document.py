@@ -61,7 +61,8 @@ def not_confirmed(result: StatusResult) -> Error | None:
     return Error(
         code="NotConfirmed",
         what=result.rollout.sentence,
-        hint="resentry-agent wait waits until every process has confirmed",
+        hint=result.rollout.hint
+        or "resentry-agent wait waits until every process has confirmed",
     )
 
 
@@ -119,6 +120,8 @@ def status(
             state=rollout.state,
             sentence=rollout.sentence,
             unknown=rollout.unknown,
+            obstacle=rollout.obstacle,
+            hint=rollout.hint,
             targets=[_target(target, state) for target, state in rollout.targets],
         ),
         problems=_list(saved, "problems", ProblemReport),
@@ -233,6 +236,8 @@ def _target(target: LiveTarget, state: State) -> TargetReport:
         holders=[HolderReport(**holder._asdict()) for holder in receipt.holders],
         ignored=list(receipt.ignored),
         notes=[*target.notes, *([OVERDUE_HINT] if state == "overdue" else [])],
+        library=receipt.library,
+        sdk=receipt.sdk,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import threading
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -19,8 +18,8 @@ from prometheus_client import (
 
 from agent.domain.dsn_check import Verdict
 from agent.domain.outcome import Kind
-from agent.domain.rollout import State
 from agent.observe.stderr import lines
+from agent.observe.target_metrics import TargetMetrics
 from resentry.formats import moment
 
 if TYPE_CHECKING:
@@ -29,13 +28,9 @@ if TYPE_CHECKING:
     from agent.domain.dsn_check import DsnReport
     from agent.domain.passes import Passes
     from agent.domain.receiver import Delivery
-    from agent.domain.rollout import Rollout
     from agent.domain.view import View
+    from resentry.contract import Snapshot
 
-ROLES_LIMIT = 50
-"""The number of roles with a label of their own. The roles that came first have one."""
-OTHER_ROLES = "other"
-"""The label of all other roles."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -118,6 +113,13 @@ class Metrics:
             "How often the agent repaired what others had removed or changed on the volume.",
             registry=self.registry,
         )
+        self._snapshot = Gauge(
+            "resentry_snapshot_info",
+            "1 for the published snapshot, with its revision and, for each path of the "
+            "source, the version of the secret.",
+            ["revision", "path", "version"],
+            registry=self.registry,
+        )
         self._problems = Gauge(
             "resentry_problem",
             "1 while the agent cannot do what this setting asks for. The metric is missing "
@@ -125,13 +127,7 @@ class Metrics:
             ["setting"],
             registry=self.registry,
         )
-        self._targets = Gauge(
-            "resentry_targets",
-            "The number of live targets, by role and by state of the rollout. Of more than "
-            f"{ROLES_LIMIT} roles, the role `{OTHER_ROLES}` counts those that came last.",
-            ["role", "state"],
-            registry=self.registry,
-        )
+        self._targets = TargetMetrics(self.registry)
         self._confirm_seconds = Histogram(
             "resentry_confirm_seconds",
             "The time from publishing a snapshot to the receipt of the last target.",
@@ -173,7 +169,6 @@ class Metrics:
             registry=self.registry,
         )
         self._lost_before = 0
-        self._roles: list[str] = []
         self._rendering = threading.Lock()
 
     def passed(self, passes: Passes) -> None:
@@ -198,12 +193,13 @@ class Metrics:
         """Show what is known now."""
         current = view.known.current
         self._sequence.set(current.sequence if current else 0)
+        self._show_snapshot(current)
         self._problems.clear()
         for problem in view.problems:
             self._problems.labels(problem.setting).set(1)
         self._show_source(view.source)
         with self._rendering:  # nobody sees half of the targets
-            self._show_rollout(view.rollout)
+            self._targets.show(view.rollout)
         self._show_dsn_checks(view.dsn_checks)
         self._show_deliveries(view.deliveries)
 
@@ -215,6 +211,17 @@ class Metrics:
         """Count one snapshot that every target has confirmed."""
         self._confirm_seconds.observe(seconds)
 
+    def _show_snapshot(self, current: Snapshot | None) -> None:
+        self._snapshot.clear()
+        if current is None:
+            return
+        origins = {
+            (str(origin.get("path", "")), str(origin.get("version", "")))
+            for origin in current.provenance.values()
+        }
+        for path, version in sorted(origins) or [("", "")]:
+            self._snapshot.labels(current.revision, path, version).set(1)
+
     def _show_source(self, report: Mapping[str, Any]) -> None:
         self._unverified.set(report.get("tls_verified") is False)
         self._unencrypted.set(report.get("encrypted") is False)
@@ -224,23 +231,6 @@ class Metrics:
         for call in ("logins", "renewals"):
             if call in report:
                 self._vault_calls.labels(call).set(report[call])
-
-    def _show_rollout(self, rollout: Rollout) -> None:
-        present = dict.fromkeys(target.receipt.role for target, _ in rollout.targets)
-        known = [role for role in self._roles if role in present]
-        new = [role for role in present if role not in known]
-        self._roles = [*known, *new][:ROLES_LIMIT]
-        counts = collections.Counter(
-            (
-                role if (role := target.receipt.role) in self._roles else OTHER_ROLES,
-                state,
-            )
-            for target, state in rollout.targets
-        )
-        self._targets.clear()
-        for role in sorted({role for role, _ in counts}):
-            for state in get_args(State):
-                self._targets.labels(role, state).set(counts[role, state])
 
     def _show_dsn_checks(self, reports: Sequence[DsnReport]) -> None:
         for verdict in get_args(Verdict):

@@ -198,6 +198,12 @@ class Target(Struct, frozen=True, kw_only=True):
         Meta(description="Fields of the snapshot that its library does not know."),
     ]
     notes: Annotated[list[str], Meta(description="What else there is to know of it.")]
+    library: Annotated[
+        str, Meta(description="The version of its library; may be empty.")
+    ] = ""
+    sdk: Annotated[
+        str, Meta(description="The version of its sentry-sdk; may be empty.")
+    ] = ""
 
 
 class RolloutSummary(Struct, frozen=True, kw_only=True):
@@ -215,6 +221,11 @@ class RolloutReport(RolloutSummary, frozen=True, kw_only=True):
     unknown: Annotated[
         str, Meta(description="Why targets may be missing here; mostly empty.")
     ]
+    obstacle: Annotated[
+        str,
+        Meta(description="What keeps processes from confirming; mostly empty."),
+    ] = ""
+    hint: Annotated[str, Meta(description="What to do; may be empty.")] = ""
     targets: Annotated[list[Target], Meta(description="The live processes.")]
 
 

@@ -1,8 +1,7 @@
 """The shared volume. Every reader sees one whole snapshot, the old or the new one.
 
 Layout and order of steps are those of kubelet's atomic writer
-(kubernetes/pkg/volume/util/atomic_writer.go). Unique names, flushes to disk, and the repair
-of what others have changed are added.
+(kubernetes/pkg/volume/util/atomic_writer.go). Unique names, flushes and repairs are added.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ class Volume:
         self._lock = Lock(self._path(LOCK_FILE))
         self._is_taken = False
         self._files: dict[str, bytes] = {}
-        """The published files, as this agent wrote them or found them at its start."""
+        """The published files, as this agent wrote or found them."""
         self._sequence = 0
         self.published: Snapshot | None = None
         """What this agent has published last, even if an error came after the switch."""
@@ -118,19 +117,17 @@ class Volume:
 
     def current(self) -> Snapshot | None:
         """Return the published snapshot, or `None` if there is no readable one."""
+        body = read_file(self._path(DATA_LINK, SETTINGS_FILE))
         try:
-            return decode_snapshot(
-                read_file(self._path(DATA_LINK, SETTINGS_FILE)) or b""
-            )
+            return decode_snapshot(body or b"")
         except ContractError:
             return None
 
     def intact(self) -> Snapshot | None:
         """Return the published snapshot, unless somebody else has changed its content."""
         current = self.current()
-        if current is None or revision_of(current) != current.revision:
-            return None
-        return current
+        is_intact = current is not None and revision_of(current) == current.revision
+        return current if is_intact else None
 
     def publish(self, snapshot: Snapshot) -> Snapshot:
         """Publish `snapshot`, and return it with its number and time.
@@ -162,8 +159,8 @@ class Volume:
                 self._sweep()
                 self.memory.give_up_history()
                 self._switch(files)
-        self._files, self._sequence, self.published = files, numbered.sequence, numbered
-        with as_publish_error(self.directory):
+            self._files, self._sequence = files, numbered.sequence
+            self.published = numbered
             flush(self.directory)
             self._finish(numbered)
         return numbered
@@ -241,6 +238,10 @@ class Volume:
         self._sweep()
         self.problem = self.memory.remember(current)
         return [f"made the link {self._path(name)} again" for name in shown]
+
+    def must_be_clear(self, snapshot: Snapshot) -> None:
+        """Raise `PublishError` if somebody else's file has the name of one of its files."""
+        self._missing(files_of(snapshot))
 
     def keep(self, name: str, body: bytes, *, flush: bool = True) -> None:
         """Replace one of the agent's own files, or raise `PublishError`."""

@@ -29,6 +29,7 @@ def test_check_walks_all_steps(system: System, sink: Sink) -> None:
         "secret",
         "values",
         "volume",
+        "listen",
         "receipts",
         "targets",
     ]

@@ -200,6 +200,12 @@ def test_a_taken_address_is_tried_again_until_it_is_free(
         assert f"cannot listen at 127.0.0.1:{agent.http}" in problem["what"]
         assert 'resentry_problem{setting="RESENTRY_HTTP_LISTEN"} 1.0' in agent.metrics()
         assert problem["what"] in process.log.read_text()
+        command = [sys.executable, "-m", "agent", "check"]
+        checked = subprocess.run(
+            command, env=agent.environ, capture_output=True, text=True, check=False
+        )
+        assert checked.returncode == 78
+        assert problem["what"] in checked.stdout
     eventually(lambda: listens(agent.http), what="the address is served")
     eventually(lambda: agent.status()["problems"] == [], what="no problem")
     assert "resentry_problem{" not in agent.metrics()

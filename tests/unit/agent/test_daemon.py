@@ -377,3 +377,25 @@ def test_a_start_without_a_snapshot_is_logged_once(
     (line,) = lines()
     assert line["log_level"] == "warning"
     assert "RESENTRY_STARTUP_SECONDS" in line["hint"]
+
+
+def test_a_rollout_without_any_receipt_is_a_warning_after_its_time(
+    daemon: Callable[..., Daemon], shelf: Any, tmp_path: Path
+) -> None:
+    """It names the mounts and the group that an application needs; the metric is 0."""
+    shelf.values = values(1)
+    with capture_logs() as logs:
+        one = daemon(confirm_seconds=0.2)
+
+        def lines() -> list[Any]:
+            return [line for line in logs if line["log_level"] == "warning"]
+
+        eventually(lines, what="the warning")
+    (line,) = lines()
+    assert "no process has given a receipt" in line["event"]
+    assert str(tmp_path / "volume" / "receipts") in line["hint"]
+    assert "group" in line["hint"]
+    result = one.document().result
+    assert result is not None
+    assert result.rollout.obstacle
+    assert result.rollout.hint == line["hint"]

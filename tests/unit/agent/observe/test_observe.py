@@ -23,7 +23,8 @@ from agent.errors import SettingsError, SourceDenied, SourceDown
 from agent.observe.changes import count_changes
 from agent.observe.document import state, status, whole
 from agent.observe.http import Page, serve
-from agent.observe.metrics import CONTENT_TYPE, ROLES_LIMIT, Metrics
+from agent.observe.metrics import CONTENT_TYPE, Metrics
+from agent.observe.target_metrics import ROLES_LIMIT
 from agent.settings import load
 from agent.settings.parse import Address
 from lab.process import free_port
