@@ -3,7 +3,8 @@
 Run by `make soak`: one agent with everything on but HTTP receivers, polling five times
 a second over TLS, three applications, and one fault after the other between it and its
 Vault. Prints a table, writes bench/results/soak.json, and exits 1 when something grows
-or is not as it should be. The last line is the verdict.
+or is not as it should be. The last line is the verdict. A run of 36 minutes or more looks at
+what is left after warming up, and allows the least; a shorter one finds what grows quickly.
 
 Requests are the agent's in the server's audit log, which has none that a sealed,
 limiting or absent server refuses.
@@ -170,7 +171,7 @@ def main() -> None:
     result = {
         "measured": conditions(args.seed, args.seconds),
         "verdict": "; ".join(problems) or "flat",
-        "limits": {"anon_growth_kib": flat.ANON_GROWTH_KIB, "missed": flat.MISSED},
+        "limits": {"missed": flat.MISSED},
         **figures,
     }
     RESULT.parent.mkdir(exist_ok=True)
@@ -193,6 +194,7 @@ def counted(soak: Soak, seconds: float) -> dict[str, Any]:
     hours = max(samples[-1].at if samples else 0, 1) / 3600
     return {
         "ends": flat.compare(samples, seconds),
+        "allowed_kib": flat.allowed_kib(seconds),
         "faults": dict(soak.faults),
         "recovered_ms": spread(soak.recovered_ms),
         "revisions": soak.writes,

@@ -97,6 +97,10 @@ class Cluster(ApiServer):
         """Make the images of a docker-archive known to the node."""
         self._ctr("-n", "k8s.io", "image", "import", str(archive))
 
+    def tag(self, image: str, name: str) -> None:
+        """Give an image that the node knows a second name."""
+        self._ctr("-n", "k8s.io", "image", "tag", image, name)
+
     def _start(self) -> None:
         self.port = 443
         self._stack.callback(_remove_cgroups, self.cgroup)

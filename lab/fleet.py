@@ -128,7 +128,9 @@ class Fleet:
         manifest = ("-f", str(_REVIEWER))
         self.cluster.kubectl("apply", *manifest)
         # Of the whole cluster: that is where tokens are checked.
-        self._stack.callback(self.cluster.kubectl, "delete", *manifest)
+        # With the account goes its token.
+        delete = ("delete", "--ignore-not-found", *manifest)
+        self._stack.callback(self.cluster.kubectl, *delete)
 
         def token() -> str:
             secret = self.cluster.get("-nkube-system", "secret", "vault-reviewer")

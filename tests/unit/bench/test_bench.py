@@ -13,7 +13,7 @@ import pytest
 from bench.agent import GATES, ROWS, broken_gates, ratios, table
 from bench.audit import Audit
 from bench.faults import Fault, in_turns
-from bench.flat import broken, compare, minutes
+from bench.flat import allowed_kib, broken, compare, minutes
 from bench.fleet import broken as unsteady
 from bench.fleet import peak
 from bench.meter import Sample
@@ -63,7 +63,7 @@ def sample(at: int, **seen: Any) -> Sample:
 
 def judged(samples: list[Sample], **figures: Any) -> list[str]:
     """What is wrong with a soak of ten minutes that gave these samples."""
-    good = {"answers": {"/livez 200": 600}, "unexpected_lines": []}
+    good = {"answers": {"/livez 200": 600}, "unexpected_lines": [], "allowed_kib": 256}
     counts = {
         "healthy_seconds": sum(one.healthy for one in samples),
         "missed_polls": sum(one.missed for one in samples),
@@ -94,13 +94,21 @@ def test_what_has_grown_is_told(after: dict[str, int], says: str) -> None:
     assert judged(samples) == [says]
 
 
+@pytest.mark.parametrize(("seconds", "kib"), [(180, 768), (600, 768), (2160, 256)])
+def test_a_run_that_ends_while_caches_fill_may_grow_more(
+    seconds: float, kib: int
+) -> None:
+    """They are full after twelve minutes, which are a third of the run at most."""
+    assert allowed_kib(seconds) == kib
+
+
 def test_healthy_seconds_without_a_pass_are_missed() -> None:
     """Unless something was wrong, or the machine had no time to look."""
-    lazy = [sample(at, passes=0) for at in range(7)]
+    lazy = [sample(at, passes=0) for at in range(30)]
     lazy += [sample(at, passes=0, healthy=False) for at in range(50)]
     lazy += [sample(at, passes=0, late=True) for at in range(50)]
     found = judged([*lazy, *(sample(at) for at in range(120, 600))])
-    assert found == ["7 of 537 healthy seconds went by without a pass"]
+    assert found == ["30 of 560 healthy seconds went by without a pass"]
 
 
 def test_a_soak_that_was_never_well_proves_nothing() -> None:
