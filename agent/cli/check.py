@@ -14,12 +14,14 @@ from agent.cli import options
 from agent.cli.answer import NO, Answer, error_of
 from agent.cli.gather import gather
 from agent.cli.results import CheckResult, Step
+from agent.domain.newest import decode_marks
 from agent.domain.validate import validate
 from agent.errors import AgentError, PublishError, SettingsError, SourceDenied
 from agent.listen import must_be_free, must_be_usable
 from agent.observe.results import Error
 from agent.parts import USER_AGENT
 from agent.protect import protect
+from agent.publish.memory import NEWEST
 from agent.publish.volume import Volume
 from agent.source.choose import open_source
 from resentry.values import show_dsn
@@ -170,9 +172,11 @@ class _Checks:
             )
         return "the token may read each path"
 
-    def _secret(self, _settings: Settings) -> str | None:
+    def _secret(self, settings: Settings) -> str | None:
         if self.problem or self._source is None:
             return None
+        memory = Volume(settings.dir, settings.receipts_dir).memory
+        self._source.remember(decode_marks(memory.read(NEWEST)))
         self._candidate = self._source.read(self._until)
         return "; ".join(
             (f"{len(self._candidate.values)} keys", *self._candidate.notes)

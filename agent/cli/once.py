@@ -13,6 +13,7 @@ from agent.cli import options
 from agent.cli.answer import Answer, error_of
 from agent.cli.gather import LOOK_SECONDS
 from agent.cli.lines import receiver_lines
+from agent.cli.refresh import accept_older_option
 from agent.cli.results import OnceResult
 from agent.domain.passes import Moment, Passes
 from agent.domain.view import View
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 
 @options.command("once", with_all_settings=True)
-def command(loaded: Loaded) -> Answer:
+@accept_older_option
+def command(loaded: Loaded, *, accept_older: bool) -> Answer:
     """Do one pass, and exit.
 
     Exits with 0 if what the source holds is published now. With --dsn-check enforce,
@@ -39,7 +41,7 @@ def command(loaded: Loaded) -> Answer:
     """
     began = time.monotonic()
     parts = assemble(loaded.settings)
-    outcome, known = _passes(parts)
+    outcome, known = _passes(parts, accept_older=accept_older)
     source = parts.source.report()
     parts.source.close()
     parts.receivers.wait(loaded.settings.notify_seconds)
@@ -71,12 +73,13 @@ def command(loaded: Loaded) -> Answer:
     )
 
 
-def _passes(parts: Parts) -> tuple[Outcome, Known]:
+def _passes(parts: Parts, *, accept_older: bool = False) -> tuple[Outcome, Known]:
     """Do one pass; another one as long as a new DSN waits for its verdict."""
     pipeline = Pipeline(parts)
     while True:
         before = parts.gate.report()
-        reading = pipeline.read(time.monotonic() + parts.settings.pass_seconds)
+        until = time.monotonic() + parts.settings.pass_seconds
+        reading = pipeline.read(until, accept_older=accept_older)
         outcome = pipeline.publish(reading, pipeline.known.wishes)
         if outcome.kind != "checking":
             return outcome, pipeline.known

@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from agent.settings import Loaded
 
 
-@options.command("refresh")
-@click.option(
+accept_older_option = click.option(
     "--accept-older",
     is_flag=True,
     help="Take what Vault holds, even if it is older than what was read before, as after "
     "Vault was restored from a backup.",
 )
+
+
+@options.command("refresh")
+@accept_older_option
 def command(loaded: Loaded, *, accept_older: bool) -> Answer:
     """Have the running agent do a pass now.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from agent.domain import bounded_json
 from resentry import formats
 from resentry.contract import Boost, Rule, check
 
@@ -129,6 +130,7 @@ def _array(raw: Any) -> list[Any]:
 def _json(raw: Any) -> Any:
     if not isinstance(raw, str):
         return raw
+    bounded_json.check(raw)
     try:
         return json.loads(raw, object_pairs_hook=_once)
     except (ValueError, RecursionError):

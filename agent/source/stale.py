@@ -39,7 +39,7 @@ class Freshness:
                     f"{newest.shown}",
                     "a standby or a replica may lag: the agent tries again soon. If Vault "
                     "was restored from a backup, resentry-agent refresh --accept-older "
-                    "takes what it holds now",
+                    "(or once --accept-older) takes what it holds now",
                 )
         return None
 

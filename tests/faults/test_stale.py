@@ -149,6 +149,23 @@ def test_a_restored_vault_is_accepted_by_a_word(system: System, proxy: Proxy) ->
     reach(system, 2)
 
 
+def test_a_single_pass_knows_what_was_read_before(system: System, proxy: Proxy) -> None:
+    """As a job without a daemon: `once` refuses it, a word accepts it."""
+    system.write(SENTRY_DSN=DSN.format(1, 1))
+    system.write(SENTRY_DSN=DSN.format(2, 2))
+    code, printed = system.run("resentry-agent", "once")
+    assert code == 0, printed
+    proxy.faults = older(system, 1)
+    code, printed = system.run("resentry-agent", "once")
+    assert code == 72, printed
+    assert "gives an older secret/data/lms" in printed
+    assert project(system) == 2
+    code, printed = system.run("resentry-agent", "once", "--accept-older")
+    assert code == 0, printed
+    assert "accepted: Vault gives an older" in printed
+    assert project(system) == 1
+
+
 def test_a_secret_that_was_written_anew_is_published(system: System) -> None:
     """Vault counts its versions from 1 again."""
     system.write(SENTRY_DSN=DSN.format(1, 1))

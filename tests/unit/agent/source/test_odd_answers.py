@@ -10,6 +10,8 @@ from contextlib import ExitStack
 import pytest
 
 from agent.domain.candidate import Candidate
+from agent.domain.guard_rails import GuardRails
+from agent.domain.validate import validate
 from agent.errors import AgentError, CandidateRefused, SourceDown, SourceError
 from agent.settings import Settings
 from agent.source.vault import VaultSource
@@ -183,6 +185,23 @@ def test_a_mebibyte_of_small_values_is_refused(ask: Ask, held: bytes) -> None:
     peak, error = peak_of(ask, answer(b'{"data": {"data": ' + held + b"}}"))
     assert isinstance(error, CandidateRefused)
     assert "too many values" in error.what
+    assert peak < 8 * MEBIBYTE
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(
+    "name", ["RESENTRY_RULES", "RESENTRY_BOOSTS", "RESENTRY_ROLES"]
+)
+def test_a_mebibyte_of_small_values_within_a_text_is_refused(name: str) -> None:
+    """The text of JSON in JSON is counted once more, before it is read."""
+    candidate = Candidate({name: "[" + "{}," * 340_000 + "{}]"})
+    tracemalloc.start()
+    try:
+        with pytest.raises(CandidateRefused, match=f"{name} holds too many values"):
+            validate(candidate, GuardRails(), None, 0.0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
     assert peak < 8 * MEBIBYTE
 
 
