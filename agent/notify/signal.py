@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from agent.backoff import backoff_seconds
-from resentry.receipt import start_time
+from resentry.receipt_file import start_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence

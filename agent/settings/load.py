@@ -29,7 +29,7 @@ _OF_SERVICE = re.compile(
     r"|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
 )
 FILE_HINT = "--config, or else RESENTRY_CONFIG, must name a TOML file"
-OTHER_VARIABLES = frozenset({CONFIG, "RESENTRY_WAIT_SECONDS"})
+OTHER_VARIABLES = frozenset({CONFIG, "RESENTRY_VERIFY", "RESENTRY_WAIT_SECONDS"})
 """Known, but no settings of the agent: a pod may set the library's for all."""
 
 

@@ -6,17 +6,24 @@ Standard library only, no I/O. `docs/contract.md` states the same for people.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import signal
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from resentry import formats
-from resentry.answers import ANSWERS_LIMIT, Answer, is_answer, read_answers
 from resentry.formats import MATCH_LIMIT, ROLE, time_text
-from resentry.schema import SCHEMA, ContractError, plain, read_object
+from resentry.receipt import (
+    ENTRIES_LIMIT,
+    ERROR_LIMIT,
+    HOLDERS_LIMIT,
+    RECEIPT_LIMIT_BYTES,
+    TEXT_LIMIT,
+    Holder,
+    Receipt,
+    decode_receipt,
+    encode_receipt,
+)
+from resentry.schema import SCHEMA, ContractError
 from resentry.snapshot import (
     BOOSTS_LIMIT,
     NAME_LIMIT,
@@ -35,24 +42,32 @@ from resentry.snapshot import (
     revision_of,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
 __all__ = [  # what is defined elsewhere and belongs to the contract, too
     "BOOSTS_LIMIT",
+    "ENTRIES_LIMIT",
+    "ERROR_LIMIT",
+    "HOLDERS_LIMIT",
     "MATCH_LIMIT",
+    "NAMED_LIMIT",
+    "NAME_LIMIT",
+    "RECEIPT_LIMIT_BYTES",
     "ROLE",
     "ROLES_LIMIT",
     "RULES_LIMIT",
     "SCHEMA",
     "SETTINGS_FILE",
     "SETTINGS_LIMIT_BYTES",
+    "TEXT_LIMIT",
     "Boost",
     "ContractError",
+    "Holder",
+    "Receipt",
     "Rule",
     "Snapshot",
     "check",
+    "decode_receipt",
     "decode_snapshot",
+    "encode_receipt",
     "encode_snapshot",
     "read_items",
     "revision_of",
@@ -69,14 +84,6 @@ RECEIPTS_DIR = "receipts"
 
 RECEIPT_SUFFIX = ".json"
 LOCK_SUFFIX = ".lock"
-RECEIPT_LIMIT_BYTES = 64 * 1024
-ERROR_LIMIT = 1000
-"""Characters of a receipt's error."""
-TEXT_LIMIT = 200
-"""Characters of every other text in a receipt."""
-ENTRIES_LIMIT = 32
-"""Entries of a receipt's tally, and of its origins."""
-HOLDERS_LIMIT = 16
 
 SIGNAL_OFFSET = 6
 """Targets listen on `SIGRTMIN + 6` unless `RESENTRY_SIGNAL` says otherwise."""
@@ -89,170 +96,6 @@ _SIGNAL = re.compile(r"SIGRTMIN(?:\+([0-9]{1,3}))?\Z")
 TARGET_ID = re.compile(r"[0-9a-f]{16}\Z")
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
-
-
-class Holder(NamedTuple):
-    """A part of a process that still sends by an older DSN and cannot follow.
-
-    `kind` is `client` for a client that the application made, `otlp` for an exporter.
-    `dsn` is the fingerprint of that older DSN.
-    """
-
-    kind: str
-    dsn: str
-
-
-class Receipt(NamedTuple):
-    """A target's proof of what runs in it.
-
-    `phase` is `running` after a swap, and `drained` once nothing in the process sends by
-    an older DSN. `refused` names a snapshot that could not be applied, and `error` says
-    why; `revision` and `sequence` then still name the snapshot that runs. The thread
-    `tid` takes `signal`. `dsn` is the fingerprint of the current client's DSN. `answers`
-    are those of the servers to which this process sends. `ignored` names fields of the
-    snapshot that this library does not know. `values` are those that run, by key, without
-    the DSN. `problems` says what the application gave that cannot be used. `foreign` says
-    that the application's own client runs instead of ours.
-    """
-
-    id: str
-    role: str
-    pid: int
-    pidns: int
-    start_time: int
-    parent: str | None = None
-    revision: str | None = None
-    sequence: int = 0
-    phase: str = "drained"
-    since: str = ""
-    swap_ms: float = 0.0
-    refused: tuple[str, int] | None = None
-    error: str | None = None
-    signal: int | None = None
-    tid: int | None = None
-    watch: str = "stat"
-    tally: Mapping[str, int] = MappingProxyType({})
-    origins: Mapping[str, str] = MappingProxyType({})
-    dsn: str = ""
-    answers: tuple[Answer, ...] = ()
-    holders: tuple[Holder, ...] = ()
-    ignored: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
-    values: Mapping[str, Any] = MappingProxyType({})
-    foreign: bool = False
-    sdk: str = ""
-    library: str = ""
-
-
-def encode_receipt(receipt: Receipt) -> bytes:
-    """Return the content of `<id>.json`. It is always smaller than its limit."""
-    cut = _cut(receipt)
-    document = cut._asdict()
-    document["holders"] = [holder._asdict() for holder in cut.holders]
-    document["answers"] = [answer._asdict() for answer in cut.answers]
-    # Not escaped: a character then takes at most 4 bytes instead of 12.
-    text = json.dumps({"schema": SCHEMA} | document, ensure_ascii=False)
-    return text.encode() + b"\n"
-
-
-def decode_receipt(body: bytes) -> Receipt:
-    """Read `<id>.json`, or raise `ContractError` without quoting its content.
-
-    A field that an older library does not write gets its default. A field that only a
-    newer library knows is skipped.
-    """
-    document = read_object(body, "the receipt")
-    known = {k: v for k, v in document.items() if k in Receipt._fields}
-    for name, kinds in _TYPES.items():
-        if name not in known and name not in _REQUIRED:
-            continue
-        if type(known.get(name)) not in kinds:
-            raise ContractError(f"the receipt's {name} has the wrong type")
-    for name, is_good in _PARTS.items():
-        if known.get(name) is not None and not is_good(known[name]):
-            raise ContractError(f"the receipt's {name} has the wrong type")
-    if not ROLE.match(known["role"]):
-        raise ContractError("the receipt's role is not valid")
-    holders = [Holder(each["kind"], each["dsn"]) for each in known.get("holders", ())]
-    refused = known.get("refused")
-    known |= {
-        "phase": known.get("phase", "running"),  # drained only if the target says so
-        "refused": tuple(refused) if refused is not None else None,
-        "holders": tuple(holders),
-        "answers": read_answers(known.get("answers", ())),
-        "ignored": tuple(known.get("ignored", ())),
-        "problems": tuple(known.get("problems", ())),
-    }
-    return _cut(Receipt(**known))
-
-
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("id", "role", "phase", "since", "watch"), (str,)),
-    **dict.fromkeys(("dsn", "sdk", "library"), (str,)),
-    **dict.fromkeys(("parent", "revision", "error"), (str, type(None))),
-    **dict.fromkeys(("pid", "pidns", "start_time", "sequence"), (int,)),
-    **dict.fromkeys(("signal", "tid"), (int, type(None))),
-    **dict.fromkeys(("tally", "origins", "values"), (dict,)),
-    **dict.fromkeys(("answers", "holders", "ignored", "problems"), (list,)),
-    "swap_ms": (int, float),
-    "foreign": (bool,),
-    "refused": (list, type(None)),
-}
-_SCALARS = (str, int, float, bool, type(None))
-_REQUIRED = ("id", "role", "pid", "pidns", "start_time")
-_PARTS: Mapping[str, Callable[[Any], bool]] = {
-    "refused": lambda value: [type(part) for part in value] == [str, int],
-    "tally": lambda value: all(type(count) is int for count in value.values()),
-    "origins": lambda value: all(type(origin) is str for origin in value.values()),
-    "answers": lambda value: all(map(is_answer, value)),
-    "ignored": lambda value: all(type(name) is str for name in value),
-    "problems": lambda value: all(type(problem) is str for problem in value),
-    "values": lambda value: all(type(one) in _SCALARS for one in value.values()),
-    "holders": lambda value: all(
-        type(each) is dict and type(each.get("kind")) is type(each.get("dsn")) is str
-        for each in value
-    ),
-}
-
-
-def _cut(receipt: Receipt) -> Receipt:
-    """Cut every text and list to its limit, both when writing and when reading."""
-    texts: dict[str, Any] = {
-        name: plain(text, ERROR_LIMIT if name == "error" else TEXT_LIMIT)
-        for name in Receipt._fields
-        if isinstance(text := getattr(receipt, name), str)
-    }
-    refused = receipt.refused
-    tally = list(receipt.tally.items())[:ENTRIES_LIMIT]
-    origins = list(receipt.origins.items())[:ENTRIES_LIMIT]
-    values = list(receipt.values.items())[:ENTRIES_LIMIT]
-    return receipt._replace(
-        **texts,
-        refused=refused and (plain(refused[0], NAME_LIMIT), refused[1]),
-        tally={plain(name, NAME_LIMIT): number for name, number in tally},
-        origins={plain(k, NAME_LIMIT): plain(v, NAME_LIMIT) for k, v in origins},
-        holders=tuple(
-            Holder(plain(each.kind, NAME_LIMIT), plain(each.dsn, NAME_LIMIT))
-            for each in receipt.holders[:HOLDERS_LIMIT]
-        ),
-        answers=tuple(_plain_answer(each) for each in receipt.answers[-ANSWERS_LIMIT:]),
-        problems=tuple(plain(p, TEXT_LIMIT) for p in receipt.problems[:NAMED_LIMIT]),
-        values={plain(k, NAME_LIMIT): _plain_value(v) for k, v in values},
-        ignored=tuple(plain(n, NAME_LIMIT) for n in receipt.ignored[:NAMED_LIMIT]),
-    )
-
-
-def _plain_value(value: Any) -> Any:
-    return plain(value, TEXT_LIMIT) if isinstance(value, str) else value
-
-
-def _plain_answer(answer: Answer) -> Answer:
-    texts: dict[str, Any] = {
-        name: plain(text, NAME_LIMIT)
-        for name, text in answer._asdict().items()
-        if isinstance(text, str)
-    }
-    return answer._replace(**texts)
 
 
 def fingerprint(dsn: str) -> str:

@@ -19,8 +19,9 @@ from resentry.process import (
     start_later,
     start_thread,
 )
-from resentry.receipt import Identity, ReceiptFile
+from resentry.receipt_file import Identity, ReceiptFile
 from resentry.swap import RETIRING_LOOK_SECONDS
+from resentry.verify import Verifier
 from resentry.watch import LostError, Watch, open_watch
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class Follower:
         self._signal = signal
         self.identity = Identity(self._home)
         self._receipt = ReceiptFile(volume.receipts, self.identity)
+        plan = target.plan
+        self.verifier = Verifier(volume.directory, plan.role, plan.environ, self.wake)
         self._ended = threading.Event()
         self._ended.set()
         self._waits = threading.Event()
@@ -167,6 +170,9 @@ class Follower:
             self._home.looked.set()
             if self._target.retire():
                 pause = RETIRING_LOOK_SECONDS
+            running = self._target.running
+            client = running.client if running is not None else None
+            self.verifier.look(client, is_foreign=self._target.is_foreign)
             silent = self._silent_until - clock.monotonic()
             if silent > 0:
                 return min(silent, pause)

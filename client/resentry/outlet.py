@@ -1,9 +1,8 @@
 """The transport of one Sentry client. It never refuses an envelope and never forgets one.
 
-`Client.close()` sets the client's transport to None. A thread that fetched the client just
-before then drops its event silently. So a retired client keeps its outlet, and the outlet
-passes what still arrives on to the client that is current. An outlet has its own queue and
-its own sending thread (its `Line`), because the SDK's queue cannot be emptied again.
+`Client.close()` sets the transport to None: a thread that fetched the client just before drops
+its event silently. So a retired client keeps its outlet, which passes what still arrives on to
+the current client. It has its own queue and thread (its `Line`): the SDK's can't be emptied.
 
     current ──announce_successor──▶ leaving ──retire──▶ retired ──close──▶ closed
 
@@ -11,7 +10,7 @@ its own sending thread (its `Line`), because the SDK's queue cannot be emptied a
               still queues what arrives.
     retired   What arrives goes to the heir: the current outlet, if both have the same
               environment. Without an heir it is sent to this outlet's own DSN.
-    closed    The thread ends once the queue is empty. What still arrives starts it again.
+    closed    The thread ends once the queue is empty, and starts again if more arrives.
 
 What happens to an envelope depends on its `Fate`:
 
@@ -20,7 +19,7 @@ What happens to an envelope depends on its `Fate`:
     UNSENT    current: dropped, as the SDK does; retired: given to the heir
     UNKNOWN   Counted, and never sent again. Retired: the heir gets the rest of the queue.
 
-Without an heir an envelope is dropped and counted.
+Without an heir an envelope is dropped and counted. A `TestItem` is sent once, whatever happens.
 """
 
 from __future__ import annotations
@@ -37,6 +36,7 @@ from resentry.contract import fingerprint
 from resentry.harmless import fault
 from resentry.line import Line
 from resentry.process import has_green_threads, here, on_renewal
+from resentry.sdk.items import TestItem
 from resentry.sdk.wire import Fate, Wire, is_report
 
 if TYPE_CHECKING:
@@ -122,7 +122,9 @@ class Outlet(Transport):
         fate = line.wire.send(envelope)
         if line.home is not here():  # a greenlet went on in a forked child
             return
-        if fate is Fate.UNKNOWN and self._retired:
+        if isinstance(envelope, TestItem):
+            envelope.answered(line.wire.status)
+        elif fate is Fate.UNKNOWN and self._retired:
             line.home.tally.unknown += not is_report(envelope)
             if self.heir is not None:  # else the next one may be in doubt as well
                 self.hand_over_queue()
@@ -248,8 +250,6 @@ class Outlet(Transport):
         callback: Callable[[int, float], None] | None = None,
     ) -> None:
         """Wait until all is sent, here and where outlets are leaving. Never raises."""
-        if timeout <= 0:
-            return
         try:
             self._flush(timeout, callback)
         except Exception:  # noqa: BLE001 - the application's exit must not fail for us
@@ -258,8 +258,8 @@ class Outlet(Transport):
     def _flush(
         self, timeout: float, callback: Callable[[int, float], None] | None
     ) -> None:
-        deadline, line = clock.monotonic() + timeout, self._line
-        if not line.settle(min(0.1, timeout)) and callback is not None:
+        deadline, line = clock.monotonic() + max(0.0, timeout), self._line
+        if timeout > 0 and not line.settle(min(0.1, timeout)) and callback is not None:
             callback(line.pending, timeout)
         while clock.monotonic() < deadline:
             current = _current() or self

@@ -1,177 +1,203 @@
-"""Writes the receipt of this process, and holds a lock while the process lives.
-
-The lock is a POSIX record lock. The kernel drops it when the process ends, however it ends,
-and a forked child does not inherit it. Closing any descriptor of the file would also drop
-the lock, so this process opens the file once and never again.
-"""
+"""The receipt, as a target writes it. Import it from `resentry.contract`."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import os
-import secrets
-import sys
-import time
-from typing import TYPE_CHECKING
+import json
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from resentry import descriptor
-from resentry.beside import beside, replace_file
-from resentry.contract import (
-    LOCK_SUFFIX,
-    RECEIPT_SUFFIX,
-    TARGET_ID,
-    encode_receipt,
+from resentry.answers import ANSWERS_LIMIT, Answer, is_answer, read_answers
+from resentry.formats import ROLE
+from resentry.schema import SCHEMA, ContractError, plain, read_object
+from resentry.snapshot import NAME_LIMIT, NAMED_LIMIT
+from resentry.verification import (
+    Verified,
+    cut_verified,
+    document_of,
+    is_verified,
+    read_verified,
 )
-from resentry.locks import is_held
 
 if TYPE_CHECKING:
-    from resentry.contract import Receipt
-    from resentry.descriptor import Descriptor
-    from resentry.process import Home
+    from collections.abc import Callable, Mapping
 
-_MODE = 0o640
-_SCRAP_SECONDS = 60
-"""A file without a lock belongs to nobody after this time."""
-
-
-class Identity:
-    """A process as a target: a random id, and its start time, since pids are reused."""
-
-    def __init__(self, home: Home | None = None) -> None:
-        self.id = home.id if home is not None else secrets.token_hex(8)
-        self.parent = home.parent if home is not None else None
-        self.pid = os.getpid()
-
-    @functools.cached_property
-    def pidns(self) -> int:
-        """The PID namespace of this process; 0 where there is no /proc."""
-        try:
-            return os.stat("/proc/self/ns/pid").st_ino
-        except OSError:
-            return 0
-
-    @functools.cached_property
-    def start_time(self) -> int:
-        """When this process began, in clock ticks since boot."""
-        return start_time(self.pid)
+RECEIPT_LIMIT_BYTES = 64 * 1024
+ERROR_LIMIT = 1000
+"""Characters of a receipt's error."""
+TEXT_LIMIT = 200
+"""Characters of every other text in a receipt."""
+ENTRIES_LIMIT = 32
+"""Entries of a receipt's tally, and of its origins."""
+HOLDERS_LIMIT = 16
 
 
-class ReceiptFile:
-    """The receipt and the lock of this process, in `directory`."""
+class Holder(NamedTuple):
+    """A part of a process that still sends by an older DSN and cannot follow.
 
-    def __init__(self, directory: str, identity: Identity) -> None:
-        self._directory = directory
-        self._id = identity.id
-        self._lock: Descriptor | None = None
-        self._written: Receipt | None = None
-        self._is_new = True
-
-    def give(self, receipt: Receipt) -> None:
-        """Replace the receipt. After an OSError, call again later.
-
-        The agent makes the directory. A target that starts earlier waits for it.
-        """
-        if receipt == self._written and self._stands():
-            return
-        if self._is_new:  # only now: later this could drop our own lock
-            _bury(self._directory)
-            self._is_new = False
-        self._hold()
-        path = self._path(RECEIPT_SUFFIX)
-        replace_file(path, encode_receipt(receipt), _MODE)
-        self._written = receipt
-
-    def withdraw(self) -> None:
-        """Remove receipt and lock: this process is no longer a target."""
-        for suffix in (LOCK_SUFFIX, RECEIPT_SUFFIX):  # the lock first: it is the target
-            with contextlib.suppress(OSError):
-                os.unlink(self._path(suffix))
-        self.forget()
-
-    def forget(self) -> None:
-        """Close the lock but leave the files, which belong to the parent."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
-
-    def _stands(self) -> bool:
-        """Whether the lock is ours and still has its name: the directory may be new."""
-        if self._lock is None or not self._lock.is_ours():
-            return False
-        try:
-            named = os.stat(self._path(LOCK_SUFFIX))
-            return os.path.samestat(named, os.fstat(self._lock.number))
-        except OSError:
-            return False
-
-    def _hold(self) -> None:
-        if self._stands():
-            return
-        self.forget()
-        # Locked before it has its name: else the agent could take us for dead.
-        lock = None
-        try:
-            with beside(self._path(LOCK_SUFFIX)) as temporary:
-                lock = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE)
-                os.chmod(temporary, _MODE)  # the umask must not decide
-                _lock_record(lock)
-        except OSError:
-            if lock is not None:
-                os.close(lock)
-            raise
-        self._lock = descriptor.of_file(lock)
-
-    def _path(self, suffix: str) -> str:
-        return f"{self._directory}/{self._id}{suffix}"
-
-
-def _bury(directory: str) -> None:
-    """Remove the files of dead processes of our own user.
-
-    So the directory stays small without an agent, too: a pool that replaces its children
-    has as many new processes as dead ones. Without Linux no process is known to be dead.
+    `kind` is `client` for a client that the application made, `otlp` for an exporter.
+    `dsn` is the fingerprint of that older DSN.
     """
-    if sys.platform != "linux":
-        return
-    dead: dict[str, bool] = {}
-    for name in sorted(os.listdir(directory)):
-        target, path = name.partition(".")[0], f"{directory}/{name}"
-        if not TARGET_ID.match(target):
+
+    kind: str
+    dsn: str
+
+
+class Receipt(NamedTuple):
+    """A target's proof of what runs in it.
+
+    `phase` is `running` after a swap, and `drained` once nothing in the process sends by
+    an older DSN. `refused` names a snapshot that could not be applied, and `error` says
+    why; `revision` and `sequence` then still name the snapshot that runs. The thread
+    `tid` takes `signal`. `dsn` is the fingerprint of the current client's DSN. `answers`
+    are those of the servers to which this process sends. `ignored` names fields of the
+    snapshot that this library does not know. `values` are those that run, by key, without
+    the DSN. `problems` says what the application gave that cannot be used. `foreign` says
+    that the application's own client runs instead of ours. `verified` is this process's
+    part in the newest verification.
+    """
+
+    id: str
+    role: str
+    pid: int
+    pidns: int
+    start_time: int
+    parent: str | None = None
+    revision: str | None = None
+    sequence: int = 0
+    phase: str = "drained"
+    since: str = ""
+    swap_ms: float = 0.0
+    refused: tuple[str, int] | None = None
+    error: str | None = None
+    signal: int | None = None
+    tid: int | None = None
+    watch: str = "stat"
+    tally: Mapping[str, int] = MappingProxyType({})
+    origins: Mapping[str, str] = MappingProxyType({})
+    dsn: str = ""
+    answers: tuple[Answer, ...] = ()
+    holders: tuple[Holder, ...] = ()
+    ignored: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    values: Mapping[str, Any] = MappingProxyType({})
+    foreign: bool = False
+    verified: Verified | None = None
+    sdk: str = ""
+    library: str = ""
+
+
+def encode_receipt(receipt: Receipt) -> bytes:
+    """Return the content of `<id>.json`. It is always smaller than its limit."""
+    cut = _cut(receipt)
+    document = cut._asdict()
+    document["holders"] = [holder._asdict() for holder in cut.holders]
+    if cut.verified is not None:
+        document["verified"] = document_of(cut.verified)
+    document["answers"] = [answer._asdict() for answer in cut.answers]
+    # Not escaped: a character then takes at most 4 bytes instead of 12.
+    text = json.dumps({"schema": SCHEMA} | document, ensure_ascii=False)
+    return text.encode() + b"\n"
+
+
+def decode_receipt(body: bytes) -> Receipt:
+    """Read `<id>.json`, or raise `ContractError` without quoting its content.
+
+    A field that an older library does not write gets its default. A field that only a
+    newer library knows is skipped.
+    """
+    document = read_object(body, "the receipt")
+    known = {k: v for k, v in document.items() if k in Receipt._fields}
+    for name, kinds in _TYPES.items():
+        if name not in known and name not in _REQUIRED:
             continue
-        with contextlib.suppress(OSError):
-            if target not in dead:
-                dead[target] = _is_dead(f"{directory}/{target}{LOCK_SUFFIX}", path)
-            if dead[target] and os.lstat(path).st_uid == os.geteuid():
-                os.unlink(path)
+        if type(known.get(name)) not in kinds:
+            raise ContractError(f"the receipt's {name} has the wrong type")
+    for name, is_good in _PARTS.items():
+        if known.get(name) is not None and not is_good(known[name]):
+            raise ContractError(f"the receipt's {name} has the wrong type")
+    if not ROLE.match(known["role"]):
+        raise ContractError("the receipt's role is not valid")
+    holders = [Holder(each["kind"], each["dsn"]) for each in known.get("holders", ())]
+    refused = known.get("refused")
+    known |= {
+        "phase": known.get("phase", "running"),  # drained only if the target says so
+        "refused": tuple(refused) if refused is not None else None,
+        "holders": tuple(holders),
+        "verified": read_verified(known["verified"]) if known.get("verified") else None,
+        "answers": read_answers(known.get("answers", ())),
+        "ignored": tuple(known.get("ignored", ())),
+        "problems": tuple(known.get("problems", ())),
+    }
+    return _cut(Receipt(**known))
 
 
-def _is_dead(lock: str, scrap: str) -> bool:
-    try:
-        descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return os.lstat(scrap).st_mtime < time.time() - _SCRAP_SECONDS
-    try:
-        return not is_held(descriptor)
-    finally:
-        os.close(descriptor)
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("id", "role", "phase", "since", "watch"), (str,)),
+    **dict.fromkeys(("dsn", "sdk", "library"), (str,)),
+    **dict.fromkeys(("parent", "revision", "error"), (str, type(None))),
+    **dict.fromkeys(("pid", "pidns", "start_time", "sequence"), (int,)),
+    **dict.fromkeys(("signal", "tid"), (int, type(None))),
+    **dict.fromkeys(("tally", "origins", "values"), (dict,)),
+    **dict.fromkeys(("answers", "holders", "ignored", "problems"), (list,)),
+    "swap_ms": (int, float),
+    "foreign": (bool,),
+    "verified": (dict, type(None)),
+    "refused": (list, type(None)),
+}
+_SCALARS = (str, int, float, bool, type(None))
+_REQUIRED = ("id", "role", "pid", "pidns", "start_time")
+_PARTS: Mapping[str, Callable[[Any], bool]] = {
+    "refused": lambda value: [type(part) for part in value] == [str, int],
+    "tally": lambda value: all(type(count) is int for count in value.values()),
+    "origins": lambda value: all(type(origin) is str for origin in value.values()),
+    "answers": lambda value: all(map(is_answer, value)),
+    "verified": is_verified,
+    "ignored": lambda value: all(type(name) is str for name in value),
+    "problems": lambda value: all(type(problem) is str for problem in value),
+    "values": lambda value: all(type(one) in _SCALARS for one in value.values()),
+    "holders": lambda value: all(
+        type(each) is dict and type(each.get("kind")) is type(each.get("dsn")) is str
+        for each in value
+    ),
+}
 
 
-def start_time(pid: int) -> int:
-    """Return when a process began, in clock ticks since boot; 0 without /proc.
+def _cut(receipt: Receipt) -> Receipt:
+    """Cut every text and list to its limit, both when writing and when reading."""
+    texts: dict[str, Any] = {
+        name: plain(text, ERROR_LIMIT if name == "error" else TEXT_LIMIT)
+        for name in Receipt._fields
+        if isinstance(text := getattr(receipt, name), str)
+    }
+    refused = receipt.refused
+    tally = list(receipt.tally.items())[:ENTRIES_LIMIT]
+    origins = list(receipt.origins.items())[:ENTRIES_LIMIT]
+    values = list(receipt.values.items())[:ENTRIES_LIMIT]
+    return receipt._replace(
+        **texts,
+        refused=refused and (plain(refused[0], NAME_LIMIT), refused[1]),
+        tally={plain(name, NAME_LIMIT): number for name, number in tally},
+        origins={plain(k, NAME_LIMIT): plain(v, NAME_LIMIT) for k, v in origins},
+        holders=tuple(
+            Holder(plain(each.kind, NAME_LIMIT), plain(each.dsn, NAME_LIMIT))
+            for each in receipt.holders[:HOLDERS_LIMIT]
+        ),
+        verified=receipt.verified and cut_verified(receipt.verified),
+        answers=tuple(_plain_answer(each) for each in receipt.answers[-ANSWERS_LIMIT:]),
+        problems=tuple(plain(p, TEXT_LIMIT) for p in receipt.problems[:NAMED_LIMIT]),
+        values={plain(k, NAME_LIMIT): _plain_value(v) for k, v in values},
+        ignored=tuple(plain(n, NAME_LIMIT) for n in receipt.ignored[:NAMED_LIMIT]),
+    )
 
-    Pid and start time together are unique.
-    """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The command's name may have spaces and brackets: count from the last one.
-            return int(file.read().rpartition(b")")[2].split()[19])
-    except OSError:
-        return 0
+
+def _plain_value(value: Any) -> Any:
+    return plain(value, TEXT_LIMIT) if isinstance(value, str) else value
 
 
-def _lock_record(descriptor: int) -> None:
-    if sys.platform != "win32":
-        import fcntl  # noqa: PLC0415 - not on Windows
-
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _plain_answer(answer: Answer) -> Answer:
+    texts: dict[str, Any] = {
+        name: plain(text, NAME_LIMIT)
+        for name, text in answer._asdict().items()
+        if isinstance(text, str)
+    }
+    return answer._replace(**texts)

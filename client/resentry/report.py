@@ -8,7 +8,7 @@ from resentry import holders
 from resentry._version import __version__
 from resentry.contract import Holder, Receipt
 from resentry.process import here
-from resentry.receipt import Identity
+from resentry.receipt_file import Identity
 from resentry.sdk.client import is_ours
 from resentry.sdk.versions import described
 from resentry.values import show_dsn
@@ -87,6 +87,7 @@ def receipt(target: Target) -> Receipt:
         problems=(*target.plan.problems, *map(_overruled, target.plan.overruled)),
         values=_values(running),
         foreign=target.is_foreign,
+        verified=follower.verifier.verified if follower is not None else None,
         ignored=snapshot.ignored if snapshot is not None else (),
     )
 

@@ -14,7 +14,7 @@ import pytest
 from agent.publish.volume import Volume
 from lab.process import eventually
 from resentry.contract import Boost, Receipt, Rule, Snapshot, revision_of
-from resentry.receipt import Identity
+from resentry.receipt_file import Identity
 
 SETTINGS = {
     "SENTRY_DSN": "https://c0ffee00c0ffee00c0ffee00c0ffee00@sentry.example.org/42",

@@ -56,7 +56,7 @@ _REGISTERED = """
 import signal, sys
 from lab.signalled import hear
 from resentry.contract import Receipt
-from resentry.receipt import Identity, ReceiptFile
+from resentry.receipt_file import Identity, ReceiptFile
 number, me = signal.SIGRTMIN + 6, Identity()
 tid = hear(number, lambda: print("heard", flush=True))
 given = Receipt(id=me.id, role="api", pid=me.pid, pidns=me.pidns,

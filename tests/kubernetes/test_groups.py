@@ -34,7 +34,7 @@ wanted = Snapshot({"SENTRY_ENVIRONMENT": "development"})
 volume.publish(replace(wanted, revision=revision_of(wanted)))
 """
 _APP = """
-import glob, resentry.follower, resentry.reader, resentry.receipt, resentry.target
+import glob, resentry.follower, resentry.reader, resentry.receipt_file, resentry.target
 become()
 volume = resentry.reader.SharedDir(f"{folder}/settings", "", True)
 assert volume.read().revision

@@ -41,6 +41,8 @@ class Wire(HttpTransport):
     def __init__(self, options: dict[str, Any], keep: Callable[[Fate], bool]) -> None:
         self._keep = keep
         self._fate = Fate.DONE
+        self.status: int | None = None
+        """What the newest envelope was answered; 429 if a rate limit let none be sent."""
         self._body: _Body | None = None
         self._home = here()
         self._mark = fingerprint(str(options["dsn"]))
@@ -53,7 +55,7 @@ class Wire(HttpTransport):
 
     def send(self, envelope: Envelope) -> Fate:
         """Send one envelope, in the process that made this wire. Never raises."""
-        self._fate, self._body = Fate.DONE, None
+        self._fate, self._body, self.status = Fate.DONE, None, None
         with capture_internal_exceptions():
             self._send_envelope(envelope)
         # Losses that the application's threads report from now on are real losses.
@@ -85,6 +87,8 @@ class Wire(HttpTransport):
 
     def on_dropped_event(self, reason: str) -> None:
         """Note why the SDK did not send the envelope."""
+        if reason == "self_rate_limits":
+            self.status = 429
         if reason == "network":
             written = self._body is not None and self._body.is_read
             self._fate = Fate.UNKNOWN if written else Fate.UNSENT
@@ -112,6 +116,7 @@ class Wire(HttpTransport):
         finally:
             if self._home is here():  # else a greenlet went on in a forked child
                 self._home.answers.note(self._mark, status)
+                self.status = status
         return response
 
 

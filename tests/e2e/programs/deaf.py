@@ -8,7 +8,7 @@ import sys
 
 from lab.signalled import hear
 from resentry.contract import Receipt
-from resentry.receipt import Identity, ReceiptFile
+from resentry.receipt_file import Identity, ReceiptFile
 
 number = signal.SIGRTMIN + 6
 tid = hear(number, lambda: os.write(1, b"got it\n"))

@@ -16,7 +16,7 @@ from agent.domain.rollout import LiveTarget
 from agent.notify import signal as notify_signal
 from agent.notify.signal import Signals
 from resentry.contract import Receipt
-from resentry.receipt import start_time
+from resentry.receipt_file import start_time
 
 pytestmark = pytest.mark.process
 

@@ -13,7 +13,7 @@ import pytest
 
 from resentry.contract import Receipt, decode_receipt
 from resentry.process import Home
-from resentry.receipt import Identity, ReceiptFile, start_time
+from resentry.receipt_file import Identity, ReceiptFile, start_time
 
 _ASK = "import sys, os; from resentry.locks import is_held; print(is_held(os.open(sys.argv[1], 0)))"
 
@@ -134,7 +134,7 @@ def test_a_child_s_end_leaves_the_parent_s_lock(
         """
         import subprocess, sys
         from resentry.contract import Receipt
-        from resentry.receipt import Identity, ReceiptFile
+        from resentry.receipt_file import Identity, ReceiptFile
 
         directory, ask = os.environ["DIRECTORY"], os.environ["ASK"]
         me = Identity()
@@ -185,7 +185,7 @@ def test_a_dead_process_has_no_start_time() -> None:
 _TARGET = """
 import fcntl, os, sys
 from resentry.contract import Receipt
-from resentry.receipt import Identity, ReceiptFile
+from resentry.receipt_file import Identity, ReceiptFile
 if len(sys.argv) > 2:
     os.setgroups([])
     os.setgid(65534)
@@ -318,7 +318,7 @@ def test_a_full_receipts_volume_is_survived(
         """
         import subprocess
         from resentry.contract import Receipt, decode_receipt
-        from resentry.receipt import Identity, ReceiptFile
+        from resentry.receipt_file import Identity, ReceiptFile
 
         at, options = os.environ["AT"], os.environ["OPTIONS"]
         tmpfs = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", at]

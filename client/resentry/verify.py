@@ -1,0 +1,117 @@
+"""Sends test items through this process's client, because an operator asks for it."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from resentry import clock
+from resentry.answers import kind_of
+from resentry.contract import ContractError
+from resentry.sdk import items
+from resentry.verification import (
+    VERIFY_FILE,
+    VERIFY_LIMIT_BYTES,
+    Ask,
+    Sent,
+    Verified,
+    decode_ask,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import sentry_sdk
+
+AGAIN_SECONDS = 10.0
+"""A process answers one request in this time; a newer request waits for its end."""
+FORBIDDEN = "RESENTRY_VERIFY"
+"""With `off` in this environment variable, a process sends no test items."""
+
+
+class Verifier:
+    """Takes up requests on one volume, in one process. One thread calls `look`.
+
+    `answered` is called, in any thread, when `verified` has changed.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        role: str,
+        environ: Mapping[str, str],
+        answered: Callable[[], None],
+    ) -> None:
+        self._answered = answered
+        self._path = f"{directory}/{VERIFY_FILE}"
+        self._role = role
+        self._is_forbidden = environ.get(FORBIDDEN, "").strip().lower() == "off"
+        self._seen: tuple[int, int] | None = None
+        self._nonce = ""
+        self._again_at = 0.0
+        self._items: dict[str, Sent] = {}
+        self._state = ""
+
+    @property
+    def verified(self) -> Verified | None:
+        """The part of this process in the newest request; `None` before the first."""
+        if not self._state:
+            return None
+        return Verified(self._nonce, self._state, tuple(self._items.values()))
+
+    def look(self, client: sentry_sdk.Client | None, *, is_foreign: bool) -> None:
+        """Do what a new request asks for. `client` is the one that runs."""
+        if clock.monotonic() < self._again_at:
+            return
+        try:
+            file = os.stat(self._path)
+        except OSError:  # nobody asks
+            return
+        mark = file.st_ino, file.st_mtime_ns
+        if mark == self._seen:
+            return
+        self._seen = mark
+        try:
+            with open(self._path, "rb") as opened:
+                ask = decode_ask(opened.read(VERIFY_LIMIT_BYTES + 1))
+        except (OSError, ContractError):  # the agent writes another one
+            return
+        is_asked = not ask.roles or self._role in ask.roles
+        if ask.nonce != self._nonce and is_asked and time.time() < ask.until:
+            self._again_at = clock.monotonic() + AGAIN_SECONDS
+            self._answer(ask, client, is_foreign=is_foreign)
+
+    def _answer(
+        self, ask: Ask, client: sentry_sdk.Client | None, *, is_foreign: bool
+    ) -> None:
+        self._nonce, self._items = ask.nonce, {}
+        transport = client.transport if client is not None else None
+        if self._is_forbidden:
+            self._state = "forbidden"
+        elif is_foreign:
+            self._state = "foreign"
+        elif client is None or transport is None or not client.dsn:
+            self._state = "off"
+        else:
+            self._state = "asked"
+            for kind in ask.kinds:
+                self._items[kind] = Sent(kind, "unused")
+                if kind == "span":
+                    continue
+                answered = partial(self._note, ask.nonce, kind, time.monotonic())
+                envelope = items.make(kind, ask.nonce, client.options, answered)
+                event = str(envelope.headers["event_id"])
+                self._items[kind] = Sent(kind, "handed", event)
+                transport.capture_envelope(envelope)
+
+    def _note(self, nonce: str, kind: str, began: float, status: int | None) -> None:
+        """Note an answer, in the thread that sends."""
+        ms = round((time.monotonic() - began) * 1000, 1)
+        sent = self._items.get(kind)
+        if nonce == self._nonce and sent is not None:
+            self._items[kind] = sent._replace(
+                state=kind_of(status), status=status, ms=ms
+            )
+            self._answered()
