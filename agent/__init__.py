@@ -11,6 +11,7 @@
     loop.py       runs posted calls in one thread
     schedule.py   when the next pass comes; the wall clock may jump
     control.py    the control socket: commands send requests to the daemon
+    call.py       sends a request to the running agent, for the commands
     record.py     what the daemon alone knows, in a file for `status` and the next agent
     services.py   starts what comes after the first pass, again if lost: HTTP, control, schedule
     daemon.py     the loop's calls: the only writer of what is known, and of the volume

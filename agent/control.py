@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from agent.call import read_line
 from agent.errors import (
     REPORT,
     UNEXPECTED,
@@ -38,7 +39,6 @@ REQUEST_SECONDS = 5.0
 REQUESTS_AT_ONCE = 32
 WAITING_AT_ONCE = 16
 """So many requests may wait for a pass, as `refresh` does. The others are answered at once."""
-ANSWER_BYTES = 4 * 1024 * 1024
 BUSY = {
     "error": f"the agent answers {REQUESTS_AT_ONCE} commands already",
     "hint": "try again in a few seconds",
@@ -189,92 +189,10 @@ def _answer(connection: socket.socket, handle: Handler) -> dict[str, Any]:
 
 def _read(connection: socket.socket) -> dict[str, Any]:
     try:
-        line = _read_line(connection, REQUEST_BYTES, REQUEST_SECONDS)
+        line = read_line(connection, REQUEST_BYTES, REQUEST_SECONDS)
         request = json.loads(line)
     except (ValueError, RecursionError, OSError):
         raise RequestUnknown from None
     if not isinstance(request, dict):
         raise RequestUnknown
     return request
-
-
-def _read_line(connection: socket.socket, limit: int, seconds: float) -> bytes:
-    """Return one line. It must be there within the seconds, and within the limit."""
-    deadline = time.monotonic() + seconds
-    parts: list[bytes] = []
-    size = 0
-    while not parts or not parts[-1].endswith(b"\n"):
-        connection.settimeout(max(0.001, deadline - time.monotonic()))
-        part = connection.recv(64 * 1024)
-        size += len(part)
-        if not part or size > limit:
-            raise ValueError("the line is not complete")
-        parts.append(part)
-    return b"".join(parts)
-
-
-def call(path: str, request: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """Send one request to the daemon. Return its answer, or raise its error.
-
-    A request that was sent and got no answer is sent once more. The daemon knows it by its
-    `request_id`, and does not carry it out twice.
-    """
-    try:
-        answer = _call(path, request, seconds)
-    except _Silent:
-        try:
-            answer = _call(path, request, REQUEST_SECONDS)
-        except _Silent as error:
-            raise AgentAway(
-                f"the agent at the control socket {path} gave no answer: {error}",
-                "it may have carried the request out: resentry-agent history shows what "
-                "is published",
-            ) from None
-    if "error" in answer:
-        failed = AgentError(str(answer["error"]), str(answer.get("hint", "")))
-        failed.exit_code = answer["exit_code"]
-        raise failed
-    return answer
-
-
-class _Silent(Exception):
-    """The request was sent, and no answer came."""
-
-
-def _call(path: str, request: dict[str, Any], seconds: float) -> dict[str, Any]:
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(seconds)
-        try:
-            connection.connect(path)
-        except OSError as error:
-            raise AgentAway(
-                f"no agent answers at the control socket {path}: "
-                f"{error.strerror or error}",
-                "check that resentry-agent run is running; use this command in the same "
-                "container, as the same user, with the same RESENTRY_DIR or "
-                "RESENTRY_CONTROL",
-            ) from None
-        try:
-            with contextlib.suppress(BrokenPipeError):  # refused before it was read
-                connection.sendall(json.dumps(request).encode() + b"\n")
-            line = _read_line(connection, ANSWER_BYTES, seconds)
-        except (OSError, ValueError) as error:
-            raise _Silent(getattr(error, "strerror", None) or str(error)) from None
-    try:
-        answer = json.loads(line)
-    except (ValueError, RecursionError):
-        raise _foreign(path) from None
-    is_answer = isinstance(answer, dict) and (
-        type(answer.get("exit_code", 0)) is int
-        and ("error" not in answer or "exit_code" in answer)
-    )
-    if not is_answer:
-        raise _foreign(path)
-    return dict(answer)
-
-
-def _foreign(path: str) -> AgentAway:
-    return AgentAway(
-        f"what answers at the control socket {path} is no agent of this version",
-        "check RESENTRY_CONTROL; use the resentry-agent of the same version as the agent",
-    )

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from agent.call import answer_seconds
 from agent.errors import AgentError
 from agent.operator import check_request
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     CarryOut = Callable[[dict[str, Any]], Outcome]
     Refresh = Callable[[dict[str, Any], Future[Outcome]], None]
 
-ANSWER_SECONDS = 5.0
-"""The time limit for an answer. A `refresh` has that of two passes in addition."""
 REMEMBERED = 100
 """The number of requests that are known by their id."""
 
@@ -86,15 +85,6 @@ class Serving:
                 answer.set_result(self._carry_out(request))
         except Exception as error:  # noqa: BLE001 - the caller's thread raises it
             answer.set_exception(error)
-
-
-def answer_seconds(request: dict[str, Any], pass_seconds: float) -> float:
-    """Return the time limit for the answer to a request.
-
-    A `refresh` may wait for the end of a running pass, and then for a pass of its own.
-    """
-    passes = 2 if request["command"] == "refresh" else 0
-    return ANSWER_SECONDS + passes * pass_seconds
 
 
 def _copy(answer: Future[Outcome], first: Future[Outcome]) -> None:

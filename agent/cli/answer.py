@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
@@ -59,6 +61,7 @@ class Answer:
 
     def finish(self, command: str | None, *, as_json: bool) -> NoReturn:
         """Print the answer, and exit with its code."""
+        lines = self.lines
         if as_json:
             envelope = Envelope(
                 command=command,
@@ -67,12 +70,28 @@ class Answer:
                 error=self.error,
             )
             body = msgspec.json.format(msgspec.json.encode(envelope), indent=1)
-            click.echo(body.decode())
+            lines = (body.decode(),)
+        if self.is_failure and not as_json:
+            for line in lines:
+                stderr.say(line)
         else:
-            say = stderr.say if self.is_failure else click.echo
-            for line in self.lines:
-                say(line)
+            _print(lines)
         sys.exit(self.exit_code)
+
+
+def _print(lines: tuple[str, ...]) -> None:
+    """Print to standard output. If that fails, exit: the answer did not arrive."""
+    try:
+        for line in lines:
+            click.echo(line)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        sys.stdout = None  # else Python tries again
+        if isinstance(error, BrokenPipeError):  # as by `head`, which has seen enough
+            sys.exit(128 + signal.SIGPIPE)
+        stderr.say(f"resentry-agent: cannot write the answer: {error.strerror}")
+        sys.exit(os.EX_IOERR)
 
 
 def error_of(exit_code: int, what: str, hint: str) -> Error | None:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agent import control
+from agent.call import answer_seconds, call
 from agent.cli.answer import Answer, error_of
 from agent.cli.results import RequestResult
 from agent.errors import RequestUnknown
-from agent.serving import answer_seconds
 
 if TYPE_CHECKING:
     from agent.settings import Settings
@@ -24,7 +23,7 @@ def ask(settings: Settings, request: dict[str, Any]) -> Answer:
     """Send a request to the running agent. Its errors are raised."""
     request = {**request, "request_id": os.urandom(8).hex()}
     seconds = answer_seconds(request, settings.pass_seconds) + MORE_SECONDS
-    reply = control.call(settings.control_path, request, seconds)
+    reply = call(settings.control_path, request, seconds)
     try:
         exit_code = int(reply.pop("code"))
         result = msgspec.convert(reply, RequestResult)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from resentry.contract import Snapshot
 
 
-@options.command("check", with_all_settings=True, is_warning=False)
+@options.command("check", with_all_settings=True, is_warning=False, is_heavy=True)
 @click.option("--policy", is_flag=True, help="Print the Vault policy that is needed.")
 def command(loaded: Loaded, *, policy: bool) -> Answer:
     """Check settings, source, values, volume and processes.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from agent.cli.turn import one_at_a_time
 from agent.observe import stderr
 from agent.settings import Settings, flag, load, load_what_can_be, settings_of
 
@@ -52,14 +54,19 @@ class Command(click.Command):
 
 
 def command(
-    name: str, *, with_all_settings: bool = False, is_warning: bool = True
+    name: str,
+    *,
+    with_all_settings: bool = False,
+    is_warning: bool = True,
+    is_heavy: bool = False,
 ) -> Callable[[Callable[..., Answer | None]], click.Command]:
     """Make a function a command that takes every setting, as `loaded`.
 
     The command prints the function's answer, and exits with its code. Without an
     `Answer` there is nothing to print, and no `--json`. `--help` shows all settings, or
     only those that every command needs. What `load` noticed is printed as a warning,
-    unless the function says it itself.
+    unless the function says it itself. A command that `is_heavy` waits until no other one
+    runs here.
     """
 
     def decorate(function: Callable[..., Answer | None]) -> click.Command:
@@ -68,7 +75,9 @@ def command(
             loaded = read({each: given.pop(each) for each in names})
             if is_warning:
                 warn(loaded)
-            answer = function(loaded=loaded, **given)
+            turn = one_at_a_time(loaded.settings.dir) if is_heavy else nullcontext()
+            with turn:
+                answer = function(loaded=loaded, **given)
             if answer is not None:
                 answer.finish(name, as_json=as_json)
 

@@ -36,7 +36,7 @@ FILES_LIMIT = 4096
 """The limit of files in the directory. With more files, nothing is confirmed."""
 TARGETS_LIMIT = 512
 """The limit of live targets. With more targets, nothing is confirmed."""
-TOTAL_BYTES = 2 * 1024 * 1024
+TOTAL_BYTES = 1024 * 1024
 """The limit of all receipts together. With more bytes, nothing is confirmed."""
 _STALE_SECONDS = 60
 _ROOM_BYTES = 8192

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent import control
+from agent.call import call
 from agent.control import (
     REQUEST_BYTES,
     REQUESTS_AT_ONCE,
     WAITING_AT_ONCE,
-    call,
     serve,
 )
 from agent.errors import AgentAway, AgentError, SettingsError, WishRefused
@@ -117,7 +117,7 @@ def test_a_directory_of_another_user_is_refused(path: str) -> None:
 
 _AS_NOBODY = """
 import os, sys
-from agent.control import call
+from agent.call import call
 from agent.errors import AgentError
 folder = os.open(os.path.dirname(sys.argv[1]), os.O_RDONLY)
 os.setgroups([])

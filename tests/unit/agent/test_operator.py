@@ -679,7 +679,7 @@ def test_a_request_without_an_answer_is_no_fault_of_the_source(
     """It is named, with what may hang and what to do."""
     one = agent(pass_seconds=0.1)
     release = threading.Event()
-    monkeypatch.setattr("agent.serving.ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr("agent.call.ANSWER_SECONDS", 0.1)
     monkeypatch.setattr(one.shelf, "read", lambda _until: release.wait(10))
     with pytest.raises(AgentError, match=r"refresh got no answer within 0\.3 s") as no:
         one.ask("refresh")
@@ -713,7 +713,7 @@ def test_a_request_that_was_given_up_is_not_carried_out(
     parts: Callable[..., Parts], shelf: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The operator was told that nothing was changed."""
-    monkeypatch.setattr("agent.serving.ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr("agent.call.ANSWER_SECONDS", 0.0)
     ready = parts(http_listen="off", probes_listen="off", pass_seconds=0.1)
     if ready.volume.is_open() is not True:
         ready.volume.open()

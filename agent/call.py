@@ -1,0 +1,111 @@
+"""Sends a command's request to the running agent, through the control socket.
+
+This module imports little: each command is a process in the agent's container.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import time
+from typing import Any
+
+from agent.errors import AgentAway, AgentError
+
+ANSWER_BYTES = 4 * 1024 * 1024
+AGAIN_SECONDS = 5.0
+"""The time limit for the answer to a request that is sent again."""
+ANSWER_SECONDS = 5.0
+"""The time limit for an answer. A `refresh` has that of two passes in addition."""
+
+
+def answer_seconds(request: dict[str, Any], pass_seconds: float) -> float:
+    """Return the time limit for the answer to a request.
+
+    A `refresh` may wait for the end of a running pass, and then for a pass of its own.
+    """
+    passes = 2 if request["command"] == "refresh" else 0
+    return ANSWER_SECONDS + passes * pass_seconds
+
+
+def call(path: str, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Send one request to the daemon. Return its answer, or raise its error.
+
+    A request that was sent and got no answer is sent once more. The daemon knows it by its
+    `request_id`, and does not carry it out twice.
+    """
+    try:
+        answer = _call(path, request, seconds)
+    except _Silent:
+        try:
+            answer = _call(path, request, AGAIN_SECONDS)
+        except _Silent as error:
+            raise AgentAway(
+                f"the agent at the control socket {path} gave no answer: {error}",
+                "it may have carried the request out: resentry-agent history shows what "
+                "is published",
+            ) from None
+    if "error" in answer:
+        failed = AgentError(str(answer["error"]), str(answer.get("hint", "")))
+        failed.exit_code = answer["exit_code"]
+        raise failed
+    return answer
+
+
+class _Silent(Exception):
+    """The request was sent, and no answer came."""
+
+
+def _call(path: str, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(seconds)
+        try:
+            connection.connect(path)
+        except OSError as error:
+            raise AgentAway(
+                f"no agent answers at the control socket {path}: "
+                f"{error.strerror or error}",
+                "check that resentry-agent run is running; use this command in the same "
+                "container, as the same user, with the same RESENTRY_DIR or "
+                "RESENTRY_CONTROL",
+            ) from None
+        try:
+            with contextlib.suppress(BrokenPipeError):  # refused before it was read
+                connection.sendall(json.dumps(request).encode() + b"\n")
+            line = read_line(connection, ANSWER_BYTES, seconds)
+        except (OSError, ValueError) as error:
+            raise _Silent(getattr(error, "strerror", None) or str(error)) from None
+    try:
+        answer = json.loads(line)
+    except (ValueError, RecursionError):
+        raise _foreign(path) from None
+    is_answer = isinstance(answer, dict) and (
+        type(answer.get("exit_code", 0)) is int
+        and ("error" not in answer or "exit_code" in answer)
+    )
+    if not is_answer:
+        raise _foreign(path)
+    return dict(answer)
+
+
+def _foreign(path: str) -> AgentAway:
+    return AgentAway(
+        f"what answers at the control socket {path} is no agent of this version",
+        "check RESENTRY_CONTROL; use the resentry-agent of the same version as the agent",
+    )
+
+
+def read_line(connection: socket.socket, limit: int, seconds: float) -> bytes:
+    """Return one line. It must be there within the seconds, and within the limit."""
+    deadline = time.monotonic() + seconds
+    parts: list[bytes] = []
+    size = 0
+    while not parts or not parts[-1].endswith(b"\n"):
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        part = connection.recv(64 * 1024)
+        size += len(part)
+        if not part or size > limit:
+            raise ValueError("the line is not complete")
+        parts.append(part)
+    return b"".join(parts)
