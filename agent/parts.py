@@ -16,7 +16,7 @@ from agent.errors import PublishError, SettingsError
 from agent.listen import must_be_free, must_be_usable
 from agent.notify.http import Receivers, notify_sender
 from agent.notify.signal import Signals
-from agent.protect import protect
+from agent.protect import protect, return_memory
 from agent.publish.volume import Volume
 from agent.source.choose import open_source
 from agent.source.late import LateSource
@@ -48,6 +48,7 @@ def assemble(settings: Settings) -> Parts:
     From then on, other processes cannot look into this one.
     """
     protect()
+    return_memory()
     # Wrong settings are found before the first directory is made.
     source = open_source(settings, USER_AGENT)
     volume = Volume(settings.dir, settings.receipts_dir, settings.group)
@@ -70,6 +71,7 @@ def assemble_for_run(loaded: Loaded) -> Parts:
         must_be_usable(settings.control_path)
         return assemble(settings)
     protect()
+    return_memory()
     try:
         volume = Volume(settings.dir, settings.receipts_dir, settings.group)
     except SettingsError as error:

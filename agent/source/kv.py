@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 KEYS_LIMIT = 1000
 SECRET_LIMIT_BYTES = 1024 * 1024
+PIECE = 64 * 1024
 _PATH = re.compile(
     r"/?(?:v1/)?+(?P<path>[^?/]+/[^?]*[^?/])/?(?:\?version=(?P<pin>[0-9]{1,9}))?"
 )
@@ -211,6 +212,10 @@ def _limit(held: dict[str, Any], location: Location) -> None:
 
 
 def _size(value: Any) -> int:
+    """Return the bytes of a value as JSON. A long text is measured piece by piece."""
+    if isinstance(value, str) and len(value) > PIECE:
+        pieces = range(0, len(value), PIECE)
+        return 2 + sum(_size(value[start : start + PIECE]) - 2 for start in pieces)
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return len(text.encode(errors="replace"))
 

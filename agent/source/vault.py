@@ -46,7 +46,7 @@ class VaultSource:
         self.api = Api(settings, user_agent)
         self.token = Token(settings, self.api)
         self._locations: dict[str, kv.Location] = {}
-        self._accepted: dict[str, Any] | None = None
+        self._accepted = ""
         self._freshness = Freshness()
         self._accepts_older = False
 
@@ -73,7 +73,8 @@ class VaultSource:
             candidate = self._read_again(error, is_new=is_new)
         candidate = self._newer(candidate)
         several = len(self._settings.vault_paths) > 1
-        if several and candidate.values != self._accepted:
+        fingerprint = candidate.fingerprint if several else ""
+        if several and fingerprint != self._accepted:
             # Somebody may be writing them right now.
             self._wait(SETTLE_SECONDS)
             second = self._read_all()
@@ -82,7 +83,7 @@ class VaultSource:
                     "the secrets were changing while they were read",
                     "nothing is to be done: the agent tries again soon",
                 )
-        self._accepted = dict(candidate.values)
+        self._accepted = fingerprint
         self.token.confirm_works()
         notes = candidate.notes + self._freshness.notes() + self.token.notes
         return replace(

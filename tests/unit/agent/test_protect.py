@@ -103,3 +103,39 @@ def test_check_protects_itself_first(
     given = ["--dir", str(tmp_path / "volume"), *arguments]
     CliRunner().invoke(check.command, given, env={"PATH": "/bin"})
     assert done[0] == "protected"
+
+
+FREED = """
+import sys, threading
+from agent.protect import return_memory
+
+def rss():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if "VmRSS" in line) // 1024
+
+def work():
+    blocks = [bytearray(4 << 20) for _ in range(5)]
+    kept = bytearray(100_000)  # above them on the heap
+    del blocks
+    keep.append(kept)
+
+if "bounded" in sys.argv:
+    return_memory()
+bytearray(30 << 20)  # glibc raises its bound when this is freed
+keep, before = [], rss()
+for _ in range(4):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+print(rss() - before)
+"""
+
+
+@pytest.mark.process
+def test_what_one_large_answer_needed_is_given_back() -> None:
+    """To the system, and not to an arena of the thread that has read it."""
+    grown = [
+        int(subprocess.check_output([sys.executable, "-c", FREED, *args], text=True))
+        for args in (["bounded"], [])
+    ]
+    assert grown[0] < 4, grown
