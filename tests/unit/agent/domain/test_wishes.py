@@ -95,6 +95,13 @@ def test_a_held_snapshot_is_published_instead_of_the_base() -> None:
     }
 
 
+def test_a_held_snapshot_says_by_which_environment_it_is_judged_now() -> None:
+    """That of the agent of now, not of the one that published it first."""
+    held = Held(replace(GOOD, judged_by="staging"), {})
+    base = replace(BAD, judged_by="production")
+    assert overlay(base, Wishes(held=held), NOW).judged_by == "production"
+
+
 def test_a_rollback_leaves_boosts_as_they_are() -> None:
     """They are the source's and the operator's of now, not those of the old snapshot."""
     then = replace(GOOD, boosts=(B1, Boost("old", 1.0, LATER)))
