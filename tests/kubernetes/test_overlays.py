@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from manifests import (
+    AGENT,
     OVERLAYS,
     WITH_AGENT,
     Object,
     agent,
     containers,
     overlay,
+    pod,
     workloads,
 )
 
@@ -73,8 +75,12 @@ def test_the_agent_understands_its_settings(name: str) -> None:
         for variable in agent(workload)["env"]:
             environ[variable["name"]] = variable.get("value", "from elsewhere")
 
-        settings, warnings = load({}, environ)
-        assert not warnings
+        loaded = load({}, environ)
+        settings = loaded.settings
+        assert not loaded.warnings
+        (app,) = (one for one in pod(workload)["containers"] if one["name"] != AGENT)
+        named = {one["name"]: one.get("value") for one in app["env"]}
+        assert environ["RESENTRY_ENVIRONMENT"] == named["ENVIRONMENT"]
         assert settings.probes_listen == ("$(POD_IP)", 19465)
         if not settings.source_path:
             assert not missing(settings)
