@@ -172,11 +172,20 @@ class Pipeline:
         self._announce()
         if reading.error is not None:
             raise reading.error
-        if self.known.wishes.held is not None:
-            revision = self.known.wishes.held.snapshot.revision
-            end = "resentry-agent rollback --resume ends it"
-            notes += (f"a rollback holds revision {revision}; {end}",)
+        if (held := self.known.wishes.held) is not None:
+            notes += self._of_rollback(held.snapshot, now)
         return outcome(current, notes)
+
+    def _of_rollback(self, snapshot: Snapshot, now: float) -> tuple[str, ...]:
+        """Return a note on the rollback that is held, and one on guard rails of now."""
+        end = "resentry-agent rollback --resume ends it"
+        held = f"a rollback holds revision {snapshot.revision}; {end}"
+        rails = self._parts.settings.guard_rails
+        problems = rails.problems(replace(snapshot, boosts=()), now)
+        if not problems:
+            return (held,)
+        listed = "; ".join(f"{name} {text}" for name, text in problems.items())
+        return held, f"the guard rails would refuse the held revision now: {listed}"
 
     def _open(self, wishes: Wishes) -> Wishes:
         """Take the volume, if it is not taken, and return the wishes that count."""

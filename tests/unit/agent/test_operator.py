@@ -433,6 +433,24 @@ def test_what_the_policy_of_now_forbids_is_not_gone_back_to(
     assert two.project == 2
 
 
+def test_a_held_rollback_that_the_rails_of_now_forbid_is_named(
+    agent: Callable[..., Agent],
+) -> None:
+    """It stays, since the value that it undoes may be worse; each pass says so."""
+    one = agent()
+    one.source(1)
+    one.source(2)
+    one.ask("rollback")
+    assert len(one.ask("refresh")["notes"]) == 1
+    two = agent(allowed_dsns=("production=sentry.example.org/2",))
+    held, refused = two.ask("refresh")["notes"]
+    assert held.startswith("a rollback holds revision ")
+    assert refused.startswith(
+        "the guard rails would refuse the held revision now: SENTRY_DSN is not an allowed"
+    )
+    assert two.project == 1
+
+
 def test_a_boost_ends_if_its_cap_is_lowered(agent: Callable[..., Agent]) -> None:
     """The settings of now count, also for what was asked for before."""
     one = agent()
