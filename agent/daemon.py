@@ -96,7 +96,7 @@ class Daemon:
             while not self._loop.is_ended:
                 if self._services is None:
                     self._loop.safely(self._start_services)
-                self._loop.turn(self._wake_at())
+                self._loop.safely(self._turn)
                 self._loop.safely(self._look)
         finally:
             ended = self._leave()
@@ -151,6 +151,13 @@ class Daemon:
     def _metrics(self) -> Metrics | None:
         return self._services.metrics if self._services else None
 
+    def _turn(self) -> None:
+        until = time.monotonic() + RECEIPTS_SECONDS
+        try:
+            until = self._wake_at()
+        finally:
+            self._loop.turn(until)
+
     def _wake_at(self) -> float:
         """Return when to look again if nobody posts a call, as a monotonic time."""
         now, services = time.monotonic(), self._services
@@ -158,7 +165,7 @@ class Daemon:
         if not self._passing.is_running:
             times.append(self._overdue_at)
         if services is None:
-            times.append(max(self.view.began_at + SERVICES_SECONDS, now + 0.1))
+            times.append(now + SERVICES_SECONDS)
         else:
             times.append(services.again_at)
         late_at = self._pipeline.known.published_at + self._settings.confirm_seconds
@@ -216,7 +223,7 @@ class Daemon:
         if self._services is not None:
             changes.count_changes(before, after, self._services.metrics)
         self.view = after
-        if _saved_at_once(before) != _saved_at_once(after):
+        if before.reports != after.reports:
             self._record.save(after)
         if before.dsn_checks != reports and self.view.passes.is_waiting:
             self._passing.start()  # the candidate may be published now, or be refused
@@ -290,7 +297,3 @@ class Daemon:
         if self._loop.is_ended:  # else an error follows, which says why it ends
             log.info("agent stopped; the published snapshot stays on the volume")
         return ended
-
-
-def _saved_at_once(view: View) -> tuple[object, ...]:
-    return view.dsn_checks, view.deliveries, view.problems

@@ -11,7 +11,11 @@ from agent.cli.answer import CODES, NO
 from agent.cli.results import DOCUMENTS
 from agent.observe.results import SCHEMA, Envelope
 
-NO_CODES = {"NotConfirmed": "`status`", "Timeout": "`wait`", "Findings": "`doctor`"}
+NO_CODES = {
+    "NotConfirmed": "`status`, `check`",
+    "Timeout": "`wait`",
+    "Findings": "`doctor`",
+}
 """The codes of commands whose answer is no, without an error of the agent."""
 
 INTRODUCTION = """\

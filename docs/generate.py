@@ -177,7 +177,11 @@ def commands_page() -> str:
     ]
     for code, kind in classes:
         meaning = (kind.__doc__ or "").splitlines()[0]
-        no = "The answer is no (`status`, `wait`, `doctor`). " if code == NO else ""
+        no = (
+            "The answer is no (`status`, `check`, `wait`, `doctor`). "
+            if code == NO
+            else ""
+        )
         rows.append((code, f"{no}`{kind.__name__}`: {meaning}"))
     parts += [f"| {code} | {meaning} |\n" for code, meaning in sorted(rows)]
     return "".join(parts)

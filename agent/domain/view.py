@@ -65,3 +65,8 @@ class View:
     dsn_checks: tuple[DsnReport, ...] = ()
     deliveries: tuple[Delivery, ...] = ()
     problems: tuple[Problem, ...] = ()
+
+    @property
+    def reports(self) -> tuple[object, ...]:
+        """What is saved as soon as it changes."""
+        return self.dsn_checks, self.deliveries, self.problems

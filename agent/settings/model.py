@@ -33,7 +33,12 @@ class Settings(SourceSettings, frozen=True, kw_only=True):
 
     dir: Annotated[
         str,
-        says(VOLUME, "DIRECTORY", "The directory that agent and applications share."),
+        says(
+            VOLUME,
+            "DIRECTORY",
+            "The directory that agent and applications share.",
+            read=parse.path,
+        ),
     ] = DEFAULT_DIR
     receipts: Annotated[
         str,
@@ -41,6 +46,7 @@ class Settings(SourceSettings, frozen=True, kw_only=True):
             VOLUME,
             "DIRECTORY",
             "Where applications write their receipts (default: `receipts` on the volume).",
+            read=parse.path,
         ),
     ] = ""
     group: Annotated[
@@ -60,6 +66,7 @@ class Settings(SourceSettings, frozen=True, kw_only=True):
             "The socket that commands use to reach the running agent. Only the agent's "
             "user may have access to its directory (default: `agent/control.sock` on the "
             "volume).",
+            read=parse.path,
         ),
     ] = ""
     poll_seconds: Annotated[

@@ -44,6 +44,13 @@ def address(text: str) -> Address | None:
     return Address(host.strip("[]"), number)
 
 
+def path(text: str) -> str:
+    """Return the path. A directory with the name `~` would help nobody."""
+    if text.startswith("~"):
+        raise ValueError("must not begin with ~, which only a shell replaces")
+    return text
+
+
 def environment(text: str) -> str:
     """Return the environment. None is no environment: that would loosen production."""
     if not text:

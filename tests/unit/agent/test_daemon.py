@@ -399,3 +399,22 @@ def test_a_rollout_without_any_receipt_is_a_warning_after_its_time(
     assert result is not None
     assert result.rollout.obstacle
     assert result.rollout.hint == line["hint"]
+
+
+@pytest.mark.parametrize("broken", ["_wake_at", "_look", "_start_services"])
+def test_a_bug_of_ours_does_not_end_the_daemon(
+    daemon: Callable[..., Daemon],
+    shelf: Any,
+    broken: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is logged, operators are answered, and `stop` still ends it."""
+
+    def fail(_self: Daemon) -> None:
+        raise ValueError("a mistake of ours")
+
+    shelf.values = values(1)
+    monkeypatch.setattr(Daemon, broken, fail)
+    one = daemon()
+    assert one.ask({"command": "refresh"})["outcome"] in ("published", "unchanged")
+    assert project_of(one) == 1

@@ -137,6 +137,15 @@ def test_unknown_variables_are_one_warning() -> None:
     assert "10.0.0.1" not in loaded.warnings[0]
 
 
+@pytest.mark.parametrize("setting", ["DIR", "RECEIPTS", "CONTROL"])
+@pytest.mark.parametrize("path", ["~", "~/volume", "~agent/volume"])
+def test_a_path_with_a_tilde_is_refused(setting: str, path: str) -> None:
+    """No shell has replaced it, and a directory with this name would be made."""
+    with pytest.raises(SettingsError, match=rf"RESENTRY_{setting}: .*only a shell"):
+        load({}, {f"RESENTRY_{setting}": path})
+    assert load({}, {f"RESENTRY_{setting}": "a~/b"})
+
+
 @pytest.mark.parametrize("service", ["RESENTRY", "RESENTRY_SINK", "RESENTRY_VAULT"])
 def test_what_kubernetes_sets_for_a_service_is_no_warning(service: str) -> None:
     """A Service whose name begins with `resentry`, with two ports, one of them named."""
