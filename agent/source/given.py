@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from agent.source.session import SOCKET_SCHEME
 if TYPE_CHECKING:
     from agent.settings import Settings
 
+_HOST = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63})*\.?|[0-9a-f:.]+(?:%[\w.-]+)?")
 _EXAMPLES = (
     "RESENTRY_VAULT_ADDR=https://vault:8200",
     "RESENTRY_VAULT_PATHS=secret/data/lms",
@@ -78,10 +80,10 @@ def _problem_of(url: str) -> str:
         address = urlsplit(url)
         if not address.hostname:
             return "has no host"
-        is_port = address.port != 0
+        is_place = address.port != 0 and _HOST.fullmatch(address.hostname)
     except ValueError:
-        is_port = False
-    if not is_port:
+        is_place = False
+    if not is_place:
         return "has a host or a port that is none"
     if address.path.startswith(("/v1", "/ui")):  # copied from a browser
         return f"ends with a path of Vault itself: leave out {address.path[:3]} and the rest"

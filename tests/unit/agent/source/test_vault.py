@@ -148,7 +148,15 @@ def test_an_address_is_one_of_a_server_alone(
 
 @pytest.mark.parametrize(
     "address",
-    ["https://vault", "HTTPS://vault:8200/", "http://[::1]:8200/behind", "unix:///a/b"],
+    [
+        "https://vault",
+        "https://vault_1.example.org.:8200",
+        "https://väult.example",
+        "HTTPS://vault:8200/",
+        "http://[::1]:8200/behind",
+        "http://[fe80::1%eth0]:8200",
+        "unix:///a/b",
+    ],
 )
 def test_an_address_may_have_a_port_and_a_path(
     source: Callable[..., VaultSource], address: str
