@@ -56,7 +56,9 @@ def _checked(value: Any, setting: Setting) -> Any:
         value = ",".join(value)
     if setting.is_list and isinstance(value, str):
         _refuse_secret(value, setting)  # a PEM would be split
-        value = value.replace(",", " ").split()
+        given, value = value.strip(), value.replace(",", " ").split()
+        if given and not value:  # a list of guard rails would guard nothing
+            raise ValueError("has no entry")
     for text in value if isinstance(value, list) else [value]:
         if isinstance(text, str):
             _refuse_secret(text, setting)

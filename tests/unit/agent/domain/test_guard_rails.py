@@ -316,6 +316,8 @@ def test_an_environment_without_a_name_is_a_settings_error() -> None:
     [
         ("allowed_dsns", "production"),
         ("allowed_dsns", "production=host/project"),
+        ("allowed_dsns", ","),
+        ("rate_caps", " , "),
         ("allowed_dsns", "=host/1"),
         ("allowed_dsns", "production=*.example.org"),
         ("allowed_dsns", "production=*example.org/1"),
