@@ -26,6 +26,7 @@ class Received(msgspec.Struct, frozen=True, gc=False):
     tags: dict[str, str]
     trace_key: str
     """The public key in the envelope's trace header, empty without one."""
+    server_name: str
 
 
 class Item(NamedTuple):
@@ -45,6 +46,7 @@ class _Event(msgspec.Struct):
     logentry: Any = None
     exception: Any = None
     tags: Any = None
+    server_name: Any = ""
 
 
 _decode_event = msgspec.json.Decoder(_Event).decode
@@ -223,6 +225,7 @@ def _received(item: Item, project: int, key: str, trace_key: str) -> Received:
         message=str(event.transaction or "") if transaction else _message(event),
         tags={str(name): str(value) for name, value in _pairs(event.tags)},
         trace_key=trace_key,
+        server_name=str(event.server_name or ""),
     )
 
 

@@ -49,7 +49,8 @@ def traffic(fleet: Fleet) -> Iterator[FleetTraffic]:
 
 @pytest.fixture(scope="module")
 def measured(figures: Figures) -> dict[str, Any]:
-    return figures.setdefault("agent ends", {})
+    made: dict[str, Any] = figures.setdefault("agent ends", {})
+    return made
 
 
 def write(fleet: Fleet, project: int) -> int:
