@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import ssl
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -73,4 +74,10 @@ def _reason(error: Exception) -> str:
     """Return the system's reason. Other errors may quote what was sent or received."""
     if isinstance(error, http.client.HTTPException) or not isinstance(error, OSError):
         return f"no HTTP answer ({type(error).__name__})"
+    if isinstance(error, socket.gaierror):
+        return f"DNS: the name cannot be resolved ({error.strerror})"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS: the certificate is not accepted ({error.verify_message})"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: no connection ({error.reason}): check http or https, and the port"
     return error.strerror or str(error)

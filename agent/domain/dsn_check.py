@@ -139,12 +139,15 @@ class DsnReport:
     answers: int
     since: float
     """Since when the verdict is this one: seconds since the epoch."""
+    reason: str = ""
+    """Why the last request got no answer that tells anything; else empty."""
 
     @property
     def sentence(self) -> str:
         """One line for people."""
         meaning = MEANINGS[self.verdict] if self.answers else NOT_ASKED
-        return f"DSN check of {self.dsn}: {meaning}"
+        reason = f": {self.reason}" if self.reason and self.verdict == "unknown" else ""
+        return f"DSN check of {self.dsn}: {meaning}{reason}"
 
     @property
     def hint(self) -> str:
@@ -167,7 +170,8 @@ NOT_ASKED = "not asked yet; the agent asks within a tenth of RESENTRY_DSN_CHECK_
 HINTS: dict[Verdict, str] = {
     "rejected": "enable the key at the server, or correct SENTRY_DSN at the source",
     "config_error": "correct SENTRY_DSN at the source",
-    "unknown": "check that the agent reaches the server without a proxy",
+    "unknown": "check DNS, TLS and the network from the agent's container: the agent uses "
+    "no proxy, also if HTTPS_PROXY is set",
 }
 
 
@@ -203,7 +207,12 @@ def project_of(dsn: str) -> tuple[str, str]:
 
 
 def report_of(
-    dsn: str, series: Series, now: float, times: Times, since: float
+    dsn: str,
+    series: Series,
+    now: float,
+    times: Times,
+    since: float,
+    reason: str = "",
 ) -> DsnReport:
     """Return what is known about a DSN."""
     return DsnReport(
@@ -213,4 +222,5 @@ def report_of(
         series.is_settled(now, times),
         len(series.seen),
         since,
+        reason,
     )

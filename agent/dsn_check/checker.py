@@ -26,7 +26,10 @@ A DSN that is wanted again is then not asked again at once.
 
 @dataclass
 class _Case:
-    """One DSN. `next_at` is the time of the next check, or `None` if no check follows."""
+    """One DSN. `next_at` is the time of the next check, or `None` if no check follows.
+
+    `reason` says why the last request got no answer.
+    """
 
     series: Series
     next_at: float | None
@@ -35,6 +38,7 @@ class _Case:
     is_wanted: bool = True
     verdict: Verdict = "unknown"
     since: float = field(default_factory=time.time)
+    reason: str = ""
 
 
 class Checker:
@@ -134,7 +138,7 @@ class Checker:
     def _reports(self, dsns: Collection[str]) -> list[DsnReport]:
         now = time.monotonic()
         return [
-            report_of(dsn, case.series, now, self._times, case.since)
+            report_of(dsn, case.series, now, self._times, case.since, case.reason)
             for dsn, case in self._cases.items()
             if dsn in dsns
         ]
@@ -144,11 +148,14 @@ class Checker:
     def _work(self) -> None:
         while (due := self._next()) is not None:
             dsn, limit = due
+            reason = ""
             try:
                 answer = self._send(dsn, limit)
+            except OSError as error:
+                answer, reason = "none", str(error)
             except Exception:  # noqa: BLE001 - the thread outlives our mistakes
                 answer = "none"
-            self._take(dsn, answer)
+            self._take(dsn, answer, reason)
             self.changed()
 
     def _next(self) -> tuple[str, float] | None:
@@ -169,13 +176,13 @@ class Checker:
                     return dsn, self._cases[dsn].limit
                 self._turn.wait(seconds)
 
-    def _take(self, dsn: str, answer: Answer) -> None:
+    def _take(self, dsn: str, answer: Answer, reason: str) -> None:
         with self._turn:
             case = self._cases.get(dsn)
             if case is None:
                 return
             now = time.monotonic()
-            case.asked_at, case.limit = now, CHECK_SECONDS
+            case.asked_at, case.limit, case.reason = now, CHECK_SECONDS, reason
             case.series = case.series.add(now, answer, self._times)
             verdict = case.series.verdict(self._times)
             if verdict != case.verdict:

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def check_sender(user_agent: str) -> Callable[[str, float], Answer]:
-    """Return the function that sends one envelope to the address in the DSN."""
+    """Return the function that sends one envelope to the address in the DSN.
+
+    It raises `OSError` with the reason if there is no answer that tells anything.
+    """
 
     def send(dsn: str, seconds: float) -> Answer:
         parts, key = urlsplit(dsn), split_dsn(dsn).key
@@ -33,11 +36,11 @@ def check_sender(user_agent: str) -> Callable[[str, float], Answer]:
             f"sentry_key={key}",
         }
         url = f"{parts.scheme}://{host}{prefix}/api/{project}/envelope/"
-        try:
-            sent = post(url, headers, _envelope(), seconds, to_link_local=False)
-            return answer_of(*sent)
-        except OSError:
-            return "none"
+        status, body = post(url, headers, _envelope(), seconds, to_link_local=False)
+        answer = answer_of(status, body)
+        if answer == "none":
+            raise OSError(f"status {status}")
+        return answer
 
     return send
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -303,6 +304,97 @@ def test_a_receipt_that_changes_all_the_time_floods_nothing(
         assert agent.is_alive
         assert share < 0.6
         assert agent.log_lines() - before < 200
+
+
+# Vault
+
+
+class Vault(ThreadingHTTPServer):
+    """Answers what a test tells it to, for the secret; the token is always good."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _VaultRequest)
+        self.status, self.body = 200, b"{}"
+        self.reads = 0
+
+
+class _VaultRequest(BaseHTTPRequestHandler):
+    server: Vault
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        status, body = 200, b'{"data": {"ttl": 0, "renewable": false}}'
+        if "/secret/" in self.path:
+            self.server.reads += 1
+            status, body = self.server.status, self.server.body
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """The test's output is not the place for it."""
+
+
+@pytest.fixture
+def vault() -> Iterator[Vault]:
+    with Vault() as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        yield server
+        server.shutdown()
+        serving.join()
+
+
+def secret(fields: bytes) -> bytes:
+    """Return the answer of a KV version 2 mount."""
+    metadata = b'{"version": 1, "created_time": "2026-11-24T06:00:00.000Z"}'
+    return b'{"data": {"data": {%s}, "metadata": %s}}' % (fields, metadata)
+
+
+GOOD = b'"SENTRY_DSN": "' + DSN.encode() + b'"'
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, secret(GOOD + b', "x": [' + b"[]," * 349_000 + b"[]]")),
+        (200, secret(GOOD + b', "x": {' + b'"":{},' * 170_000 + b'"y":1}')),
+        (200, b"[" * 2_000_000),
+        (200, secret(b'"x": "' + b"y" * 3_000_000 + b'"')),
+        (503, b"[" + b"{}," * 690_000 + b"{}]"),
+        (403, b'{"errors": [' + b'"x",' * 500_000 + b'"y"]}'),
+    ],
+    ids=["lists", "objects", "depth", "length", "503", "403"],
+)
+def test_an_answer_of_vault_kills_no_agent(
+    tmp_path: Path, vault: Vault, status: int, body: bytes
+) -> None:
+    """It is read within a budget, pass after pass, and a good answer is taken then."""
+    vault.status, vault.body = status, body
+    settings = {
+        "RESENTRY_SOURCE_PATH": "",
+        "RESENTRY_VAULT_ADDR": f"http://127.0.0.1:{vault.server_port}",
+        "RESENTRY_VAULT_PATHS": "secret/data/lms",
+        "RESENTRY_VAULT_TOKEN": "hvs.0123456789abcdefghijklmnop",
+        "RESENTRY_VAULT_KV_VERSION": "2",
+    }
+    with memory_limit(LIMIT_MIB) as cgroup:
+        with Agent(tmp_path, cgroup, **settings) as agent:
+            before = vault.reads
+            eventually(lambda: vault.reads >= before + 4, within=60, what="four reads")
+            assert agent.is_live()
+            assert agent.is_alive
+            vault.status, vault.body = 200, secret(GOOD)
+            eventually(
+                (agent.volume / "settings.json").exists, within=60, what="the snapshot"
+            )
+        assert cgroup.kills == 0
+        assert cgroup.peak_mib < LIMIT_MIB - SPARE_MIB / 2
 
 
 # Commands

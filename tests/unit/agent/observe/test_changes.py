@@ -135,7 +135,9 @@ def test_a_role_with_too_few_processes_has_a_hint(
 
 def test_a_dsn_check_is_logged_once(receipt: Callable[..., Receipt]) -> None:
     """Not as a note of its pass, too."""
-    report = DsnReport("o1.example.org/1", "dsn-1", "unknown", True, 1, 0.0)
+    report = DsnReport(
+        "o1.example.org/1", "dsn-1", "unknown", True, 1, 0.0, "status 502"
+    )
     outcome = Outcome.published(CURRENT, ("a note", report.sentence))
     passes = Passes(0.0).after(outcome, Moment(1.0, 1.0), 0.1)
     rollout = assess([LiveTarget(receipt(), 0)], CURRENT, late=False)
@@ -147,9 +149,10 @@ def test_a_dsn_check_is_logged_once(receipt: Callable[..., Receipt]) -> None:
     assert published["notes"] == ("a note",)
     assert check["event"] == (
         "DSN check of o1.example.org/1: the server gave no answer that says whether it "
-        "accepts the key; the agent asks again"
+        "accepts the key; the agent asks again: status 502"
     )
-    assert check["hint"] == "check that the agent reaches the server without a proxy"
+    assert "DNS, TLS" in check["hint"]
+    assert "no proxy" in check["hint"]
 
 
 def test_a_line_names_so_many_and_no_more(look: Callable[..., list[Any]]) -> None:
