@@ -26,16 +26,27 @@ from agent.redact import redact
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+TEXT_LIMIT = 4000
+"""The characters of an error: logs and status repeat it."""
 UNEXPECTED = "unexpected internal error: the traceback is in the agent's log"
 REPORT = "this is a bug in resentry: please report it, with the agent's log"
 """The hint of an error that neither the source nor the volume nor an operator made."""
+
+
+def _shown(text: str) -> str:
+    """Return a text as an error may show it: without secrets, and not too long."""
+    if len(text) > 2 * TEXT_LIMIT:  # at a space: half a secret has no form
+        text = text[: 2 * TEXT_LIMIT].rpartition(" ")[0] + " …"
+    masked: str = redact(text)
+    return masked if len(masked) <= TEXT_LIMIT else f"{masked[:TEXT_LIMIT]} …"
 
 
 class AgentError(Exception):
     """Unexpected internal error (a bug in resentry).
 
     In every class, `what` says what is wrong, and `hint` says what to do about it.
-    Neither ever quotes a secret: what has the form of one is masked here.
+    Neither ever quotes a secret: what has the form of one is masked here. A text that
+    others have made long is cut.
     """
 
     exit_code = 70
@@ -44,8 +55,8 @@ class AgentError(Exception):
     retry_after: float | None = None
 
     def __init__(self, what: str, hint: str = "") -> None:
-        self.what: str = redact(what)
-        self.hint: str = redact(hint)
+        self.what = _shown(what)
+        self.hint = _shown(hint)
         super().__init__(self.what)
 
 
@@ -106,7 +117,7 @@ class CandidateRefused(AgentError):
             "; ".join(problems),
             "correct the values at the source, or a setting that the message names",
         )
-        self.problems = tuple(map(redact, problems))
+        self.problems = tuple(map(_shown, problems))
         self.fingerprint = fingerprint
 
 

@@ -11,7 +11,7 @@ _KINDS = (
         "a PEM",
         re.compile(r"-----BEGIN [^-]*-----.*?(?:-----END [^-]*-----|\Z)", re.DOTALL),
     ),
-    ("a JWT", re.compile(r"\beyJ[\w-]{5,}\.[\w-]+(?:\.[\w-]*)?")),
+    ("a JWT", re.compile(r"(?<![\w-])eyJ[\w-]{5,}\.[\w-]+(?:\.[\w-]*)?")),
     ("a Vault token", re.compile(r"\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{20,}")),
     ("a Sentry token", re.compile(r"\bsntry[a-z]_[\w=+/-]{10,}")),
 )

@@ -104,7 +104,7 @@ def _fields(item: Any, allowed: set[str], *, required: set[str]) -> dict[str, An
     if isinstance(item, dict) and required <= item.keys() <= allowed:
         return dict(item)
     odd = sorted(item.keys() - allowed) if isinstance(item, dict) else []
-    named = [name for name in odd if formats.ROLE.match(name) and len(name) <= 20]
+    named = [name for name in odd if formats.ROLE.match(name) and len(name) <= 20][:10]
     unknown = f"; unknown: {', '.join(named)}" if named else ""
     raise ValueError(
         f"must be an object with {', '.join(sorted(required))} and optionally "

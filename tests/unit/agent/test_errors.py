@@ -82,3 +82,24 @@ def test_a_refusal_names_every_problem() -> None:
     assert error.hint == (
         "correct the values at the source, or a setting that the message names"
     )
+
+
+def test_an_error_that_others_made_long_is_cut() -> None:
+    """Each log line, the state file and every status repeat it."""
+    error = CandidateRefused(["x" * 10**6, "b is bad"], "0" * 12)
+    for text in (
+        error.what,
+        str(error),
+        *error.problems,
+        AgentError("a", "y" * 10**6).hint,
+    ):
+        assert len(text) <= errors.TEXT_LIMIT + 2
+
+
+def test_a_secret_at_the_cut_is_not_shown() -> None:
+    """What is left of it may be too short to have its form: the text is cut before it."""
+    secret = "https://c0ffee00c0ffee00c0ffee00c0ffee00@host/1"
+    for limit in (errors.TEXT_LIMIT, 2 * errors.TEXT_LIMIT):
+        for place in range(limit - len(secret), limit + 1):
+            text = f"{'x' * (place - 1)} {secret} {'x' * 9000}"
+            assert "c0ffee" not in AgentError(text).what

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from agent.errors import AgentError, CandidateRefused, SettingsError
@@ -161,3 +163,18 @@ def test_only_what_looks_like_a_path_is_shown_as_one() -> None:
         assert file_of(path, "RESENTRY_X") == path
     for path in ("hunter2", "a/b", ""):
         assert file_of(path, "RESENTRY_X") == "the file that RESENTRY_X names"
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(
+    "unit", ["eyJ-", "eyJ.", "s.", "hvs.-", "-----BEGIN ", "http://", "sntrys_"]
+)
+def test_a_long_text_is_masked_in_linear_time(unit: str) -> None:
+    """A hostile text must not keep the agent busy: twice the text, twice the time."""
+    texts = [unit * (size // len(unit)) for size in (100_000, 400_000)]
+    seconds = []
+    for text in texts:
+        began = time.process_time()
+        redact(text)
+        seconds.append(time.process_time() - began)
+    assert seconds[1] < 10 * max(seconds[0], 0.02)
