@@ -88,7 +88,9 @@ class Receipts:
         except OSError:  # the next pass makes the directory
             return "", ""
         has_no_inode = room.f_files and not room.f_favail
-        if room.f_bavail * room.f_frsize < _ROOM_BYTES or has_no_inode:
+        # Some file systems do not count, and say 0 of 0.
+        is_full = room.f_blocks and room.f_bavail * room.f_frsize < _ROOM_BYTES
+        if is_full or has_no_inode:
             text = f"the file system of {self._directory} is full"
             advice = "enlarge it; each process needs 8 KiB and two files there"
             return f"{text}: processes cannot write receipts", advice

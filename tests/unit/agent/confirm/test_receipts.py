@@ -413,3 +413,35 @@ def test_a_clock_that_is_set_changes_nothing(
     monkeypatch.setattr(time, "time", lambda: now + step)
     assert ids(tmp_path, tidy=True) == [ID, OTHER]
     assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ("blocks", "free", "files", "inodes", "full"),
+    [
+        (1000, 2, 1000, 10, False),
+        (1000, 1, 1000, 10, True),
+        (1000, 500, 1000, 0, True),
+        (1000, 500, 0, 0, False),
+        (0, 0, 0, 0, False),
+    ],
+)
+def test_a_file_system_that_does_not_count_is_not_full(  # noqa: PLR0913 - a row
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    blocks: int,
+    free: int,
+    files: int,
+    inodes: int,
+    *,
+    full: bool,
+) -> None:
+    """Room for one receipt and its lock is enough; 0 of 0 is no answer.
+
+    `os.statvfs` is replaced because no file system here counts like that.
+    """
+    said = os.statvfs_result(
+        (4096, 4096, blocks, free, free, files, inodes, inodes, 0, 255)
+    )
+    monkeypatch.setattr(os, "statvfs", lambda _path: said)
+    rollout = Receipts(str(tmp_path)).rollout(None, {}, late=False)
+    assert bool(rollout.obstacle) == full
