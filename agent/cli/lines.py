@@ -75,6 +75,8 @@ def status_lines(status: StatusResult, why_unknown: str) -> Iterator[str]:
     yield f"rollout   {status.rollout.state}: {status.rollout.sentence}"
     if status.rollout.hint:
         yield f"          {status.rollout.hint}"
+    for role in status.rollout.idle_roles:
+        yield f"          no process here has the role {role}, which the snapshot names"
     for target in status.rollout.targets:
         yield from _target_lines(target)
 

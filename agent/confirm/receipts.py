@@ -11,6 +11,7 @@ import contextlib
 import errno
 import itertools
 import os
+import re
 import stat
 import time
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from agent.domain.rollout import LiveTarget, Rollout, assess
 from agent.locks import holder
+from resentry import formats
 from resentry.contract import (
     LOCK_SUFFIX,
     RECEIPT_LIMIT_BYTES,
@@ -39,6 +41,7 @@ TARGETS_LIMIT = 512
 TOTAL_BYTES = 1024 * 1024
 """The limit of all receipts together. With more bytes, nothing is confirmed."""
 _STALE_SECONDS = 60
+_REVISION = re.compile(r"[0-9a-f]{12}\Z")
 _ROOM_BYTES = 8192
 
 
@@ -200,7 +203,19 @@ def _decode(body: bytes, target: str) -> Receipt:
     receipt = decode_receipt(body)
     if receipt.id != target:
         raise ContractError("the receipt's id differs from its file name")
-    return receipt._replace(tally={}, origins={})
+    named = (receipt.revision, receipt.refused and receipt.refused[0])
+    if not all(_REVISION.match(revision) for revision in named if revision is not None):
+        raise ContractError("the receipt's revision is not valid")
+    return receipt._replace(tally={}, origins={}, since=_moment(receipt.since))
+
+
+def _moment(text: str) -> str:
+    """Return a time as it stands; nothing in the place of other text."""
+    try:
+        formats.moment(text)
+    except ValueError:
+        return ""
+    return text
 
 
 def _reason(error: OSError | ContractError) -> str:

@@ -114,6 +114,8 @@ class Rollout:
     """What keeps processes from confirming; else empty."""
     advice: str = ""
     """What to do about the obstacle."""
+    idle_roles: tuple[str, ...] = ()
+    """Roles that the snapshot names and that no process here has."""
 
     @property
     def counts(self) -> Counter[State]:
@@ -219,8 +221,21 @@ def assess(
     order: tuple[State, ...] = ("refused", "overdue", "waiting", "confirmed", "drained")
     for state in order:
         if state in states:
-            return Rollout(state, judged, missing, unknown)
+            idle = () if unknown else _idle_roles(targets, snapshot)
+            return Rollout(state, judged, missing, unknown, idle_roles=idle)
     return Rollout("waiting", judged)
+
+
+def _idle_roles(
+    targets: Sequence[LiveTarget], snapshot: Snapshot | None
+) -> tuple[str, ...]:
+    """Return the roles that the snapshot names and that no process has."""
+    if snapshot is None or not all(target.readable for target in targets):
+        return ()
+    named = {*snapshot.roles}
+    named |= {rule.role for rule in snapshot.rules if rule.role}
+    named |= {boost.role for boost in snapshot.boosts if boost.role}
+    return tuple(sorted(named - {target.receipt.role for target in targets}))
 
 
 def _state(target: LiveTarget, snapshot: Snapshot | None, *, late: bool) -> State:

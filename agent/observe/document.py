@@ -119,6 +119,7 @@ def status(
         rollout=RolloutReport(
             state=rollout.state,
             sentence=rollout.sentence,
+            idle_roles=list(rollout.idle_roles),
             unknown=rollout.unknown,
             obstacle=rollout.obstacle,
             hint=rollout.hint,

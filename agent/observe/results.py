@@ -218,6 +218,13 @@ class RolloutSummary(Struct, frozen=True, kw_only=True):
 class RolloutReport(RolloutSummary, frozen=True, kw_only=True):
     """Which processes run the current snapshot."""
 
+    idle_roles: Annotated[
+        list[str],
+        Meta(
+            description="Roles that the snapshot names and that no process here has: a "
+            "typing error, or processes of another pod."
+        ),
+    ]
     unknown: Annotated[
         str, Meta(description="Why targets may be missing here; mostly empty.")
     ]

@@ -372,6 +372,39 @@ def test_a_limit_never_confirms_what_was_not_read(
 
 
 @pytest.mark.process
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"revision": "3f9a1c2b7d04  confirmed"},
+        {"revision": "\x1b[2J"},
+        {"refused": ("api pid 1", 1)},
+    ],
+)
+def test_a_forged_revision_is_no_revision(
+    tmp_path: Path, hold: Hold, write: Callable[..., Path], forged: dict[str, Any]
+) -> None:
+    """It would stand in a row of `status`."""
+    hold(ID)
+    write(**forged)
+    assert problem(tmp_path) == "the receipt's revision is not valid"
+
+
+@pytest.mark.process
+def test_a_forged_time_is_not_shown(
+    tmp_path: Path, hold: Hold, write: Callable[..., Path]
+) -> None:
+    """A good one is shown as it stands."""
+    hold(ID)
+    for text, shown in (
+        ("2026-11-24T06:00:00.000Z", "2026-11-24T06:00:00.000Z"),
+        ("now  celery pid 7  confirmed", ""),
+    ):
+        write(since=text)
+        (target,) = Receipts(str(tmp_path)).read()
+        assert target.receipt.since == shown
+
+
+@pytest.mark.process
 def test_what_the_agent_does_not_need_is_not_kept(
     tmp_path: Path, hold: Hold, write: Callable[..., Path]
 ) -> None:

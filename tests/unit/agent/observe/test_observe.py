@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from agent.cli.lines import status_lines
 from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
 from agent.domain.rollout import LiveTarget, assess
@@ -28,7 +29,7 @@ from agent.observe.target_metrics import ROLES_LIMIT
 from agent.settings import load
 from agent.settings.parse import Address
 from lab.process import free_port
-from resentry.contract import Boost, Holder, Receipt, Snapshot
+from resentry.contract import Boost, Holder, Receipt, Rule, Snapshot
 
 PROGRAMS = Path(__file__).parent / "programs"
 KEY = "c0ffee00c0ffee00c0ffee00c0ffee00"
@@ -195,6 +196,21 @@ def test_a_role_that_has_gone_leaves_no_series(metrics: Metrics) -> None:
     """The targets of now are shown, and none of those of yesterday."""
     count_changes(view(), view(), metrics)
     assert not [name for name in samples(metrics) if name[0] == "resentry_targets"]
+
+
+def test_a_role_that_no_process_has_is_named(receipt: Callable[..., Receipt]) -> None:
+    """A typing error in it would have no effect, and nobody would know."""
+    rule = Rule(match="GET /*", traces=1.0, role="wokrer")
+    current = replace(CURRENT, rules=(rule,))
+    targets = [LiveTarget(receipt(role="api"), 0)]
+    rollout = assess(targets, current, late=False)
+    assert rollout.idle_roles == ("celery", "wokrer")
+    shown = status("running", current, rollout, state(view()))
+    assert shown.rollout.idle_roles == ["celery", "wokrer"]
+    line = "          no process here has the role wokrer, which the snapshot names"
+    assert line in status_lines(shown, "")
+    blind = [*targets, LiveTarget.unreadable("0" * 16, 7, "why")]
+    assert assess(blind, current, late=False).idle_roles == ()
 
 
 def test_roles_without_end_are_a_bounded_number_of_series(
