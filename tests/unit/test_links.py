@@ -21,10 +21,11 @@ def _prose(page: Path) -> str:
 
 
 def _anchors(page: Path) -> set[str]:
-    """Return the names that a forge gives to the headings of a page."""
+    """Return the names that a forge gives to the headings of a page, and those it has."""
     headings = re.findall(r"(?m)^#+ (.+)$", _prose(page))
     plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
-    return {heading.replace(" ", "-") for heading in plain}
+    own = re.findall(r'(?m)^<a id="([^"]+)"></a>$', page.read_text())
+    return {heading.replace(" ", "-") for heading in plain} | {*own}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
