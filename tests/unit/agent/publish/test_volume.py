@@ -271,6 +271,38 @@ def test_a_full_disk_keeps_the_last_good_intact(
     assert volume.publish(SECOND).sequence == 2
 
 
+@pytest.mark.parametrize("call", ["mkdir", "open", "symlink"])
+def test_an_error_has_the_same_text_at_each_try(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """No temporary name is in it, so a full volume is one line of the log, not one a pass.
+
+    The call is replaced because no real disk fills up at a given call.
+    """
+    volume.publish(FIRST)
+    real = getattr(os, call)
+
+    def fail(path: Any, *args: Any, **kwargs: Any) -> Any:
+        path = args[0] if call == "symlink" else path
+        if call == "open" and not (args and args[0] & os.O_CREAT):
+            return real(path, *args, **kwargs)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    monkeypatch.setattr(os, call, fail)
+    tries: list[tuple[Any, ...]] = [(volume.publish, SECOND)]
+    if call == "open":
+        tries.append((volume.keep, "state.json", b"{}"))
+    for action, *given in tries:
+        texts = set()
+        for _ in range(3):
+            with pytest.raises(PublishError) as caught:
+                action(*given)
+            texts.add(caught.value.what)
+        (text,) = texts
+        assert "No space left" in text
+        assert ".tmp" not in text
+
+
 def test_a_short_write_is_gone_on_with(
     volume: Volume, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
