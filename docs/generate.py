@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -167,7 +168,9 @@ def commands_page() -> str:
     rows = [
         (2, "`UsageError`: The command line is wrong."),
         (3, "`NotExamined`: Something could not be examined (`doctor`)."),
+        (os.EX_IOERR, "The answer could not be written to standard output."),
         (130, ended.format("SIGINT")),
+        (141, "The reader of standard output closed it, as `head` does."),
         (143, ended.format("SIGTERM")),
     ]
     classes = [
