@@ -47,10 +47,15 @@ NOT_READ = Reading()
 
 
 class Pipeline:
-    """Reads and publishes. `read` and `publish` may each run in a thread of its own."""
+    """Reads and publishes. `read` and `publish` may each run in a thread of its own.
 
-    def __init__(self, parts: Parts) -> None:
+    With `is_patient`, the first publication waits for the DSN check, too: nobody else
+    would show what it says.
+    """
+
+    def __init__(self, parts: Parts, *, is_patient: bool = False) -> None:
         self._parts = parts
+        self._is_patient = is_patient
         self._is_foreign = False
         """Whether another agent had the volume at the last look."""
         newest = decode_marks(parts.volume.memory.read(NEWEST))
@@ -102,7 +107,8 @@ class Pipeline:
         gate.admit(snapshot, candidate.fingerprint, known.last_good, known.current)
         if known.wishes.held is None:
             # Processes wait for the first snapshot, and the check must not delay them.
-            seconds = GLANCE_SECONDS if known.current is not None else 0.0
+            waits = self._is_patient or known.current is not None
+            seconds = GLANCE_SECONDS if waits else 0.0
             gate.glance(snapshot, known.current, seconds)
         return Reading(snapshot, candidate.notes + notes, newest=candidate.newest)
 

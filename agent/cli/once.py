@@ -75,7 +75,7 @@ def command(loaded: Loaded, *, accept_older: bool) -> Answer:
 
 def _passes(parts: Parts, *, accept_older: bool = False) -> tuple[Outcome, Known]:
     """Do one pass; another one as long as a new DSN waits for its verdict."""
-    pipeline = Pipeline(parts)
+    pipeline = Pipeline(parts, is_patient=True)
     while True:
         before = parts.gate.report()
         until = time.monotonic() + parts.settings.pass_seconds

@@ -176,26 +176,41 @@ def test_one_pass_without_a_daemon(place: Place) -> None:
     assert place.run("history")[1]["result"]["history"][0]["sequence"] == 1
 
 
-@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"run"}))
+MISTAKES = {
+    "settings": ([], {"RESENTRY_POLL_SECONDS": "soon"}, (78, "SettingsError")),
+    "usage": (["--no-such-option"], {}, (2, "UsageError")),
+}
+
+
 @pytest.mark.parametrize(
-    ("args", "environ", "expected"),
+    ("command", "mistake"),
     [
-        ([], {"RESENTRY_POLL_SECONDS": "soon"}, (78, "SettingsError")),
-        (["--no-such-option"], {}, (2, "UsageError")),
+        (command, mistake)
+        for command in sorted(set(COMMANDS) - {"run"})
+        for mistake in MISTAKES
+        if (command, mistake) != ("doctor", "settings")
     ],
-    ids=["settings", "usage"],
 )
 def test_a_mistake_is_an_envelope_without_a_result(
-    place: Place,
-    command: str,
-    args: list[str],
-    environ: dict[str, str],
-    expected: tuple[int, str],
+    place: Place, command: str, mistake: str
 ) -> None:
     """Nothing was examined, so there is no result; the command is named."""
+    args, environ, expected = MISTAKES[mistake]
     code, document = place.run(command, *args, **environ)
     assert (code, document["error"]["code"]) == expected
     assert (document["command"], document["result"]) == (command, None)
+
+
+def test_the_doctor_examines_what_a_mistake_leaves(place: Place) -> None:
+    """Wrong settings are a finding, beside all others."""
+    code, document = place.run("doctor", RESENTRY_POLL_SECONDS="soon")
+    assert (code, document["error"]["code"]) == (1, "Findings")
+    seen = {f["id"]: f["verdict"] for f in document["result"]["findings"]}
+    assert (seen["RSN101"], seen["RSN201"], seen["RSN501"]) == (
+        "problem",
+        "skipped",
+        "problem",
+    )
 
 
 @pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
