@@ -21,7 +21,7 @@ from agent.domain.passes import Moment, Passes
 from agent.domain.rollout import DONE, Rollout
 from agent.domain.view import Known, View
 from agent.domain.wishes import next_end
-from agent.errors import REPORT, WishRefused, unexpected
+from agent.errors import REPORT, SettingsError, WishRefused, unexpected
 from agent.loop import Loop
 from agent.notify.signal import Reminders
 from agent.observe import changes, document
@@ -141,6 +141,7 @@ class Daemon:
             ask=self.ask,
             poll=lambda: self._loop.post(self._passing.start),
             wake=self._loop.wake,
+            has_volume=self._parts.volume.is_ours,
         )
         self._services = Services(self._settings, self._version, doors)
         nothing = View(Known(), Passes(0.0), 0.0, self.view.rollout)
@@ -268,7 +269,7 @@ class Daemon:
         grounds = Grounds(self._pipeline.known, self._record.rejections, history)
         try:
             wishes = self._desk.wishes(request, grounds)
-        except WishRefused as error:
+        except (WishRefused, SettingsError) as error:
             changes.log_refused_request(error, request["command"], self._metrics)
             raise
         outcome = self._publish(partial(self._pipeline.grant, wishes))
@@ -277,10 +278,9 @@ class Daemon:
         return outcome
 
     def _refresh(self, request: dict[str, Any], answer: Future[Outcome]) -> None:
+        log_end = changes.log_refresh
+        answer.add_done_callback(lambda done: log_end(done.result(), self._metrics))
         older = bool(request.get("accept_older"))
-        answer.add_done_callback(
-            lambda done: changes.log_refresh(done.result(), self._metrics)
-        )
         self._passing.start_at_once(answer, accept_older=older)
 
     def _leave(self) -> bool:

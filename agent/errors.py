@@ -10,6 +10,7 @@ AgentError               70    a command ends; the daemon logs it and goes on
 │   └── SourceMissing    66    ... retry at the next poll (404)
 ├── CandidateRefused     65    keep the last good until the source changes
 ├── CandidateWaits       73    keep the last good until its DSN check has a verdict
+├── RollbackHeld         71    keep what an operator's rollback holds
 ├── PublishError         74    retry the whole pass soon (disk full, read-only)
 │   └── VolumeBusy       75    do not start, or wait if the volume holds a snapshot
 ├── WishRefused           1    change nothing, and tell the operator why
@@ -133,6 +134,12 @@ class CandidateWaits(AgentError):
             "verdict, which resentry-agent status shows",
         )
         self.fingerprint = fingerprint
+
+
+class RollbackHeld(AgentError):
+    """A rollback is held, so what the source holds is not published."""
+
+    exit_code = 71
 
 
 class PublishError(AgentError):

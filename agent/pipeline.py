@@ -172,26 +172,30 @@ class Pipeline:
         if current is None or not current.is_same(wanted):
             outcome = Outcome.published
             notes += self._parts.gate.glance(wanted, current)
-            current = volume.publish(wanted)
+            known = current.sequence if current else 0
+            current = volume.publish(replace(wanted, sequence=known))
         else:
             current = volume.repair(current)
         self._announce()
         if reading.error is not None:
             raise reading.error
-        if (held := self.known.wishes.held) is not None:
-            notes += self._of_rollback(held.snapshot, now)
-        return outcome(current, notes)
-
-    def _of_rollback(self, snapshot: Snapshot, now: float) -> tuple[str, ...]:
-        """Return a note on the rollback that is held, and one on guard rails of now."""
+        if (held := self.known.wishes.held) is None:
+            return outcome(current, notes)
+        notes += self._rails_on(held.snapshot, now)
+        if reading.snapshot is not None:
+            return Outcome.held(held.snapshot.revision, current, notes)
         end = "resentry-agent rollback --resume ends it"
-        held = f"a rollback holds revision {snapshot.revision}; {end}"
+        held_note = f"a rollback holds revision {held.snapshot.revision}; {end}"
+        return outcome(current, (*notes, held_note))
+
+    def _rails_on(self, held: Snapshot, now: float) -> tuple[str, ...]:
+        """Return a note if the guard rails of now would refuse the held revision."""
         rails = self._parts.settings.guard_rails
-        problems = rails.problems(replace(snapshot, boosts=()), now)
+        problems = rails.problems(replace(held, boosts=()), now)
         if not problems:
-            return (held,)
+            return ()
         listed = "; ".join(f"{name} {text}" for name, text in problems.items())
-        return held, f"the guard rails would refuse the held revision now: {listed}"
+        return (f"the guard rails would refuse the held revision now: {listed}",)
 
     def _open(self, wishes: Wishes) -> Wishes:
         """Take the volume, if it is not taken, and return the wishes that count."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from agent.observe.document import Whole
     from agent.settings import Settings
 
+CONTROL = "RESENTRY_CONTROL"
 AGAIN_SECONDS = 5.0
 """The time between two tries to start what could not be started."""
 
@@ -42,6 +43,8 @@ class Doors(NamedTuple):
     ask: Callable[[dict[str, Any]], dict[str, Any]]
     poll: Callable[[], None]
     wake: Callable[[], None]
+    has_volume: Callable[[], bool]
+    """Only the agent that has the volume answers at the control socket."""
 
 
 class Services:
@@ -58,17 +61,21 @@ class Services:
         page = Page(doors.view, doors.document, self.metrics, settings)
         http, probes = settings.http_listen, settings.probes_listen
         self._waiting: dict[str, Callable[[], None]] = {
-            "RESENTRY_CONTROL": self._serve_control,
+            CONTROL: self._serve_control,
             "RESENTRY_HTTP_LISTEN": lambda: serve(page, http, None),
             "RESENTRY_PROBES_LISTEN": lambda: serve(page, None, probes),
         }
         self._control: socket.socket | None = None
         self._socket_mark: tuple[int, int] | None = None
         self._receipts_mark: tuple[int, int] | None = None
-        self.is_watching = False
-        """Whether a new receipt is noticed at once."""
+        self._end_watch: Callable[[], None] | None = None
         self._again_at = 0.0
         self.problems: tuple[Problem, ...] = ()
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether a new receipt is noticed at once."""
+        return self._end_watch is not None
 
     @property
     def again_at(self) -> float:
@@ -83,7 +90,10 @@ class Services:
         if not self._waiting or now < self._again_at:
             return
         problems = {}
-        for name, start in list(self._waiting.items()):
+        waiting = dict(self._waiting)
+        if not self._doors.has_volume():
+            waiting.pop(CONTROL, None)
+        for name, start in waiting.items():
             try:
                 start()
             except AgentError as error:
@@ -97,26 +107,29 @@ class Services:
         self.problems = tuple(problems.values())
 
     def stop(self) -> None:
-        """Start no further pass."""
+        """Start no further pass, and watch nothing."""
         self.schedule.stop()
+        if self._end_watch is not None:
+            self._end_watch()
 
     def _serve_control(self) -> None:
         self._control = control.serve(self._settings.control_path, self._doors.ask)
         self._socket_mark = _mark(self._settings.control_path)
 
     def _look_at_control(self) -> None:
-        path = self._settings.control_path
-        if self._control is None or _mark(path) == self._socket_mark:
+        path, has_volume = self._settings.control_path, self._doors.has_volume()
+        if self._control is None or (has_volume and _mark(path) == self._socket_mark):
             return
-        log.warning(
-            f"the control socket {path} was removed or replaced; opening it again",  # noqa: G004
-            hint="find out who else writes there: only the agent may",
-        )
+        if has_volume:
+            log.warning(
+                f"the control socket {path} was removed or replaced; opening it again",  # noqa: G004
+                hint="find out who else writes there: only the agent may",
+            )
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)
         self._control.close()
         self._control, self._again_at = None, 0.0
-        self._waiting["RESENTRY_CONTROL"] = self._serve_control
+        self._waiting[CONTROL] = self._serve_control
 
     def _look_at_receipts(self) -> None:
         """Watch the receipts' directory, once it is there."""
@@ -126,7 +139,8 @@ class Services:
         self._receipts_mark = mark
         if mark is None:
             return
-        self.is_watching = watch_receipts(self._settings.receipts_dir, self._doors.wake)
+        receipts = self._settings.receipts_dir
+        self._end_watch = watch_receipts(receipts, self._doors.wake)
         if not self.is_watching:
             log.warning(
                 "receipts are read once a second: no inotify instance is left on this node",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from agent.cli.answer import Answer
 from agent.cli.gather import must_be_readable, published
 from agent.cli.lines import value_text
 from agent.cli.results import HistoryEntry, HistoryResult
-from agent.domain.wishes import difference
+from agent.domain.wishes import difference, is_held, revision_without_boosts
 from agent.observe.document import masked
 from agent.publish.memory import HISTORY_DIR, HISTORY_LENGTH
 from agent.publish.volume import PRIVATE_DIR, Volume
@@ -29,7 +30,7 @@ def command(loaded: Loaded) -> Answer:
     volume = Volume(settings.dir, settings.receipts_dir)
     must_be_readable(f"{settings.dir}/{PRIVATE_DIR}/{HISTORY_DIR}")
     snapshots, current = volume.memory.history(), published(volume)
-    if current is not None and current not in snapshots[:1]:
+    if current is not None and not any(_is_like(current, s) for s in snapshots[:1]):
         # The agent died between publishing and remembering.
         snapshots = [current, *snapshots][:HISTORY_LENGTH]
     entries = [_entry(new, old) for new, old in pairwise([*snapshots, None]) if new]
@@ -40,18 +41,25 @@ def command(loaded: Loaded) -> Answer:
     )
 
 
+def _is_like(one: Snapshot, other: Snapshot) -> bool:
+    """Whether two snapshots are the same but for boosts, which are no history."""
+    return revision_without_boosts(one) == revision_without_boosts(other)
+
+
 def _entry(new: Snapshot, old: Snapshot | None) -> HistoryEntry:
     return HistoryEntry(
         sequence=new.sequence,
         revision=new.revision,
         published_at=new.published_at,
-        changed=difference(new, old),
+        changed=difference(replace(new, boosts=()), old and replace(old, boosts=())),
+        rollback=is_held(new),
         settings=masked(new.settings),
     )
 
 
 def _lines(entry: HistoryEntry) -> Iterator[str]:
-    yield f"{entry.sequence:>5}  {entry.revision}  {entry.published_at}"
+    rollback = "  by a rollback" if entry.rollback else ""
+    yield f"{entry.sequence:>5}  {entry.revision}  {entry.published_at}{rollback}"
     for key in entry.changed:
         value = entry.settings.get(key)
         yield f"       {key}{'' if value is None else f'={value_text(value)}'}"

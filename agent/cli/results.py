@@ -88,6 +88,9 @@ class HistoryEntry(Struct, frozen=True, kw_only=True):
     changed: Annotated[
         list[str], Meta(description="The settings that changed with it.")
     ]
+    rollback: Annotated[
+        bool, Meta(description="True if an operator's rollback published it.")
+    ]
     settings: Annotated[
         dict[str, Any],
         Meta(description="The settings for all roles. Keys of DSNs are masked."),

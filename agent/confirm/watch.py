@@ -30,8 +30,10 @@ RETRY_SECONDS = 1.0
 """The time between two tries to watch a directory that has been replaced."""
 
 
-def watch_receipts(directory: str, changed: Callable[[], None]) -> bool:
-    """Call `changed` in a daemon thread. Returns false if no watch can be made.
+def watch_receipts(
+    directory: str, changed: Callable[[], None]
+) -> Callable[[], None] | None:
+    """Call `changed` in a daemon thread. Returns what ends this; `None` without a watch.
 
     The death of a target frees its lock, which makes no event. So the caller also has to
     look from time to time.
@@ -39,17 +41,16 @@ def watch_receipts(directory: str, changed: Callable[[], None]) -> bool:
     try:
         watch = _Watch(directory)
     except (OSError, AttributeError):  # no inotify here
-        return False
+        return None
 
     def work() -> None:
-        while True:
-            watch.wait()
+        while watch.wait():
             began, used = time.monotonic(), time.process_time()
             changed()
             _pause(began, used)
 
     threading.Thread(target=work, name="receipts", daemon=True).start()
-    return True
+    return watch.end
 
 
 def _pause(began: float, used: float) -> None:
@@ -70,6 +71,7 @@ class _Watch:
 
     def __init__(self, directory: str) -> None:
         self._directory = os.fsencode(directory)
+        self._is_ended = False
         self._libc: Any = ctypes.CDLL(None, use_errno=True)
         self._file = int(self._libc.inotify_init1(os.O_CLOEXEC))
         if self._file < 0:
@@ -79,12 +81,20 @@ class _Watch:
             os.close(self._file)
             raise OSError(ctypes.get_errno(), "inotify_add_watch")
 
-    def wait(self) -> None:
-        """Return after the next events."""
+    def end(self) -> None:
+        """Make `wait` return false soon. Any thread may call this."""
+        self._is_ended = True
+        self._libc.inotify_rm_watch(self._file, self._number)  # which is an event
+
+    def wait(self) -> bool:
+        """Return after the next events: false after `end`."""
+        if self._is_ended:
+            os.close(self._file)
+            return False
         if self._number < 0:
             time.sleep(RETRY_SECONDS)
             self._number = self._arm()
-            return
+            return True
         events = os.read(self._file, _READ_BYTES)
         offset = 0
         while offset < len(events):
@@ -93,6 +103,7 @@ class _Watch:
             if mask & (_IN_MOVE_SELF | _IN_IGNORED) and self._number >= 0:
                 self._libc.inotify_rm_watch(self._file, self._number)
                 self._number = -1
+        return True
 
     def _arm(self) -> int:
         added = self._libc.inotify_add_watch(self._file, self._directory, _CHANGES)

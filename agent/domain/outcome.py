@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from agent.errors import CandidateRefused, CandidateWaits
+from agent.errors import CandidateRefused, CandidateWaits, RollbackHeld
 
 if TYPE_CHECKING:
     from agent.errors import AgentError
     from resentry.contract import Snapshot
 
-Kind = Literal["published", "unchanged", "checking", "refused", "failed"]
+Kind = Literal["published", "unchanged", "held", "checking", "refused", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,19 @@ class Outcome:
         """The snapshot to publish is published already."""
         sentence = f"nothing new: revision {snapshot.revision} stays published"
         return cls("unchanged", sentence, snapshot.revision, snapshot.sequence, notes)
+
+    @classmethod
+    def held(cls, revision: str, current: Snapshot, notes: tuple[str, ...]) -> Outcome:
+        """A rollback to `revision` is published instead of what was read."""
+        return cls(
+            "held",
+            f"a rollback holds revision {revision}: what the source holds is not published",
+            current.revision,
+            current.sequence,
+            notes,
+            hint="resentry-agent rollback --resume ends the rollback",
+            exit_code=RollbackHeld.exit_code,
+        )
 
     @classmethod
     def kept(cls, error: AgentError, current: Snapshot | None) -> Outcome:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from agent.domain.outcome import Outcome
 
-GOOD = ("published", "unchanged", "checking")
+GOOD = ("published", "unchanged", "held", "checking")
 """The kinds of outcomes that show that the source was read."""
 REASONS_LIMIT = 20
 """An outage has at most this many reasons that are logged, and one of each new error."""

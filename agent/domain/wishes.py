@@ -145,6 +145,11 @@ def undone_values(then: Snapshot, *undone: Snapshot) -> Values:
     return {name: old for name, old in values.items() if old} or differing
 
 
+def is_held(snapshot: Snapshot) -> bool:
+    """Return true if a rollback published this snapshot."""
+    return any("held" in origin for origin in snapshot.provenance.values())
+
+
 def revision_without_boosts(snapshot: Snapshot) -> str:
     """Return the revision that the snapshot would have without its boosts."""
     return revision_of(replace(snapshot, boosts=()))

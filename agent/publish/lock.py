@@ -21,7 +21,7 @@ class Lock:
         A file that was removed or replaced is locked anew: another agent would lock that
         file, too.
         """
-        if self._is_held():
+        if self.is_held():
             return False
         self.release()
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -53,13 +53,14 @@ class Lock:
 
     def must_be_held(self) -> None:
         """Raise `PublishError` if this process does not hold the lock."""
-        if not self._is_held():
+        if not self.is_held():
             raise PublishError(
                 f"this agent does not have the volume now: it lacks the lock {self._path}",
                 "the next pass tries to take the lock",
             )
 
-    def _is_held(self) -> bool:
+    def is_held(self) -> bool:
+        """Whether this process holds the lock on the file that has the name now."""
         if self._handle is None:
             return False
         try:

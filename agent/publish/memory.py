@@ -77,22 +77,28 @@ class Memory:
             return f"{problem}it is larger than {HISTORY_BYTES:,} bytes"
         try:
             os.makedirs(f"{self._directory}/{HISTORY_DIR}", 0o700, exist_ok=True)
-            self._prune(HISTORY_LENGTH - 1, HISTORY_BYTES - len(body))
-            before = self._names()[:1]
-            self.write(f"{HISTORY_DIR}/{name}", body)
-            for old in before:
-                self._forget_boosts(old, snapshot)
+            if not self._differs_by_boosts(snapshot):
+                self._prune(HISTORY_LENGTH - 1, HISTORY_BYTES - len(body))
+                self.write(f"{HISTORY_DIR}/{name}", body)
         except OSError as error:
             return f"{problem}cannot write {HISTORY_DIR}/{name}: {error.strerror}"
         return ""
 
-    def _forget_boosts(self, old: str, snapshot: Snapshot) -> None:
-        """Remove the snapshot before this one if only boosts differ: it is no history."""
-        before = self.read_snapshot(f"{HISTORY_DIR}/{old}")
-        if before is None or before.boosts == snapshot.boosts:
-            return
-        if revision_without_boosts(before) == revision_without_boosts(snapshot):
-            os.unlink(f"{self._directory}/{HISTORY_DIR}/{old}")
+    def _differs_by_boosts(self, snapshot: Snapshot) -> bool:
+        """Whether at most boosts differ from the newest snapshot: they are no history.
+
+        The newest snapshot then stays, with its time. Its file gets the new number.
+        """
+        newest = "".join(self._names()[:1])
+        before = self.read_snapshot(f"{HISTORY_DIR}/{newest}") if newest else None
+        if before is None:
+            return False
+        if revision_without_boosts(before) != revision_without_boosts(snapshot):
+            return False
+        folder = f"{self._directory}/{HISTORY_DIR}"
+        name = f"{snapshot.sequence:08}-{before.revision}.json"
+        os.rename(f"{folder}/{newest}", f"{folder}/{name}")
+        return True
 
     def give_up_history(self) -> None:
         """Make room: remove all but the newest snapshot."""

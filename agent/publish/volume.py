@@ -87,10 +87,7 @@ class Volume:
             try:
                 is_new = self._lock.take()
             except VolumeBusy:
-                self._files, self._sequence = (
-                    {},
-                    0,
-                )  # what is there is the other agent's
+                self._files, self._sequence = {}, 0  # what is there is not ours
                 raise
             if make_receipts(self._receipts, self._gid):
                 self._mended([f"made {self._receipts} again"])
@@ -106,6 +103,10 @@ class Volume:
     def close(self) -> None:
         """Unlock the volume, so that another agent can take it."""
         self._lock.release()
+
+    def is_ours(self) -> bool:
+        """Whether this process has the volume now."""
+        return self._lock.is_held()
 
     def is_open(self) -> bool | None:
         """Whether another process has the volume open; `None` if that cannot be known."""
@@ -145,7 +146,9 @@ class Volume:
         newest = max(self._sequence, self.memory.last_sequence())
         numbered = replace(
             snapshot,
-            sequence=1 + max(newest, current.sequence if current else 0),
+            # The volume may have been emptied: the caller's number counts, too.
+            sequence=1
+            + max(newest, snapshot.sequence, current.sequence if current else 0),
             published_at=time_text(time.time()),
         )
         files = files_of(numbered)
@@ -258,10 +261,7 @@ class Volume:
             self.repairs += texts
 
     def _show(self) -> list[str]:
-        """Make a visible link through `..data` for every file; remove our other links.
-
-        Returns the names of the links that were made.
-        """
+        """Make a visible link for every file, and remove others. Return those made."""
         missing = self._missing(self._files)
         for file in missing:
             os.symlink(f"{DATA_LINK}/{file}", self._path(file))

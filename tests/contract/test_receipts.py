@@ -248,6 +248,8 @@ def test_the_signal_is_sent_to_nobody_else(
         ("SourceMissing", 66),
         ("SourceDown", 69),
         ("AgentError", 70),
+        ("RollbackHeld", 71),
+        ("SourceStale", 72),
         ("CandidateWaits", 73),
         ("PublishError", 74),
         ("VolumeBusy", 75),

@@ -112,9 +112,8 @@ def test_a_rollback_is_held_until_the_source_drops_the_value(
         what="a pass of the new agent",
     )
     assert found["current"]["sequence"] == 3
-    assert found["source"]["notes"] == [
-        f"a rollback holds revision {first}; resentry-agent rollback --resume ends it"
-    ]
+    assert found["source"]["outcome"] == "held"
+    assert f"a rollback holds revision {first}" in found["source"]["sentence"]
 
     system.write(SENTRY_DSN=sink.dsn(3))
     system.converge(1, 4)

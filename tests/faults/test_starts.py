@@ -60,6 +60,16 @@ class Agent:
         command = [sys.executable, "-m", "agent", "once"]
         subprocess.run(command, env=self.environ, check=True, capture_output=True)
 
+    def run(self, *command: str) -> int:
+        """Run a command, and return its exit code."""
+        ran = subprocess.run(
+            [sys.executable, "-m", "agent", *command],
+            env=self.environ,
+            capture_output=True,
+            check=False,
+        )
+        return ran.returncode
+
     def status(self) -> dict[str, Any]:
         command = [sys.executable, "-m", "agent", "status", "--json"]
         ran = subprocess.run(
@@ -68,9 +78,10 @@ class Agent:
         document: dict[str, Any] = json.loads(ran.stdout)["result"]
         return document
 
-    def probe(self, path: str) -> int:
+    def probe(self, path: str, port: int = 0) -> int:
+        address = f"http://127.0.0.1:{port or self.probes}"
         try:
-            answer = requests.get(f"http://127.0.0.1:{self.probes}{path}", timeout=10)
+            answer = requests.get(f"{address}{path}", timeout=10)
         except requests.ConnectionError:
             return 0
         return answer.status_code
@@ -257,12 +268,15 @@ def test_an_agent_waits_for_the_lock_of_another_one(
             lambda: "another agent has the volume" in waiting.log.read_text(),
             what="the waiting agent says so",
         )
+        eventually(lambda: agent.probe("/livez", probes) == 200, what="its services")
         assert agent.status()["source"]["error"] == ""  # the other agent's own state
+        assert agent.run("refresh") == 0  # the agent that has the volume answers
         agent.mount.write(SENTRY_DSN=DSN, SENTRY_RELEASE="2")
         eventually((agent.volume / "SENTRY_RELEASE").exists)
         other.stop()
         agent.mount.write(SENTRY_DSN=DSN, SENTRY_RELEASE="3")
         eventually(lambda: (agent.volume / "SENTRY_RELEASE").read_text() == "3")
+        eventually(lambda: agent.run("refresh") == 0, what="now this one answers")
         assert (
             json.loads((agent.volume / "settings.json").read_bytes())["sequence"] == 3
         )

@@ -113,7 +113,7 @@ def test_a_rollback_is_answered_while_a_pass_hangs_and_stands_after_it(
     hanging.release.set()
     eventually(lambda: one.view.passes.ended_at > ended, what="the end of the pass")
     assert project_of(one) == 1
-    assert one.ask({"command": "refresh"})["outcome"] == "unchanged"
+    assert one.ask({"command": "refresh"})["outcome"] == "held"
     assert one.ask({"command": "resume"})["outcome"] == "published"
     assert project_of(one) == 2
 

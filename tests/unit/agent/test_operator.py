@@ -22,6 +22,7 @@ from agent.errors import (
     AgentError,
     PublishError,
     RequestUnknown,
+    RollbackHeld,
     SourceDown,
     WishRefused,
 )
@@ -170,15 +171,21 @@ def test_nothing_is_written_when_nothing_has_changed(
 def test_a_rollback_goes_to_the_revision_before_and_holds_it(
     agent: Callable[..., Agent],
 ) -> None:
-    """It is a new sequence of the old revision, and passes do not undo it."""
+    """It is a new sequence of the old revision, and passes do not undo it.
+
+    A `refresh` fails meanwhile: what the source holds is not published.
+    """
     one = agent()
     first = one.source(1)["revision"]
     one.source(2)
     answer = one.ask("rollback")
     assert (answer["revision"], answer["sequence"], one.project) == (first, 3, 1)
     again = one.ask("refresh")
-    assert (again["outcome"], again["revision"]) == ("unchanged", first)
-    assert f"a rollback holds revision {first}; " in again["notes"][0]
+    assert (again["outcome"], again["revision"]) == ("held", first)
+    assert (again["code"], again["sequence"]) == (RollbackHeld.exit_code, 3)
+    assert f"a rollback holds revision {first}: what the source" in again["sentence"]
+    assert "rollback --resume" in again["hint"]
+    assert one.ask("resume")["code"] == one.ask("refresh")["code"] == 0
 
 
 def test_a_rollback_holds_after_a_restart_and_without_the_source(
@@ -190,7 +197,7 @@ def test_a_rollback_holds_after_a_restart_and_without_the_source(
     one.source(2)
     one.ask("rollback")
     two = agent()
-    assert two.ask("refresh")["outcome"] == "unchanged"
+    assert two.ask("refresh")["outcome"] == "held"
     two.shelf.error = SourceDown("Vault is away")
     assert (two.ask("refresh")["outcome"], two.project) == ("failed", 1)
 
@@ -251,7 +258,7 @@ def test_a_second_rollback_goes_further_back(agent: Callable[..., Agent]) -> Non
     assert one.project == 2
     one.ask("rollback")
     assert one.project == 1
-    assert one.ask("refresh")["outcome"] == "unchanged"
+    assert one.ask("refresh")["outcome"] == "held"
     with pytest.raises(WishRefused, match="that the held rollback undoes") as no:
         one.ask("rollback")
     assert no.value.hint.startswith("name a revision to publish it nevertheless")
@@ -347,6 +354,14 @@ def test_a_rollback_that_was_done_is_answered_so_whatever_failed_after_it(
     assert one.project == 1
 
 
+def test_an_empty_match_is_no_match(agent: Callable[..., Agent]) -> None:
+    """A variable that is not set must not boost everything."""
+    one = agent()
+    one.source(1)
+    with pytest.raises(WishRefused, match="--match must be text"):
+        one.ask("boost", traces=1.0, seconds=900, match="")
+
+
 def test_boosts_are_no_history(agent: Callable[..., Agent]) -> None:
     """Any number of boosts leaves what can be rolled back to."""
     one = agent()
@@ -415,7 +430,7 @@ def test_a_key_that_vanished_comes_back_with_a_rollback(
     one.source(1, SENTRY_RELEASE="1")
     one.source(1)
     one.ask("rollback")
-    assert one.ask("refresh")["outcome"] == "unchanged"
+    assert one.ask("refresh")["outcome"] == "held"
     assert one.current.settings["SENTRY_RELEASE"] == "1"
 
 
@@ -441,10 +456,9 @@ def test_a_held_rollback_that_the_rails_of_now_forbid_is_named(
     one.source(1)
     one.source(2)
     one.ask("rollback")
-    assert len(one.ask("refresh")["notes"]) == 1
+    assert one.ask("refresh")["notes"] == []
     two = agent(allowed_dsns=("production=sentry.example.org/2",))
-    held, refused = two.ask("refresh")["notes"]
-    assert held.startswith("a rollback holds revision ")
+    (refused,) = two.ask("refresh")["notes"]
     assert refused.startswith(
         "the guard rails would refuse the held revision now: SENTRY_DSN is not an allowed"
     )

@@ -24,7 +24,8 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
 
 def large(size: int, revision: int) -> Snapshot:
     where = {"SENTRY_DSN": {"source": "vault", "note": "x" * size}}
-    return Snapshot({}, provenance=where, revision=f"{revision}")
+    settings = {"SENTRY_RELEASE": f"{revision}"}
+    return Snapshot(settings, provenance=where, revision=f"{revision}")
 
 
 def sizes(directory: Path) -> list[int]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.publish.memory import HISTORY_LENGTH, Memory
-from resentry.contract import Snapshot
+from resentry.contract import Boost, Snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,8 @@ def memory(tmp_path: Path) -> Memory:
 
 
 def numbered(sequence: int) -> Snapshot:
-    return Snapshot({}, revision=f"{sequence:012}", sequence=sequence)
+    settings = {"SENTRY_RELEASE": f"{sequence}"}
+    return Snapshot(settings, revision=f"{sequence:012}", sequence=sequence)
 
 
 def test_a_file_is_read_as_it_was_written(memory: Memory, tmp_path: Path) -> None:
@@ -66,6 +68,19 @@ def test_the_history_holds_the_newest_ten(memory: Memory) -> None:
     found = [snapshot.sequence for snapshot in memory.history()]
     assert found == numbers[: -HISTORY_LENGTH - 1 : -1]
     assert memory.last_sequence() == 99_999_999
+
+
+def test_boosts_leave_a_snapshot_with_its_time(memory: Memory) -> None:
+    """When a value changed is what the history is for; no number is given twice."""
+    values = replace(numbered(1), published_at="2026-11-29T09:00:00Z")
+    memory.remember(values)
+    boost = Boost("b1", 1.0, "2126-11-24T06:15:00Z")
+    later = {"published_at": "2026-11-29T09:10:00Z"}
+    memory.remember(replace(values, boosts=(boost,), sequence=2, **later))
+    memory.remember(replace(values, boosts=(), sequence=3, **later))
+    assert [s.published_at for s in memory.history()] == [values.published_at]
+    assert [s.sequence for s in memory.history()] == [1]
+    assert memory.last_sequence() == 3
 
 
 def test_a_damaged_snapshot_is_left_out_and_its_number_kept(
