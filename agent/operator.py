@@ -70,7 +70,7 @@ def read_boost(
         role = None if role is None else formats.role(role)
     except ValueError as error:
         raise ValueError(f"--role {error}") from None
-    match = request.get("match") or None
+    match = request.get("match")
     try:
         check_match(match)
     except ValueError as error:

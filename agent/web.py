@@ -33,13 +33,18 @@ def post(
     began = time.monotonic()
     parts = urlsplit(url)
     is_https = parts.scheme == "https"
-    kind = http.client.HTTPSConnection if is_https else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=seconds)
+    port = 443 if is_https else 80
+    host = parts.hostname or ""
+    connection = http.client.HTTPConnection(host, parts.port or port, timeout=seconds)
+    connection.default_port = port
     deadline: threading.Timer | None = None
     try:
         connection.connect()
         if not to_link_local and is_link_local(connection.sock.getpeername()[0]):
             raise OSError("a link-local address")
+        if is_https:  # only now: a handshake sends something
+            context = ssl.create_default_context()
+            connection.sock = context.wrap_socket(connection.sock, server_hostname=host)
         # The time-out bounds each read, but an answer may come a byte at a time.
         remaining = max(0.0, began + seconds - time.monotonic())
         deadline = threading.Timer(remaining, _cut, [connection.sock])

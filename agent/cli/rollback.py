@@ -28,5 +28,7 @@ def command(loaded: Loaded, *, revision: str | None, resume: bool) -> Answer:
     """
     if resume and revision:
         raise click.UsageError("--resume takes no revision")
+    if revision == "":  # a variable of a script that is not set
+        raise click.UsageError("REVISION is empty; leave it out for the newest")
     name = "resume" if resume else "rollback"
     return ask(loaded.settings, {"command": name, "revision": revision})

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.domain import bounded_json
+from agent.redact import kind_of_secret
 from resentry import formats
 from resentry.contract import Boost, Rule, check
 
@@ -70,8 +71,21 @@ def boost(item: Any) -> Boost:
     )
 
 
+def no_secret(text: str) -> str:
+    """Return the text, which everybody may see; raise `ValueError` for a secret."""
+    if kind := kind_of_secret(text, may_be_a_name=True):
+        raise ValueError(f"looks like {kind}, which must not stand here")
+    return text
+
+
 def _checked(item: Item) -> Item:
     """Return the item with its rate as a number, or raise `ValueError`."""
+    for name, value in item._asdict().items():
+        if isinstance(value, str):
+            try:
+                no_secret(value)
+            except ValueError as error:
+                raise ValueError(f"{name} {error}") from None
     try:
         item = item._replace(traces=formats.rate(item.traces))
     except ValueError as error:
@@ -86,7 +100,7 @@ def check_match(match: object) -> None:
     if match is None:
         return
     try:
-        text = formats.words(match, formats.MATCH_LIMIT)
+        text = no_secret(formats.words(match, formats.MATCH_LIMIT))
     except ValueError as error:
         raise ValueError(f"match {error}") from None
     if formats.names_route(text):

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent.domain.guard_rails import name_in
 from agent.domain.nearest import did_you_mean
 from agent.domain.provenance import provenance_of
-from agent.domain.structured import Findings, boost, items_of, object_of, rule
+from agent.domain.structured import (
+    Findings,
+    boost,
+    items_of,
+    no_secret,
+    object_of,
+    rule,
+)
 from agent.errors import CandidateRefused
 from resentry import formats
 from resentry.contract import (
@@ -31,6 +39,8 @@ if TYPE_CHECKING:
 
 KNOWN = (*KEYS, *STRUCTURED)
 PREFIXES = ("SENTRY_", "RESENTRY_")
+_SHOWN = ("SENTRY_RELEASE", "SENTRY_ENVIRONMENT")
+"""Free texts, which `status` and each event show."""
 PROBLEMS_LIMIT = 20
 """An error names this many problems, and counts the rest."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
@@ -160,10 +170,15 @@ def _settings(
     role: str, values: Mapping[str, Any], findings: Findings
 ) -> dict[str, Any]:
     return {
-        name: findings.parse(name_in(role, name), key.parse, values[name])
-        for name, key in KEYS.items()
+        name: findings.parse(name_in(role, name), partial(_value, name), values[name])
+        for name in KEYS
         if name in values
     }
+
+
+def _value(name: str, raw: Any) -> Any:
+    value = KEYS[name].parse(raw)
+    return no_secret(value) if name in _SHOWN and value else value
 
 
 def _roles(values: Mapping[str, Any], findings: Findings) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from agent.domain.receiver import Delivery
     from agent.domain.rollout import Rollout
     from agent.domain.view import View
-    from agent.errors import WishRefused
+    from agent.errors import AgentError
     from agent.observe.metrics import Metrics
     from agent.settings import Settings
     from resentry.contract import Snapshot
@@ -106,7 +106,7 @@ def log_refresh(outcome: Outcome, metrics: Metrics | None) -> None:
 
 
 def log_refused_request(
-    error: WishRefused, request: str, metrics: Metrics | None
+    error: AgentError, request: str, metrics: Metrics | None
 ) -> None:
     """Log and count an operator's request that the agent refuses."""
     _count_request(metrics, request, "denied")

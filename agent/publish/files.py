@@ -107,9 +107,10 @@ def make_dir(path: str, mode: int, gid: int | None) -> bool:
 
 
 def _make_parents(path: str) -> None:
-    parent = os.path.dirname(path)
-    if not os.path.lexists(parent):
-        _make_parents(parent)
+    missing = []
+    while not os.path.lexists(path := os.path.dirname(path)):
+        missing.append(path)
+    for parent in reversed(missing):
         with contextlib.suppress(FileExistsError):
             os.mkdir(parent, _PARENT_MODE)
 
@@ -186,7 +187,7 @@ def gid_of(group: str) -> int | None:
         gid = _NO_GID
     if gid >= _NO_GID:
         raise SettingsError(
-            f"RESENTRY_GROUP: this system has no group {group}",
+            "RESENTRY_GROUP: this system has no such group",
             "set RESENTRY_GROUP to a number, or to a group in /etc/group",
         )
     return gid

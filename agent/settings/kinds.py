@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from msgspec import Struct
 
-Seconds = Annotated[float, Meta(gt=0, le=86400)]
+Seconds = Annotated[float, Meta(ge=0.01, le=86400)]
+"""The lower bound keeps a schedule from planning its next time for now."""
 
 VAULT = "Vault"
 LOGIN = "Login to Vault"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ from resentry.values import environment_name
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+PATH_BYTES = 2000
+"""The system takes 4,096 bytes, and the agent's own names come on top."""
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 _STATUS = re.compile(r"2xx|[1-5][0-9]{2}")
@@ -40,7 +43,7 @@ def address(text: str) -> Address | None:
     except ValueError:
         number = -1
     if not host or not 0 <= number <= 65535:
-        raise ValueError(f"{text} is not HOST:PORT, as 127.0.0.1:19464, nor off")
+        raise ValueError("must be HOST:PORT, as 127.0.0.1:19464, or off")
     return Address(host.strip("[]"), number)
 
 
@@ -48,6 +51,8 @@ def path(text: str) -> str:
     """Return the path. A directory with the name `~` would help nobody."""
     if text.startswith("~"):
         raise ValueError("must not begin with ~, which only a shell replaces")
+    if len(os.fsencode(text)) > PATH_BYTES:
+        raise ValueError(f"must have at most {PATH_BYTES} bytes")
     return text
 
 
@@ -94,12 +99,12 @@ def rates(entries: Iterable[str]) -> dict[str, float]:
 def counts(entries: Iterable[str]) -> dict[str, int]:
     """Read `ROLE=NUMBER` entries."""
     counts = {}
-    for entry in entries:
+    for place, entry in enumerate(entries, 1):
         role, _, number = entry.partition("=")
         try:
             counts[formats.role(role)] = formats.whole(number)
         except ValueError:
-            raise ValueError(f"{entry} is not ROLE=NUMBER") from None
+            raise ValueError(f"entry {place} is not ROLE=NUMBER") from None
     return counts
 
 

@@ -74,6 +74,20 @@ def test_link_local_addresses_are_known(address: str, *, expected: bool) -> None
     assert is_link_local(address) is expected
 
 
+def test_not_even_a_handshake_goes_to_such_an_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The address is looked at before TLS begins."""
+    monkeypatch.setattr("agent.web.is_link_local", lambda _: True)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"https://localhost:{server.getsockname()[1]}/"
+        with pytest.raises(OSError, match="link-local"):
+            post(url, {}, b"", 5, to_link_local=False)
+        connection, _ = server.accept()
+        with connection:
+            assert connection.recv(1000) == b""
+
+
 def test_a_redirect_is_not_followed() -> None:
     """It is an answer like any other."""
     with Receiver() as other, Receiver(307, {"Location": other.url}) as first:

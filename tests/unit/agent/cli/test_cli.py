@@ -240,7 +240,7 @@ def test_once_does_not_wait_for_an_answer_that_has_come(
     parts.gate.report.return_value = ("asked",)
     parts.settings.pass_seconds = 1.0
     pipeline.publish = publish
-    monkeypatch.setattr(once, "Pipeline", lambda _parts: pipeline)
+    monkeypatch.setattr(once, "Pipeline", lambda _parts, **_: pipeline)
     monkeypatch.setattr(once.time, "sleep", Mock(side_effect=AssertionError("waits")))
     assert once._passes(parts)[0].kind == "refused"
     assert not outcomes

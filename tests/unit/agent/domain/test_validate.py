@@ -656,3 +656,31 @@ def test_no_candidate_is_larger_than_its_readers_take(
         "no process could read these values as a snapshot: settings.json is larger than "
         "1 MiB, which is the limit"
     )
+
+
+TOKEN = "hvs." + "CAESIKEXAMPLEEXAMPLEEXAMPLE"
+WHOLE_DSN = "https://c0ffee00c0ffee00c0ffee00c0ffee00@sentry.example.org/42"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"SENTRY_RELEASE": TOKEN},
+        {"SENTRY_ENVIRONMENT": TOKEN},
+        {"RESENTRY_ROLES": {"api": {"SENTRY_RELEASE": TOKEN}}},
+        {"RESENTRY_RULES": [{"match": WHOLE_DSN, "traces": 0.1}]},
+        {
+            "RESENTRY_BOOSTS": [
+                {"id": WHOLE_DSN, "traces": 0.1, "until": "2027-01-01T00:00:00Z"}
+            ]
+        },
+    ],
+)
+def test_a_secret_in_a_text_that_everybody_sees_is_refused(
+    values: dict[str, Any],
+) -> None:
+    """The kind is named, never the secret: each event would carry a release."""
+    found = " ".join(problems(values))
+    assert "looks like a" in found
+    assert TOKEN not in found
+    assert "c0ffee" not in found

@@ -146,6 +146,15 @@ def test_a_path_with_a_tilde_is_refused(setting: str, path: str) -> None:
     assert load({}, {f"RESENTRY_{setting}": "a~/b"})
 
 
+@pytest.mark.parametrize("setting", ["DIR", "RECEIPTS", "CONTROL"])
+def test_a_path_without_end_is_refused(setting: str) -> None:
+    """No directory is made for it: the system would take only a part of it."""
+    with pytest.raises(
+        SettingsError, match=rf"RESENTRY_{setting}: .*at most 2000 bytes"
+    ):
+        load({}, {f"RESENTRY_{setting}": "a/" * 1001})
+
+
 @pytest.mark.parametrize("service", ["RESENTRY", "RESENTRY_SINK", "RESENTRY_VAULT"])
 def test_what_kubernetes_sets_for_a_service_is_no_warning(service: str) -> None:
     """A Service whose name begins with `resentry`, with two ports, one of them named."""
@@ -320,14 +329,14 @@ def test_a_setting_is_read_once_to_its_type(
 )
 def test_a_listen_address_has_host_and_port(address: str) -> None:
     """The error names the form, before anything is started."""
-    with pytest.raises(SettingsError, match="is not HOST:PORT"):
+    with pytest.raises(SettingsError, match="must be HOST:PORT"):
         load({}, {"RESENTRY_HTTP_LISTEN": address})
 
 
 @pytest.mark.parametrize(
     ("name", "value", "form"),
     [
-        ("poll_seconds", "soon", "a number above 0 up to 86400"),
+        ("poll_seconds", "soon", "a number from 0.01 up to 86400"),
         ("start_jitter_seconds", "61", "a number from 0 up to 60"),
         ("boost_cap", "2", "a number from 0 up to 1"),
         ("vault_trust_env", "perhaps", "true or false (also 1/0, yes/no, on/off)"),
@@ -335,25 +344,25 @@ def test_a_listen_address_has_host_and_port(address: str) -> None:
         (
             "poll_seconds",
             "60s",
-            "a number above 0 up to 86400, without a unit: write 60",
+            "a number from 0.01 up to 86400, without a unit: write 60",
         ),
         (
             "poll_seconds",
             "1 m",
-            "a number above 0 up to 86400, without a unit: write 60",
+            "a number from 0.01 up to 86400, without a unit: write 60",
         ),
         (
             "poll_seconds",
             "500ms",
-            "a number above 0 up to 86400, without a unit: write 0.5",
+            "a number from 0.01 up to 86400, without a unit: write 0.5",
         ),
         (
             "poll_seconds",
             "0,5",
-            "a number above 0 up to 86400, with a point: write 0.5",
+            "a number from 0.01 up to 86400, with a point: write 0.5",
         ),
-        ("poll_seconds", " ", "a number above 0 up to 86400; it is empty"),
-        ("poll_seconds", 10**4000, "a number above 0 up to 86400"),
+        ("poll_seconds", " ", "a number from 0.01 up to 86400; it is empty"),
+        ("poll_seconds", 10**4000, "a number from 0.01 up to 86400"),
         ("dsn_check", "enforced", "one of off, warn, enforce (did you mean enforce?)"),
         ("dir", "a\0b", "text in UTF-8, without control characters"),
         ("source_path", "a\ud800", "text in UTF-8, without control characters"),
