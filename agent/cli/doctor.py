@@ -10,9 +10,9 @@ import click
 
 from agent.cli import options
 from agent.cli.answer import NO, UNEXAMINED, Answer
-from agent.cli.gather import gather_all
+from agent.cli.gather import gather_all, why_unknown
 from agent.doctor.examine import RULES, examine
-from agent.doctor.facts import Facts, ask_source
+from agent.doctor.facts import Facts, ask_source, problem_of
 from agent.doctor.results import DoctorResult, Verdict
 from agent.doctor.rule import SEVERITIES, Area
 from agent.domain.nearest import did_you_mean
@@ -96,12 +96,13 @@ def command(
 
 def facts_of(loaded: Loaded, *, offline: bool) -> Facts:
     """Gather everything that the rules look at."""
-    settings = loaded.settings
+    settings, problem = loaded.settings, loaded.problem or problem_of(loaded.settings)
     gathered = gather_all(settings)
-    is_asked = not offline and loaded.problem is None
+    is_asked = not offline and problem is None
     return Facts(
         settings=settings,
-        settings_error=loaded.problem,
+        settings_error=problem,
+        why_unknown=why_unknown(settings),
         warnings=loaded.warnings,
         status=gathered.status,
         current=gathered.current,
@@ -144,8 +145,9 @@ def _lines(findings: Sequence[Finding]) -> Iterator[str]:
         verdict: {f.id for f in findings if f.verdict == verdict}
         for verdict in VERDICTS
     }
-    counts = [f"{len(found)} {verdict}" for verdict, found in ids.items()]
-    yield f"rules: {', '.join(counts)}; why one is skipped: --json"
+    bad = [f"{sum(f.severity == s for f in problems)} {s}" for s in SEVERITIES]
+    yield f"{len(problems)} findings ({', '.join(bad)})"
+    yield f"{len(ids['ok'])} rules are ok, {len(ids['skipped'])} do not apply"
 
 
 def _badness(finding: Finding) -> int:

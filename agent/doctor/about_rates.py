@@ -46,7 +46,8 @@ def errors_off(facts: Facts) -> Iterator[Sight]:
     """
     for role, value, origin in _per_role(facts, ERRORS):
         if _number(value) == 0:
-            yield Sight(f"role {role}", f"{ERRORS} is 0, from: {origin}")
+            fix = facts.write(f"{ERRORS}=1")
+            yield Sight(f"role {role}", f"{ERRORS} is 0, from: {origin}", fix=fix)
 
 
 @rule(
@@ -59,10 +60,10 @@ def errors_off(facts: Facts) -> Iterator[Sight]:
 )
 def traces_off(facts: Facts) -> Iterator[Sight]:
     """Look for a trace rate that is 0 or not set in a running process."""
-    for role, value, origin in _per_role(facts, TRACES):
+    for role, value, _ in _per_role(facts, TRACES):
         if not _number(value):
-            shown = "not set" if value is None else "0"
-            yield Sight(f"role {role}", f"{TRACES} is {shown}, from: {origin}")
+            detail = f"{TRACES} is not set" if value is None else f"{TRACES} is 0"
+            yield Sight(f"role {role}", detail, fix=facts.write(f"{TRACES}=0.1"))
 
 
 @rule(
@@ -78,14 +79,15 @@ def traces_high(facts: Facts) -> Iterator[Sight]:
 
     Each trace costs time in the service, and quota.
     """
-    for target in targets(facts):
-        environment = target.receipt.values.get("SENTRY_ENVIRONMENT")
-        if environment_name(environment or "") != PRODUCTION:
-            continue
-        rate = _number(target.receipt.values.get(TRACES))
+    names = {t.receipt.values.get("SENTRY_ENVIRONMENT") or "" for t in targets(facts)}
+    if PRODUCTION not in map(environment_name, names):
+        raise SkippedError("no process runs in production")
+    for role, value, origin in _per_role(facts, TRACES):
+        rate = _number(value)
         if rate is not None and rate > _HIGH:
-            origin = target.receipt.origins.get(TRACES, "")
-            yield Sight(target.name, f"{TRACES} is {rate:g}, from: {origin}")
+            detail = f"{TRACES} is {rate:g}, from: {origin}"
+            fix = facts.write(f"{TRACES}=0.1")
+            yield Sight(f"role {role}", detail, fix=fix)
 
 
 @rule(

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 from agent.doctor.about_targets import targets
 from agent.doctor.rule import Sight, SkippedError, rule
+from agent.domain.dsn_check import dsns_of
+from resentry.contract import fingerprint
+from resentry.values import show_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sized
@@ -31,6 +34,14 @@ def counted(items: Sized) -> str:
     return f"{len(items)} process{'es' * (len(items) != 1)}"
 
 
+def _shown(facts: Facts, dsn: str) -> str:
+    """Return the published DSN of this fingerprint as it may be shown."""
+    snapshot = facts.current
+    published = dsns_of(snapshot) if snapshot else ()
+    named = [show_dsn(each) for each in published if fingerprint(each) == dsn]
+    return f"DSN {named[0] if named else dsn}"
+
+
 def _sights(facts: Facts, *kinds: str) -> Iterator[Sight]:
     by_dsn = defaultdict(list)
     for target, answer in _current(facts, *kinds):
@@ -42,7 +53,7 @@ def _sights(facts: Facts, *kinds: str) -> Iterator[Sight]:
         last = max(answer.accepted_at for answer in answers)
         accepted = f"accepted last: {last}" if last else "nothing was ever accepted"
         yield Sight(
-            f"DSN {dsn}",
+            _shown(facts, dsn),
             f"{said} to {counted(pairs)}; {accepted}",
             evidence=tuple(target.name for target, _ in pairs[:10]),
             since=min(answer.since for answer in answers),
@@ -154,7 +165,7 @@ def parked(facts: Facts) -> Iterator[Sight]:
     "info",
     "sentry",
     "No process has sent anything for a long time",
-    fix="resentry-agent verify",
+    fix="raise an error in an application, and look for it in Sentry",
     causes=("RSN701", "RSN702", "RSN703", "RSN704", "RSN801", "RSN802"),
 )
 def quiet(facts: Facts) -> Iterator[Sight]:

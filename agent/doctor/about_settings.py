@@ -30,7 +30,8 @@ def wrong(facts: Facts) -> Iterator[Sight]:
     """
     error = facts.settings_error
     if error is not None:
-        yield Sight(error.what.partition(":")[0], error.what, fix=error.hint)
+        subject, _, detail = error.what.partition(": ")
+        yield Sight(subject, detail or error.what, fix=error.hint)
 
 
 @rule(
@@ -48,7 +49,7 @@ def doubtful(facts: Facts) -> Iterator[Sight]:
     default then.
     """
     for warning in facts.warnings:
-        yield Sight(warning.partition(":")[0].split(" ")[0], warning)
+        yield Sight("settings", warning)
 
 
 @rule(

@@ -1,4 +1,4 @@
-"""Rules on Vault, or on the mounted files, and on the secret in it."""
+"""Rules on Vault, or on the mounted files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 
 from agent.doctor.rule import Sight, UnknownError, rule
 from agent.errors import (
-    CandidateRefused,
     SourceDenied,
     SourceDown,
-    SourceMissing,
     SourceStale,
 )
 
@@ -24,15 +22,17 @@ _POLLS = 3
 _CLOCK_SECONDS = 60.0
 
 
-def _failed(facts: Facts, kind: type[AgentError]) -> Iterator[Sight]:
+def failed(facts: Facts, kind: type[AgentError]) -> Iterator[Sight]:
+    """Return a sight if the source was asked just now and answered with this error."""
     error = facts.source.error
     is_stale = isinstance(error, SourceStale) and kind is SourceDown
     if isinstance(error, kind) and not is_stale:
         since = facts.status.source.since if facts.status.source.failures else None
-        yield Sight(_where(facts), error.what, since=since or "", fix=error.hint)
+        yield Sight(where(facts), error.what, since=since or "", fix=error.hint)
 
 
-def _where(facts: Facts) -> str:
+def where(facts: Facts) -> str:
+    """Return the source's address or path."""
     return facts.settings.source_path or facts.settings.vault_addr
 
 
@@ -53,7 +53,7 @@ def down(facts: Facts) -> Iterator[Sight]:
 
     Wake who runs Vault if a change has to get through now, as with a leaked key.
     """
-    yield from _failed(facts, SourceDown)
+    yield from failed(facts, SourceDown)
 
 
 @rule(
@@ -62,23 +62,24 @@ def down(facts: Facts) -> Iterator[Sight]:
     "error",
     "vault",
     "The source refuses access",
-    fix="resentry-agent check --policy",
+    fix="correct RESENTRY_VAULT_PATHS, or give the token the policy of: resentry-agent "
+    "check --policy",
     causes=("RSN101",),
 )
 def denied(facts: Facts) -> Iterator[Sight]:
-    """Log in, and read each path.
+    """Log in, and read each path. Vault answers so for a mistyped path, too.
 
     Either the login is refused, or the token may not read the path. The command prints
     the policy that the token needs.
 
     Wake who writes Vault's policies.
     """
-    yield from _failed(facts, SourceDenied)
+    yield from failed(facts, SourceDenied)
 
 
 @rule(
     "RSN203",
-    "source-stale",
+    "source-not-read",
     "warning",
     "vault",
     "The agent has not read the source for a long time",
@@ -95,7 +96,7 @@ def stale(facts: Facts) -> Iterator[Sight]:
     age = facts.seconds_since(source.last_success_at)
     if facts.status.agent == "running" and age is not None and age > limit:
         yield Sight(
-            _where(facts),
+            where(facts),
             f"last read {age:.0f} s ago; a poll is due each "
             f"{facts.settings.poll_seconds:g} s",
             since=source.last_success_at or "",
@@ -120,7 +121,7 @@ def older(facts: Facts) -> Iterator[Sight]:
     since = facts.status.source.where.get("stale_since")
     if isinstance(error, SourceStale) or since:
         detail = error.what if error is not None else "the running agent reads it"
-        yield Sight(_where(facts), detail, since=str(since or ""))
+        yield Sight(where(facts), detail, since=str(since or ""))
 
 
 @rule(
@@ -147,7 +148,7 @@ def unverified(facts: Facts) -> Iterator[Sight]:
     "warning",
     "vault",
     "The token may do more than the agent needs",
-    fix="resentry-agent check --policy",
+    fix="make a token with the policy of: resentry-agent check --policy",
     causes=("RSN201", "RSN202"),
 )
 def too_strong(facts: Facts) -> Iterator[Sight]:
@@ -160,7 +161,7 @@ def too_strong(facts: Facts) -> Iterator[Sight]:
     if asked.surplus is None:
         raise UnknownError(_not_asked(facts))
     for right in asked.surplus:
-        yield Sight(_where(facts), f"the token has {right}")
+        yield Sight(where(facts), f"the token has {right}")
 
 
 @rule(
@@ -186,86 +187,6 @@ def token_ends(facts: Facts) -> Iterator[Sight]:
 
 
 @rule(
-    "RSN301",
-    "secret-missing",
-    "error",
-    "secret",
-    "The source has no such secret",
-    fix="vault kv put -mount=MOUNT PATH SENTRY_DSN=...",
-    causes=("RSN101",),
-)
-def missing(facts: Facts) -> Iterator[Sight]:
-    """Read each path. It is missing, deleted, or the path names another mount.
-
-    Wake who writes the secret.
-    """
-    yield from _failed(facts, SourceMissing)
-
-
-@rule(
-    "RSN302",
-    "secret-refused",
-    "error",
-    "secret",
-    "The values at the source are refused",
-    fix="correct the values at the source, then: resentry-agent refresh",
-)
-def refused(facts: Facts) -> Iterator[Sight]:
-    """Look at the agent's last pass.
-
-    A value is wrong, or outside the guard rails. The last good snapshot stays published.
-    No value is quoted, for it may be a secret.
-
-    Wake who has changed the secret.
-    """
-    source = facts.status.source
-    if source.error == CandidateRefused.__name__:
-        yield Sight(
-            source.fingerprint or _where(facts),
-            source.sentence,
-            since=source.since or "",
-            fix=source.hint,
-        )
-
-
-@rule(
-    "RSN303",
-    "secret-noted",
-    "info",
-    "secret",
-    "The agent has noticed something about the secret",
-    fix="resentry-agent status",
-)
-def noted(facts: Facts) -> Iterator[Sight]:
-    """Show the notes of the last pass: unknown keys, keys that are gone, a fixed release.
-
-    The secret was published all the same.
-    """
-    for note in facts.status.source.notes:
-        yield Sight(_where(facts), note)
-
-
-@rule(
-    "RSN304",
-    "dsn-missing",
-    "error",
-    "secret",
-    "No DSN is published for a role, and production requires one",
-    fix="vault kv patch -mount=MOUNT PATH SENTRY_DSN=...",
-)
-def dsn_missing(facts: Facts) -> Iterator[Sight]:
-    """Look for a DSN in the published snapshot, for each role.
-
-    A process refuses such a snapshot, unless its own environment has a SENTRY_DSN.
-    """
-    snapshot = facts.published
-    for role in ("", *snapshot.roles):
-        values = {**snapshot.settings, **snapshot.roles.get(role, {})}
-        if facts.settings.guard_rails.lacks_dsn(values):
-            yield Sight(role or "every role", "the snapshot has no SENTRY_DSN")
-
-
-@rule(
     "RSN901",
     "clock-off",
     "warning",
@@ -285,7 +206,7 @@ def clock_off(facts: Facts) -> Iterator[Sight]:
         raise UnknownError(_not_asked(facts))
     if abs(seconds) > _CLOCK_SECONDS:
         side = "ahead of" if seconds > 0 else "behind"
-        yield Sight(_where(facts), f"it is {abs(seconds):.0f} s {side} Vault's")
+        yield Sight(where(facts), f"it is {abs(seconds):.0f} s {side} Vault's")
 
 
 def _not_asked(facts: Facts) -> str:

@@ -36,8 +36,8 @@ def _in_state(facts: Facts, state: State) -> Iterator[LiveTarget]:
     "error",
     "targets",
     "No process has given a receipt",
-    fix="in each application's container: mount the volume, set RESENTRY_DIR, and call "
-    "resentry.init",
+    fix="in each application's container: mount the volume, set RESENTRY_DIR, give its user "
+    "the group of the volume, and call resentry.init",
     causes=("RSN501", "RSN504"),
 )
 def no_receipt(facts: Facts) -> Iterator[Sight]:
@@ -169,7 +169,9 @@ def nobody_has_it(facts: Facts) -> Iterator[Sight]:
     The role is mistyped on one side, or its processes do not run now.
     """
     snapshot, live = facts.published, {target.receipt.role for target in targets(facts)}
-    named = {*snapshot.roles, *(r.role for r in snapshot.rules if r.role)}
+    roles = [rule.role for rule in snapshot.rules]
+    roles += [boost.role for boost in snapshot.boosts]
+    named = {*snapshot.roles, *filter(None, roles)}
     for role in sorted(named - live):
         yield Sight(role, f"processes have: {', '.join(sorted(live))}")
 
@@ -223,9 +225,12 @@ def init_problem(facts: Facts) -> Iterator[Sight]:
 
     With `send_default_pii` or a rate, the value in the code is not the one that runs.
     """
+    seen: dict[tuple[str, str], list[str]] = {}
     for target in targets(facts):
         for problem in target.receipt.problems:
-            yield Sight(target.name, problem)
+            seen.setdefault((target.receipt.role, problem), []).append(target.name)
+    for (role, problem), names in seen.items():
+        yield Sight(f"role {role}", problem, evidence=tuple(names[:10]))
 
 
 @rule(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.doctor.rule import Sight, SkippedError, UnknownError, rule
 from agent.errors import PublishError
+from agent.publish.volume import LOCK_FILE
 from resentry.advice import is_mounted_alone
 from resentry.contract import SETTINGS_FILE
 
@@ -44,7 +45,8 @@ def nothing(facts: Facts) -> Iterator[Sight]:
     "error",
     "volume",
     "No agent runs",
-    fix="start resentry-agent run; in Kubernetes: kubectl describe pod POD",
+    fix="start resentry-agent run, or correct RESENTRY_DIR; in Kubernetes: kubectl "
+    "describe pod POD",
     causes=("RSN101",),
 )
 def no_agent(facts: Facts) -> Iterator[Sight]:
@@ -55,7 +57,10 @@ def no_agent(facts: Facts) -> Iterator[Sight]:
     Wake who runs the pod, if it does not come back by itself.
     """
     if facts.status.agent == "unknown":
-        raise UnknownError("this user cannot see whether an agent holds the volume")
+        if not os.path.lexists(f"{facts.settings.dir}/{LOCK_FILE}"):
+            yield Sight(facts.settings.dir, "no agent ever ran on this volume")
+            return
+        raise UnknownError(facts.why_unknown)
     if facts.status.agent == "not running":
         yield Sight(facts.settings.dir, "no process holds the lock of the volume")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from agent.doctor import (
     about_rails,
     about_rates,
+    about_secret,
     about_sentry,
     about_settings,
     about_source,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _PLACES = (
     about_settings,
     about_source,
+    about_secret,
     about_rails,
     about_volume,
     about_targets,

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from agent.doctor.rule import SkippedError, UnknownError
-from agent.errors import AgentError
+from agent.errors import AgentError, SettingsError
 from agent.parts import USER_AGENT
+from agent.publish.files import gid_of
 from agent.source.choose import open_source
 from resentry import formats
 
@@ -51,6 +52,8 @@ class Facts:
     warnings: tuple[str, ...] = ()
     asked: Asked | None = None
     """`None` if the source was left out by choice."""
+    why_unknown: str = ""
+    """Why nobody knows whether an agent runs."""
 
     @property
     def published(self) -> Snapshot:
@@ -82,6 +85,15 @@ class Facts:
         if asked.candidate is None:
             raise UnknownError("the source could not be read")
         return asked.candidate
+
+    def write(self, setting: str) -> str:
+        """Return what to type so that the source holds this setting, as `KEY=VALUE`."""
+        if self.settings.source_path:
+            return f"write {setting} to {self.settings.source_path}"
+        path = next(iter(self.settings.vault_paths), "MOUNT/data/PATH")
+        mount, _, name = path.partition("?")[0].removeprefix("v1/").partition("/")
+        name = name.removeprefix("data/")
+        return f"vault kv patch -mount={mount} {name} {setting}"
 
     def seconds_since(self, text: str | None) -> float | None:
         """Return how long ago a time of a document was; `None` without a time."""
@@ -123,3 +135,13 @@ def _with_vault(asked: Asked, settings: Settings, source: VaultSource) -> Asked:
         is_renewable=source.token.is_renewable,
         clock_seconds=source.api.session.clock_seconds,
     )
+
+
+def problem_of(settings: Settings) -> AgentError | None:
+    """Return what is wrong with settings that can only be seen together, or on this system."""
+    try:
+        open_source(settings, USER_AGENT).close()
+        gid_of(settings.group)
+    except SettingsError as error:
+        return error
+    return None

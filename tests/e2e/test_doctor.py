@@ -144,7 +144,7 @@ def test_a_process_that_stands_still_is_overdue(site: Site) -> None:
 def test_settings_that_are_wrong_are_a_finding(site: Site) -> None:
     """What runs goes on, and everything else is examined all the same."""
     seen = site.await_only("RSN101", RESENTRY_POLL_SECONDS="often")
-    assert "RESENTRY_POLL_SECONDS" in seen["RSN101"]["detail"]
+    assert seen["RSN101"]["subject"] == "RESENTRY_POLL_SECONDS"
 
 
 def test_nothing_ever_ran_here(tmp_path: Path, sink: Sink) -> None:

@@ -21,7 +21,7 @@ _LOGS = "application/vnd.sentry.items.log+json"
 
 
 class VerificationError(Exception):
-    """A test error of `resentry-agent verify`. Nothing is wrong."""
+    """A test error, which an operator asked for. Nothing is wrong."""
 
 
 class TestItem(Envelope):
@@ -64,7 +64,7 @@ def make(
         content |= _error(options)
     elif kind == "message":
         content["message"] = (
-            "A test message of resentry-agent verify. Nothing is wrong."
+            "A test message, which an operator asked for. Nothing is wrong."
         )
     else:
         content |= _transaction(now)
@@ -118,7 +118,7 @@ def _log(nonce: str, options: dict[str, Any]) -> Item:
         "timestamp": time.time(),
         "trace_id": uuid.uuid4().hex,
         "level": "info",
-        "body": "A test log of resentry-agent verify. Nothing is wrong.",
+        "body": "A test log, which an operator asked for. Nothing is wrong.",
         "attributes": {
             name: {"value": value, "type": "string"}
             for name, value in attributes.items()

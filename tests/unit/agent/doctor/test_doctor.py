@@ -50,6 +50,7 @@ VALUES = {
     "SENTRY_SAMPLE_RATE": 1.0,
     "SENTRY_TRACES_SAMPLE_RATE": 0.1,
 }
+HELD_VALUES = {"SENTRY_DSN": DSN, **VALUES}
 ANSWER = Answer(fingerprint(DSN), "accepted", 200, RECENT, RECENT, accepted=7)
 SNAPSHOT = Snapshot(
     settings={"SENTRY_DSN": DSN, **VALUES},
@@ -118,7 +119,10 @@ def make(tmp_path: Path) -> Make:
         )
         status = document.status(agent, snapshot, rollout, {**WELL, **(saved or {})})
         asked = Asked(
-            candidate=Candidate({}), surplus=(), is_renewable=True, clock_seconds=0.2
+            candidate=Candidate(HELD_VALUES),
+            surplus=(),
+            is_renewable=True,
+            clock_seconds=0.2,
         )
         environ = {"RESENTRY_ENVIRONMENT": "production"}
         given = {"asked": asked, "environ": environ, **more}
@@ -189,22 +193,31 @@ BREAKAGES: dict[str, dict[str, Any]] = {
     "RSN205": {"settings": {"vault_insecure_skip_tls_verify": True}},
     "RSN206": {
         "asked": Asked(
-            candidate=Candidate({}), surplus=("update on x",), clock_seconds=0.1
+            candidate=Candidate(HELD_VALUES),
+            surplus=("update on x",),
+            clock_seconds=0.1,
         )
     },
     "RSN207": {
         "saved": {"where": {"token_ends_at": RECENT}},
         "asked": Asked(
-            Candidate({}), surplus=(), is_renewable=False, clock_seconds=0.1
+            Candidate(HELD_VALUES), surplus=(), is_renewable=False, clock_seconds=0.1
         ),
     },
     "RSN301": {"asked": Asked(SourceMissing("none"), surplus=(), clock_seconds=0.1)},
-    "RSN302": {"saved": failed(CandidateRefused, outcome="refused")},
+    "RSN302": {
+        "asked": Asked(
+            candidate=Candidate({**HELD_VALUES, "SENTRY_SAMPLE_RATE": "2"}),
+            surplus=(),
+            clock_seconds=0.1,
+        )
+    },
     "RSN303": {"saved": {"notes": ["other keys ignored: 2"]}},
     "RSN304": {"snapshot": replace(SNAPSHOT, settings=VALUES)},
-    "RSN401": {"settings": {"rate_caps": {"production": 0.05}}},
+    "RSN401": {"settings": {"rate_caps": {"production": 0.05}}, "asked": None},
     "RSN402": {"settings": {"allowed_dsns": ()}},
     "RSN403": {
+        "asked": None,
         "settings": {"environment": "staging"},
         "snapshot": published(SENTRY_ENVIRONMENT="staging", SENTRY_DSN=""),
     },
@@ -251,17 +264,21 @@ BREAKAGES: dict[str, dict[str, Any]] = {
         )
     },
     "RSN851": {
+        "asked": None,
         "snapshot": published(SENTRY_SEND_PII=True, SENTRY_ENVIRONMENT="staging"),
         "settings": {"environment": "staging", "allowed_dsns": ()},
     },
     "RSN852": {
+        "asked": None,
         "snapshot": published(
             SENTRY_DSN=DSN.replace("https", "http"), SENTRY_ENVIRONMENT="staging"
         ),
         "settings": {"environment": "staging", "allowed_dsns": ()},
     },
     "RSN901": {
-        "asked": Asked(candidate=Candidate({}), surplus=(), clock_seconds=-300.0)
+        "asked": Asked(
+            candidate=Candidate(HELD_VALUES), surplus=(), clock_seconds=-300.0
+        )
     },
     "RSN951": {"receipts": receipt(sdk="3.1.0 is not supported (>=2.43,<3): x")},
     "RSN952": {"receipts": receipt(library="0.9.0")},
@@ -363,6 +380,12 @@ def test_what_follows_is_put_below_its_cause(
     assert problems(examine(make(**breakage)))[follows].follows_from == cause
 
 
+def test_offline_the_last_pass_tells_of_the_secret(make: Make) -> None:
+    """The agent has refused it, and says why."""
+    saved = failed(CandidateRefused, outcome="refused")
+    assert problems(examine(make(saved=saved, asked=None))).keys() == {"RSN302"}
+
+
 def test_what_the_cause_hides_is_not_unknown(make: Make) -> None:
     """Vault does not answer: that is said once."""
     findings = examine(make(asked=Asked(SourceDown("refused"))))
@@ -371,7 +394,16 @@ def test_what_the_cause_hides_is_not_unknown(make: Make) -> None:
 
 def test_what_nobody_can_tell_is_unknown(make: Make) -> None:
     """A check that could not run never counts as passed."""
-    findings = examine(make(asked=Asked(candidate=Candidate({})), agent="unknown"))
+    directory = Path(make().settings.dir)
+    (directory / "agent").mkdir()
+    (directory / "agent" / "lock").touch()
+    findings = examine(
+        make(
+            why_unknown="no right",
+            asked=Asked(candidate=Candidate(HELD_VALUES)),
+            agent="unknown",
+        )
+    )
     unknown = {f.id for f in findings if f.verdict == "unknown"}
     assert unknown == {"RSN206", "RSN502", "RSN901"}
 

@@ -1,0 +1,102 @@
+"""Rules on the secret at the source, and on what was made of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.doctor.about_source import failed, where
+from agent.doctor.rule import Sight, rule
+from agent.domain.validate import validate
+from agent.errors import CandidateRefused, SourceMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agent.doctor.facts import Facts
+
+_SAID_ELSEWHERE = ("DSN check of", "a rollback holds")
+"""How the notes begin that another rule tells."""
+
+
+@rule(
+    "RSN301",
+    "secret-missing",
+    "error",
+    "secret",
+    "The source has no such secret",
+    fix="vault kv put -mount=MOUNT PATH SENTRY_DSN=...",
+    causes=("RSN101",),
+)
+def missing(facts: Facts) -> Iterator[Sight]:
+    """Read each path. It is missing, deleted, or the path names another mount.
+
+    Wake who writes the secret.
+    """
+    yield from failed(facts, SourceMissing)
+
+
+@rule(
+    "RSN302",
+    "secret-refused",
+    "error",
+    "secret",
+    "The values at the source are refused",
+    fix="correct the values at the source, then: resentry-agent refresh",
+)
+def refused(facts: Facts) -> Iterator[Sight]:
+    """Judge what the source holds now. With --offline, look at the agent's last pass.
+
+    A value is wrong, or outside the guard rails. The last good snapshot stays published.
+    No value is quoted, for it may be a secret.
+
+    Wake who has changed the secret.
+    """
+    source = facts.status.source
+    if facts.asked is not None and facts.asked.candidate is not None:
+        try:
+            rails = facts.settings.guard_rails
+            validate(facts.asked.candidate, rails, facts.current, facts.now)
+        except CandidateRefused as error:
+            yield Sight(where(facts), error.what, fix=error.hint)
+    elif source.error == CandidateRefused.__name__:
+        since = source.since or ""
+        yield Sight(where(facts), source.sentence, since=since, fix=source.hint)
+
+
+@rule(
+    "RSN303",
+    "secret-noted",
+    "info",
+    "secret",
+    "The agent has noticed something about the secret",
+    fix="resentry-agent status",
+)
+def noted(facts: Facts) -> Iterator[Sight]:
+    """Show the notes of the last pass: unknown keys, keys that are gone, a fixed release.
+
+    The secret was published all the same.
+    """
+    for note in facts.status.source.notes:
+        if not note.startswith(_SAID_ELSEWHERE):
+            yield Sight(where(facts), note)
+
+
+@rule(
+    "RSN304",
+    "dsn-missing",
+    "error",
+    "secret",
+    "No DSN is published for a role, and production requires one",
+    fix="vault kv patch -mount=MOUNT PATH SENTRY_DSN=...",
+)
+def dsn_missing(facts: Facts) -> Iterator[Sight]:
+    """Look for a DSN in the published snapshot, for each role.
+
+    A process refuses such a snapshot, unless its own environment has a SENTRY_DSN.
+    """
+    snapshot = facts.published
+    for role in ("", *snapshot.roles):
+        values = {**snapshot.settings, **snapshot.roles.get(role, {})}
+        if facts.settings.guard_rails.lacks_dsn(values):
+            fix = facts.write("SENTRY_DSN=...")
+            yield Sight(role or "every role", "the snapshot has no SENTRY_DSN", fix=fix)
