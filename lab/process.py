@@ -23,7 +23,9 @@ T = TypeVar("T")
 
 # Below the range from which Linux takes ports for outgoing connections, so that no
 # client can occupy the port between the question and the server's bind.
-PORTS = range(12_000, 32_000)
+_SLOT = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+PORTS = range(12_000 + _SLOT * 2_500, 14_500 + _SLOT * 2_500)
+"""Each of pytest's workers has its own: a port is free only until somebody takes it."""
 POLL_SECONDS = 0.01
 LAST_LOG_LINES = 30
 

@@ -129,9 +129,16 @@ class Vault:
         """Return once it is unsealed; a second start begins with nothing."""
         self.process.start()
         self._unseal_key = ""
+        self._await_secrets()
         if self._audit:
             self._start_audit()
         return self
+
+    def _await_secrets(self) -> None:
+        """Return once `secret/` answers: it upgrades itself after it is mounted."""
+        config = f"{self.address}/v1/secret/config"
+        token = {"X-Vault-Token": self.token}
+        eventually(lambda: self._session.get(config, headers=token, timeout=5).ok)
 
     def stop(self) -> None:
         """End it gracefully, which takes half a second."""
@@ -308,7 +315,4 @@ class ProductionVault(Vault):
         self._start_audit()
         self.client.sys.enable_secrets_engine("kv", "secret", options={"version": "2"})
         self.client.sys.enable_secrets_engine("kv", "kv1", options={"version": "1"})
-        # For a moment after it is mounted it upgrades itself, and answers 400.
-        config = f"{self.address}/v1/secret/config"
-        token = {"X-Vault-Token": self.token}
-        eventually(lambda: self._session.get(config, headers=token, timeout=5).ok)
+        self._await_secrets()
