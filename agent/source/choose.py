@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from typing import TYPE_CHECKING
@@ -26,9 +27,24 @@ def open_source(settings: Settings, user_agent: str) -> Source:
             "RESENTRY_VAULT_PATHS",
             "unset RESENTRY_SOURCE_PATH, or both others: the agent reads one source",
         )
+    source, volume = map(os.path.realpath, (settings.source_path, settings.dir))
+    if volume in (source, *_parents(source)):
+        raise SettingsError(
+            "RESENTRY_SOURCE_PATH is on the volume of RESENTRY_DIR: the agent would read "
+            "what it writes",
+            "set RESENTRY_DIR to the volume that applications mount, and to nothing else",
+        )
     from agent.source.files import FileSource  # noqa: PLC0415 - as above
 
     return FileSource(settings)
+
+
+def _parents(path: str) -> list[str]:
+    """Return the directories that a path is in, but not the root."""
+    parents = []
+    while len(path := os.path.dirname(path)) > 1:
+        parents.append(path)
+    return parents
 
 
 def _spare_guessing() -> None:
