@@ -46,13 +46,19 @@ def fork_without_hooks() -> int:
 
 
 def _switches() -> list[str]:
-    """Return how often each other thread has begun to run: those that rest do not."""
+    """Return how often each other thread has begun to run: those that rest do not.
+
+    A thread that could run, but has no processor on a busy machine, does not rest.
+    """
     found = []
     try:
         for tid in os.listdir("/proc/self/task"):
             if int(tid) != threading.get_native_id():
                 with open(f"/proc/self/task/{tid}/status") as status:
-                    found += [line for line in status if "ctxt_switches" in line]
+                    lines = list(status)
+                found += [line for line in lines if "ctxt_switches" in line]
+                if not any(line.startswith("State:\tS") for line in lines):
+                    found.append(f"{time.monotonic()}")
     except OSError:  # no descriptor is free, or a thread has ended this moment
         time.sleep(0.05)
     return found

@@ -80,7 +80,7 @@ def live(published: Path) -> Iterator[None]:
 def test_an_overdue_process_is_a_problem(check: Callable[..., dict[str, Any]]) -> None:
     """With the code that `status` has for it; before the time limit it is none."""
     assert check()["targets"]["result"] == "ok"
-    late = check(RESENTRY_CONFIRM_SECONDS="0.001")
+    late = check(RESENTRY_CONFIRM_SECONDS="0.01")
     assert (late["code"], late["error"]["code"]) == (1, "NotConfirmed")
     assert "1 overdue" in late["targets"]["detail"]
     assert "read the log of the process" in late["targets"]["hint"]
@@ -90,7 +90,7 @@ def test_no_receipt_at_all_is_a_problem_after_the_time_limit(
     check: Callable[..., dict[str, Any]], published: Path
 ) -> None:
     """The hint says which mounts and which group an application needs."""
-    late = check(RESENTRY_CONFIRM_SECONDS="0.001")
+    late = check(RESENTRY_CONFIRM_SECONDS="0.01")
     assert (late["code"], late["error"]["code"]) == (1, "NotConfirmed")
     assert "no process has given a receipt" in late["targets"]["detail"]
     group = (published / "receipts").stat().st_gid
