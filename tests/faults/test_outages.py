@@ -78,6 +78,8 @@ class Site:
             },
         )
         eventually(lambda: self.source()["outcome"] == "unchanged", what="two passes")
+        # Another thread writes the log: its line may come a moment later.
+        eventually(lambda: self.said()[1:], what="the lines of both passes")
 
     def source(self) -> dict[str, Any]:
         """What `status` says of the source."""
