@@ -19,8 +19,9 @@ REFRESH_SECONDS = 30.0
 Kind = Literal["accepted", "refused", "limited", "failed", "unreached"]
 """2xx; 401, 403, 404; 429; any other status; no answer."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
-_KINDS: dict[int, Kind] = {401: "refused", 403: "refused", 404: "refused"}
-_KINDS |= {429: "limited"}
+REFUSED = frozenset({401, 403, 404})
+"""What a server answers to a DSN that is revoked, or that never was one."""
+_KINDS: dict[int, Kind] = {**dict.fromkeys(REFUSED, "refused"), 429: "limited"}
 _TEXTS = ("dsn", "kind", "since", "accepted_at")
 
 

@@ -19,6 +19,7 @@ import sentry_sdk
 from sentry_sdk.utils import Dsn
 
 from resentry import clock
+from resentry.answers import REFUSED
 from resentry.contract import fingerprint
 from resentry.living import Living
 from resentry.process import here, start_thread
@@ -39,7 +40,6 @@ ADDRESS = re.compile(
 """Scheme, host, path, project, and the path of the OpenTelemetry signal."""
 AUTH = "x-sentry-auth"
 _TRACES = "integration/otlp/v1/traces/"
-_REFUSED = {401, 403, 404}
 
 
 class Place(NamedTuple):
@@ -129,7 +129,7 @@ class Redirect:
                 if not place.base:
                     return self._send_nowhere(method, url, *args, **kwargs)
                 response = self._send_to(place, method, *args, **kwargs)
-                if response.status_code not in _REFUSED:
+                if response.status_code not in REFUSED:
                     return response
                 if shared.place is place:
                     self._park(method, args, kwargs)

@@ -10,6 +10,7 @@ from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import HttpTransport
 from sentry_sdk.utils import capture_internal_exceptions
 
+from resentry.answers import REFUSED
 from resentry.contract import fingerprint
 from resentry.process import here
 from resentry.sockets import note_connections
@@ -29,7 +30,7 @@ class Fate(enum.Enum):
     UNKNOWN = "the connection failed after it was written"
 
 
-_FATES = {f"status_{code}": Fate.REFUSED for code in (401, 403, 404)}
+_FATES = {f"status_{code}": Fate.REFUSED for code in REFUSED}
 
 
 class Wire(HttpTransport):
