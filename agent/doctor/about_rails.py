@@ -82,11 +82,9 @@ def pii(facts: Facts) -> Iterator[Sight]:
 
     Wake who answers for privacy, if this was not meant.
     """
-    snapshot = facts.published
-    for role in ("", *snapshot.roles):
-        values = {**snapshot.settings, **snapshot.roles.get(role, {})}
+    for role, values in facts.values_by_role.items():
         if values.get("SENTRY_SEND_PII"):
-            yield Sight(role or "every role", "SENTRY_SEND_PII is true")
+            yield Sight(role, "SENTRY_SEND_PII is true")
 
 
 @rule(
@@ -102,12 +100,8 @@ def in_the_clear(facts: Facts) -> Iterator[Sight]:
 
     Whoever is on the way can read and change events. Production refuses such a DSN.
     """
-    snapshot = facts.published
-    for role in ("", *snapshot.roles):
-        values = {**snapshot.settings, **snapshot.roles.get(role, {})}
+    for role, values in facts.values_by_role.items():
         as_in_production = judge(values, [(PRODUCTION, "")])
         problem = as_in_production.get("SENTRY_DSN", "")
         if values.get("SENTRY_DSN") and "https" in problem:
-            yield Sight(
-                role or "every role", f"the DSN is {show_dsn(values['SENTRY_DSN'])}"
-            )
+            yield Sight(role, f"the DSN is {show_dsn(values['SENTRY_DSN'])}")

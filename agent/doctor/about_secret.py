@@ -94,9 +94,7 @@ def dsn_missing(facts: Facts) -> Iterator[Sight]:
 
     A process refuses such a snapshot, unless its own environment has a SENTRY_DSN.
     """
-    snapshot = facts.published
-    for role in ("", *snapshot.roles):
-        values = {**snapshot.settings, **snapshot.roles.get(role, {})}
+    for role, values in facts.values_by_role.items():
         if facts.settings.guard_rails.lacks_dsn(values):
             fix = facts.write("SENTRY_DSN=...")
-            yield Sight(role or "every role", "the snapshot has no SENTRY_DSN", fix=fix)
+            yield Sight(role, "the snapshot has no SENTRY_DSN", fix=fix)

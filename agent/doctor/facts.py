@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from agent.doctor.rule import SkippedError, UnknownError
 from agent.errors import AgentError, SettingsError
@@ -63,6 +63,13 @@ class Facts:
         return self.current
 
     @property
+    def values_by_role(self) -> dict[str, dict[str, Any]]:
+        """What is published for each role; `every role` is one that has no own values."""
+        snapshot = self.published
+        roles = {"every role": {}, **snapshot.roles}
+        return {role: {**snapshot.settings, **own} for role, own in roles.items()}
+
+    @property
     def source(self) -> Asked:
         """What the source answered. With `--offline` the rule is skipped."""
         if self.settings_error is not None:
@@ -105,11 +112,7 @@ class Facts:
 
 def ask_source(settings: Settings) -> Asked:
     """Ask the source as a pass does, and Vault also what the token may do."""
-    try:
-        source = open_source(settings, USER_AGENT)
-    except AgentError as error:
-        return Asked(error)
-    with contextlib.closing(source):
+    with contextlib.closing(open_source(settings, USER_AGENT)) as source:
         try:
             asked = Asked(
                 candidate=source.read(time.monotonic() + settings.pass_seconds)

@@ -200,9 +200,7 @@ class Volume:
         seen.
         """
         with as_publish_error(self.directory):
-            if (
-                not self._files
-            ):  # an earlier agent, maybe of another version, wrote them
+            if not self._files:  # an earlier agent, maybe of another version, wrote
                 body = read_file(self._path(DATA_LINK, SETTINGS_FILE)) or b""
                 self._files = files_of(current) | {SETTINGS_FILE: body}
             damage = self._damage()
