@@ -160,11 +160,19 @@ class System:
         self, targets: int, sequence: int, within: float = 60.0
     ) -> dict[str, Any]:
         """Wait until so many targets run that snapshot, and return the status."""
-        return eventually(
-            lambda: self.settled(targets, sequence),
-            within,
-            f"{targets} targets at sequence {sequence}",
-        )
+        try:
+            return eventually(
+                lambda: self.settled(targets, sequence),
+                within,
+                f"{targets} targets at sequence {sequence}",
+            )
+        except TimeoutError as exc:
+            exc.add_note(f"the status is {self.status()}")
+            running = {"agent": self.agent, "api": self.api, "worker": self.worker}
+            for name, process in running.items():
+                if process is not None:
+                    exc.add_note(f"the {name} says: {process.log_text()[-4000:]}")
+            raise
 
     def get(self, path: str) -> requests.Response:
         """Ask the agent's HTTP endpoints."""
