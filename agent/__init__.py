@@ -8,6 +8,7 @@
     passing.py    the running pass: its thread, its deadline, who waits for its end
     operator.py   turns an operator's requests into wishes
     serving.py   has each request carried out once
+    verification.py  has processes send test items, by a file on the volume
     loop.py       runs posted calls in one thread
     schedule.py   when the next pass comes; the wall clock may jump
     control.py    the control socket: commands send requests to the daemon

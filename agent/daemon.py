@@ -7,7 +7,6 @@ reading. All other threads post calls, or read the newest `View`.
 from __future__ import annotations
 
 import random
-import threading
 import time
 from dataclasses import replace
 from functools import partial
@@ -30,6 +29,7 @@ from agent.passing import Passing
 from agent.pipeline import NOT_READ, Pipeline
 from agent.record import Record
 from agent.serving import Serving
+from agent.verification import VERIFY_COMMANDS, Verification
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +44,6 @@ SERVICES_SECONDS = 1.0
 """The services start after the first pass, or after this time."""
 RECEIPTS_SECONDS = 1.0
 """The time between two looks at the receipts while a rollout is not finished."""
-LEAVE_SECONDS, REVOKE_SECONDS = 0.6, 0.3
-"""At the end: the time for a running pass to end, and for the source to close."""
 NEVER = float("inf")
 
 log = structlog.get_logger()
@@ -68,6 +66,7 @@ class Daemon:
             lambda *ended: self._loop.post(partial(self._after_reading, *ended)),
         )
         self._desk = Desk(self._settings, parts.problem)
+        self._verification = Verification(parts.volume, self._settings, self._loop.post)
         self._serving = Serving(
             self._loop.post, self._carry_out, self._refresh, self._settings.pass_seconds
         )
@@ -117,8 +116,10 @@ class Daemon:
 
         Raises `AgentError` if the answer is no, or the request is not understood.
         """
-        outcome = self._serving.ask(request)
-        return document.answer(outcome, self._pipeline.known.current)
+        answer = self._serving.ask(request)
+        if isinstance(answer, Outcome):
+            return document.answer(answer, self._pipeline.known.current)
+        return answer
 
     def document(self) -> document.Whole:
         """Return what is known, as `/status` shows it, with the receipts read now."""
@@ -263,11 +264,13 @@ class Daemon:
             due = self._parts.source.due_seconds()
             self._services.schedule.passed(passes.outcome, passes.failures, due)
 
-    def _carry_out(self, request: dict[str, Any]) -> Outcome:
+    def _carry_out(self, request: dict[str, Any]) -> Outcome | dict[str, Any]:
         """Carry out an operator's request, and follow what it publishes."""
         history = self._parts.volume.memory.history()
         grounds = Grounds(self._pipeline.known, self._record.rejections, history)
         try:
+            if request["command"] in VERIFY_COMMANDS:
+                return self._verification.serve(request)
             wishes = self._desk.wishes(request, grounds)
         except (WishRefused, SettingsError) as error:
             changes.log_refused_request(error, request["command"], self._metrics)
@@ -287,11 +290,8 @@ class Daemon:
         """Stop within a second. Returns false if a pass is still running."""
         if self._services is not None:
             self._services.stop()
-        self._parts.source.abort()
-        if ended := self._passing.join(LEAVE_SECONDS):
-            closing = threading.Thread(target=self._parts.source.close, daemon=True)
-            closing.start()
-            closing.join(REVOKE_SECONDS)
+        self._verification.end()
+        ended = self._passing.leave(self._parts.source)
         self._record.save(self.view)
         self._parts.volume.close()
         if self._loop.is_ended:  # else an error follows, which says why it ends

@@ -34,6 +34,8 @@ NEEDED: dict[str, set[str]] = {
     "resume": set(),
     "boost": {"seconds", "traces"},
     "end": {"id"},
+    "verify": {"kinds", "roles", "seconds"},
+    "end-verify": {"nonce"},
 }
 """The fields that a request must have, by its command."""
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
     from agent.domain.outcome import Outcome
     from agent.pipeline import Pipeline
+    from agent.source import Source
+
+LEAVE_SECONDS, REVOKE_SECONDS = 0.6, 0.3
+"""At the end: the time for a running pass to end, and for the source to close."""
 
 log = structlog.get_logger()
 
@@ -101,12 +105,17 @@ class Passing:
             self._is_wanted = False
             self.start()
 
-    def join(self, seconds: float) -> bool:
-        """Wait for the end of a running pass. Returns false if the pass is still running."""
-        if self._thread is None:
-            return True
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+    def leave(self, source: Source) -> bool:
+        """Stop the running pass, and close the source. Returns false if the pass still runs."""
+        source.abort()
+        if self._thread is not None:
+            self._thread.join(LEAVE_SECONDS)
+            if self._thread.is_alive():
+                return False
+        closing = threading.Thread(target=source.close, daemon=True)
+        closing.start()
+        closing.join(REVOKE_SECONDS)
+        return True
 
     def _run(self, until: float, forget_backoff: bool, accept_older: bool) -> None:  # noqa: FBT001 - a thread's args
         began = time.monotonic()

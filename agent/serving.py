@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from agent.domain.outcome import Outcome
 
-    CarryOut = Callable[[dict[str, Any]], Outcome]
+    Done = Outcome | dict[str, Any]
+    CarryOut = Callable[[dict[str, Any]], Done]
     Refresh = Callable[[dict[str, Any], Future[Outcome]], None]
 
 REMEMBERED = 100
@@ -44,17 +45,17 @@ class Serving:
         self._carry_out = carry_out
         self._refresh = refresh
         self._pass_seconds = pass_seconds
-        self._asked: dict[str, Future[Outcome]] = {}
+        self._asked: dict[str, Future[Any]] = {}
 
-    def ask(self, request: dict[str, Any]) -> Outcome:
-        """Have a request carried out, and return the outcome. Any thread may call this.
+    def ask(self, request: dict[str, Any]) -> Done:
+        """Have a request carried out, and return what it came to. Any thread may call this.
 
         Raises `AgentError` if the answer is no, or the request is not understood. A request
         whose `request_id` was seen before is not carried out again: it gets the answer of
         the first one.
         """
         check_request(request)
-        answer: Future[Outcome] = Future()
+        answer: Future[Done] = Future()
         self._post(partial(self._serve, request, answer))
         seconds = answer_seconds(request, self._pass_seconds)
         try:
@@ -67,7 +68,7 @@ class Serving:
                 "nothing was changed: try again" if answer.cancel() else later,
             ) from None
 
-    def _serve(self, request: dict[str, Any], answer: Future[Outcome]) -> None:
+    def _serve(self, request: dict[str, Any], answer: Future[Any]) -> None:
         if not answer.set_running_or_notify_cancel():
             return  # the operator was told that nothing was changed
         name = request.get("request_id")
@@ -87,7 +88,7 @@ class Serving:
             answer.set_exception(error)
 
 
-def _copy(answer: Future[Outcome], first: Future[Outcome]) -> None:
+def _copy(answer: Future[Any], first: Future[Any]) -> None:
     error = first.exception()
     if error is not None:
         answer.set_exception(error)

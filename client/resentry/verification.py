@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 VERIFY_FILE = "verify.json"
 VERIFY_LIMIT_BYTES = 4096
+AGAIN_SECONDS = 10.0
+"""A process answers one request in this time; a newer request waits for its end."""
 KINDS = ("error", "message", "transaction", "log", "span")
 FINGERPRINT = "resentry-verify"
 """All test events make one issue at the server."""

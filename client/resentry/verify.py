@@ -12,6 +12,7 @@ from resentry.answers import kind_of
 from resentry.contract import ContractError
 from resentry.sdk import items
 from resentry.verification import (
+    AGAIN_SECONDS,
     VERIFY_FILE,
     VERIFY_LIMIT_BYTES,
     Ask,
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
     import sentry_sdk
 
-AGAIN_SECONDS = 10.0
-"""A process answers one request in this time; a newer request waits for its end."""
 FORBIDDEN = "RESENTRY_VERIFY"
 """With `off` in this environment variable, a process sends no test items."""
 
