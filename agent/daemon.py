@@ -163,7 +163,7 @@ class Daemon:
     def _wake_at(self) -> float:
         """Return when to look again if nobody posts a call, as a monotonic time."""
         now, services = time.monotonic(), self._services
-        times = [self._boost_ends_at, self._give_up_at]
+        times = [self._boost_ends_at, self._give_up_at, self._parts.gate.again_at]
         if not self._passing.is_running:
             times.append(self._overdue_at)
         if services is None:
@@ -195,11 +195,11 @@ class Daemon:
             self._give_up_at = NEVER
             changes.log_start_without(self.view, self._settings)
         if now >= self._boost_ends_at:
-            wishes = self._pipeline.known.wishes
-            publish = partial(self._pipeline.publish, NOT_READ, wishes)
+            publish = partial(self._pipeline.publish, NOT_READ)
             changes.log_boost_end(self._publish(publish), self._metrics)
             self._update()
         rollout = self._rollout(self._parts.receipts, self._pipeline.known)
+        self._parts.gate.check_idle(self._pipeline.known.current, rollout)
         confirmed_at = self.view.confirmed_at
         if confirmed_at is None and self._pipeline.known.is_own:
             confirmed_at = now if rollout.state in DONE else None
@@ -245,8 +245,7 @@ class Daemon:
     def _after_reading(self, reading: Reading, began: float) -> None:
         """Publish what a pass has read, under the wishes of now."""
         self._due_at = NEVER  # a refresh may come before the first pass
-        wishes = self._pipeline.known.wishes
-        outcome = self._publish(partial(self._pipeline.publish, reading, wishes))
+        outcome = self._publish(partial(self._pipeline.publish, reading))
         try:
             moment = Moment(time.time(), time.monotonic())
             passes = self.view.passes.after(outcome, moment, moment.monotonic - began)

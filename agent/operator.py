@@ -10,13 +10,13 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from agent.domain.dsn_check import dsns_of, fingerprint_of
+from agent.domain.dsn_check import dsns_of
 from agent.domain.guard_rails import BOOST_SECONDS
 from agent.domain.structured import check_match
 from agent.domain.wishes import revision_without_boosts, values_of
 from agent.errors import RequestUnknown, WishRefused
 from resentry import formats
-from resentry.contract import BOOSTS_LIMIT, Boost, Snapshot, time_text
+from resentry.contract import BOOSTS_LIMIT, Boost, Snapshot, fingerprint, time_text
 from resentry.values import show_dsn
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class Desk:
         bad = sorted(
             dsn
             for dsn in dsns_of(snapshot)
-            if is_checked and fingerprint_of(dsn) in rejections.dsns
+            if is_checked and fingerprint(dsn) in rejections.dsns
         )
         if bad:
             raise WishRefused(

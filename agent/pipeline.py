@@ -112,14 +112,14 @@ class Pipeline:
             gate.glance(snapshot, known.current, seconds)
         return Reading(snapshot, candidate.notes + notes, newest=candidate.newest)
 
-    def publish(self, reading: Reading, wishes: Wishes) -> Outcome:
+    def publish(self, reading: Reading, wishes: Wishes | None = None) -> Outcome:
         """Publish the last good snapshot under an operator's wishes, and notify processes.
 
-        Whatever was read, the volume is repaired. An error is part of the outcome: the last
+        Without `wishes` the wishes stay as they are. Whatever was read, the volume is repaired. An error is part of the outcome: the last
         good snapshot then stays published.
         """
         try:
-            outcome = self._publish(reading, wishes)
+            outcome = self._publish(reading, wishes or self.known.wishes)
         except AgentError as error:
             self._announce()  # the error may have come after the switch
             outcome = Outcome.kept(error, self.known.current)

@@ -7,11 +7,11 @@ are in seconds.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+from resentry.contract import fingerprint
 from resentry.values import show_dsn
 
 if TYPE_CHECKING:
@@ -56,8 +56,13 @@ class Times:
 
     @property
     def pace(self) -> float:
-        """The least time between two checks of one DSN."""
+        """The least time between two requests of one check."""
         return self.patience / 10
+
+    @property
+    def idle(self) -> float:
+        """The least time before a published DSN that nobody uses is checked again."""
+        return self.patience * 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +200,6 @@ def dsns_of(snapshot: Snapshot | None) -> frozenset[str]:
     return frozenset(dsn for part in parts if (dsn := part.get("SENTRY_DSN")))
 
 
-def fingerprint_of(dsn: str) -> str:
-    """Return a name for a DSN that does not reveal its key."""
-    return f"dsn-{hashlib.sha256(dsn.encode()).hexdigest()[:12]}"
-
-
 def project_of(dsn: str) -> tuple[str, str]:
     """Return the project of a DSN: the server, and the path on the server."""
     parts = urlsplit(dsn)
@@ -217,7 +217,7 @@ def report_of(
     """Return what is known about a DSN."""
     return DsnReport(
         show_dsn(dsn),
-        fingerprint_of(dsn),
+        fingerprint(dsn),
         series.verdict(times),
         series.is_settled(now, times),
         len(series.seen),

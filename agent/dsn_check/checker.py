@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agent.domain.dsn_check import FAILING, PASSING, Series, project_of, report_of
+from agent.dsn_check.idle import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -26,9 +27,10 @@ A DSN that is wanted again is then not asked again at once.
 
 @dataclass
 class _Case:
-    """One DSN. `next_at` is the time of the next check, or `None` if no check follows.
+    """One DSN. `next_at` is the time of the next request; `None` if none follows.
 
-    `reason` says why the last request got no answer.
+    `reason` says why the last request got no answer. `earlier` are the answers of the check
+    before. They count until this check has a result.
     """
 
     series: Series
@@ -39,6 +41,15 @@ class _Case:
     verdict: Verdict = "unknown"
     since: float = field(default_factory=time.time)
     reason: str = ""
+    earlier: Series | None = None
+    is_again: bool = False
+
+    def shown(self, now: float, times: Times) -> Series:
+        """Return the answers that count now."""
+        verdict, series = self.series.verdict(times), self.series
+        if self.earlier is None or series.is_settled(now, times):
+            return series
+        return self.earlier if verdict in ("unknown", "accepted_once") else series
 
 
 class Checker:
@@ -59,6 +70,7 @@ class Checker:
         self._times = times
         self._send = send
         self._is_glitchtip = is_glitchtip
+        self.idle_seconds = NEVER if is_glitchtip else times.idle
         self._turn = threading.Condition()
         self._cases: dict[str, _Case] = {}
         self._thread: threading.Thread | None = None
@@ -78,16 +90,38 @@ class Checker:
             now = time.monotonic()
             for dsn in sorted(dsns):
                 self._want(dsn, now, wait, is_busy=project_of(dsn) in busy)
-            if dsns and self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._work, name="dsn-check", daemon=True
-                )
-                self._thread.start()
-            self._turn.notify_all()
+            if dsns:
+                self._go_on()
             if wait:
                 asked = [d for d in dsns if self._is_asked_by(d, now + wait)]
                 self._turn.wait_for(lambda: all(map(self._is_answered, asked)), wait)
             return self._reports(dsns)
+
+    def again(self, dsns: Collection[str]) -> None:
+        """Check published DSNs again. This check ends with its result.
+
+        A DSN whose check still runs is left alone, and so is one after whose key GlitchTip
+        was asked: each wrong key makes it block the project.
+        """
+        with self._turn:
+            now = time.monotonic()
+            for dsn in dsns:
+                case = self._cases.pop(dsn, None) or _Case(Series(now), None)
+                self._cases[dsn] = case
+                if (case.is_wanted and case.next_at is not None) or _is_final(case):
+                    continue
+                case.earlier = (
+                    case.shown(now, self._times) if case.series.seen else None
+                )
+                case.series, case.next_at = Series(now), now
+                case.is_again = case.is_wanted = True
+            self._go_on()
+
+    def asked_at(self, dsn: str) -> float | None:
+        """Return when the server last answered, or did not; `None` if it was not asked."""
+        with self._turn:
+            case = self._cases.get(dsn)
+            return case.asked_at if case is not None else None
 
     def retain(self, dsns: Collection[str]) -> None:
         """Check and report these DSNs from now on, and no others."""
@@ -101,7 +135,7 @@ class Checker:
     def report(self) -> list[DsnReport]:
         """Return what is known about every wanted DSN, newest last."""
         with self._turn:
-            return self._reports([d for d, c in self._cases.items() if c.is_wanted])
+            return self._reports([d for d, c in self._cases.items() if _is_shown(c)])
 
     def _want(self, dsn: str, now: float, wait: float, *, is_busy: bool) -> None:
         case = self._cases.pop(dsn, None)
@@ -137,11 +171,21 @@ class Checker:
 
     def _reports(self, dsns: Collection[str]) -> list[DsnReport]:
         now = time.monotonic()
+        shown = {d: c.shown(now, self._times) for d, c in self._cases.items()}
         return [
-            report_of(dsn, case.series, now, self._times, case.since, case.reason)
+            report_of(dsn, shown[dsn], now, self._times, case.since, case.reason)
             for dsn, case in self._cases.items()
             if dsn in dsns
         ]
+
+    def _go_on(self) -> None:
+        """Have the thread look what is due."""
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._work, name="dsn-check", daemon=True
+            )
+            self._thread.start()
+        self._turn.notify_all()
 
     # In the thread
 
@@ -184,10 +228,22 @@ class Checker:
             now = time.monotonic()
             case.asked_at, case.limit, case.reason = now, CHECK_SECONDS, reason
             case.series = case.series.add(now, answer, self._times)
-            verdict = case.series.verdict(self._times)
+            verdict = case.shown(now, self._times).verdict(self._times)
             if verdict != case.verdict:
                 case.verdict, case.since = verdict, time.time()
             pause = case.series.pause(now, self._times)
+            if case.is_again and case.series.is_settled(now, self._times):
+                pause = None
             share = random.uniform(1, 1.25)  # noqa: S311 - a fleet must not ask in step
             case.next_at = None if pause is None else now + pause * share
             self._turn.notify_all()
+
+
+def _is_final(case: _Case) -> bool:
+    return bool(case.series.seen) and case.series.seen[-1][1] == "final"
+
+
+def _is_shown(case: _Case) -> bool:
+    """Whether there is something to say: nothing was expected of a check again."""
+    is_begun = case.series.seen or case.earlier is not None
+    return bool(case.is_wanted and (is_begun or not case.is_again))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Literal
 
+from agent.domain.answers import accepted_at
 from agent.domain.dsn_check import PASSING, dsns_of
+from agent.dsn_check.idle import NEVER, Idle
 from agent.errors import CandidateRefused, CandidateWaits
+from resentry.contract import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.domain.dsn_check import DsnReport
+    from agent.domain.rollout import Rollout
     from agent.dsn_check.checker import Checker
     from resentry.contract import Snapshot
 
@@ -24,6 +29,27 @@ class Gate:
         self._checker = checker
         self._mode = mode
         self._waiting: frozenset[str] = frozenset()
+        self._idle = Idle(checker.idle_seconds)
+
+    @property
+    def again_at(self) -> float:
+        """When `check_idle` has something to do next, as a monotonic time."""
+        return self._idle.next_at
+
+    def check_idle(self, current: Snapshot | None, rollout: Rollout) -> None:
+        """Have the published DSNs checked again by which no process has sent for long."""
+        if self._mode == "off" or self._checker.idle_seconds == NEVER:
+            return
+        now, wall = time.monotonic(), time.time()
+        accepted = {
+            mark: at + now - wall for mark, at in accepted_at(rollout, wall).items()
+        }
+        signs = {
+            dsn: _later(self._checker.asked_at(dsn), accepted.get(fingerprint(dsn)))
+            for dsn in dsns_of(current)
+        }
+        if due := self._idle.due(signs, now):
+            self._checker.again(due)
 
     def admit(
         self,
@@ -77,3 +103,7 @@ class Gate:
     def report(self) -> tuple[DsnReport, ...]:
         """Return what is known about each DSN that was checked."""
         return tuple(self._checker.report())
+
+
+def _later(*times: float | None) -> float | None:
+    return max((each for each in times if each is not None), default=None)

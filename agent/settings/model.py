@@ -192,7 +192,7 @@ class Settings(SourceSettings, frozen=True, kw_only=True):
             "CHOICE",
             "The server behind the DSNs. GlitchTip blocks a project after one wrong key. "
             "With `glitchtip` a new DSN of a project in use is therefore not checked, and "
-            "a rejected DSN is not checked again.",
+            "neither a rejected nor a published DSN is checked again.",
         ),
     ] = "sentry"
     http_listen: Annotated[

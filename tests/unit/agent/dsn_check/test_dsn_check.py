@@ -14,7 +14,6 @@ from agent.domain.dsn_check import (
     Times,
     answer_of,
     dsns_of,
-    fingerprint_of,
 )
 from agent.dsn_check.checker import Checker
 from agent.dsn_check.gate import Gate
@@ -134,12 +133,6 @@ def test_the_dsns_of_a_snapshot_are_those_of_every_role() -> None:
     )
     assert dsns_of(snapshot) == {DSN, OTHER}
     assert dsns_of(None) == frozenset()
-
-
-def test_a_fingerprint_tells_no_key() -> None:
-    """It is short, and another one for another key."""
-    assert KEY not in fingerprint_of(DSN)
-    assert fingerprint_of(DSN) != fingerprint_of(SAME_PROJECT)
 
 
 class Server:
