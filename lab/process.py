@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,9 +24,10 @@ T = TypeVar("T")
 
 # Below the range from which Linux takes ports for outgoing connections, so that no
 # client can occupy the port between the question and the server's bind.
-_SLOT = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
-PORTS = range(12_000 + _SLOT * 2_500, 14_500 + _SLOT * 2_500)
-"""Each of pytest's workers has its own: a port is free only until somebody takes it."""
+PORTS = range(12_000, 32_000)
+PORTS_KEPT = 500
+"""So many of its newest ports a lab keeps from the other labs of the machine."""
+_kept: deque[int] = deque()
 POLL_SECONDS = 0.01
 LAST_LOG_LINES = 30
 
@@ -48,18 +50,32 @@ os.execvp(args[0], args)
 def free_port(neighbours: int = 0) -> int:
     """Return a port of 127.0.0.1 that is free now, and its next `neighbours` too.
 
-    Another process may still take it before the caller does.
+    No other lab of this machine returns these ports as long as this one may use them.
     """
     while True:
         first = random.choice(PORTS)
         try:
             for port in range(first, first + neighbours + 1):
+                _keep(port)
                 with socket.socket() as probe:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     probe.bind(("127.0.0.1", port))
         except OSError:
             continue
         return first
+
+
+def _keep(port: int) -> None:
+    """Take a name that one process can have; raise OSError if another lab has it."""
+    name = socket.socket(socket.AF_UNIX)
+    try:
+        name.bind(f"\0resentry-lab-port-{port}")
+    except OSError:
+        name.close()
+        raise
+    _kept.append(name.detach())
+    if len(_kept) > PORTS_KEPT:
+        os.close(_kept.popleft())
 
 
 def listens(port: int) -> bool:
@@ -210,8 +226,23 @@ class Process:
             os.kill(self.pid, number)
 
     def pause(self) -> None:
-        """Stop it without its knowledge: connections are accepted, never answered."""
+        """Stop it without its knowledge: connections are accepted, never answered.
+
+        Returns when each of its threads has stopped: the signal alone is not enough.
+        """
         self.signal(signal.SIGSTOP)
+        eventually(
+            lambda: not self.alive or set(self._states()) <= set("TtZX"),
+            what=f"a stop of {self.args[0]}",
+        )
+
+    def _states(self) -> list[str]:
+        """Return the kernel's letter for the state of each thread."""
+        letters = []
+        for stat in Path(f"/proc/{self.pid}/task").glob("*/stat"):
+            with contextlib.suppress(OSError):  # the thread has just ended
+                letters.append(stat.read_text().rpartition(")")[2].split()[0])
+        return letters
 
     def resume(self) -> None:
         """Let it go on after `pause`."""

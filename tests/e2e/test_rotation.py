@@ -93,7 +93,7 @@ def test_on_bugsink_the_same_error_appears_in_one_project_then_the_other(
             system.converge(TARGETS, sequence)
             requests.get(f"{api(system)}/courses/7", timeout=10)
         for project in ("first", "second"):
-            eventually(lambda p=project: len(bugsink.events(p)) == 2, what=project)
+            eventually(lambda p=project: len(bugsink.events(p)) == 2, 60, project)
 
         stored = bugsink.events("first") + bugsink.events("second")
 

@@ -131,6 +131,33 @@ def test_a_free_port_is_free() -> None:
         assert listens(port)
 
 
+def test_no_port_is_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens yet, but the first caller may be about to."""
+    monkeypatch.setattr("lab.process.PORTS", range(11_000, 11_050))
+    ports = [free_port() for _ in range(30)]
+    assert len(set(ports)) == 30
+
+
+def test_a_paused_process_runs_no_thread() -> None:
+    """Each thread has stopped when `pause` returns."""
+    code = """
+import threading
+
+def run():
+    while True:
+        pass
+
+for _ in range(5):
+    threading.Thread(target=run).start()
+"""
+    with Process([sys.executable, "-c", code]) as busy:
+        tasks = Path(f"/proc/{busy.pid}/task")
+        eventually(lambda: len(list(tasks.iterdir())) == 6, what="its threads")
+        busy.pause()
+        states = [stat.read_text().split()[2] for stat in tasks.glob("*/stat")]
+        assert states == ["T"] * 6
+
+
 def test_eventually_names_what_did_not_come() -> None:
     """What was waited for stands in the error."""
     with pytest.raises(TimeoutError, match=r"not within 0\.05 s: the moon"):
