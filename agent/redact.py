@@ -5,15 +5,24 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_DSN = re.compile(r"(https?://)[^\s/@:]+(?::[^\s/@]*)?(@)", re.IGNORECASE)
+_USER = re.compile(
+    r"(://)[^\s/@:]*(?::(?![0-9]{1,5}/)[^\s@\"']{0,200})?(@)"  # a password may have a /
+)
 _KINDS = (
+    (
+        "a DSN without https://",
+        re.compile(r"(?<![\w/:-])[0-9a-f]{32}(?::[0-9a-f]{32})?(?=@)", re.IGNORECASE),
+    ),
     (
         "a PEM",
         re.compile(r"-----BEGIN [^-]*-----.*?(?:-----END [^-]*-----|\Z)", re.DOTALL),
     ),
-    ("a JWT", re.compile(r"(?<![\w-])eyJ[\w-]{5,}\.[\w-]+(?:\.[\w-]*)?")),
-    ("a Vault token", re.compile(r"\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{20,}")),
-    ("a Sentry token", re.compile(r"\bsntry[a-z]_[\w=+/-]{10,}")),
+    ("a JWT", re.compile(r"(?<![A-Za-z0-9-])eyJ[\w-]{5,}\.[\w-]+(?:\.[\w-]*)?")),
+    (
+        "a Vault token",
+        re.compile(r"(?<![A-Za-z0-9])(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{20,}"),
+    ),
+    ("a Sentry token", re.compile(r"(?<![A-Za-z0-9])sntry[a-z]_[\w=+/-]{10,}")),
 )
 _NAMELESS = (
     (
@@ -23,6 +32,7 @@ _NAMELESS = (
     ("the key of a DSN", re.compile(r"[0-9a-f]{32}", re.IGNORECASE)),
 )
 """Forms that names can have, too. They count only as a whole text."""
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
 
 def redact(value: Any) -> Any:
@@ -33,7 +43,7 @@ def redact(value: Any) -> Any:
     if isinstance(value, str):
         for _, form in _KINDS:
             value = form.sub("…", value)
-        return _DSN.sub(r"\1…\2", value)
+        return _USER.sub(r"\1…\2", value)
     if isinstance(value, dict):
         return {redact(key): redact(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -48,7 +58,7 @@ def kind_of_secret(text: str, *, may_be_a_name: bool = False) -> str:
     for kind, form in _KINDS:
         if form.search(text):
             return kind
-    if _DSN.search(text):
+    if _USER.search(text):
         return "a DSN, or a URL with a password"
     for kind, form in () if may_be_a_name else _NAMELESS:
         if form.fullmatch(text):
@@ -56,7 +66,15 @@ def kind_of_secret(text: str, *, may_be_a_name: bool = False) -> str:
     return ""
 
 
-def file_of(path: str, variable: str) -> str:
-    """Return the path for an error, if it looks like a path. Else it may be a secret."""
-    is_path = path.startswith(("/", "./", "../"))
-    return redact(path) if is_path else f"the file that {variable} names"
+def is_path(text: str) -> bool:
+    """Whether a text is surely the path of a file. Any other text may be a password."""
+    return text.startswith(("/", "./", "../"))
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name of others can be shown: it is short, and looks like no secret.
+
+    A secret without a form of its own has many digits.
+    """
+    digits = sum(map(str.isdigit, name))
+    return bool(_NAME.match(name)) and digits <= 4 and not kind_of_secret(name)

@@ -152,7 +152,7 @@ class _Checks:
             source.token.recheck()  # says so, if the token itself is not known
             raise
         kinds = ", ".join(f"{each.path} (KV v{each.version})" for each in locations)
-        return f"{settings.vault_addr} answers: {kinds}"
+        return f"{settings.shown_addr} answers: {kinds}"
 
     def _rights(self, settings: Settings) -> str | None:
         if self.problem:

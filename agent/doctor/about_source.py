@@ -33,7 +33,7 @@ def failed(facts: Facts, kind: type[AgentError]) -> Iterator[Sight]:
 
 def where(facts: Facts) -> str:
     """Return the source's address or path."""
-    return facts.settings.source_path or facts.settings.vault_addr
+    return facts.settings.source_path or facts.settings.shown_addr
 
 
 @rule(

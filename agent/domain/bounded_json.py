@@ -33,13 +33,19 @@ def check(text: str | bytes) -> None:
 def loads(text: str | bytes) -> Any:
     """Return what the JSON holds, or raise `ValueError`.
 
-    NaN, infinity and deep nesting are errors. Bytes are UTF-8.
+    NaN, infinity, deep nesting, and a name that stands twice in an object are errors.
+    Bytes are UTF-8.
     """
     check(text)
     if isinstance(text, bytes):
         text = text.decode("utf-8-sig")
     try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        return json.loads(
+            text,
+            parse_constant=_refuse,
+            parse_float=_finite,
+            object_pairs_hook=_once,
+        )
     except RecursionError:
         raise ValueError("is nested too deeply") from None
 
@@ -53,3 +59,11 @@ def _finite(text: str) -> float:
     if number in (float("inf"), float("-inf")):
         raise ValueError("a number is too large")
     return number
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object. Of two values with one name, nobody can tell which is meant."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError("a name stands twice")
+    return fields

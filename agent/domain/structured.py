@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.domain import bounded_json
-from agent.redact import kind_of_secret
+from agent.redact import is_plain_name, kind_of_secret
 from resentry import formats
 from resentry.contract import Boost, Rule, check
 
@@ -39,7 +38,7 @@ def items_of(
     findings: Findings,
 ) -> tuple[Any, ...]:
     """Read a list of rules or boosts. Each that is bad is a finding."""
-    given = findings.parse(name, _array, values.get(name) or [])
+    given = findings.parse(name, _array, values.get(name, ""))
     if given and len(given) > limit:
         findings.problems.append(
             f"{name} has {len(given)} entries; {limit} are the limit"
@@ -118,7 +117,7 @@ def _fields(item: Any, allowed: set[str], *, required: set[str]) -> dict[str, An
     if isinstance(item, dict) and required <= item.keys() <= allowed:
         return dict(item)
     odd = sorted(item.keys() - allowed) if isinstance(item, dict) else []
-    named = [name for name in odd if formats.ROLE.match(name) and len(name) <= 20][:10]
+    named = [name for name in odd if is_plain_name(name) and len(name) <= 20][:10]
     unknown = f"; unknown: {', '.join(named)}" if named else ""
     raise ValueError(
         f"must be an object with {', '.join(sorted(required))} and optionally "
@@ -127,15 +126,15 @@ def _fields(item: Any, allowed: set[str], *, required: set[str]) -> dict[str, An
 
 
 def object_of(raw: Any) -> dict[str, Any]:
-    """Read an object, also from its text, or raise `ValueError`."""
-    given = _json(raw)
+    """Read an object, also from its text, or raise `ValueError`. An empty text is none."""
+    given = {} if raw in ("", None) else _json(raw)
     if not isinstance(given, dict):
         raise ValueError("must be a JSON object")
     return given
 
 
 def _array(raw: Any) -> list[Any]:
-    given = _json(raw)
+    given = [] if raw in ("", None) else _json(raw)
     if not isinstance(given, list):
         raise ValueError("must be a JSON array")
     return given
@@ -144,16 +143,9 @@ def _array(raw: Any) -> list[Any]:
 def _json(raw: Any) -> Any:
     if not isinstance(raw, str):
         return raw
-    bounded_json.check(raw)
     try:
-        return json.loads(raw, object_pairs_hook=_once)
-    except (ValueError, RecursionError):
+        return bounded_json.loads(raw)
+    except bounded_json.TooManyError:
+        raise
+    except ValueError:
         raise ValueError("is not JSON, or has a name twice") from None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object; raise `ValueError` if a name stands in it twice."""
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        raise ValueError("a name stands twice")
-    return fields

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +18,7 @@ from agent.domain.structured import (
     rule,
 )
 from agent.errors import CandidateRefused
+from agent.redact import is_plain_name, kind_of_secret
 from resentry import formats
 from resentry.contract import (
     BOOSTS_LIMIT,
@@ -43,7 +43,6 @@ _SHOWN = ("SENTRY_RELEASE", "SENTRY_ENVIRONMENT")
 """Free texts, which `status` and each event show."""
 PROBLEMS_LIMIT = 20
 """An error names this many problems, and counts the rest."""
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
 
 class Validated(NamedTuple):
@@ -113,7 +112,7 @@ def _odd_name(name: str) -> str | None:
 
 def _shown(name: str) -> str:
     """Return a key's name, unless it looks like a value, which may be secret."""
-    return name if _NAME.match(name) else "a key with an odd name"
+    return name if is_plain_name(name) else "a key with an odd name"
 
 
 def _bounded(problems: list[str]) -> list[str]:
@@ -183,7 +182,7 @@ def _value(name: str, raw: Any) -> Any:
 
 def _roles(values: Mapping[str, Any], findings: Findings) -> dict[str, dict[str, Any]]:
     given = findings.parse(
-        "RESENTRY_ROLES", object_of, values.get("RESENTRY_ROLES") or {}
+        "RESENTRY_ROLES", object_of, values.get("RESENTRY_ROLES", "")
     )
     roles = {}
     if len(given or ()) > ROLES_LIMIT:
@@ -191,6 +190,11 @@ def _roles(values: Mapping[str, Any], findings: Findings) -> dict[str, dict[str,
         findings.problems.append(problem)
         return {}
     for role, own in (given or {}).items():
+        if kind := kind_of_secret(role, may_be_a_name=True):
+            findings.problems.append(
+                f"RESENTRY_ROLES has a name that looks like {kind}"
+            )
+            continue
         if not formats.ROLE.match(role) or not isinstance(own, dict):
             findings.problems.append(
                 "RESENTRY_ROLES must hold one object per role; a role has 1 to 64 "

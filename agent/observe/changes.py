@@ -58,11 +58,10 @@ def count_changes(before: View, after: View, metrics: Metrics) -> None:
 
 def log_start(settings: Settings, version: str) -> None:
     """Log what starts: the version, where it reads, writes and listens."""
-    paths = ", ".join(settings.vault_paths)
     log.info(
         "agent started",
         version=version,
-        source=settings.source_path or f"{settings.vault_addr} {paths}",
+        source=settings.shown_source,
         volume=settings.dir,
         environment=settings.environment,
         environment_place=settings.environment_place,

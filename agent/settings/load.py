@@ -13,7 +13,7 @@ import msgspec
 
 from agent.domain.nearest import did_you_mean
 from agent.errors import SettingsError
-from agent.redact import kind_of_secret
+from agent.redact import is_path, is_plain_name, kind_of_secret
 from agent.settings.convert import convert
 from agent.settings.kinds import settings_of
 from agent.settings.model import Settings
@@ -75,7 +75,9 @@ def load_what_can_be(
         if name in known:
             values[name] = (f"{name} in {config}", value)
         else:
-            problems.append(f"{config}: unknown key {name}{did_you_mean(name, known)}")
+            shown = name if is_plain_name(name) else "with an odd name"
+            meant = did_you_mean(name, known)
+            problems.append(f"{config}: unknown key {shown}{meant}")
     variables, unknown = _read_environ(environ, known)
     if environ.get("ENVIRONMENT"):
         values.setdefault("environment", ("ENVIRONMENT", environ["ENVIRONMENT"]))
@@ -119,7 +121,8 @@ def _read_environ(
         if name in known:
             values[name] = (variable, environ[variable])
         elif variable not in OTHER_VARIABLES and not _is_of_service(variable, environ):
-            unknown.append(variable + did_you_mean(name.upper(), names, PREFIX))
+            shown = variable if is_plain_name(variable) else "one with an odd name"
+            unknown.append(shown + did_you_mean(name.upper(), names, PREFIX))
     return values, unknown
 
 
@@ -133,17 +136,18 @@ def _is_of_service(variable: str, environ: Mapping[str, str]) -> bool:
 
 
 def _read_toml(path: str) -> dict[str, Any]:
+    shown = path if is_path(path) else "the file that --config or RESENTRY_CONFIG names"
     try:
         with open(path, "rb") as file:
             text = file.read(FILE_LIMIT_BYTES + 1)
         if len(text) > FILE_LIMIT_BYTES:
-            raise SettingsError(f"{path} is larger than 1 MiB", FILE_HINT)
+            raise SettingsError(f"{shown} is larger than 1 MiB", FILE_HINT)
         document = msgspec.toml.decode(text)
     except OSError as error:
-        what = f"cannot read {path}: {error.strerror}"
+        what = f"cannot read {shown}: {error.strerror}"
         raise SettingsError(what, FILE_HINT) from None
     except RecursionError:
-        raise SettingsError(f"{path} is nested too deeply", FILE_HINT) from None
+        raise SettingsError(f"{shown} is nested too deeply", FILE_HINT) from None
     except ValueError as error:  # also a number of more than 4,300 digits
-        raise SettingsError(f"{path} is not TOML: {error}", FILE_HINT) from None
+        raise SettingsError(f"{shown} is not TOML: {error}", FILE_HINT) from None
     return dict(document)

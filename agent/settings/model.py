@@ -37,7 +37,7 @@ class Settings(SourceSettings, frozen=True, kw_only=True):
             VOLUME,
             "DIRECTORY",
             "The directory that agent and applications share.",
-            read=parse.path,
+            read=parse.directory,
         ),
     ] = DEFAULT_DIR
     receipts: Annotated[

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from agent.domain.guard_rails import AllowedDsn, allowed_dsn
+from agent.redact import is_path
 from resentry import formats
 from resentry.contract import signal_number
 from resentry.values import environment_name
@@ -47,10 +48,22 @@ def address(text: str) -> Address | None:
     return Address(host.strip("[]"), number)
 
 
+def directory(text: str) -> str:
+    """Return the path of the volume. An empty text would be the root directory."""
+    if not text:
+        raise ValueError("must be a path that begins with / or ./; it is empty")
+    return path(text)
+
+
 def path(text: str) -> str:
-    """Return the path. A directory with the name `~` would help nobody."""
+    """Return the path. Log and errors show it, so it must look like a path.
+
+    A directory with the name `~` would help nobody.
+    """
     if text.startswith("~"):
         raise ValueError("must not begin with ~, which only a shell replaces")
+    if text and not is_path(text):
+        raise ValueError("must be a path that begins with / or ./")
     if len(os.fsencode(text)) > PATH_BYTES:
         raise ValueError(f"must have at most {PATH_BYTES} bytes")
     return text

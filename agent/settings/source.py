@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from msgspec import Struct
 
+from agent.settings import parse
 from agent.settings.kinds import LOGIN, MOUNTED, TLS, VAULT, SecretValue, says
 
+_ADDRESS = re.compile(r"unix:///.*|https?://[\w.:%[\]-]+(?=/|\Z)", re.IGNORECASE)
 SERVICE_ACCOUNT_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
 
 
@@ -84,6 +87,7 @@ class SourceSettings(Struct, frozen=True, kw_only=True):
             "FILE",
             "`token`: the file with the Vault token, read again at every pass. If a file "
             "and a value are set, the file wins.",
+            read=parse.path,
         ),
     ] = ""
     vault_token: Annotated[
@@ -104,6 +108,7 @@ class SourceSettings(Struct, frozen=True, kw_only=True):
             "FILE",
             "`kubernetes`, `jwt`: the file with the JWT, read again at every login "
             "(default for `kubernetes`: the token of the service account).",
+            read=parse.path,
         ),
     ] = ""
     vault_audience: Annotated[
@@ -122,6 +127,7 @@ class SourceSettings(Struct, frozen=True, kw_only=True):
             LOGIN,
             "FILE",
             "`approle`: the file with the secret id, read again at every login.",
+            read=parse.path,
         ),
     ] = ""
     vault_secret_id: Annotated[
@@ -144,6 +150,7 @@ class SourceSettings(Struct, frozen=True, kw_only=True):
             LOGIN,
             "FILE",
             "`userpass`: the file with the password, read again at every login.",
+            read=parse.path,
         ),
     ] = ""
     vault_password: Annotated[
@@ -156,6 +163,7 @@ class SourceSettings(Struct, frozen=True, kw_only=True):
             "PATH",
             "A file, or a directory of files, with the certificates that Vault's "
             "certificate is checked against. It is read again when it changes.",
+            read=parse.path,
         ),
     ] = ""
     vault_server_name: Annotated[
@@ -174,6 +182,7 @@ class SourceSettings(Struct, frozen=True, kw_only=True):
             "FILE",
             "The client certificate that the agent shows to Vault, read again when it "
             "changes.",
+            read=parse.path,
         ),
     ] = ""
     vault_client_key: Annotated[
@@ -182,6 +191,7 @@ class SourceSettings(Struct, frozen=True, kw_only=True):
             TLS,
             "FILE",
             "The key of the client certificate (default: in the certificate's file).",
+            read=parse.path,
         ),
     ] = ""
     vault_insecure_skip_tls_verify: Annotated[
@@ -200,5 +210,25 @@ class SourceSettings(Struct, frozen=True, kw_only=True):
             "PATH",
             "Instead of Vault: a file (JSON or dotenv) or a directory (one file per key) "
             "that something else mounts and keeps up to date.",
+            read=parse.path,
         ),
     ] = ""
+
+    @property
+    def shown_addr(self) -> str:
+        """The address of Vault as everybody may see it.
+
+        Its path is left out, and so is what is no address: both may be a password.
+        """
+        match = _ADDRESS.match(self.vault_addr)
+        if match is None:
+            return "the address in RESENTRY_VAULT_ADDR" if self.vault_addr else ""
+        return (
+            f"{match[0]}/…" if self.vault_addr[match.end() :].strip("/") else match[0]
+        )
+
+    @property
+    def shown_source(self) -> str:
+        """What is read, as everybody may see it. A path of Vault has a slash in it."""
+        paths = (path for path in self.vault_paths if "/" in path.strip("/"))
+        return self.source_path or f"{self.shown_addr} {', '.join(paths)}".strip()

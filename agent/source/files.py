@@ -164,7 +164,7 @@ def _parse(path: str, text: str) -> dict[str, Any]:
         values = loads(text) if is_json else parse_dotenv(text)
         json.dumps(values, ensure_ascii=False).encode()
     except ValueError as error:
-        why = "it is not JSON" if is_json else error
+        why = "it is not JSON, or has a name twice" if is_json else error
         raise SourceDown(
             f"cannot read {path}: {why}",
             "correct the file, unless it is being written right now",

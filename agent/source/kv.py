@@ -64,9 +64,11 @@ class Secret(NamedTuple):
 def parse_path(configured: str) -> tuple[str, int | None]:
     """Split one configured path from its pin, or raise `SettingsError`."""
     match = _PATH.fullmatch(configured)
-    if not match:
+    is_url = "://" in configured
+    if not match or is_url:
         # What has no slash may be anything: a password, for one.
         shown = configured if "/" in configured.strip("/") else "an entry"
+        shown = "a URL" if is_url else shown
         raise SettingsError(
             f"RESENTRY_VAULT_PATHS: {shown} is not the path of a secret",
             "write mount and path, as in secret/data/lms or secret/data/lms?version=7",

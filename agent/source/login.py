@@ -10,7 +10,6 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent.errors import SourceDenied, SourceError
-from agent.redact import file_of
 from agent.settings import SecretValue
 from agent.settings.source import SERVICE_ACCOUNT_TOKEN
 from agent.source.mount import opened_file
@@ -47,19 +46,11 @@ def credential(secret: SecretValue, path: str, name: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise SourceDenied(
-            f"cannot read {file_of(path, variable)}: {reason}",
-            _check(path, variable),
+            f"cannot read {path}: {reason}", f"check {variable}"
         ) from None
     if not text.strip():
-        raise SourceDenied(
-            f"{file_of(path, variable)} is empty", _check(path, variable)
-        )
+        raise SourceDenied(f"{path} is empty", f"check {variable}")
     return text
-
-
-def _check(path: str, variable: str) -> str:
-    takes = "" if path in file_of(path, variable) else ": it takes the path of a file"
-    return f"check {variable}{takes}"
 
 
 def token(settings: Settings) -> str:
@@ -67,9 +58,8 @@ def token(settings: Settings) -> str:
     path = settings.vault_token_file
     text = credential(settings.vault_token, path, "vault_token_file").strip()
     if not (text.isascii() and text.isprintable() and text):
-        where = file_of(path, "RESENTRY_VAULT_TOKEN_FILE") if path else ""
         raise SourceDenied(
-            f"{where or 'RESENTRY_VAULT_TOKEN'} holds no Vault token",
+            f"{path or 'RESENTRY_VAULT_TOKEN'} holds no Vault token",
             "a Vault token is one line of printable ASCII",
         )
     return text
@@ -81,7 +71,7 @@ def _jwt(settings: Settings) -> Login:
     wanted = settings.vault_audience
     if wanted and wanted not in (audiences := _audiences(jwt)):
         raise SourceDenied(
-            f"the JWT in {file_of(path, 'RESENTRY_VAULT_JWT_FILE')} is for the audience {', '.join(audiences) or 'none'}, "
+            f"the JWT in {path} is for the audience {', '.join(audiences) or 'none'}, "
             f"not {wanted}",
             f"project a token with the audience {wanted}, or change "
             "RESENTRY_VAULT_AUDIENCE",

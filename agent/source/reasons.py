@@ -22,7 +22,7 @@ _ALERTS = ("ALERT_CERTIFICATE", "BAD_CERTIFICATE", "UNKNOWN_CA", "CERTIFICATE_RE
 
 def unanswered(error: BaseException, settings: Settings, bounds: Bounds) -> SourceDown:
     """Return the error for a request without an answer."""
-    address = settings.vault_addr
+    address = settings.shown_addr
     if bounds.is_over:
         return SourceDown(
             "no answer from Vault in the time that a pass may take",

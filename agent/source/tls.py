@@ -8,7 +8,6 @@ import ssl
 from typing import TYPE_CHECKING
 
 from agent.errors import SourceDown
-from agent.redact import file_of
 from agent.source.bounds import BoundedContext
 
 if TYPE_CHECKING:
@@ -69,8 +68,7 @@ class Tls:
             names = sorted(name for name in os.listdir(ca) if name[0] != ".")
         paths = [os.path.join(ca, name) for name in names]
         if not (files := [path for path in paths if os.path.isfile(path)]):
-            where = file_of(ca, "RESENTRY_VAULT_CA")
-            raise SourceDown(f"{where} holds no certificate", "check RESENTRY_VAULT_CA")
+            raise SourceDown(f"{ca} holds no certificate", "check RESENTRY_VAULT_CA")
         return files
 
     def _make(self) -> BoundedContext:
@@ -114,13 +112,7 @@ class Tls:
         else:
             return
         raise SourceDown(
-            f"cannot use {file_of(path, self._variable(path))}: {reason}",
+            f"cannot use {path}: {reason}",
             "check RESENTRY_VAULT_CA, RESENTRY_VAULT_CLIENT_CERT and "
             "RESENTRY_VAULT_CLIENT_KEY",
         )
-
-    def _variable(self, path: str) -> str:
-        """Return the setting that names this file."""
-        names = ("vault_client_cert", "vault_client_key")
-        named = [name for name in names if getattr(self._settings, name) == path]
-        return f"RESENTRY_{(named or ['vault_ca'])[0].upper()}"

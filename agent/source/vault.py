@@ -170,7 +170,7 @@ class VaultSource:
         method = settings.vault_auth
         return {
             "kind": "vault",
-            "address": settings.vault_addr,
+            "address": settings.shown_addr,
             "auth": login.mount(settings) if self.token.is_ours else method,
             "encrypted": self.api.session.is_encrypted,
             "tls_verified": self.api.session.is_verified,

@@ -38,7 +38,7 @@ def number(value: object) -> float:
         result = -1.0
     if not 0.0 <= result < float("inf"):  # NaN fails, too
         raise ValueError("must be a number")
-    return result
+    return abs(result)  # -0.0 is 0.0, so that equal content has an equal revision
 
 
 def whole(text: str) -> int:

@@ -1,5 +1,6 @@
 """From a candidate to a snapshot, or all that is wrong with it at once."""
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -335,11 +336,32 @@ def test_roles_rules_and_boosts_are_read_as_text_or_structured(encode: Any) -> N
 @pytest.mark.parametrize(
     "name", ["RESENTRY_ROLES", "RESENTRY_RULES", "RESENTRY_BOOSTS"]
 )
-@pytest.mark.parametrize("nothing", ["", None, [], {}], ids=repr)
-def test_an_empty_structure_is_none(name: str, nothing: object) -> None:
-    """An operator empties a key without deleting it."""
-    snapshot, _ = accepted({name: nothing})
-    assert (snapshot.roles, snapshot.rules, snapshot.boosts) == ({}, (), ())
+def test_an_empty_structure_is_none(name: str) -> None:
+    """An operator empties a key without deleting it. What has another type is a slip."""
+    kinds: dict[type, tuple[object, ...]] = {
+        dict: ({}, "{}"),
+        list: ([], "[]"),
+        bool: (False, True, 0, 0.0, "false", "0", "null", " "),
+    }
+    own = dict if name == "RESENTRY_ROLES" else list
+    for nothing in ("", None, *kinds.pop(own)):
+        snapshot, _ = accepted({name: nothing})
+        assert (snapshot.roles, snapshot.rules, snapshot.boosts) == ({}, (), ())
+    for wrong in itertools.chain(*kinds.values()):
+        (problem,) = problems({name: wrong})
+        assert problem.startswith(f"{name} ")
+
+
+def test_a_negative_zero_makes_no_other_revision() -> None:
+    """JSON has one, and it is equal to 0."""
+    values = [
+        {
+            "SENTRY_TRACES_SAMPLE_RATE": zero,
+            "RESENTRY_RULES": [{"match": "a", "traces": zero}],
+        }
+        for zero in (0, 0.0, -0.0, "0")
+    ]
+    assert len({accepted(each)[0].revision for each in values}) == 1
 
 
 def test_every_known_key_passes_with_a_good_value() -> None:
@@ -447,7 +469,10 @@ RULE = {"match": "x", "traces": 1}
             "SENTRY_RELEASE of role web must be text: write it in quotes",
         ),
         ({"SENTRY_SAMPLE_RATE": math.nan}, "SENTRY_SAMPLE_RATE must be a number"),
-        ({"RESENTRY_RULES": '[{"match":"x","traces":NaN}]'}, "traces must be a number"),
+        (
+            {"RESENTRY_RULES": '[{"match":"x","traces":NaN}]'},
+            "RESENTRY_RULES is not JSON",
+        ),
         (
             {"RESENTRY_RULES": [RULE | {"match": "\ud83d"}]},
             "match has a character that",

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.domain.candidate import Candidate
+from agent.domain.guard_rails import GuardRails
+from agent.domain.validate import validate
 from agent.errors import AgentError, CandidateRefused, SettingsError
-from agent.redact import file_of, kind_of_secret, redact
-from agent.settings import Settings, load, settings_of
-from agent.source.choose import open_source
+from agent.redact import is_path, is_plain_name, kind_of_secret, redact
+from agent.settings import Settings, load, load_what_can_be, settings_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent.settings import Setting
 
 NEEDLE = "c0ffee00c0ffee00c0ffee00c0ffee00"
 BODY = "CAESIJplantedVaultToken0123456789"
 SECRETS = {
     "a DSN": f"https://{NEEDLE}@sentry.example.org/1",
+    "a DSN without https://": f"{NEEDLE}@sentry.example.org/1",
+    "a URL with a password": f"postgres://user:{BODY}/{BODY}@db.example.org/lms",
     "a PEM": f"-----BEGIN EC PRIVATE KEY-----\n{BODY}\n-----END EC PRIVATE KEY-----",
     "a JWT": f"eyJhbGciOiJSUzI1NiJ9.eyJ{BODY}.{BODY}",
     "a Vault token": f"hvs.{BODY}",
@@ -37,15 +47,14 @@ def shows(error: AgentError) -> bool:
 @pytest.mark.parametrize("setting", PLAIN, ids=lambda setting: setting.name)
 @pytest.mark.parametrize("kind", SECRETS)
 def test_a_secret_in_any_other_setting_is_refused_at_once(
-    setting: object, kind: str
+    setting: Setting, kind: str
 ) -> None:
     """By variable and by flag; names alone may look like a UUID or a key."""
-    name = setting.name  # type: ignore[attr-defined]
-    takes = setting.value  # type: ignore[attr-defined]
+    name, takes = setting.name, setting.value
     may_be = takes in ("NAME", "ID") and kind in ("a UUID", "the key of a DSN")
     variable = f"RESENTRY_{name.upper()}"
     forms = [SECRETS[kind]]
-    if setting.is_list and kind != "a PEM":  # type: ignore[attr-defined]
+    if setting.is_list and kind != "a PEM":
         forms.append(f"secret/data/lms,{SECRETS[kind]}")
     for text in forms:
         if may_be:
@@ -80,48 +89,86 @@ def test_a_secret_in_place_of_the_settings_file_is_not_shown(kind: str) -> None:
         assert not shows(caught.value)
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"vault_token_file": "hunter2", "vault_token": ""},
-        {"vault_auth": "jwt", "vault_jwt_file": "hunter2"},
-        {
-            "vault_auth": "approle",
-            "vault_role_id": "r",
-            "vault_secret_id_file": "hunter2",
-        },
-        {
-            "vault_auth": "userpass",
-            "vault_username": "u",
-            "vault_password_file": "hunter2",
-        },
-        {"vault_auth": "cert", "vault_client_cert": "hunter2"},
-        {"vault_addr": "https://127.0.0.1:9", "vault_ca": "hunter2"},
-        {
-            "vault_addr": "https://127.0.0.1:9",
-            "vault_client_cert": "/dev/null",
-            "vault_client_key": "hunter2",
-        },
-    ],
-    ids=lambda values: list(values)[-1],
-)
-def test_a_password_in_place_of_its_file_is_not_shown(values: dict[str, str]) -> None:
+PATHS = [
+    setting
+    for setting in PLAIN
+    if setting.value in ("FILE", "DIRECTORY")
+    or setting.name in ("source_path", "vault_ca")
+]
+
+
+@pytest.mark.parametrize("setting", PATHS, ids=lambda setting: setting.name)
+def test_a_password_in_place_of_a_path_is_not_shown(setting: Setting) -> None:
     """It has no form of its own, but it is no path either: the setting is named."""
-    given = {
-        "vault_addr": "http://127.0.0.1:9",
-        "vault_paths": "secret/data/lms",
-        "vault_token": "t",
-        **values,
-    }
-    with pytest.raises(AgentError) as caught:
-        open_source(load(given, {}).settings, "tests").read()
+    for text in ("hunter2", "hunter2/42", "~hunter2", "redis:hunter2"):
+        with pytest.raises(SettingsError, match=r"must .* (path|~)") as caught:
+            load({setting.name: text}, {})
+        assert f"--{setting.name.replace('_', '-')}" in caught.value.what
+        assert "hunter2" not in caught.value.what + caught.value.hint
+        # An agent that starts nevertheless goes on without it.
+        started = load_what_can_be({setting.name: text}, {}).settings
+        assert getattr(started, setting.name) == setting.default
+
+
+def test_a_password_in_place_of_the_settings_file_is_not_shown() -> None:
+    """A file in the current directory may be named without ./, so it is looked for."""
+    with pytest.raises(SettingsError, match="No such file") as caught:
+        load({"config": "hunter2"}, {})
     assert "hunter2" not in caught.value.what + caught.value.hint
-    assert "RESENTRY_VAULT_" in caught.value.what + caught.value.hint
-    named = next(name for name, value in values.items() if value == "hunter2")
-    assert f"RESENTRY_{named.upper()}" in caught.value.what
 
 
-@pytest.mark.parametrize("kind", list(SECRETS)[:5])
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("https://vault:8200", "https://vault:8200"),
+        ("https://vault:8200/", "https://vault:8200"),
+        ("http://[::1]:8200/hunter2", "http://[::1]:8200/…"),
+        ("unix:///run/vault.sock", "unix:///run/vault.sock"),
+        ("hunter2", "the address in RESENTRY_VAULT_ADDR"),
+        ("https://vault?hunter2", "the address in RESENTRY_VAULT_ADDR"),
+        ("ftp://hunter2/", "the address in RESENTRY_VAULT_ADDR"),
+        ("", ""),
+    ],
+)
+def test_of_an_address_scheme_host_and_port_are_shown(given: str, shown: str) -> None:
+    """The path may be anything, and so may what is no address."""
+    environ = {"RESENTRY_VAULT_ADDR": given, "RESENTRY_VAULT_PATHS": "a/b,hunter2"}
+    settings = load_what_can_be({}, environ).settings
+    assert settings.shown_addr == shown
+    assert settings.shown_source == f"{shown} a/b".strip()
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+def test_a_secret_in_a_name_is_not_shown(kind: str, tmp_path: Path) -> None:
+    """Of a variable, of a key of the settings' file, of a key or a role of the source."""
+    for secret in (SECRETS[kind], f"x_{SECRETS[kind]}"):
+        assert not is_plain_name(secret)
+        variable = f"RESENTRY_{secret}"
+        assert not shows(AgentError("; ".join(load({}, {variable: "1"}).warnings)))
+        config = tmp_path / "agent.toml"
+        config.write_text(f"'{secret}' = 1\n".replace("\n-", "-").replace("\nC", "C"))
+        with pytest.raises(SettingsError) as wrong:
+            load({"config": str(config)}, {})
+        assert not shows(wrong.value)
+        rule = {"match": "a", "traces": 1, secret: 1}
+        values = {
+            f"SENTRY_{secret}": "1",
+            "RESENTRY_ROLES": {secret: 1, "api": {secret: 1}},
+            "RESENTRY_RULES": [rule],
+            "RESENTRY_BOOSTS": [rule],
+        }
+        with pytest.raises(CandidateRefused) as refused:
+            validate(Candidate(values, {}), GuardRails(), None, 0.0)
+        assert not shows(refused.value)
+
+
+def test_a_name_without_a_secret_is_shown() -> None:
+    """What was mistyped has to be found again."""
+    for name in ("SENTRY_DNS", "SENTRY_TRACES_RATE_2", "sentry.dsn", "RESENTRY_RULE5"):
+        assert is_plain_name(name)
+
+
+@pytest.mark.parametrize("kind", list(SECRETS)[:7])
 def test_an_error_holds_no_secret_whoever_made_it(kind: str) -> None:
     """So no terminal, status, state file or answer has to think of it."""
     text = f"cannot read {SECRETS[kind]}: no"
@@ -131,7 +178,7 @@ def test_an_error_holds_no_secret_whoever_made_it(kind: str) -> None:
     assert not any(needle in refused.problems[0] for needle in NEEDLES)
 
 
-@pytest.mark.parametrize("kind", list(SECRETS)[:5])
+@pytest.mark.parametrize("kind", list(SECRETS)[:7])
 def test_a_log_line_holds_no_secret(kind: str) -> None:
     """In a value, in a name, in an exception."""
     secret = SECRETS[kind]
@@ -157,17 +204,18 @@ def test_what_is_no_secret_is_not_taken_for_one(text: str) -> None:
     assert redact(text) == text
 
 
-def test_only_what_looks_like_a_path_is_shown_as_one() -> None:
+def test_only_what_begins_like_a_path_is_one() -> None:
     """A value without a leading slash may be the secret itself."""
     for path in ("/run/secrets/token", "./token", "../token"):
-        assert file_of(path, "RESENTRY_X") == path
-    for path in ("hunter2", "a/b", ""):
-        assert file_of(path, "RESENTRY_X") == "the file that RESENTRY_X names"
+        assert is_path(path)
+    for path in ("hunter2", "a/b", "", ".token", "~/token"):
+        assert not is_path(path)
 
 
 @pytest.mark.alone
 @pytest.mark.parametrize(
-    "unit", ["eyJ-", "eyJ.", "s.", "hvs.-", "-----BEGIN ", "http://", "sntrys_"]
+    "unit",
+    ["eyJ-", "eyJ.", "s.", "hvs.-", "-----BEGIN ", "http://", "://a:", "0@", "sntrys_"],
 )
 def test_a_long_text_is_masked_in_linear_time(unit: str) -> None:
     """A hostile text must not keep the agent busy: twice the text, twice the time."""

@@ -143,7 +143,14 @@ def test_a_path_with_a_tilde_is_refused(setting: str, path: str) -> None:
     """No shell has replaced it, and a directory with this name would be made."""
     with pytest.raises(SettingsError, match=rf"RESENTRY_{setting}: .*only a shell"):
         load({}, {f"RESENTRY_{setting}": path})
-    assert load({}, {f"RESENTRY_{setting}": "a~/b"})
+    assert load({}, {f"RESENTRY_{setting}": "./a~/b"})
+
+
+def test_a_volume_without_a_name_is_refused() -> None:
+    """Else the agent would write into the root directory."""
+    with pytest.raises(SettingsError, match=r"RESENTRY_DIR: .*empty"):
+        load({}, {"RESENTRY_DIR": ""})
+    assert load({}, {"RESENTRY_RECEIPTS": ""}).settings.receipts == ""
 
 
 @pytest.mark.parametrize("setting", ["DIR", "RECEIPTS", "CONTROL"])
@@ -152,7 +159,7 @@ def test_a_path_without_end_is_refused(setting: str) -> None:
     with pytest.raises(
         SettingsError, match=rf"RESENTRY_{setting}: .*at most 2000 bytes"
     ):
-        load({}, {f"RESENTRY_{setting}": "a/" * 1001})
+        load({}, {f"RESENTRY_{setting}": "/a" * 1001})
 
 
 @pytest.mark.parametrize("service", ["RESENTRY", "RESENTRY_SINK", "RESENTRY_VAULT"])

@@ -395,6 +395,11 @@ CASES: dict[str, Case] = {
         SourceDown,
         "cannot read {}: it is not JSON",
     ),
+    "a name twice": (
+        _file(b'{"RESENTRY_RULES": [{"match": "a", "match": "b", "traces": 1}]}'),
+        SourceDown,
+        "cannot read {}: it is not JSON, or has a name twice",
+    ),
     "no dotenv": (
         _file(b"\nA=b\nplanted"),
         SourceDown,
