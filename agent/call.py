@@ -13,6 +13,10 @@ from typing import Any
 
 from agent.errors import AgentAway, AgentError
 
+STATUS = {"command": "status"}
+"""The request that asks what the agent knows. It changes nothing, and waits for nobody."""
+STATUS_SECONDS = 3.0
+"""The time limit for the answer to `STATUS`. A healthy agent needs milliseconds."""
 ANSWER_BYTES = 4 * 1024 * 1024
 AGAIN_SECONDS = 5.0
 """The time limit for the answer to a request that is sent again."""
@@ -36,16 +40,28 @@ def call(path: str, request: dict[str, Any], seconds: float) -> dict[str, Any]:
     `request_id`, and does not carry it out twice.
     """
     try:
-        answer = _call(path, request, seconds)
-    except _Silent:
+        return call_once(path, request, seconds)
+    except Silent:
         try:
-            answer = _call(path, request, AGAIN_SECONDS)
-        except _Silent as error:
+            return call_once(path, request, AGAIN_SECONDS)
+        except Silent as error:
             raise AgentAway(
                 f"the agent at the control socket {path} gave no answer: {error}",
                 "it may have carried the request out: resentry-agent history shows what "
                 "is published",
             ) from None
+
+
+class Silent(Exception):
+    """Something listens at the control socket, and no answer came."""
+
+
+def call_once(path: str, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Send one request to the daemon, once. Return its answer, or raise its error.
+
+    Raises `Silent` if no answer came, and `AgentAway` if nothing listens there.
+    """
+    answer = _exchange(path, request, seconds)
     if "error" in answer:
         failed = AgentError(str(answer["error"]), str(answer.get("hint", "")))
         failed.exit_code = answer["exit_code"]
@@ -53,15 +69,13 @@ def call(path: str, request: dict[str, Any], seconds: float) -> dict[str, Any]:
     return answer
 
 
-class _Silent(Exception):
-    """The request was sent, and no answer came."""
-
-
-def _call(path: str, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+def _exchange(path: str, request: dict[str, Any], seconds: float) -> dict[str, Any]:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(seconds)
         try:
             connection.connect(path)
+        except (BlockingIOError, TimeoutError):  # so many connections wait already
+            raise Silent("it accepts no connection") from None
         except OSError as error:
             raise AgentAway(
                 f"no agent answers at the control socket {path}: "
@@ -75,7 +89,7 @@ def _call(path: str, request: dict[str, Any], seconds: float) -> dict[str, Any]:
                 connection.sendall(json.dumps(request).encode() + b"\n")
             line = read_line(connection, ANSWER_BYTES, seconds)
         except (OSError, ValueError) as error:
-            raise _Silent(getattr(error, "strerror", None) or str(error)) from None
+            raise Silent(getattr(error, "strerror", None) or str(error)) from None
     try:
         answer = json.loads(line)
     except (ValueError, RecursionError):

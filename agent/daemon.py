@@ -200,9 +200,8 @@ class Daemon:
             self._update()
         rollout = self._rollout(self._parts.receipts, self._pipeline.known)
         self._parts.gate.check_idle(self._pipeline.known.current, rollout)
-        confirmed_at = self.view.confirmed_at
-        if confirmed_at is None and self._pipeline.known.is_own:
-            confirmed_at = now if rollout.state in DONE else None
+        is_confirmed = self._pipeline.known.is_own and rollout.state in DONE
+        confirmed_at = self.view.confirmed_at or (now if is_confirmed else None)
         self._update(rollout=rollout, confirmed_at=confirmed_at)
         self._record.note(self.view)
         self._reminders.remind(self.view.known.current, rollout.late)
@@ -219,7 +218,8 @@ class Daemon:
             rollout = self._rollout(self._parts.receipts, known)
             news = {"confirmed_at": None, "rollout": rollout} | news
         news |= {"known": known, "dsn_checks": reports, "deliveries": deliveries}
-        news["problems"] = self._services.problems if self._services else ()
+        services = self._services.problems if self._services else ()
+        news["problems"] = self._record.problems + services
         after = replace(before, **news)
         changes.log_changes(before, after)  # before others can see the new view
         if self._services is not None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
-
 from agent.domain.passes import Passes
 from agent.domain.rejections import Rejections
+from agent.domain.view import VOLUME, Problem
 from agent.errors import AgentError
 from agent.observe import document
 from agent.publish.memory import STATE
@@ -15,8 +14,6 @@ from agent.publish.memory import STATE
 if TYPE_CHECKING:
     from agent.domain.view import View
     from agent.publish.volume import Volume
-
-log = structlog.get_logger()
 
 
 class Record:
@@ -34,7 +31,8 @@ class Record:
         self.rejections = Rejections.from_document(saved.get("rejections"))
         self.passes = Passes.resumed(saved, now)
         """The passes of the earlier agent, for this one to go on with."""
-        self._problem = ""
+        self.problems: tuple[Problem, ...] = ()
+        """Why the file could not be written; else empty."""
 
     def note(self, view: View) -> None:
         """Take in what targets and DSN checks have rejected. Save the view if it is news."""
@@ -44,13 +42,11 @@ class Record:
             self.save(view)
 
     def save(self, view: View) -> None:
-        """Write the file. An error is logged once, as long as it lasts."""
+        """Write the file. An error is a problem, as long as it lasts."""
         saved = document.encode_state(view, self.rejections.document())
-        problem = ""
         try:
             self._volume.keep(STATE, saved, flush=False)
         except AgentError as error:
-            problem = error.what
-            if problem != self._problem:
-                log.warning(error.what, hint=error.hint)
-        self._problem = problem
+            self.problems = (Problem(VOLUME, error.what, error.hint),)
+        else:
+            self.problems = ()

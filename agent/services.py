@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 
 from agent import control
+from agent.call import STATUS
 from agent.confirm.watch import watch_receipts
 from agent.domain.view import Problem
 from agent.errors import AgentError
+from agent.observe import document, health
 from agent.observe.http import Page, serve
 from agent.observe.metrics import Metrics
 from agent.schedule import Schedule
@@ -113,8 +115,23 @@ class Services:
             self._end_watch()
 
     def _serve_control(self) -> None:
-        self._control = control.serve(self._settings.control_path, self._doors.ask)
+        self._control = control.serve(self._settings.control_path, self._answer)
         self._socket_mark = _mark(self._settings.control_path)
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer a request. A thread of the control socket calls this.
+
+        What is known is answered at once, also while the loop is busy.
+        """
+        if request != STATUS:
+            return self._doors.ask(request)
+        view, settings = self._doors.view(), self._settings
+        is_live, sentence = health.live(view, settings, time.monotonic())
+        return {
+            "dir": os.path.realpath(settings.dir),
+            "stuck": "" if is_live else sentence,
+            "state": document.state(view),
+        }
 
     def _look_at_control(self) -> None:
         path, has_volume = self._settings.control_path, self._doors.has_volume()

@@ -82,7 +82,7 @@ def _ask(settings: Settings, request: dict[str, Any]) -> Answer:
 
 
 def _list(settings: Settings) -> Answer:
-    current = gather(settings).current
+    current = gather(settings, is_asking=False).current
     boosts = current.boosts if current else []
     lines = tuple(map(boost_line, boosts)) or ("no boost is running",)
     return Answer(BoostResult(boosts=boosts, done=None), lines)

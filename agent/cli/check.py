@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import time
 from typing import TYPE_CHECKING, cast
 
@@ -12,11 +11,19 @@ import click
 
 from agent.cli import options
 from agent.cli.answer import NO, Answer, error_of
-from agent.cli.gather import gather
+from agent.cli.check_volume import receipts_step, volume_step
+from agent.cli.gather import UNRESPONSIVE_HINT, gather
 from agent.cli.results import CheckResult, Step
 from agent.domain.newest import decode_marks
 from agent.domain.validate import validate
-from agent.errors import AgentError, PublishError, SettingsError, SourceDenied
+from agent.domain.view import VOLUME
+from agent.errors import (
+    AgentAway,
+    AgentError,
+    PublishError,
+    SettingsError,
+    SourceDenied,
+)
 from agent.listen import must_be_free, must_be_usable
 from agent.observe.results import Error
 from agent.parts import USER_AGENT
@@ -116,9 +123,9 @@ class _Checks:
             self._step("rights", self._rights)
             self._step("secret", self._secret)
         self._step("values", self._values)
-        self._step("volume", self._volume)
+        self._step("volume", lambda settings: volume_step(settings, self._snapshot))
         self._step("listen", self._listen)
-        self._step("receipts", self._receipts)
+        self._step("receipts", receipts_step)
         self._step("targets", self._targets)
 
     def _step(self, name: str, step: Callable[[Settings], str | None]) -> None:
@@ -194,42 +201,20 @@ class _Checks:
         shown = "no DSN in it" if dsn is None else f"DSN {show_dsn(dsn)}"
         return "; ".join((f"revision {snapshot.revision}, {shown}", *notes))
 
-    def _volume(self, settings: Settings) -> str:
-        directory = settings.dir
-        place = directory
-        while place and not os.path.lexists(place):
-            place = os.path.dirname(place)
-        if place and not os.path.isdir(place):
-            raise PublishError(
-                f"RESENTRY_DIR: {place} is not a directory",
-                "set RESENTRY_DIR to a directory",
-            )
-        is_new = place != directory
-        try:
-            # Rights alone do not tell: think of /proc, of a full disk, of quotas.
-            os.rmdir(tempfile.mkdtemp(prefix="..check.", dir=place or "."))
-        except OSError as error:
-            raise PublishError(
-                f"RESENTRY_DIR: cannot {'create' if is_new else 'write'} {directory}: "
-                f"{error.strerror}",
-                f"this runs as user {os.geteuid()}: give this user write access to "
-                f"{place or '.'}, or set RESENTRY_DIR to another directory",
-            ) from None
-        volume = Volume(directory, settings.receipts_dir, settings.group)
-        if self._snapshot is not None:
-            volume.must_be_clear(self._snapshot)
-        if volume.is_open():
-            return f"{directory} is in use by a running agent"
-        return f"{directory} {'will be created' if is_new else 'can be written'}"
-
     def _listen(self, settings: Settings) -> str:
         """Say whether addresses and control socket can be used, or are in use."""
         control = settings.control_path
         places = (settings.http_listen, settings.probes_listen, control)
         named = ", ".join(str(place) for place in places if place is not None)
         status = gather(settings)
+        if status.agent == "not responding":
+            raise AgentAway(
+                f"the agent does not respond: {status.origin.why}", UNRESPONSIVE_HINT
+            )
         if status.agent == "running":
             for problem in status.problems:
+                if problem.setting == VOLUME:
+                    raise PublishError(problem.what, problem.hint)
                 raise SettingsError(problem.what, problem.hint)
             return f"{named} are used by the running agent"
         must_be_free(settings.http_listen)
@@ -237,26 +222,9 @@ class _Checks:
         must_be_usable(control)
         return f"{named} can be used"
 
-    def _receipts(self, settings: Settings) -> str:
-        receipts = settings.receipts_dir
-        if not os.path.isdir(receipts):
-            return f"{receipts} will be created"
-        owner = os.stat(receipts)
-        if os.geteuid() not in (0, owner.st_uid):
-            raise PublishError(
-                f"{receipts} belongs to user {owner.st_uid}",
-                f"the agent, user {os.geteuid()}, must own the directory: it removes the "
-                "receipts of dead processes",
-            )
-        mode = f"{owner.st_mode & 0o7777:o}"
-        return (
-            f"{receipts} has mode {mode}; an application must run as user "
-            f"{owner.st_uid} or in group {owner.st_gid}"
-        )
-
     def _targets(self, settings: Settings) -> str:
         """Say which snapshot the live targets run, and what keeps them from it."""
-        rollout = gather(settings).rollout
+        rollout = gather(settings, is_asking=False).rollout
         if rollout.unknown:
             raise PublishError(rollout.unknown, f"this runs as user {os.geteuid()}")
         bad = [target for target in rollout.targets if target.error]

@@ -1,21 +1,27 @@
-"""The status as the volume tells it, also while no agent runs."""
+"""The status: from the running agent and from the volume, or from the volume alone."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from agent.call import STATUS, STATUS_SECONDS, Silent, call_once
 from agent.confirm.receipts import Receipts
-from agent.errors import PublishError
+from agent.domain.wishes import decode_wishes
+from agent.errors import AgentError, PublishError
 from agent.observe import document
-from agent.publish.memory import STATE
+from agent.observe.results import Origin
+from agent.publish.memory import STATE, WISHES
 from agent.publish.volume import LOCK_FILE, Volume
 from resentry import formats
 from resentry.contract import SETTINGS_FILE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agent.domain.rollout import Rollout
     from agent.observe.results import Agent, StatusResult
     from agent.settings import Settings
@@ -23,6 +29,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.2
 """The time between two looks of a command that waits."""
+UNRESPONSIVE_HINT = "read its log, then restart it: the snapshot stays published"
 LIVES: dict[bool | None, Agent] = {
     True: "running",
     False: "not running",
@@ -31,20 +38,36 @@ LIVES: dict[bool | None, Agent] = {
 
 
 class Gathered(NamedTuple):
-    """What the volume tells."""
+    """What agent and volume tell."""
 
     status: StatusResult
     current: Snapshot | None
     rollout: Rollout
 
 
-def gather(settings: Settings) -> StatusResult:
+class Told(NamedTuple):
+    """What the agent at the control socket told."""
+
+    state: Mapping[str, Any] | None = None
+    """What only the agent knows; `None` if it did not say."""
+    why: str = ""
+    """Why the agent did not say it."""
+    is_stuck: bool = False
+    """Whether an agent is there that does not answer, or ends no pass."""
+
+
+def gather(settings: Settings, *, is_asking: bool = True) -> StatusResult:
     """Return the result of `status`. It only reads."""
-    return gather_all(settings).status
+    return gather_all(settings, is_asking=is_asking).status
 
 
-def gather_all(settings: Settings) -> Gathered:
-    """Return the result of `status`, and what it was made from. It only reads."""
+def gather_all(settings: Settings, *, is_asking: bool = True) -> Gathered:
+    """Return the result of `status`, and what it was made from. It only reads.
+
+    Snapshot and receipts are read from the volume. What only the agent knows is asked
+    from the running agent; if it does not answer, its state file tells what was so then.
+    Without `is_asking` only the volume is read.
+    """
     volume = Volume(settings.dir, settings.receipts_dir)
     current = published(volume)
     late = False
@@ -54,9 +77,55 @@ def gather_all(settings: Settings) -> Gathered:
             late = time.time() - began > settings.confirm_seconds
     receipts = Receipts(settings.receipts_dir)
     rollout = receipts.rollout(current, settings.min_targets, late=late)
-    saved = document.decode_state(volume.memory.read(STATE))
-    status = document.status(LIVES[volume.is_open()], current, rollout, saved)
+    has_agent = volume.is_open()
+    told = _ask_agent(settings)
+    if is_asking and has_agent is not False:
+        told = _ask_agent(settings)
+    agent = LIVES[has_agent]
+    if told.is_stuck:
+        agent = "not responding"
+    elif told.state is not None:
+        agent = "running"  # also if its lock has vanished with the volume
+    saved = _saved(volume) if told.state is None else told.state
+    origin = Origin(
+        by="volume" if told.state is None else "agent",
+        at=_moment(saved.get("written_at")),
+        why=told.why,
+    )
+    status = document.status(agent, current, rollout, saved, origin)
     return Gathered(status, current, rollout)
+
+
+def _ask_agent(settings: Settings) -> Told:
+    path = settings.control_path
+    try:
+        answer = call_once(path, STATUS, STATUS_SECONDS)
+    except Silent:
+        why = f"no answer at the control socket {path} within {STATUS_SECONDS:g} s"
+        return Told(why=why, is_stuck=True)
+    except AgentError as error:
+        return Told(why=error.what)
+    directory, stuck = os.path.realpath(settings.dir), str(answer.get("stuck", ""))
+    if answer.get("dir") != directory:
+        other = f"the agent at the control socket {path} has another volume"
+        return Told(why=f"{other}: {answer.get('dir')}")
+    state = document.decode_state(json.dumps(answer.get("state")).encode())
+    return Told(state, stuck, is_stuck=bool(stuck))
+
+
+def _saved(volume: Volume) -> Mapping[str, Any]:
+    """Return what the last agent wrote. The rollback has a file of its own."""
+    saved = document.decode_state(volume.memory.read(STATE))
+    held = decode_wishes(volume.memory.read(WISHES)).held
+    return {**saved, "held": held and held.snapshot.revision}
+
+
+def _moment(text: object) -> str | None:
+    try:
+        formats.moment(text)
+    except ValueError:
+        return None
+    return str(text)
 
 
 def published(volume: Volume) -> Snapshot | None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from agent.cli.gather import UNRESPONSIVE_HINT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from agent.observe.results import (
         Boost,
+        CurrentSnapshot,
         Receiver,
         SourceReport,
         StatusResult,
-        Target,
     )
+    from agent.observe.target_results import Target
 
 
 def value_text(value: object) -> str:
@@ -50,20 +53,13 @@ def receiver_lines(receivers: Sequence[Receiver]) -> list[str]:
 
 def status_lines(status: StatusResult, why_unknown: str) -> Iterator[str]:
     """The whole status. `why_unknown` says why nobody knows whether an agent runs."""
-    why = f": {why_unknown}" if status.agent == "unknown" else ""
-    yield f"agent     {status.agent}{why}"
-    current = status.current
-    if current is None:
-        yield "current   nothing is published"
-    else:
+    yield from _agent_lines(status, why_unknown)
+    yield from _current_lines(status.current)
+    if status.held is not None:
         yield (
-            f"current   revision {current.revision}, sequence {current.sequence}, "
-            f"published {current.published_at}"
+            f"rollback  revision {status.held} is held; resentry-agent rollback --resume "
+            "ends it"
         )
-        for key, value in current.settings.items():
-            yield f"          {key}={value_text(value)}"
-        for boost in current.boosts:
-            yield f"boost     {boost_line(boost)}"
     for problem in status.problems:
         yield f"problem   {problem.what}"
         yield f"          {problem.hint}"
@@ -79,6 +75,41 @@ def status_lines(status: StatusResult, why_unknown: str) -> Iterator[str]:
         yield f"          no process here has the role {role}, which the snapshot names"
     for target in status.rollout.targets:
         yield from _target_lines(target)
+
+
+def _agent_lines(status: StatusResult, why_unknown: str) -> Iterator[str]:
+    reasons = {"unknown": why_unknown, "not responding": status.origin.why}
+    why = f": {reasons[status.agent]}" if status.agent in reasons else ""
+    yield f"agent     {status.agent}{why}"
+    if status.agent == "not responding":
+        yield f"          {UNRESPONSIVE_HINT}"
+    if line := _origin_line(status):
+        yield f"          {line}"
+
+
+def _current_lines(current: CurrentSnapshot | None) -> Iterator[str]:
+    if current is None:
+        yield "current   nothing is published"
+        return
+    yield (
+        f"current   revision {current.revision}, sequence {current.sequence}, "
+        f"published {current.published_at}"
+    )
+    for key, value in current.settings.items():
+        yield f"          {key}={value_text(value)}"
+    for boost in current.boosts:
+        yield f"boost     {boost_line(boost)}"
+
+
+def _origin_line(status: StatusResult) -> str:
+    """Say that source, DSN checks, receivers and problems are not those of now."""
+    origin = status.origin
+    if origin.by == "agent" or (status.agent == "unknown" and origin.at is None):
+        return ""
+    written = f"at {origin.at}" if origin.at else "at a time that is not known"
+    is_new = status.agent == "running" and origin.why
+    why = f": {origin.why}" if is_new else ""
+    return f"what an agent wrote {written} is shown below{why}"
 
 
 def _source_lines(source: SourceReport) -> Iterator[str]:

@@ -13,9 +13,9 @@ from agent.observe.results import (
     Envelope,
     Moment,
     Receiver,
-    RolloutSummary,
     StatusResult,
 )
+from agent.observe.target_results import RolloutSummary
 
 
 class PassResult(Struct, frozen=True, kw_only=True):

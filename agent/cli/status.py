@@ -1,4 +1,4 @@
-"""`status`: what is known, also when the agent is dead."""
+"""`status`: what is known, also when the agent is dead or hangs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 def command(loaded: Loaded) -> Answer:
     """Print what is published and which process runs it.
 
-    Works without a running agent, because it reads the volume. Exits with 0 if every
-    process has confirmed the published snapshot, else with 1.
+    Asks the running agent, and reads the volume. Without an agent the volume alone
+    tells, and the answer says of which moment it is. Exits with 0 if every process has
+    confirmed the published snapshot, else with 1.
     """
     status = gather(loaded.settings)
     error = not_confirmed(status)

@@ -64,11 +64,14 @@ def command(
     """
     deadline = time.monotonic() + timeout
     while True:
-        status = gather(loaded.settings)
+        status = gather(loaded.settings, is_asking=False)  # often, and soon
         lacking = _lacking(status, revision, sequence, drained=drained)
         if not lacking or time.monotonic() >= deadline:
             break
         time.sleep(LOOK_SECONDS)
+    if lacking and (agent := gather(loaded.settings)).agent == "not responding":
+        lacking.append(f"the agent does not respond: {agent.origin.why}")
+        status = agent
     result = WaitResult(lacking=lacking, status=status)
     if lacking:
         over = f"the time limit of {timeout:g} s is over"

@@ -7,6 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from agent.doctor.rule import Sight, SkippedError, UnknownError, rule
+from agent.domain.view import VOLUME
 from agent.errors import PublishError
 from agent.publish.volume import LOCK_FILE
 from resentry.advice import is_mounted_alone
@@ -44,13 +45,13 @@ def nothing(facts: Facts) -> Iterator[Sight]:
     "no-agent",
     "error",
     "volume",
-    "No agent runs",
+    "No agent runs, or it does not respond",
     fix="start resentry-agent run, or correct RESENTRY_DIR; in Kubernetes: kubectl "
     "describe pod POD",
     causes=("RSN101",),
 )
 def no_agent(facts: Facts) -> Iterator[Sight]:
-    """Look for an agent that holds the volume.
+    """Look for an agent that holds the volume, and ask it for its status.
 
     Applications keep running what is published. No change at the source reaches them.
 
@@ -61,6 +62,12 @@ def no_agent(facts: Facts) -> Iterator[Sight]:
             yield Sight(facts.settings.dir, "no agent ever ran on this volume")
             return
         raise UnknownError(facts.why_unknown)
+    if facts.status.agent == "not responding":
+        yield Sight(
+            facts.settings.dir,
+            f"an agent has the volume and does not respond: {facts.status.origin.why}",
+            fix="read the agent's log, then restart the agent",
+        )
     if facts.status.agent == "not running":
         yield Sight(facts.settings.dir, "no process holds the lock of the volume")
 
@@ -120,7 +127,7 @@ def mode(facts: Facts) -> Iterator[Sight]:
     fix="check owner, mount options and free space of the volume",
 )
 def not_writable(facts: Facts) -> Iterator[Sight]:
-    """Look at the agent's last pass for an error of the volume.
+    """Look at the agent's last pass, and at its problems, for an error of the volume.
 
     The last snapshot stays. The agent tries again soon, and needs nobody after the cause
     is gone.
@@ -133,6 +140,10 @@ def not_writable(facts: Facts) -> Iterator[Sight]:
             since=source.since or "",
             fix=source.hint,
         )
+        return
+    for problem in facts.status.problems:
+        if problem.setting == VOLUME:
+            yield Sight(facts.settings.dir, problem.what, fix=problem.hint)
 
 
 @rule(

@@ -40,6 +40,10 @@ class Known:
     """What the newest repairs were, in words."""
 
 
+VOLUME = "RESENTRY_DIR"
+"""The setting that a problem of the volume belongs to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Something that the agent was set to do and cannot do now. It tries again."""

@@ -17,14 +17,14 @@ from agent.observe.results import (
     DsnCheckReport,
     Envelope,
     Error,
-    HolderReport,
+    Origin,
     ProblemReport,
     Receiver,
-    RolloutReport,
     SourceReport,
     StatusResult,
 )
-from agent.observe.results import Target as TargetReport
+from agent.observe.target_results import HolderReport, RolloutReport
+from agent.observe.target_results import Target as TargetReport
 from resentry.contract import time_text
 from resentry.values import show_dsn
 
@@ -43,13 +43,15 @@ Kind = TypeVar("Kind")
 Whole = Envelope[StatusResult]
 """What `/status` answers, and `status` prints with `--json`."""
 
+VOLUME = Origin(by="volume")
 NO_PASS: dict[str, Any] = msgspec.to_builtins(SourceReport())
 
 
 def whole(view: View) -> Whole:
     """Return everything that is known, as `/status` answers it."""
     saved = state(view)
-    result = status("running", view.known.current, view.rollout, saved)
+    origin = Origin(by="agent", at=saved["written_at"])
+    result = status("running", view.known.current, view.rollout, saved, origin)
     error = not_confirmed(result)
     return Envelope(command="status", ok=error is None, result=result, error=error)
 
@@ -67,8 +69,14 @@ def not_confirmed(result: StatusResult) -> Error | None:
 
 
 def state(view: View) -> dict[str, Any]:
-    """Return what only the daemon knows: the passes, the DSN checks, the receivers."""
+    """Return what only the daemon knows: the passes, the DSN checks, the receivers.
+
+    It holds, too, when this was so, and which rollback is held.
+    """
+    held = view.known.wishes.held
     saved = {
+        "written_at": time_text(time.time()),
+        "held": held and held.snapshot.revision,
         **_passes(view.passes),
         "where": dict(view.source),
         "dsn_checks": [_dsn_check(report) for report in view.dsn_checks],
@@ -104,14 +112,20 @@ def decode_state(body: bytes | None) -> dict[str, Any]:
 
 
 def status(
-    agent: Agent, current: Snapshot | None, rollout: Rollout, saved: Mapping[str, Any]
+    agent: Agent,
+    current: Snapshot | None,
+    rollout: Rollout,
+    saved: Mapping[str, Any],
+    origin: Origin = VOLUME,
 ) -> StatusResult:
     """Return everything as one object. The DSN is in its shown form.
 
-    `saved` is what only a daemon knows, of now or of its last moment.
+    `saved` is what only a daemon knows, and `origin` says where that comes from.
     """
     return StatusResult(
         agent=agent,
+        origin=origin,
+        held=_text(saved.get("held")),
         current=None if current is None else _current(current),
         source=_source(saved),
         dsn_checks=_list(saved, "dsn_checks", DsnCheckReport),
@@ -253,6 +267,10 @@ def _current(current: Snapshot) -> CurrentSnapshot:
         boosts=boosts(current),
         provenance={name: dict(origin) for name, origin in current.provenance.items()},
     )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _time(moment: float | None) -> str | None:

@@ -11,13 +11,13 @@ from msgspec import Meta, Struct
 
 from agent.domain.dsn_check import Verdict
 from agent.domain.outcome import Kind
-from agent.domain.rollout import State
+from agent.observe.target_results import RolloutReport
 
 SCHEMA = 1
 """The version of all these documents. It rises when a field changes or goes."""
 
 Moment = Annotated[str, Meta(description="A time, as `2026-01-31T12:00:00.000Z`.")]
-Agent = Literal["running", "not running", "unknown"]
+Agent = Literal["running", "not responding", "not running", "unknown"]
 Result = TypeVar("Result")
 
 
@@ -159,83 +159,6 @@ class Receiver(Struct, frozen=True, kw_only=True):
     ]
 
 
-class HolderReport(Struct, frozen=True, kw_only=True):
-    """Something in a process that still sends by an older DSN."""
-
-    kind: Annotated[
-        str,
-        Meta(
-            description="`client` for a client that the application made, `otlp` for an "
-            "exporter."
-        ),
-    ]
-    dsn: Annotated[str, Meta(description="The fingerprint of that DSN.")]
-
-
-class Target(Struct, frozen=True, kw_only=True):
-    """One live application process."""
-
-    id: Annotated[str, Meta(description="The name of its receipt.")]
-    name: Annotated[str, Meta(description="The process for people, as `api pid 7`.")]
-    role: Annotated[str, Meta(description="Its role.")]
-    pid: Annotated[int | None, Meta(description="Its process id, if it is known.")]
-    main: Annotated[
-        bool, Meta(description="True if other targets were forked from it.")
-    ]
-    readable: Annotated[bool, Meta(description="True if its receipt can be read.")]
-    state: Annotated[State, Meta(description="How it stands to the current snapshot.")]
-    revision: Annotated[str | None, Meta(description="The revision that it runs.")]
-    sequence: Annotated[int, Meta(description="The sequence number that it runs.")]
-    since: Annotated[str, Meta(description="Since when; may be empty.")]
-    swap_ms: Annotated[float, Meta(description="How long its last swap took.")]
-    error: Annotated[str | None, Meta(description="Why it could not apply a snapshot.")]
-    dsn: Annotated[str, Meta(description="The fingerprint of the DSN it sends by.")]
-    holders: Annotated[
-        list[HolderReport], Meta(description="What in it still sends by an older DSN.")
-    ]
-    ignored: Annotated[
-        list[str],
-        Meta(description="Fields of the snapshot that its library does not know."),
-    ]
-    notes: Annotated[list[str], Meta(description="What else there is to know of it.")]
-    library: Annotated[
-        str, Meta(description="The version of its library; may be empty.")
-    ] = ""
-    sdk: Annotated[
-        str, Meta(description="The version of its sentry-sdk; may be empty.")
-    ] = ""
-
-
-class RolloutSummary(Struct, frozen=True, kw_only=True):
-    """Which processes run the current snapshot, in one word and one sentence."""
-
-    state: Annotated[
-        State, Meta(description="The state of the target furthest behind.")
-    ]
-    sentence: Annotated[str, Meta(description="The state in words.")]
-
-
-class RolloutReport(RolloutSummary, frozen=True, kw_only=True):
-    """Which processes run the current snapshot."""
-
-    idle_roles: Annotated[
-        list[str],
-        Meta(
-            description="Roles that the snapshot names and that no process here has: a "
-            "typing error, or processes of another pod."
-        ),
-    ]
-    unknown: Annotated[
-        str, Meta(description="Why targets may be missing here; mostly empty.")
-    ]
-    obstacle: Annotated[
-        str,
-        Meta(description="What keeps processes from confirming; mostly empty."),
-    ] = ""
-    hint: Annotated[str, Meta(description="What to do; may be empty.")] = ""
-    targets: Annotated[list[Target], Meta(description="The live processes.")]
-
-
 class ProblemReport(Struct, frozen=True, kw_only=True):
     """Something that the agent was set to do and cannot do now. It tries again."""
 
@@ -246,15 +169,39 @@ class ProblemReport(Struct, frozen=True, kw_only=True):
     hint: Annotated[str, Meta(description="What to do about it; may be empty.")]
 
 
+class Origin(Struct, frozen=True, kw_only=True):
+    """Where `source`, `dsn_checks`, `notify`, `problems` and `held` come from."""
+
+    by: Annotated[
+        Literal["agent", "volume"],
+        Meta(
+            description="`agent` if the running agent was asked just now; `volume` if it "
+            "is what an agent wrote into its state file."
+        ),
+    ]
+    at: Annotated[
+        Moment | None,
+        Meta(description="When this was so; null if that is not known."),
+    ] = None
+    why: Annotated[
+        str,
+        Meta(description="Why no agent answered, or does not respond; else empty."),
+    ] = ""
+
+
 class StatusResult(Struct, frozen=True, kw_only=True):
     """The result of `status` and of `/status`."""
 
     agent: Annotated[
         Agent,
         Meta(
-            description="Whether an agent has the volume; unknown if none ever ran here "
-            "or this user has no rights."
+            description="Whether an agent has the volume; `not responding` if it has the "
+            "volume, and does not answer or ends no pass; unknown if none ever ran here or "
+            "this user has no rights."
         ),
+    ]
+    origin: Annotated[
+        Origin, Meta(description="Where what only an agent knows comes from.")
     ]
     current: Annotated[
         CurrentSnapshot | None,
@@ -267,6 +214,12 @@ class StatusResult(Struct, frozen=True, kw_only=True):
     notify: Annotated[
         list[Receiver], Meta(description="The receivers of notifications.")
     ]
+    held: Annotated[
+        str | None,
+        Meta(
+            description="The revision that an operator's rollback holds; null without one."
+        ),
+    ] = None
     rollout: Annotated[RolloutReport, Meta(description="The processes.")]
     problems: Annotated[
         list[ProblemReport],

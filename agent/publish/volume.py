@@ -50,7 +50,7 @@ PRIVATE_DIR = "agent"
 LOCK_FILE = "agent/lock"
 KEEP_SECONDS = 60
 """An old directory stays for this time, because a reader may still be reading it."""
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Volume:
@@ -157,7 +157,7 @@ class Volume:
             try:
                 self._switch(files)
             except OSError as error:
-                if error.errno not in _FULL:
+                if error.errno not in FULL:
                     raise
                 self._sweep()
                 self.memory.give_up_history()

@@ -1,0 +1,86 @@
+"""What `--json` prints of the live processes, field by field."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from agent.domain.rollout import State
+
+
+class HolderReport(Struct, frozen=True, kw_only=True):
+    """Something in a process that still sends by an older DSN."""
+
+    kind: Annotated[
+        str,
+        Meta(
+            description="`client` for a client that the application made, `otlp` for an "
+            "exporter."
+        ),
+    ]
+    dsn: Annotated[str, Meta(description="The fingerprint of that DSN.")]
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """One live application process."""
+
+    id: Annotated[str, Meta(description="The name of its receipt.")]
+    name: Annotated[str, Meta(description="The process for people, as `api pid 7`.")]
+    role: Annotated[str, Meta(description="Its role.")]
+    pid: Annotated[int | None, Meta(description="Its process id, if it is known.")]
+    main: Annotated[
+        bool, Meta(description="True if other targets were forked from it.")
+    ]
+    readable: Annotated[bool, Meta(description="True if its receipt can be read.")]
+    state: Annotated[State, Meta(description="How it stands to the current snapshot.")]
+    revision: Annotated[str | None, Meta(description="The revision that it runs.")]
+    sequence: Annotated[int, Meta(description="The sequence number that it runs.")]
+    since: Annotated[str, Meta(description="Since when; may be empty.")]
+    swap_ms: Annotated[float, Meta(description="How long its last swap took.")]
+    error: Annotated[str | None, Meta(description="Why it could not apply a snapshot.")]
+    dsn: Annotated[str, Meta(description="The fingerprint of the DSN it sends by.")]
+    holders: Annotated[
+        list[HolderReport], Meta(description="What in it still sends by an older DSN.")
+    ]
+    ignored: Annotated[
+        list[str],
+        Meta(description="Fields of the snapshot that its library does not know."),
+    ]
+    notes: Annotated[list[str], Meta(description="What else there is to know of it.")]
+    library: Annotated[
+        str, Meta(description="The version of its library; may be empty.")
+    ] = ""
+    sdk: Annotated[
+        str, Meta(description="The version of its sentry-sdk; may be empty.")
+    ] = ""
+
+
+class RolloutSummary(Struct, frozen=True, kw_only=True):
+    """Which processes run the current snapshot, in one word and one sentence."""
+
+    state: Annotated[
+        State, Meta(description="The state of the target furthest behind.")
+    ]
+    sentence: Annotated[str, Meta(description="The state in words.")]
+
+
+class RolloutReport(RolloutSummary, frozen=True, kw_only=True):
+    """Which processes run the current snapshot."""
+
+    idle_roles: Annotated[
+        list[str],
+        Meta(
+            description="Roles that the snapshot names and that no process here has: a "
+            "typing error, or processes of another pod."
+        ),
+    ]
+    unknown: Annotated[
+        str, Meta(description="Why targets may be missing here; mostly empty.")
+    ]
+    obstacle: Annotated[
+        str,
+        Meta(description="What keeps processes from confirming; mostly empty."),
+    ] = ""
+    hint: Annotated[str, Meta(description="What to do; may be empty.")] = ""
+    targets: Annotated[list[Target], Meta(description="The live processes.")]
