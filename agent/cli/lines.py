@@ -64,8 +64,7 @@ def status_lines(status: StatusResult, why_unknown: str) -> Iterator[str]:
         yield f"problem   {problem.what}"
         yield f"          {problem.hint}"
     yield from _source_lines(status.source)
-    for check in status.dsn_checks:
-        yield f"dsn check {check.dsn}: {check.verdict} since {check.since}"
+    yield from _dsn_lines(status)
     for line in receiver_lines(status.notify):
         yield f"notify    {line}"
     yield f"rollout   {status.rollout.state}: {status.rollout.sentence}"
@@ -151,3 +150,13 @@ def _target_lines(target: Target) -> Iterator[str]:
     yield f"          {target.name}{main}  {target.state}{known}{error}"
     for note in target.notes:
         yield f"{'':19}{note}"
+
+
+def _dsn_lines(status: StatusResult) -> Iterator[str]:
+    for use in status.dsns:
+        sentence = use.sentence.removeprefix("DSN ")
+        yield f"dsn       {sentence} (fingerprint {use.fingerprint})"
+        if use.hint:
+            yield f"          {use.hint}"
+    for check in status.dsn_checks:
+        yield f"dsn check {check.dsn}: {check.verdict} since {check.since}"

@@ -28,6 +28,7 @@ from resentry.contract import (
     ContractError,
     decode_receipt,
 )
+from resentry.tally import TALLIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -206,7 +207,8 @@ def _decode(body: bytes, target: str) -> Receipt:
     named = (receipt.revision, receipt.refused and receipt.refused[0])
     if not all(_REVISION.match(revision) for revision in named if revision is not None):
         raise ContractError("the receipt's revision is not valid")
-    return receipt._replace(tally={}, origins={}, since=_moment(receipt.since))
+    known = {name: receipt.tally[name] for name in TALLIES if name in receipt.tally}
+    return receipt._replace(tally=known, origins={}, since=_moment(receipt.since))
 
 
 def _moment(text: str) -> str:

@@ -30,7 +30,7 @@ def provenance_of(
             continue
         origin: dict[str, Any] = {
             name: plain(given[name], VALUE_LIMIT)
-            for name in ("source", "path")
+            for name in ("source", "path", "created_time")
             if isinstance(given.get(name), str)
         }
         provenance[key] = origin

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from agent.domain.answers import uses
 from agent.domain.passes import GOOD
 from agent.domain.rollout import DONE
 
@@ -40,6 +42,7 @@ def log_changes(before: View, after: View) -> None:
     for report in after.dsn_checks:
         if verdicts.get(report.fingerprint) != _verdict(report):
             _log_dsn_check(report)
+    _log_uses(before, after)
     results = {delivery.receiver: _result(delivery) for delivery in before.deliveries}
     for delivery in after.deliveries:
         if results.get(delivery.receiver, (None, False)) != _result(delivery):
@@ -51,7 +54,7 @@ def count_changes(before: View, after: View, metrics: Metrics) -> None:
     if after.passes is not before.passes and after.passes.outcome is not None:
         metrics.passed(after.passes)
     if after.confirmed_at is not None and before.confirmed_at is None:
-        metrics.confirmed(after.confirmed_at - after.known.published_at)
+        metrics.confirmed(after, after.confirmed_at - after.known.published_at)
     metrics.repaired(after.known.repairs - before.known.repairs)
     metrics.show(after)
 
@@ -192,6 +195,24 @@ def _log_dsn_check(report: DsnReport) -> None:
     getattr(log, level)(
         report.sentence, verdict=report.verdict, settled=report.settled, **details
     )
+
+
+def _log_uses(before: View, after: View) -> None:
+    """Log when the kind of a server's answers to the processes changes, either way."""
+    if after.rollout is before.rollout and after.known.current is before.known.current:
+        return
+    now = time.time()
+    known = {
+        use.fingerprint: use.bad
+        for use in uses(before.known.current, before.rollout, now)
+    }
+    for use in uses(after.known.current, after.rollout, now):
+        if known.get(use.fingerprint, ()) == use.bad:
+            continue
+        if use.bad:
+            log.warning(use.sentence, dsn=use.fingerprint, hint=use.hint)
+        else:
+            log.info(use.sentence, dsn=use.fingerprint)
 
 
 def _result(delivery: Delivery) -> tuple[str | None, bool]:

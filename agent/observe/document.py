@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from agent.domain.answers import uses
 from agent.domain.rollout import DONE, OVERDUE_HINT
 from agent.domain.wishes import boosts_with_seconds_left
 from agent.observe.results import (
@@ -15,6 +16,7 @@ from agent.observe.results import (
     Boost,
     CurrentSnapshot,
     DsnCheckReport,
+    DsnUseReport,
     Envelope,
     Error,
     Origin,
@@ -31,6 +33,7 @@ from resentry.values import show_dsn
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from agent.domain.answers import DsnUse
     from agent.domain.dsn_check import DsnReport
     from agent.domain.outcome import Outcome
     from agent.domain.passes import Passes
@@ -129,6 +132,7 @@ def status(
         current=None if current is None else _current(current),
         source=_source(saved),
         dsn_checks=_list(saved, "dsn_checks", DsnCheckReport),
+        dsns=[_dsn_use(use) for use in uses(current, rollout, time.time())],
         notify=_list(saved, "notify", Receiver),
         rollout=RolloutReport(
             state=rollout.state,
@@ -229,6 +233,18 @@ def _dsn_check(report: DsnReport) -> DsnCheckReport:
         since=_time(report.since),
         answers=report.answers,
         sentence=report.sentence,
+    )
+
+
+def _dsn_use(use: DsnUse) -> DsnUseReport:
+    return DsnUseReport(
+        dsn=use.dsn,
+        fingerprint=use.fingerprint,
+        processes=dict(use.processes),
+        since=_time(use.since),
+        accepted_at=_time(use.accepted_at),
+        sentence=use.sentence,
+        hint=use.hint,
     )
 
 

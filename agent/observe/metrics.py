@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -16,20 +17,19 @@ from prometheus_client import (
     generate_latest,
 )
 
-from agent.domain.dsn_check import Verdict
 from agent.domain.outcome import Kind
+from agent.observe.dsn_metrics import DsnMetrics
+from agent.observe.snapshot_metrics import SnapshotMetrics
+from agent.observe.source_metrics import SourceMetrics
 from agent.observe.stderr import lines
 from agent.observe.target_metrics import TargetMetrics
-from resentry.formats import moment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from agent.domain.dsn_check import DsnReport
     from agent.domain.passes import Passes
     from agent.domain.receiver import Delivery
     from agent.domain.view import View
-    from resentry.contract import Snapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -41,8 +41,19 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        build = Info("resentry_agent", "The agent's version.", registry=self.registry)
-        build.info({"version": version})
+        build = Info(
+            "resentry_agent",
+            "The versions of the agent, and of the Python that runs it.",
+            registry=self.registry,
+        )
+        python = ".".join(map(str, sys.version_info[:3]))
+        build.info({"version": version, "python": python})
+        self._started = Gauge(
+            "resentry_started_timestamp_seconds",
+            "When the agent started to serve its metrics.",
+            registry=self.registry,
+        )
+        self._started.set_to_current_time()
         self._passes = Counter(
             "resentry_passes",
             "The number of passes, by outcome.",
@@ -55,6 +66,18 @@ class Metrics:
             "resentry_pass_seconds",
             "The duration of passes.",
             buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 15),
+            registry=self.registry,
+        )
+        self._errors = Counter(
+            "resentry_pass_errors",
+            "The number of passes that failed or refused a candidate, by error. The errors "
+            "are those of docs/commands.md.",
+            ["error"],
+            registry=self.registry,
+        )
+        self._ended = Gauge(
+            "resentry_pass_timestamp_seconds",
+            "When the newest pass ended, well or not; 0 before the first one.",
             registry=self.registry,
         )
         self._success = Gauge(
@@ -74,50 +97,11 @@ class Metrics:
             ["error"],
             registry=self.registry,
         )
-        self._unverified = Gauge(
-            "resentry_vault_tls_unverified",
-            "1 if Vault's certificate is not checked "
-            "(`RESENTRY_VAULT_INSECURE_SKIP_TLS_VERIFY`), else 0.",
-            registry=self.registry,
-        )
-        self._unencrypted = Gauge(
-            "resentry_vault_unencrypted",
-            "1 if Vault is asked over http at another host, where the network can read the "
-            "token and the secret, else 0.",
-            registry=self.registry,
-        )
-        self._stale_reads = Gauge(
-            "resentry_vault_stale_reads",
-            "The number of reads since the agent started that gave an older version of a "
-            "secret than before. Such a read changes nothing.",
-            registry=self.registry,
-        )
-        self._stale_since = Gauge(
-            "resentry_vault_stale_since_timestamp_seconds",
-            "When the stale reads began that go on now; 0 if none go on.",
-            registry=self.registry,
-        )
-        self._vault_calls = Gauge(
-            "resentry_vault_token_calls",
-            "The number of logins and renewals that Vault granted since the agent started.",
-            ["call"],
-            registry=self.registry,
-        )
-        self._sequence = Gauge(
-            "resentry_current_sequence",
-            "The sequence number of the published snapshot; 0 if nothing is published.",
-            registry=self.registry,
-        )
+        self._source = SourceMetrics(self.registry)
+        self._snapshot = SnapshotMetrics(self.registry)
         self._repairs = Counter(
             "resentry_volume_repairs",
             "How often the agent repaired what others had removed or changed on the volume.",
-            registry=self.registry,
-        )
-        self._snapshot = Gauge(
-            "resentry_snapshot_info",
-            "1 for the published snapshot, with its revision and, for each path of the "
-            "source, the version of the secret.",
-            ["revision", "path", "version"],
             registry=self.registry,
         )
         self._problems = Gauge(
@@ -128,20 +112,7 @@ class Metrics:
             registry=self.registry,
         )
         self._targets = TargetMetrics(self.registry)
-        self._confirm_seconds = Histogram(
-            "resentry_confirm_seconds",
-            "The time from publishing a snapshot to the receipt of the last target.",
-            buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30),
-            registry=self.registry,
-        )
-
-        self._dsn_check_verdict = Gauge(
-            "resentry_dsn_check_verdict",
-            "The number of DSNs that were checked with their server, by verdict.",
-            ["verdict"],
-            registry=self.registry,
-        )
-        self._show_dsn_checks([])
+        self._dsns = DsnMetrics(self.registry)
         self._notify_failures = Gauge(
             "resentry_notify_failures",
             "The number of failed POSTs since the last successful one, by receiver.",
@@ -154,7 +125,13 @@ class Metrics:
             ["receiver"],
             registry=self.registry,
         )
-
+        self._notify_success = Gauge(
+            "resentry_notify_success_timestamp_seconds",
+            "When a receiver was last notified. The metric is missing while its "
+            "notifications fail.",
+            ["receiver"],
+            registry=self.registry,
+        )
         self._requests = Counter(
             "resentry_requests",
             "The number of operators' requests, by their outcome; `denied` if the agent "
@@ -178,9 +155,11 @@ class Metrics:
             return
         self._passes.labels(outcome.kind).inc()
         self._pass_seconds.observe(passes.seconds)
+        self._ended.set_to_current_time()
         self._failing.set(passes.failures)
         self._since.clear()
         if passes.failures and outcome.error:
+            self._errors.labels(outcome.error).inc()
             self._since.labels(outcome.error).set(passes.since or 0.0)
         if passes.last_success is not None:
             self._success.set(passes.last_success)
@@ -191,54 +170,29 @@ class Metrics:
 
     def show(self, view: View) -> None:
         """Show what is known now."""
-        current = view.known.current
-        self._sequence.set(current.sequence if current else 0)
-        self._show_snapshot(current)
-        self._problems.clear()
-        for problem in view.problems:
-            self._problems.labels(problem.setting).set(1)
-        self._show_source(view.source)
-        with self._rendering:  # nobody sees half of the targets
+        with self._rendering:  # nobody sees half of it
+            self._problems.clear()
+            for problem in view.problems:
+                self._problems.labels(problem.setting).set(1)
+            self._snapshot.show(view)
+            self._source.show(view.source)
             self._targets.show(view.rollout)
-        self._show_dsn_checks(view.dsn_checks)
-        self._show_deliveries(view.deliveries)
+            self._dsns.show(view)
+            self._show_deliveries(view.deliveries)
 
     def asked(self, request: str, outcome: str) -> None:
         """Count an operator's request that was answered."""
         self._requests.labels(request, outcome).inc()
 
-    def confirmed(self, seconds: float) -> None:
-        """Count one snapshot that every target has confirmed."""
-        self._confirm_seconds.observe(seconds)
-
-    def _show_snapshot(self, current: Snapshot | None) -> None:
-        self._snapshot.clear()
-        if current is None:
-            return
-        origins = {
-            (str(origin.get("path", "")), str(origin.get("version", "")))
-            for origin in current.provenance.values()
-        }
-        for path, version in sorted(origins) or [("", "")]:
-            self._snapshot.labels(current.revision, path, version).set(1)
-
-    def _show_source(self, report: Mapping[str, Any]) -> None:
-        self._unverified.set(report.get("tls_verified") is False)
-        self._unencrypted.set(report.get("encrypted") is False)
-        self._stale_reads.set(report.get("stale_reads", 0))
-        since = report.get("stale_since")
-        self._stale_since.set(moment(since) if since else 0)
-        for call in ("logins", "renewals"):
-            if call in report:
-                self._vault_calls.labels(call).set(report[call])
-
-    def _show_dsn_checks(self, reports: Sequence[DsnReport]) -> None:
-        for verdict in get_args(Verdict):
-            count = sum(report.verdict == verdict for report in reports)
-            self._dsn_check_verdict.labels(verdict).set(count)
+    def confirmed(self, view: View, seconds: float) -> None:
+        """Count the published snapshot, which every target has confirmed."""
+        self._snapshot.confirmed(view.known.current, seconds)
 
     def _show_deliveries(self, deliveries: Sequence[Delivery]) -> None:
+        self._notify_success.clear()
         for delivery in deliveries:
+            if delivery.error is None and delivery.since is not None:
+                self._notify_success.labels(delivery.receiver).set(delivery.since)
             self._notify_failures.labels(delivery.receiver).set(delivery.failures)
             self._notify_sequence.labels(delivery.receiver).set(delivery.sequence)
 

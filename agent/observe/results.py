@@ -141,6 +141,25 @@ class DsnCheckReport(Struct, frozen=True, kw_only=True):
     sentence: Annotated[str, Meta(description="The verdict in words.")]
 
 
+class DsnUseReport(Struct, frozen=True, kw_only=True):
+    """What the server of one published DSN answers to the processes."""
+
+    dsn: Annotated[str, Meta(description="The DSN, its key masked.")]
+    fingerprint: Annotated[str, Meta(description="Its fingerprint, as in the metrics.")]
+    processes: Annotated[
+        dict[str, int],
+        Meta(description="How many processes were answered so last, by kind."),
+    ]
+    since: Annotated[
+        Moment | None, Meta(description="Since when not all answers are `accepted`.")
+    ]
+    accepted_at: Annotated[
+        Moment | None, Meta(description="When an envelope was accepted last.")
+    ]
+    sentence: Annotated[str, Meta(description="The same in words.")]
+    hint: Annotated[str, Meta(description="What to do; may be empty.")]
+
+
 class Receiver(Struct, frozen=True, kw_only=True):
     """How far the notification of one receiver has got."""
 
@@ -211,6 +230,10 @@ class StatusResult(Struct, frozen=True, kw_only=True):
     dsn_checks: Annotated[
         list[DsnCheckReport], Meta(description="The DSNs that are being checked.")
     ]
+    dsns: Annotated[
+        list[DsnUseReport],
+        Meta(description="The published DSNs, and what processes are answered."),
+    ] = []
     notify: Annotated[
         list[Receiver], Meta(description="The receivers of notifications.")
     ]

@@ -5,14 +5,18 @@ from __future__ import annotations
 import collections
 from typing import TYPE_CHECKING, get_args
 
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 
 from agent.domain.rollout import State
+from agent.observe.growth import Growth
+from resentry.tally import TALLIES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from prometheus_client import CollectorRegistry
 
-    from agent.domain.rollout import Rollout
+    from agent.domain.rollout import LiveTarget, Rollout
 
 VERSIONS_LIMIT = 20
 """The number of pairs of versions with labels of their own."""
@@ -20,10 +24,17 @@ ROLES_LIMIT = 50
 """The number of roles with a label of their own. The roles that came first have one."""
 OTHER_ROLES = "other"
 """The label of all other roles."""
+RATES = (
+    "SENTRY_SAMPLE_RATE",
+    "SENTRY_TRACES_SAMPLE_RATE",
+    "SENTRY_PROFILES_SAMPLE_RATE",
+)
+REASONS = ("no_dsn", "switched_off", "foreign", "errors_off")
+"""Why a target sends no errors."""
 
 
 class TargetMetrics:
-    """How many targets there are, in which state, and of which versions."""
+    """How many targets there are, in which state, what they run, and what they count."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._roles: list[str] = []
@@ -47,29 +58,103 @@ class TargetMetrics:
             ["role", "state"],
             registry=registry,
         )
+        self._rollout = Gauge(
+            "resentry_rollout_state",
+            "1 for the state of the whole rollout, else 0. A rollout is also overdue while "
+            "a role has fewer targets than `RESENTRY_MIN_TARGETS` says.",
+            ["state"],
+            registry=registry,
+        )
+        self._unknown = Gauge(
+            "resentry_rollout_unknown",
+            "1 while not all receipts can be read, so that nothing is confirmed, else 0.",
+            registry=registry,
+        )
+        self._obstacle = Gauge(
+            "resentry_rollout_obstacle",
+            "1 while something keeps all targets from confirming, as a full file system, "
+            "else 0.",
+            registry=registry,
+        )
+        self._idle_roles = Gauge(
+            "resentry_idle_roles",
+            "The number of roles that the snapshot names and that no target has.",
+            registry=registry,
+        )
+        self._holding = Gauge(
+            "resentry_targets_holding",
+            "The number of live targets in which something still sends by an older DSN and "
+            "cannot follow.",
+            registry=registry,
+        )
+        self._silent = Gauge(
+            "resentry_targets_silent",
+            "The number of live targets that send no errors, by role and reason.",
+            ["role", "reason"],
+            registry=registry,
+        )
+        self._rate = Gauge(
+            "resentry_rate",
+            "The rate that runs in the live targets of a role: the lowest and the highest "
+            "one. Rules and boosts are not part of it. A rate that is off counts as 0.",
+            ["role", "setting", "bound"],
+            registry=registry,
+        )
+        self._started = Counter(
+            "resentry_targets_started",
+            "The number of targets that appeared since the agent started, by role.",
+            ["role"],
+            registry=registry,
+        )
+        self._tally = Counter(
+            "resentry_tally",
+            "The number of envelopes that took an unusual way, and of faults in the library, "
+            "since the agent started.",
+            ["tally"],
+            registry=registry,
+        )
+        for name in TALLIES:
+            self._tally.labels(name)
+        self._growth: Growth[str] = Growth()
+        self._known: set[str] | None = None
+        self._starters: set[str] = set()
 
     def show(self, rollout: Rollout) -> None:
         """Show the targets of now."""
         self._seen.set(len(rollout.targets))
+        self._name_roles(rollout)
         self._show_states(rollout)
         self._show_versions(rollout)
+        self._show_values(rollout)
+        if not rollout.unknown:  # else targets may be missing, and come back
+            self._count(rollout)
 
-    def _show_states(self, rollout: Rollout) -> None:
+    def _name_roles(self, rollout: Rollout) -> None:
         present = dict.fromkeys(target.receipt.role for target, _ in rollout.targets)
         known = [role for role in self._roles if role in present]
         new = [role for role in present if role not in known]
         self._roles = [*known, *new][:ROLES_LIMIT]
+        for role in self._roles:
+            self._started.labels(self._starter(role))
+
+    def _label(self, target: LiveTarget) -> str:
+        role = target.receipt.role
+        return role if role in self._roles else OTHER_ROLES
+
+    def _show_states(self, rollout: Rollout) -> None:
         counts = collections.Counter(
-            (
-                role if (role := target.receipt.role) in self._roles else OTHER_ROLES,
-                state,
-            )
-            for target, state in rollout.targets
+            (self._label(target), state) for target, state in rollout.targets
         )
         self._targets.clear()
         for role in sorted({role for role, _ in counts}):
             for state in get_args(State):
                 self._targets.labels(role, state).set(counts[role, state])
+        for state in get_args(State):
+            self._rollout.labels(state).set(state == rollout.state)
+        self._unknown.set(bool(rollout.unknown))
+        self._obstacle.set(bool(rollout.obstacle))
+        self._idle_roles.set(len(rollout.idle_roles))
+        self._holding.set(sum(bool(t.receipt.holders) for t, _ in rollout.targets))
 
     def _show_versions(self, rollout: Rollout) -> None:
         pairs = collections.Counter(
@@ -82,3 +167,69 @@ class TargetMetrics:
             self._versions.labels(*pair).set(number)
         if rest := sum(n for _, n in pairs.most_common()[VERSIONS_LIMIT:]):
             self._versions.labels("other", "other").set(rest)
+
+    def _show_values(self, rollout: Rollout) -> None:
+        """Show what runs, as the receipts tell it; an older library tells nothing."""
+        rates: dict[tuple[str, str], list[float]] = collections.defaultdict(list)
+        silent: collections.Counter[tuple[str, str]] = collections.Counter()
+        for target, _ in rollout.targets:
+            if target.readable and target.receipt.values:
+                role = self._label(target)
+                for name in RATES:
+                    rates[role, name].append(_rate(target.receipt.values.get(name)))
+                silent.update((role, reason) for reason in _why_silent(target))
+        self._rate.clear()
+        for (role, name), found in rates.items():
+            self._rate.labels(role, name, "lowest").set(min(found))
+            self._rate.labels(role, name, "highest").set(max(found))
+        self._silent.clear()
+        for role in {role for role, _ in rates}:
+            for reason in REASONS:
+                self._silent.labels(role, reason).set(silent[role, reason])
+
+    def _count(self, rollout: Rollout) -> None:
+        present = {target.receipt.id for target, _ in rollout.targets}
+        # A target counts when it has a receipt: before, its role is not known.
+        readable = [target for target, _ in rollout.targets if target.readable]
+        if self._known is None:
+            self._known = {target.receipt.id for target in readable}
+        for target in readable:
+            if target.receipt.id not in self._known:
+                self._started.labels(self._starter(target.receipt.role)).inc()
+        self._known = self._known & present | {t.receipt.id for t in readable}
+        counts = {
+            target.receipt.id: {
+                name: target.receipt.tally.get(name, 0) for name in TALLIES
+            }
+            for target in readable
+        }
+        for name, number in self._growth.since(counts, present).items():
+            self._tally.labels(name).inc(number)
+
+    def _starter(self, role: str) -> str:
+        """Return the label of a role that may have no live target now."""
+        if len(self._starters) < ROLES_LIMIT:
+            self._starters.add(role)
+        return role if role in self._starters else OTHER_ROLES
+
+
+def _rate(value: object) -> float:
+    """Return a rate of a receipt as a number. What is none counts as off."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0.0
+    return 1.0 if value > 1 else float(value) if value > 0 else 0.0
+
+
+def _why_silent(target: LiveTarget) -> Iterator[str]:
+    """Yield why a target sends no errors by the client of the library."""
+    receipt = target.receipt
+    if receipt.foreign:
+        yield "foreign"
+    elif receipt.role == "celery" and not receipt.values.get(
+        "SENTRY_ENABLE_FOR_CELERY", True
+    ):
+        yield "switched_off"
+    elif not receipt.dsn:
+        yield "no_dsn"
+    elif _rate(receipt.values.get("SENTRY_SAMPLE_RATE")) == 0:
+        yield "errors_off"

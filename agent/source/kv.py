@@ -141,6 +141,8 @@ def read(api: Api, location: Location) -> Secret:
             held = {} if held is None else held  # an empty version is null
             read = mark_of(metadata)
             provenance |= {"version": read.version} if read else {}
+            if read is not None and read.created:
+                provenance["created_time"] = time_text(read.created)
             if custom := _texts(metadata.get("custom_metadata")):
                 provenance["custom_metadata"] = custom
             notes = _notes(location, metadata)

@@ -175,6 +175,7 @@ class VaultSource:
             "encrypted": self.api.session.is_encrypted,
             "tls_verified": self.api.session.is_verified,
             "token_ends_at": self.token.ends_at(),
+            "token_replaced": self.token.is_ours or bool(self.token.is_renewable),
             **self.token.counts,
             **self._freshness.report(),
         }

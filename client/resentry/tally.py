@@ -21,3 +21,7 @@ class Tally:
     def as_dict(self) -> dict[str, int]:
         """Return the counts by name."""
         return dict(vars(self))
+
+
+TALLIES = tuple(vars(Tally()))
+"""The names of the counters."""

@@ -10,6 +10,7 @@ import pytest
 from lab.bugsink import Bugsink
 from lab.process import eventually
 from lab.sink import key_of
+from resentry.contract import fingerprint
 
 if TYPE_CHECKING:
     from lab.sink import Sink
@@ -92,7 +93,8 @@ def test_warn_publishes_whatever_the_check_says(
     assert seconds < 3
     found = await_verdict(system, verdict)
     assert found["dsn"] == f"{sink.address}/2 (key …{key_of(2)[-4:]})"
-    metric = f'resentry_dsn_check_verdict{{verdict="{verdict}"}} 1.0'
+    mark = fingerprint(sink.dsn(2))
+    metric = f'resentry_dsn_check_verdict{{dsn="{mark}",verdict="{verdict}"}} 1.0'
     eventually(lambda: metric in system.get("/metrics").text, what=metric)
     settled = [
         line

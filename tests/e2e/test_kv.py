@@ -9,6 +9,7 @@ import pytest
 
 from lab.process import eventually
 from lab.system import SECRET, System
+from resentry import formats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,7 +160,9 @@ def test_custom_metadata_is_shown_and_publishes_nothing(
 
     system.write(SENTRY_DSN=sink.dsn(2))
     assert system.run("resentry-agent", "once")[0] == 0
-    assert system.status()["current"]["provenance"]["SENTRY_DSN"] == {
+    origin = system.status()["current"]["provenance"]["SENTRY_DSN"]
+    assert formats.moment(origin.pop("created_time"))
+    assert origin == {
         "source": "vault",
         "path": "secret/data/lms",
         "version": 2,

@@ -3,6 +3,7 @@
 import gc
 import http.client
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -176,7 +177,8 @@ def test_metrics_count_what_happened(metrics: Metrics) -> None:
     assert found["resentry_targets", "api", "waiting"] == 2
     assert found["resentry_targets", "celery", "drained"] == 0
     assert found["resentry_confirm_seconds_count",] == 1
-    assert found["resentry_agent_info", "1.2.3"] == 1
+    python = ".".join(map(str, sys.version_info[:3]))
+    assert found["resentry_agent_info", python, "1.2.3"] == 1
 
 
 def test_metrics_say_since_when_and_by_which_error(metrics: Metrics) -> None:
