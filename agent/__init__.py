@@ -30,7 +30,8 @@
     locks.py      takes locks, and asks the kernel who holds one
     listen.py     asks whether the agent can listen where it is set to
     watch.py      inotify of one directory
-    web.py        one bounded POST
+    web.py        one bounded HTTP request
+    stored.py     asks Sentry's or Bugsink's API whether an event is stored
     protect.py    keeps other processes out of this one
 
 A stage never imports another stage; only the pipeline knows their order. One thread

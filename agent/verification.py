@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from agent.domain.verified import SECONDS_LIMIT
 from agent.errors import RequestUnknown, WishRefused
 from agent.publish.files import FILE_MODE, as_publish_error, gid_of, own
 from agent.publish.volume import PRIVATE_DIR
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from agent.settings import Settings
 
 VERIFY_COMMANDS = ("verify", "end-verify")
-SECONDS_LIMIT = 300.0
-"""A request to the processes stands at most this long."""
 
 log = structlog.get_logger()
 

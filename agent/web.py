@@ -1,4 +1,4 @@
-"""One bounded POST, which returns the status and the beginning of the body."""
+"""One bounded HTTP request, which returns the status and the beginning of the body."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -25,13 +25,44 @@ def post(
     *,
     to_link_local: bool = True,
 ) -> tuple[int, bytes]:
-    """POST on a new connection. Certificates are checked. Redirects are not followed.
+    """POST as `exchange` does."""
+    request = Request("POST", url, headers, body)
+    return exchange(request, seconds, to_link_local=to_link_local)
 
-    Every failure, also a late answer, is an `OSError` that quotes nothing. Without
-    `to_link_local` nothing is sent to such an address, whatever name it has.
+
+def get(
+    url: str, headers: Mapping[str, str], seconds: float, limit: int = BODY_BYTES
+) -> tuple[int, bytes]:
+    """GET as `exchange` does, but never from a link-local address."""
+    return exchange(
+        Request("GET", url, headers), seconds, limit=limit, to_link_local=False
+    )
+
+
+class Request(NamedTuple):
+    """One request."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None = None
+
+
+def exchange(
+    request: Request,
+    seconds: float,
+    *,
+    limit: int = BODY_BYTES,
+    to_link_local: bool = True,
+) -> tuple[int, bytes]:
+    """Send on a new connection. Certificates are checked. Redirects are not followed.
+
+    Returns the status, and at most `limit` bytes of the body. Every failure, also a late
+    answer, is an `OSError` that quotes nothing. Without `to_link_local` nothing is sent to
+    such an address, whatever name it has.
     """
     began = time.monotonic()
-    parts = urlsplit(url)
+    parts = urlsplit(request.url)
     is_https = parts.scheme == "https"
     port = 443 if is_https else 80
     host = parts.hostname or ""
@@ -51,9 +82,10 @@ def post(
         deadline.daemon = True
         deadline.start()
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request("POST", target, body, {**headers, "Connection": "close"})
+        headers = {**request.headers, "Connection": "close"}
+        connection.request(request.method, target, request.body, headers)
         answer = connection.getresponse()
-        return answer.status, answer.read(BODY_BYTES)
+        return answer.status, answer.read(limit)
     except (OSError, http.client.HTTPException, ValueError) as error:
         if time.monotonic() - began >= seconds:
             raise TimeoutError(f"no answer within {seconds:g} s") from None

@@ -15,6 +15,7 @@ NO_CODES = {
     "NotConfirmed": "`status`, `check`",
     "Timeout": "`wait`",
     "Findings": "`doctor`",
+    "NotVerified": "`verify`",
 }
 """The codes of commands whose answer is no, without an error of the agent."""
 

@@ -52,7 +52,7 @@ class Bugsink:
         template = _template()
         self._folder = Path(tempfile.mkdtemp(prefix="lab-bugsink-"))
         shutil.copytree(template, self._folder, dirs_exist_ok=True)
-        self._token = (self._folder / "token").read_text()
+        self.token = (self._folder / "token").read_text()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         listen = ["--bind", f"127.0.0.1:{self.port}", "--no-control-socket"]
@@ -119,7 +119,7 @@ class Bugsink:
             method,
             f"{self.url}/api/canonical/0/{path}",
             json=body,
-            headers={"Authorization": f"Bearer {self._token}"},
+            headers={"Authorization": f"Bearer {self.token}"},
             timeout=10,
         )
         response.raise_for_status()

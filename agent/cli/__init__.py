@@ -24,6 +24,7 @@ COMMANDS = (
     "doctor",
     "status",
     "wait",
+    "verify",
     "refresh",
     "history",
     "rollback",

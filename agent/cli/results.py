@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from agent.doctor.results import DoctorResult
 from agent.domain.outcome import Kind
+from agent.domain.verified import Stored, Verdict
 from agent.observe.results import (
     Boost,
     Envelope,
@@ -117,6 +118,87 @@ class WaitResult(Struct, frozen=True, kw_only=True):
     ]
 
 
+class VerifyItem(Struct, frozen=True, kw_only=True):
+    """One test item of one process."""
+
+    kind: Annotated[str, Meta(description="What was sent.")]
+    verdict: Annotated[
+        Verdict,
+        Meta(
+            description="`off`: nothing of the kind was to be sent, or this server keeps "
+            "none. `unknown`: it could not be examined."
+        ),
+    ]
+    state: Annotated[
+        str,
+        Meta(
+            description="What the process reports: `handed`, `accepted`, `refused`, "
+            "`limited`, `failed`, `unreached` or `unused`."
+        ),
+    ]
+    status: Annotated[
+        int | None,
+        Meta(description="The server's status code; null without an answer."),
+    ]
+    event: Annotated[str, Meta(description="Its id at the server; may be empty.")]
+    ms: Annotated[float, Meta(description="The time until the server's answer.")]
+    stored: Annotated[
+        Stored,
+        Meta(
+            description="Whether the server has it. `never`: this server keeps no items of "
+            "the kind. `not asked` without `--stored`."
+        ),
+    ]
+    environment: Annotated[
+        str, Meta(description="As the server has stored it; may be empty.")
+    ]
+    release: Annotated[
+        str, Meta(description="As the server has stored it; may be empty.")
+    ]
+    sentence: Annotated[str, Meta(description="What became of it, in words.")]
+    hint: Annotated[str, Meta(description="What to do; may be empty.")]
+
+
+class VerifyProcess(Struct, frozen=True, kw_only=True):
+    """One process's part in a verification."""
+
+    id: Annotated[str, Meta(description="The name of its receipt.")]
+    name: Annotated[str, Meta(description="The process for people, as `api pid 7`.")]
+    role: Annotated[str, Meta(description="Its role.")]
+    pid: Annotated[int | None, Meta(description="Its process id, if it is known.")]
+    dsn: Annotated[str, Meta(description="The fingerprint of the DSN it sends by.")]
+    environment: Annotated[str, Meta(description="The environment that it runs.")]
+    release: Annotated[str, Meta(description="The release that it runs.")]
+    verdict: Annotated[
+        Verdict,
+        Meta(
+            description="`off`: it was to send nothing. `unknown`: it could not be "
+            "examined. `waiting` with `--dry-run`: it would send the items."
+        ),
+    ]
+    sentence: Annotated[str, Meta(description="The verdict in words.")]
+    hint: Annotated[str, Meta(description="What to do; may be empty.")]
+    items: Annotated[list[VerifyItem], Meta(description="What it sent.")]
+
+
+class VerifyResult(Struct, frozen=True, kw_only=True):
+    """The result of `verify`."""
+
+    nonce: Annotated[
+        str | None,
+        Meta(
+            description="The value of the tag `resentry.verify` of all items; null with "
+            "`--dry-run`."
+        ),
+    ]
+    kinds: Annotated[list[str], Meta(description="What the processes were asked for.")]
+    unknown: Annotated[
+        str, Meta(description="Why there may be other processes; mostly empty.")
+    ]
+    sentence: Annotated[str, Meta(description="The whole in words.")]
+    processes: Annotated[list[VerifyProcess], Meta(description="The processes.")]
+
+
 DOCUMENTS: dict[str, Any] = {
     "once": Envelope[OnceResult],
     "check": Envelope[CheckResult],
@@ -127,5 +209,6 @@ DOCUMENTS: dict[str, Any] = {
     "history": Envelope[HistoryResult],
     "rollback": Envelope[RequestResult],
     "boost": Envelope[BoostResult],
+    "verify": Envelope[VerifyResult],
 }
 """What each command prints, by its name."""

@@ -28,6 +28,7 @@ RAILS = "Guard rails"
 DSN_CHECK = "DSN check"
 HTTP = "HTTP"
 NOTIFY = "Notify"
+VERIFY = "Verification"
 LOGS = "Logs"
 GROUPS = (
     VAULT,
@@ -40,6 +41,7 @@ GROUPS = (
     DSN_CHECK,
     HTTP,
     NOTIFY,
+    VERIFY,
     LOGS,
 )
 """The groups of settings, in the order of `--help` and docs/settings.md."""

@@ -139,6 +139,17 @@ def urls(entries: Iterable[str]) -> tuple[str, ...]:
     return urls
 
 
+def server(text: str) -> str:
+    """Read the address of a server. The error does not quote it."""
+    try:
+        (url,) = urls((text,))
+    except ValueError:
+        raise ValueError(
+            "must be http(s)://HOST[:PORT], without user and key"
+        ) from None
+    return url.rstrip("/")
+
+
 def headers(text: str) -> dict[str, str]:
     """Read one `Name: value` per line. The error does not quote a value."""
     headers = {}

@@ -11,6 +11,7 @@ from resentry.formats import ROLE
 from resentry.schema import SCHEMA, ContractError, plain, read_object
 from resentry.snapshot import NAME_LIMIT, NAMED_LIMIT
 from resentry.verification import (
+    UNABLE,
     Verified,
     cut_verified,
     document_of,
@@ -123,12 +124,19 @@ def decode_receipt(body: bytes) -> Receipt:
         "phase": known.get("phase", "running"),  # drained only if the target says so
         "refused": tuple(refused) if refused is not None else None,
         "holders": tuple(holders),
-        "verified": read_verified(known["verified"]) if known.get("verified") else None,
+        "verified": _read_verified(known),
         "answers": read_answers(known.get("answers", ())),
         "ignored": tuple(known.get("ignored", ())),
         "problems": tuple(known.get("problems", ())),
     }
     return _cut(Receipt(**known))
+
+
+def _read_verified(known: Mapping[str, Any]) -> Verified | None:
+    if "verified" not in known:
+        return UNABLE
+    value = known["verified"]
+    return None if value is None else read_verified(value)
 
 
 _TYPES: Mapping[str, tuple[type, ...]] = {

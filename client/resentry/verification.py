@@ -58,12 +58,17 @@ class Verified(NamedTuple):
     """A process's part in one verification.
 
     `state` is `asked`, or why nothing is sent: `off` (no DSN), `foreign` (the application's
-    own client runs) or `forbidden` (`RESENTRY_VERIFY=off`).
+    own client runs), `forbidden` (`RESENTRY_VERIFY=off`) or, in a reader's eyes, `unable`
+    (the library is too old).
     """
 
     nonce: str
     state: str
     items: tuple[Sent, ...] = ()
+
+
+UNABLE = Verified("", "unable")
+"""What stands for the part of a process whose library knows no verification."""
 
 
 def encode_ask(ask: Ask) -> bytes:

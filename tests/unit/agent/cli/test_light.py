@@ -23,7 +23,8 @@ HEAVY = {
 
 
 @pytest.mark.parametrize(
-    "name", ["status", "wait", "history", "refresh", "rollback", "boost"]
+    "name",
+    ["status", "wait", "verify", "history", "refresh", "rollback", "boost"],
 )
 def test_a_command_imports_little(name: str) -> None:
     """What only the agent needs stays out."""
