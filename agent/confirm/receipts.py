@@ -15,10 +15,11 @@ import re
 import stat
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from agent.domain.rollout import LiveTarget, Rollout, assess
 from agent.locks import holder
+from agent.redact import redact
 from resentry import formats
 from resentry.contract import (
     LOCK_SUFFIX,
@@ -31,7 +32,7 @@ from resentry.contract import (
 from resentry.tally import TALLIES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from resentry.contract import Receipt, Snapshot
 
@@ -42,7 +43,8 @@ TARGETS_LIMIT = 512
 TOTAL_BYTES = 1024 * 1024
 """The limit of all receipts together. With more bytes, nothing is confirmed."""
 _STALE_SECONDS = 60
-_REVISION = re.compile(r"[0-9a-f]{12}\Z")
+_NAME = re.compile(r"[0-9a-f]{12}\Z")
+"""The form of a revision, and of a fingerprint."""
 _ROOM_BYTES = 8192
 
 
@@ -205,10 +207,41 @@ def _decode(body: bytes, target: str) -> Receipt:
     if receipt.id != target:
         raise ContractError("the receipt's id differs from its file name")
     named = (receipt.revision, receipt.refused and receipt.refused[0])
-    if not all(_REVISION.match(revision) for revision in named if revision is not None):
+    if not all(_NAME.match(revision) for revision in named if revision is not None):
         raise ContractError("the receipt's revision is not valid")
+    dsns = {receipt.dsn, *(holder.dsn for holder in receipt.holders)}
+    dsns |= {answer.dsn for answer in receipt.answers}
+    if not all(map(_NAME.match, dsns - {""})):
+        raise ContractError(
+            "the receipt names a DSN by something else than a fingerprint"
+        )
     known = {name: receipt.tally[name] for name in TALLIES if name in receipt.tally}
-    return receipt._replace(tally=known, origins={}, since=_moment(receipt.since))
+    needed = receipt._replace(tally=known, origins={}, since=_moment(receipt.since))
+    return _without_secrets(needed)
+
+
+def _without_secrets(receipt: Receipt) -> Receipt:
+    """Return the receipt with each secret masked: its texts are shown to everybody."""
+    text = "\n".join(_texts_in(receipt))  # one text is faster than many
+    is_clean = redact(text) == text
+    return receipt if is_clean else cast("Receipt", _masked(receipt))
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from _texts_in(part)
+    elif isinstance(value, dict):
+        yield from _texts_in((*value, *value.values()))
+
+
+def _masked(value: Any) -> Any:
+    if not isinstance(value, tuple):
+        return redact(value)
+    parts = map(_masked, value)
+    return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
 
 
 def _moment(text: str) -> str:

@@ -98,6 +98,7 @@ def is_answer(value: Any) -> bool:
         and all(type(value.get(name)) is str for name in _TEXTS)
         and type(value.get("status")) in (int, type(None))
         and all(type(value.get(kind, 0)) is int for kind in KINDS)
+        and all(value.get(kind, 0) >= 0 for kind in KINDS)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -113,6 +114,9 @@ def decode_receipt(body: bytes) -> Receipt:
             continue
         if type(known.get(name)) not in kinds:
             raise ContractError(f"the receipt's {name} has the wrong type")
+    for name, limit in _LIMITS.items():
+        if not 0 <= (known.get(name) or 0) < limit:
+            raise ContractError(f"the receipt's {name} is out of range")
     for name, is_good in _PARTS.items():
         if known.get(name) is not None and not is_good(known[name]):
             raise ContractError(f"the receipt's {name} has the wrong type")
@@ -152,11 +156,18 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "verified": (dict, type(None)),
     "refused": (list, type(None)),
 }
+_LIMITS: Mapping[str, float] = {
+    **dict.fromkeys(("pid", "tid", "signal"), 2**31),
+    **dict.fromkeys(("pidns", "start_time", "sequence", "swap_ms"), math.inf),
+}
+"""Numbers of the system are in these ranges: from 0 to below the limit."""
 _SCALARS = (str, int, float, bool, type(None))
 _REQUIRED = ("id", "role", "pid", "pidns", "start_time")
 _PARTS: Mapping[str, Callable[[Any], bool]] = {
     "refused": lambda value: [type(part) for part in value] == [str, int],
-    "tally": lambda value: all(type(count) is int for count in value.values()),
+    "tally": lambda value: all(
+        type(count) is int and count >= 0 for count in value.values()
+    ),
     "origins": lambda value: all(type(origin) is str for origin in value.values()),
     "answers": lambda value: all(map(is_answer, value)),
     "verified": is_verified,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 SCHEMA = 1
+DIGITS_LIMIT = 18
+"""A whole number has at most so many digits: not every program can hold a longer one."""
 
 
 class ContractError(ValueError):
@@ -19,7 +22,7 @@ def read_object(body: bytes, what: str) -> dict[str, Any]:
     infinite, and halves of surrogate pairs, which nothing can write again.
     """
     try:
-        document = json.loads(body)
+        document = json.loads(body, parse_int=_whole)
     except (ValueError, RecursionError):
         raise ContractError(f"{what} is not JSON") from None
     try:
@@ -37,6 +40,11 @@ def read_object(body: bytes, what: str) -> dict[str, Any]:
             f"this version of resentry reads schema {SCHEMA}"
         )
     return document
+
+
+def _whole(text: str) -> float:
+    """Return a whole number. A longer one is infinite, so it is refused as no number."""
+    return int(text) if len(text.lstrip("-")) <= DIGITS_LIMIT else math.inf
 
 
 def plain(text: str, limit: int) -> str:

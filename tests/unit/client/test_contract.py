@@ -131,7 +131,7 @@ def test_a_receipt_is_small_whatever_the_application_does() -> None:
         ignored=(ENDLESS,) * 100,
         problems=(ENDLESS,) * 100,
         values={f"{n}{ENDLESS}": ENDLESS for n in range(100)},
-        answers=(Answer(ENDLESS, ENDLESS, 10**100, ENDLESS),) * 100,
+        answers=(Answer(ENDLESS, ENDLESS, 10**17, ENDLESS),) * 100,
     )
     body = encode_receipt(given)
     assert len(body) < RECEIPT_LIMIT_BYTES

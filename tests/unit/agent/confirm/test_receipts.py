@@ -9,11 +9,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from agent.confirm import receipts as receipts_module
 from agent.confirm.receipts import Receipts, Seen
+from agent.observe import document
+from resentry.answers import Answer
 from resentry.contract import RECEIPT_LIMIT_BYTES, Receipt, Snapshot, encode_receipt
+from resentry.receipt import Holder
+from resentry.verification import Sent, Verified
 
 ID = "0123456789abcdef"
 OTHER = "fedcba9876543210"
@@ -478,3 +483,83 @@ def test_a_file_system_that_does_not_count_is_not_full(  # noqa: PLR0913 - a row
     monkeypatch.setattr(os, "statvfs", lambda _path: said)
     rollout = Receipts(str(tmp_path)).rollout(None, {}, late=False)
     assert bool(rollout.obstacle) == full
+
+
+KEY = "c0ffee00c0ffee00c0ffee00c0ffee00"
+DSN = f"https://{KEY}@sentry.example.org/42"
+
+
+@pytest.mark.process
+def test_no_text_of_a_receipt_shows_a_secret(
+    tmp_path: Path, hold: Hold, write: Callable[..., Path]
+) -> None:
+    """A process may put anything there. Status, log, metrics and doctor repeat it."""
+    hold(ID)
+    write(
+        **dict.fromkeys(("phase", "error", "watch", "sdk", "library", "parent"), DSN),
+        holders=(Holder(DSN, "a" * 12),),
+        ignored=(DSN,),
+        problems=(f"it said {DSN}",),
+        values={"SENTRY_RELEASE": DSN, DSN: 1},
+        answers=(Answer("a" * 12, DSN, 200, DSN, DSN),),
+        verified=Verified("0" * 12, DSN, (Sent(DSN, DSN, DSN),)),
+    )
+    (target,) = Receipts(str(tmp_path)).read()
+    assert target.readable, target.receipt.error
+    assert KEY not in repr(target)
+    assert type(target.receipt.answers[0]) is Answer
+    assert target.receipt.problems == ("it said https://…@sentry.example.org/42",)
+    # What has no secret stays as it is
+    write(values={"SENTRY_RELEASE": "1.0.0"}, answers=(Answer("a" * 12, "a", 1, ""),))
+    (target,) = Receipts(str(tmp_path)).read()
+    assert target.receipt.values == {"SENTRY_RELEASE": "1.0.0"}
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"dsn": KEY},
+        {"holders": (Holder("otlp", KEY),)},
+        {"answers": (Answer(KEY, "accepted", 200, ""),)},
+    ],
+    ids=lambda forged: next(iter(forged)),
+)
+def test_a_dsn_is_named_by_its_fingerprint_alone(
+    tmp_path: Path, hold: Hold, write: Callable[..., Path], forged: dict[str, Any]
+) -> None:
+    """The key of a DSN has no form by which it could be masked."""
+    hold(ID)
+    write(**forged)
+    assert "fingerprint" in problem(tmp_path)
+
+
+LONG = 10**400
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "forged",
+    [
+        *({name: LONG} for name in ("pid", "sequence", "start_time", "tid", "swap_ms")),
+        *({"pid": number} for number in (-1, 2**31)),
+        {"refused": ("a" * 12, LONG)},
+        {"values": {"SENTRY_SAMPLE_RATE": LONG}},
+        {"answers": (Answer("a" * 12, "accepted", LONG, "", "", LONG),)},
+        {"verified": Verified("0" * 12, "asked", (Sent("a", "b", "", LONG, LONG),))},
+        {"swap_ms": -1.0},
+        {"tally": {"parked": -1}},
+        {"answers": (Answer("a" * 12, "accepted", 200, "", "", -1),)},
+    ],
+    ids=lambda forged: repr(forged).replace(str(LONG), "LONG"),
+)
+def test_a_number_that_no_system_has_is_no_receipt(
+    tmp_path: Path, hold: Hold, write: Callable[..., Path], forged: dict[str, Any]
+) -> None:
+    """It could not be shown as JSON, or be a metric: one process would end `status`."""
+    hold(ID)
+    write(**forged)
+    targets = Receipts(str(tmp_path)).rollout(None, {}, late=False)
+    shown = document.status("running", None, targets, {})
+    assert msgspec.json.encode(shown)
+    assert problem(tmp_path).startswith("the receipt")
