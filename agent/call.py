@@ -11,13 +11,14 @@ import socket
 import time
 from typing import Any
 
-from agent.errors import AgentAway, AgentError
+from agent.errors import AgentAway, AgentError, WishRefused
 
 STATUS = {"command": "status"}
 """The request that asks what the agent knows. It changes nothing, and waits for nobody."""
 STATUS_SECONDS = 3.0
 """The time limit for the answer to `STATUS`. A healthy agent needs milliseconds."""
 ANSWER_BYTES = 4 * 1024 * 1024
+REQUEST_BYTES = 64 * 1024
 AGAIN_SECONDS = 5.0
 """The time limit for the answer to a request that is sent again."""
 ANSWER_SECONDS = 5.0
@@ -39,6 +40,11 @@ def call(path: str, request: dict[str, Any], seconds: float) -> dict[str, Any]:
     A request that was sent and got no answer is sent once more. The daemon knows it by its
     `request_id`, and does not carry it out twice.
     """
+    if len(json.dumps(request)) >= REQUEST_BYTES:
+        raise WishRefused(
+            f"the request is larger than {REQUEST_BYTES // 1024} KiB",
+            "give a shorter argument",
+        )
     try:
         return call_once(path, request, seconds)
     except Silent:

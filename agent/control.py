@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from agent.call import read_line
+from agent.call import REQUEST_BYTES, read_line
 from agent.errors import (
     REPORT,
     UNEXPECTED,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
-REQUEST_BYTES = 64 * 1024
 REQUEST_SECONDS = 5.0
 REQUESTS_AT_ONCE = 32
 WAITING_AT_ONCE = 16

@@ -113,10 +113,13 @@ class CandidateRefused(AgentError):
 
     exit_code = 65
 
-    def __init__(self, problems: Sequence[str], fingerprint: str) -> None:
+    def __init__(
+        self, problems: Sequence[str], fingerprint: str, hint: str = ""
+    ) -> None:
         super().__init__(
             "; ".join(problems),
-            "correct the values at the source, or a setting that the message names",
+            hint
+            or "correct the values at the source, or a setting that the message names",
         )
         self.problems = tuple(map(_shown, problems))
         self.fingerprint = fingerprint
@@ -130,8 +133,8 @@ class CandidateWaits(AgentError):
     def __init__(self, what: str, fingerprint: str) -> None:
         super().__init__(
             what,
-            "wait: the agent publishes or refuses the candidate when the DSN check has a "
-            "verdict, which resentry-agent status shows",
+            "wait: the agent publishes or refuses the candidate at the verdict, at the "
+            "latest after RESENTRY_DSN_CHECK_SECONDS; resentry-agent status shows it",
         )
         self.fingerprint = fingerprint
 

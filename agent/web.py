@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import ipaddress
 import socket
 import ssl
 import threading
@@ -15,6 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BODY_BYTES = 2048
+_LINK_LOCAL = bytes((169, 254))
+_METADATA = ipaddress.ip_network("fd00:ec2::/32")
+"""Where Amazon serves the same over IPv6."""
+_TRANSLATED = {
+    ipaddress.ip_network(network): places
+    for network, places in (
+        ("::/96", (12,)),
+        ("::ffff:0:0/96", (12,)),
+        ("64:ff9b::/96", (12,)),
+        ("64:ff9b:1::/48", (6, 9, 12)),
+        ("2002::/16", (2,)),
+    )
+}
+"""Where in an address of these networks an IPv4 address may stand (RFC 6052, RFC 3056)."""
 
 
 def post(
@@ -97,9 +112,18 @@ def exchange(
 
 
 def is_link_local(address: str) -> bool:
-    """Whether an IP address is link-local: there, clouds serve a machine's secrets."""
-    text = address.lower().removeprefix("::ffff:")
-    return text.startswith(("169.254.", "fe8", "fe9", "fea", "feb"))
+    """Whether an IP address is link-local: there, clouds serve a machine's secrets.
+
+    An IPv6 address leads to an IPv4 address that stands within it (NAT64, 6to4, mapped).
+    """
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if ip.is_link_local or ip.version == 4:
+        return ip.is_link_local
+    return ip in _METADATA or any(
+        ip in network and ip.packed[place:].startswith(_LINK_LOCAL)
+        for network, places in _TRANSLATED.items()
+        for place in places
+    )
 
 
 def _cut(sock: socket.socket) -> None:

@@ -11,11 +11,11 @@ import traceback
 import click
 
 from agent._version import __version__
-from agent.cli.answer import USAGE, Answer, error_of
+from agent.cli.answer import USAGE, Answer, WithHelp, error_of
 from agent.domain.nearest import did_you_mean
 from agent.errors import REPORT, AgentError
 from agent.observe import stderr
-from agent.redact import redact
+from agent.redact import kind_of_secret, redact
 
 COMMANDS = (
     "run",
@@ -35,7 +35,7 @@ COMMANDS = (
 UNEXPECTED = "an unexpected error: its traceback is on standard error"
 
 
-class _Commands(click.Group):
+class _Commands(WithHelp, click.Group):
     """Imports a command's module when that command is used."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
@@ -87,12 +87,12 @@ def main() -> None:
         sys.exit(group(prog_name="resentry-agent", standalone_mode=False))
     except click.UsageError as error:
         if not as_json:
-            stderr.say(_usage_text(error))
+            stderr.say(_without_secrets(_usage_text(error)))
             sys.exit(error.exit_code)
         hint = "resentry-agent --help"
         if error.ctx is not None:
             hint = f"{error.ctx.command_path} --help"
-        failure = error_of(USAGE, error.format_message(), hint)
+        failure = error_of(USAGE, _without_secrets(error.format_message()), hint)
         answer = Answer(None, (), failure, error.exit_code)
     except click.Abort:
         stderr.say("interrupted")
@@ -106,6 +106,16 @@ def main() -> None:
         answer = Answer.of_error(AgentError(UNEXPECTED, REPORT))
     named = [word for word in sys.argv[1:] if word in COMMANDS]
     answer.finish(named[0] if named else None, as_json=as_json)
+
+
+def _without_secrets(text: str) -> str:
+    """Mask what looks like a secret among the arguments, which an error may quote."""
+    for word in sys.argv[1:]:
+        for part in (word, word.lstrip("-"), word.rpartition("=")[2]):
+            if kind_of_secret(part):
+                text = text.replace(part, "…")
+    masked: str = redact(text)
+    return masked
 
 
 def _usage_text(error: click.UsageError) -> str:

@@ -75,12 +75,15 @@ class Answer:
             for line in lines:
                 stderr.say(line)
         else:
-            _print(lines)
+            print_lines(lines)
         sys.exit(self.exit_code)
 
 
-def _print(lines: tuple[str, ...]) -> None:
-    """Print to standard output. If that fails, exit: the answer did not arrive."""
+def print_lines(lines: tuple[str, ...]) -> None:
+    """Print to standard output. If that fails, exit: the answer did not arrive.
+
+    Whoever closed standard output wants the exit code alone.
+    """
     try:
         for line in lines:
             click.echo(line)
@@ -92,6 +95,23 @@ def _print(lines: tuple[str, ...]) -> None:
             sys.exit(128 + signal.SIGPIPE)
         stderr.say(f"resentry-agent: cannot write the answer: {error.strerror}")
         sys.exit(os.EX_IOERR)
+
+
+class WithHelp(click.Command):
+    """A command whose `--help` fails as its answer does, if nobody can read it."""
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Return the option `--help`."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.callback = _show_help
+        return option
+
+
+def _show_help(ctx: click.Context, _option: click.Parameter, given: bool) -> None:  # noqa: FBT001 - click's form
+    if given and not ctx.resilient_parsing:
+        print_lines((ctx.get_help(),))
+        ctx.exit()
 
 
 def error_of(exit_code: int, what: str, hint: str) -> Error | None:

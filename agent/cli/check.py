@@ -72,6 +72,10 @@ def command(loaded: Loaded, *, policy: bool) -> Answer:
     )
 
 
+def _joined(*texts: str) -> str:
+    return "; ".join(filter(None, texts))
+
+
 def _error(problem: AgentError) -> Error | None:
     if isinstance(problem, NotConfirmed):
         return Error(code="NotConfirmed", what=problem.what, hint=problem.hint)
@@ -142,8 +146,12 @@ class _Checks:
         self.steps.append(row)
 
     def _settings(self, settings: Settings) -> str:
-        self._source = open_source(settings, USER_AGENT)
-        return "; ".join(self._loaded.warnings) or "complete"
+        warnings = "; ".join(self._loaded.warnings)
+        try:
+            self._source = open_source(settings, USER_AGENT)
+        except SettingsError as error:  # a misspelt name explains a missing setting
+            raise SettingsError(error.what, _joined(warnings, error.hint)) from None
+        return warnings or "complete"
 
     def _reach(self, settings: Settings) -> str | None:
         if self._source is None:
@@ -185,9 +193,9 @@ class _Checks:
         memory = Volume(settings.dir, settings.receipts_dir).memory
         self._source.remember(decode_marks(memory.read(NEWEST)))
         self._candidate = self._source.read(self._until)
-        return "; ".join(
-            (f"{len(self._candidate.values)} keys", *self._candidate.notes)
-        )
+        count = len(self._candidate.values)
+        keys = "1 key" if count == 1 else f"{count} keys"
+        return "; ".join((keys, *self._candidate.notes))
 
     def _values(self, settings: Settings) -> str | None:
         if self._candidate is None:

@@ -13,13 +13,13 @@ from agent.cli.answer import NO, UNEXAMINED, Answer
 from agent.cli.gather import gather_all, why_unknown
 from agent.doctor.examine import RULES, examine
 from agent.doctor.facts import Facts, ask_source, problem_of
-from agent.doctor.results import DoctorResult, Verdict
+from agent.doctor.results import DoctorResult, RuleEntry, Verdict
 from agent.doctor.rule import SEVERITIES, Area
 from agent.domain.nearest import did_you_mean
 from agent.observe.results import Error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from agent.doctor.results import Finding
     from agent.doctor.rule import Rule
@@ -81,14 +81,11 @@ def command(
     1 if something is, and with 3 if something could not be examined.
     """
     if explain is not None:
-        return Answer(DoctorResult(findings=[]), tuple(_entry(explain)))
+        return _rules([explain], _entry(explain))
     if is_list:
-        lines = (
-            f"{rule.id}  {rule.severity:8}{rule.area:12}{rule.title}"
-            for rule in RULES.values()
-            if not areas or rule.area in areas
-        )
-        return Answer(DoctorResult(findings=[]), tuple(lines))
+        rules = [r for r in RULES.values() if not areas or r.area in areas]
+        lines = (f"{r.id}  {r.severity:8}{r.area:12}{r.title}" for r in rules)
+        return _rules(rules, lines)
     findings = examine(facts_of(loaded, offline=offline), areas)
     error, code = _error(findings, fail_on)
     return Answer(DoctorResult(findings=findings), tuple(_lines(findings)), error, code)
@@ -111,6 +108,14 @@ def facts_of(loaded: Loaded, *, offline: bool) -> Facts:
         now=time.time(),
         environ=dict(os.environ),  # noqa: TID251 - which variables are set, for the rules
     )
+
+
+def _rules(rules: Sequence[Rule], lines: Iterable[str]) -> Answer:
+    entries = [
+        RuleEntry(**{name: getattr(rule, name) for name in RuleEntry.__struct_fields__})
+        for rule in rules
+    ]
+    return Answer(DoctorResult(findings=[], rules=entries), tuple(lines))
 
 
 def _error(findings: Sequence[Finding], fail_on: str) -> tuple[Error | None, int]:

@@ -38,7 +38,7 @@ def receiver_lines(receivers: Sequence[Receiver]) -> list[str]:
     return [
         f"{receiver.receiver} "
         + (
-            f"failed {receiver.failures} times: {receiver.error}; "
+            f"failed {_times(receiver.failures)}: {receiver.error}; "
             if receiver.error
             else ""
         )
@@ -49,6 +49,10 @@ def receiver_lines(receivers: Sequence[Receiver]) -> list[str]:
         )
         for receiver in receivers
     ]
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def status_lines(status: StatusResult, why_unknown: str) -> Iterator[str]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agent.cli.answer import WithHelp
 from agent.cli.turn import one_at_a_time
 from agent.observe import stderr
-from agent.settings import Settings, flag, load, load_what_can_be, settings_of
+from agent.settings import Settings, flag, load_what_can_be, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,7 @@ class Option(click.Option):
         self.group = group
 
 
-class Command(click.Command):
+class Command(WithHelp, click.Command):
     """A command whose `--help` shows its own options first, then each group."""
 
     def format_options(
@@ -71,10 +72,12 @@ def command(
 
     def decorate(function: Callable[..., Answer | None]) -> click.Command:
         def run(*, as_json: bool = False, **given: Any) -> None:
-            read = load_what_can_be if name in TOLERANT else load
-            loaded = read({each: given.pop(each) for each in names})
-            if is_warning:
+            loaded = load_what_can_be({each: given.pop(each) for each in names})
+            problem = None if name in TOLERANT else loaded.problem
+            if is_warning or problem is not None:
                 warn(loaded)
+            if problem is not None:
+                raise problem
             turn = one_at_a_time(loaded.settings.dir) if is_heavy else nullcontext()
             with turn:
                 answer = function(loaded=loaded, **given)

@@ -50,9 +50,34 @@ class Finding(Struct, kw_only=True):
     link: Annotated[str, Meta(description="The runbook's entry.")]
 
 
+class RuleEntry(Struct, frozen=True, kw_only=True):
+    """One rule, as the runbook has it."""
+
+    id: Annotated[str, Meta(description="The rule, as `RSN201`.")]
+    name: Annotated[str, Meta(description="The rule's name.")]
+    severity: Annotated[
+        Severity, Meta(description="How bad a problem of this rule is.")
+    ]
+    area: Annotated[Area, Meta(description="What it is about.")]
+    title: Annotated[str, Meta(description="The problem in a few words.")]
+    text: Annotated[str, Meta(description="What it means, and what to do.")]
+    fix: Annotated[str, Meta(description="What to type or to do; may be empty.")]
+    causes: Annotated[
+        list[str], Meta(description="The rules that this one may follow from.")
+    ]
+
+
 class DoctorResult(Struct, frozen=True, kw_only=True):
     """The result of `doctor`."""
 
     findings: Annotated[
-        list[Finding], Meta(description="One or more findings for each rule.")
+        list[Finding],
+        Meta(
+            description="One or more findings for each rule; none with `--list` or "
+            "`--explain`."
+        ),
     ]
+    rules: Annotated[
+        list[RuleEntry],
+        Meta(description="The rules that `--list` or `--explain` names; else none."),
+    ] = []

@@ -171,7 +171,7 @@ MEANINGS: dict[Verdict, str] = {
     "asks again",
     "skipped": "not asked: GlitchTip blocks a project after one wrong key",
 }
-NOT_ASKED = "not asked yet; the agent asks within a tenth of RESENTRY_DSN_CHECK_SECONDS"
+NOT_ASKED = "no answer yet: the agent has just begun to ask the server"
 HINTS: dict[Verdict, str] = {
     "rejected": "enable the key at the server, or correct SENTRY_DSN at the source",
     "config_error": "correct SENTRY_DSN at the source",

@@ -41,6 +41,10 @@ KNOWN = (*KEYS, *STRUCTURED)
 PREFIXES = ("SENTRY_", "RESENTRY_")
 _SHOWN = ("SENTRY_RELEASE", "SENTRY_ENVIRONMENT")
 """Free texts, which `status` and each event show."""
+_SHORT = tuple(
+    key.removeprefix("SENTRY_") for key in KEYS if key != "SENTRY_ENVIRONMENT"
+)
+"""What keys are called by mistake. An `ENVIRONMENT` is often meant for something else."""
 PROBLEMS_LIMIT = 20
 """An error names this many problems, and counts the rest."""
 
@@ -80,10 +84,11 @@ def validate(
         judged = guard_rails.problems(snapshot, now)
         findings.problems += [f"{name} {problem}" for name, problem in judged.items()]
     vanished = sorted(last_good.settings.keys() - values.keys()) if last_good else []
-    if "SENTRY_DSN" in vanished:
+    if "SENTRY_DSN" in vanished and "SENTRY_DSN" not in map(_usual, values):
+        meant = _misnamed("DSN") if "DSN" in values else ""
         findings.problems.append(
             "SENTRY_DSN is gone from the source; to turn reporting off outside "
-            "production, set SENTRY_DSN to an empty value"
+            f"production, set SENTRY_DSN to an empty value{meant and f'; {meant}'}"
         )
     if not findings.problems:
         snapshot = replace(snapshot, revision=revision_of(snapshot))
@@ -102,12 +107,23 @@ def _odd_name(name: str) -> str | None:
     """Return what is wrong with a key's name; `None` if it is known, or not ours."""
     if name in KNOWN:
         return None
-    usual = name.strip().upper().replace("-", "_")
+    usual = _usual(name)
     if usual in KNOWN:
         return f"a key differs from {usual} only in case, spaces or dashes: name it {usual}"
     if not name.startswith(PREFIXES):
         return None
     return f"{_shown(name)} is not a known key{did_you_mean(name, KNOWN)}"
+
+
+def _usual(name: str) -> str:
+    """Return a key's name in the form in which names are compared."""
+    return name.strip().upper().replace("-", "_")
+
+
+def _misnamed(name: str) -> str:
+    return (
+        f"the key {name} is ignored: if it is meant for Sentry, name it SENTRY_{name}"
+    )
 
 
 def _shown(name: str) -> str:
@@ -141,6 +157,11 @@ def _notes(
     ignored = sum(name not in KNOWN for name in values)
     if ignored:
         notes.append(f"other keys ignored: {ignored}")
+    notes += [
+        _misnamed(name)
+        for name in _SHORT
+        if name in values and f"SENTRY_{name}" not in values
+    ]
     return tuple(notes)
 
 

@@ -69,9 +69,11 @@ class Gate:
         self._waiting = dsns_of(candidate) - in_use - dsns_of(last_good)
         reports = self._checker.ask(self._waiting, in_use)
         lacking = [report for report in reports if report.verdict not in PASSING]
-        refused = [report.sentence for report in lacking if report.settled]
+        refused = [report for report in lacking if report.settled]
         if refused:
-            raise CandidateRefused(refused, fingerprint)
+            hints = dict.fromkeys(report.hint for report in refused)
+            sentences = [report.sentence for report in refused]
+            raise CandidateRefused(sentences, fingerprint, "; ".join(hints))
         if lacking:
             waiting = "; ".join(report.sentence for report in lacking)
             raise CandidateWaits(waiting, fingerprint)

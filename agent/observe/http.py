@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 STATUS = "/status"
 TEXT = "text/plain; charset=utf-8"
+_HOST = re.compile(
+    r"(?:(?P<name>(?i:localhost))|(?P<v4>[0-9.]+)|\[(?P<v6>[0-9A-Fa-f:.]+)\])(?::[0-9]{1,5})?"
+)
+"""The `Host` that a browser sends for an address. Everything else is refused."""
 
 
 class Page(NamedTuple):
@@ -136,8 +140,12 @@ def _is_address(environ: dict[str, Any]) -> bool:
     A page of a foreign site in a browser could name its own host, whose address it has
     changed to ours. It would then read the answer.
     """
+    match = _HOST.fullmatch(environ.get("HTTP_HOST") or "localhost")
+    if match is None:
+        return False
     try:
-        name = urlsplit(f"//{environ.get('HTTP_HOST', '')}").hostname or "localhost"
-        return name == "localhost" or bool(ipaddress.ip_address(name))
+        return match["name"] is not None or bool(
+            ipaddress.ip_address(match["v6"] or match["v4"])
+        )
     except ValueError:
         return False

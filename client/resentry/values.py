@@ -28,6 +28,7 @@ _IPV4 = re.compile(rf"(?:{_BYTE}\.){{3}}{_BYTE}\Z")
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 _LOOPBACK = re.compile(r"localhost\Z|127(\.[0-9]{1,3}){3}\Z|::1\Z")
 _SAFE = re.compile(r"[A-Za-z0-9_.,:/@%+=-]*\Z")
+_QUOTES = ("'", '"')
 _NO_RELEASE = re.compile(r"[\n\r\t/\\]")
 _BOOLEANS = {
     **dict.fromkeys(("true", "1", "yes", "on"), True),
@@ -43,6 +44,8 @@ def _text(value: object) -> str:
         raise ValueError("must be text")
     if value != value.strip():
         raise ValueError("begins or ends with a space or a line break: remove it")
+    if value[:1] in _QUOTES or value[-1:] in _QUOTES:
+        raise ValueError("begins or ends with a quotation mark: remove it")
     if not _SAFE.match(value):
         raise ValueError("has a character that would need quoting in a shell")
     if len(value) > VALUE_LIMIT:

@@ -63,6 +63,17 @@ def test_a_dsn_check_never_asks_a_link_local_address() -> None:
         ("::ffff:169.254.169.254", True),
         ("fe80::1%eth0", True),
         ("FEBF::1", True),
+        ("64:ff9b::a9fe:a9fe", True),
+        ("64:ff9b::169.254.1.1", True),
+        ("64:ff9b:1::a9fe:a9fe", True),
+        ("64:ff9b:1:a9fe:a9:fe00::", True),
+        ("64:ff9b:1:0:a9:fea9:fe00:0", True),
+        ("2002:a9fe:a9fe::1", True),
+        ("::a9fe:a9fe", True),
+        ("fd00:ec2::254", True),
+        ("64:ff9b::a00:a9fe", False),
+        ("2001:db8::a9fe:a9fe", False),
+        ("::ffff:10.0.0.1", False),
         ("fd00::fe80", False),
         ("10.169.254.1", False),
         ("127.0.0.1", False),
@@ -70,7 +81,7 @@ def test_a_dsn_check_never_asks_a_link_local_address() -> None:
     ],
 )
 def test_link_local_addresses_are_known(address: str, *, expected: bool) -> None:
-    """Of both families, also as an IPv4 address in an IPv6 socket."""
+    """Of both families, also as an IPv4 address within one of IPv6."""
     assert is_link_local(address) is expected
 
 

@@ -79,7 +79,7 @@ def test_an_answer_that_cannot_be_written_is_no_success(
     command: Any, volume: Volume
 ) -> None:
     """The reason is told, without a traceback."""
-    for args in (["history"], ["history", "--json"], ["status", "--json"]):
+    for args in (["history"], ["history", "--json"], ["status", "--help"], ["--help"]):
         with Path("/dev/full").open("w") as full:
             ran = subprocess.run(
                 [sys.executable, "-m", "agent", *args],
@@ -98,18 +98,19 @@ def test_an_answer_that_cannot_be_written_is_no_success(
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback(volume: Volume) -> None:
     """As in `resentry-agent status | head -0`."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    ran = subprocess.run(
-        [sys.executable, "-m", "agent", "status"],
-        env={"PATH": os.environ["PATH"], "RESENTRY_DIR": str(volume.directory)},
-        stdout=writer,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    os.close(writer)
-    assert (ran.returncode, ran.stderr) == (141, "")
+    for args in (["status"], ["run", "--help"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        ran = subprocess.run(
+            [sys.executable, "-m", "agent", *args],
+            env={"PATH": os.environ["PATH"], "RESENTRY_DIR": str(volume.directory)},
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        os.close(writer)
+        assert (ran.returncode, ran.stderr) == (141, "")
 
 
 def test_closed_standard_files_end_no_command(volume: Volume) -> None:

@@ -1,15 +1,19 @@
 """Mistakes on the command line and in settings name the next step."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.cli import COMMANDS
+from agent.doctor.examine import RULES
 
 pytestmark = pytest.mark.process
 
+KEY = "c0ffee00c0ffee00c0ffee00c0ffee00"
+DSN = f"https://{KEY}@sentry.example.org/42"
 VAULT = {
     "RESENTRY_VAULT_ADDR": "http://127.0.0.1:9",
     "RESENTRY_VAULT_PATHS": "secret/data/lms",
@@ -25,6 +29,47 @@ def test_missing_settings_are_the_ones_to_set(command: Any) -> None:
     assert "RESENTRY_VAULT_TOKEN_FILE" not in hint
     assert "run --help" in hint
     assert "RESENTRY_VAULT_ADDR=https://vault:8200" in command("once").stderr
+
+
+def test_a_misspelt_setting_stands_beside_the_one_that_is_missing(command: Any) -> None:
+    """Also if another setting is wrong, and no command comes further than that."""
+    misspelt = {"RESENTRY_VAULT_ADR": "http://127.0.0.1:9"}
+    said = "did you mean RESENTRY_VAULT_ADDR?"
+    checked = command("check", **misspelt)
+    assert "missing: RESENTRY_VAULT_ADDR" in checked.stdout
+    assert said in checked.stdout
+    for name in ("check", "once"):
+        wrong = command(name, RESENTRY_POLL_SECONDS="x", **misspelt)
+        assert wrong.returncode == 78
+        assert said in wrong.stderr
+
+
+def test_an_argument_without_end_is_refused_in_words(command: Any) -> None:
+    """It would not fit into a request, so nothing is sent, whether an agent runs or not."""
+    long = "a" * 70_000
+    for args in (["rollback", long], ["boost", "--end", long]):
+        ran = command(*args)
+        assert ran.returncode == 1
+        assert "the request is larger than 64 KiB" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["check", "--vault-auth", KEY],
+        ["check", f"--log-format={DSN}"],
+        ["check", f"--{KEY}"],
+        ["check", DSN],
+        [KEY],
+        [DSN, "--json"],
+    ],
+)
+def test_an_error_of_usage_quotes_no_secret(command: Any, args: list[str]) -> None:
+    """Whoever pasted it into the wrong place must not find it in a log as well."""
+    ran = command(*args)
+    assert ran.returncode == 2
+    assert KEY not in ran.stderr + ran.stdout
+    assert "…" in ran.stderr + ran.stdout
 
 
 def test_check_lists_every_step_that_it_skips(command: Any) -> None:
@@ -43,6 +88,27 @@ def test_check_lists_every_step_that_it_skips(command: Any) -> None:
         "receipts": "ok",
         "targets": "ok",
     }
+
+
+def test_one_key_is_a_key(command: Any, tmp_path: Path) -> None:
+    """The plural is for more."""
+    source = tmp_path / "source"
+    source.write_text("SENTRY_SAMPLE_RATE=1\n")
+    ran = command("check", RESENTRY_SOURCE_PATH=str(source), RESENTRY_HTTP_LISTEN="off")
+    assert re.search("^ok +secret +1 key$", ran.stdout, re.MULTILINE)
+
+
+def test_rules_are_listed_for_programs_as_well(command: Any) -> None:
+    """With all that the runbook says; beside them there is no finding."""
+    listed = json.loads(command("doctor", "--list", "--json").stdout)["result"]
+    assert [rule["id"] for rule in listed["rules"]] == list(RULES)
+    told = json.loads(command("doctor", "--explain", "rsn201", "--json").stdout)[
+        "result"
+    ]
+    (rule,) = told["rules"]
+    assert rule in listed["rules"]
+    assert "keeps trying" in rule["text"]
+    assert told["findings"] == listed["findings"] == []
 
 
 @pytest.mark.parametrize("option", ["--json", "--config", "--dir"])

@@ -256,6 +256,30 @@ def test_a_dsn_that_vanished_is_refused() -> None:
     assert KEY not in found[0]
 
 
+def test_a_key_with_the_name_in_short_is_named_with_its_full_name() -> None:
+    """Nobody counts keys to find out why no event comes. `ENVIRONMENT` may be meant."""
+    _, notes = accepted({"DSN": DSN, "ENVIRONMENT": "x", "SAMPLE_RATE": "1"}, "staging")
+    ignored = "the key {} is ignored: if it is meant for Sentry, name it SENTRY_{}"
+    assert notes[1:] == tuple(ignored.format(n, n) for n in ("DSN", "SAMPLE_RATE"))
+    _, notes = accepted({"DSN": DSN, "SENTRY_DSN": DSN})
+    assert notes == ("other keys ignored: 1",)
+    (gone,) = problems({"DSN": DSN}, last_good=Snapshot({"SENTRY_DSN": DSN}))
+    assert gone.endswith("name it SENTRY_DSN")
+
+
+def test_a_misspelt_dsn_is_not_called_gone_as_well() -> None:
+    """One slip, one problem."""
+    (problem,) = problems({"sentry_dsn": DSN}, last_good=Snapshot({"SENTRY_DSN": DSN}))
+    assert problem.endswith("name it SENTRY_DSN")
+
+
+@pytest.mark.parametrize("text", [f'"{DSN}"', f"'{DSN}'", f'{DSN}"'])
+def test_a_quoted_text_is_told_about_its_quotes(text: str) -> None:
+    """A shell would have removed them, and Vault's command line keeps them."""
+    (problem,) = problems({"SENTRY_DSN": text})
+    assert problem == "SENTRY_DSN begins or ends with a quotation mark: remove it"
+
+
 def test_another_key_that_vanished_is_noted() -> None:
     """The outcome says which value counts from now on."""
     last_good = Snapshot({"SENTRY_DSN": DSN, "SENTRY_SAMPLE_RATE": 0.5})

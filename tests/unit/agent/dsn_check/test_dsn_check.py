@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -14,6 +15,7 @@ from agent.domain.dsn_check import (
     Times,
     answer_of,
     dsns_of,
+    report_of,
 )
 from agent.dsn_check.checker import Checker
 from agent.dsn_check.gate import Gate
@@ -322,6 +324,21 @@ def judged(gate: Gate, candidate: Snapshot, last_good: Snapshot) -> str | None:
         is_safe = KEY not in error.what and error.fingerprint == "f" * 12
         return type(error).__name__ if is_safe else "it tells the key"
     return None
+
+
+def test_a_refusal_says_what_to_do_about_its_verdict() -> None:
+    """A server that cannot be reached is not mended at the source."""
+    silent = Series(0.0).add(1.0, "none", TIMES)
+    bad = Series(0.0).add(1.0, "malformed", TIMES)
+    reports = {
+        dsn: report_of(dsn, series, TIMES.patience, TIMES, 0.0, "no route")
+        for dsn, series in ((DSN, silent), (OTHER, bad))
+    }
+    checker = Mock(idle_seconds=0, ask=lambda dsns, *_: [reports[d] for d in dsns])
+    for dsn, hint in ((DSN, "no proxy"), (OTHER, "correct SENTRY_DSN at the source")):
+        with pytest.raises(CandidateRefused) as refused:
+            Gate(checker, "enforce").admit(snapshot(dsn), "f" * 12, None, None)
+        assert hint in refused.value.hint
 
 
 @pytest.mark.slow
