@@ -29,6 +29,7 @@ class ServerSettings(SourceSettings, frozen=True, kw_only=True):
             "FILE",
             "The file with a token of that server. In Sentry the token needs `org:read` and "
             "`event:read`, in Bugsink `issues:read` and `events:read`.",
+            read=parse.path,
         ),
     ] = ""
     verify_token: Annotated[
