@@ -153,10 +153,9 @@ class Services:
         mark = _mark(self._settings.receipts_dir)
         if self.is_watching or mark == self._receipts_mark:
             return
-        self._receipts_mark = mark
-        if mark is None:
+        self._receipts_mark, receipts = mark, self._settings.receipts_dir
+        if not os.path.isdir(receipts):  # each pass makes it, or says what is there
             return
-        receipts = self._settings.receipts_dir
         self._end_watch = watch_receipts(receipts, self._doors.wake)
         if not self.is_watching:
             log.warning(

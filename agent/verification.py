@@ -17,7 +17,7 @@ import structlog
 from agent.domain.verified import SECONDS_LIMIT
 from agent.errors import RequestUnknown, WishRefused
 from agent.publish.files import FILE_MODE, as_publish_error, gid_of, own
-from agent.publish.volume import PRIVATE_DIR
+from agent.publish.names import PRIVATE_DIR
 from resentry import formats
 from resentry.verification import AGAIN_SECONDS, KINDS, VERIFY_FILE, Ask, encode_ask
 

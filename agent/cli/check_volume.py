@@ -7,6 +7,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from agent.errors import PublishError
+from agent.publish.names import must_be_apart
 from agent.publish.volume import FULL, Volume
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def _try_to_write(directory: str) -> None:
 def receipts_step(settings: Settings) -> str:
     """Say which processes can write receipts."""
     receipts = settings.receipts_dir
+    must_be_apart(settings.dir, receipts)
     if not os.path.isdir(receipts):
         return f"{receipts} will be created"
     owner = os.stat(receipts)

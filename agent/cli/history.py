@@ -14,7 +14,8 @@ from agent.cli.results import HistoryEntry, HistoryResult
 from agent.domain.wishes import difference, is_held, revision_without_boosts
 from agent.observe.document import masked
 from agent.publish.memory import HISTORY_DIR, HISTORY_LENGTH
-from agent.publish.volume import PRIVATE_DIR, Volume
+from agent.publish.names import PRIVATE_DIR
+from agent.publish.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,7 @@ def one_at_a_time(directory: str) -> Iterator[None]:
     The kernel drops the lock when a command ends, however it ends. Without a volume there
     is no agent whose memory could be short.
     """
-    from agent.publish.volume import PRIVATE_DIR  # noqa: PLC0415 - most do without
+    from agent.publish.names import PRIVATE_DIR  # noqa: PLC0415 - most do without
 
     try:
         folder = os.open(f"{directory}/{PRIVATE_DIR}", os.O_RDONLY | os.O_DIRECTORY)

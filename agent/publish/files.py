@@ -6,7 +6,6 @@ import contextlib
 import grp
 import os
 import re
-import shutil
 import stat
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from resentry.contract import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 DIR_MODE = 0o750
 FILE_MODE = 0o640
@@ -115,37 +114,45 @@ def _make_parents(path: str) -> None:
             os.mkdir(parent, _PARENT_MODE)
 
 
-def remove_hidden(directory: str, kept: tuple[str, ...], oldest: float) -> None:
-    """Remove hidden links, and hidden directories from before `oldest`; keep these names."""
-    with os.scandir(directory) as entries:
-        hidden = [entry for entry in entries if entry.name.startswith("..")]
-    for entry in hidden:
-        if entry.name in kept:
-            continue
-        if entry.is_symlink():
-            os.unlink(entry.path)
-        elif entry.stat(follow_symlinks=False).st_mtime < oldest:
-            shutil.rmtree(entry.path, ignore_errors=True)
+def own(path: str, mode: int, gid: int | None) -> str:
+    """Give a file or directory its mode and its group, where they differ.
 
-
-def own(path: str, mode: int, gid: int | None) -> None:
-    """Give a file or directory its mode and its group, where they differ."""
-    status = os.stat(path)
+    Returns what was changed, in words; empty if nothing was. A link is left alone.
+    """
+    status = os.lstat(path)
+    if stat.S_ISLNK(status.st_mode):
+        return ""
+    changed = []
     if gid not in (None, status.st_gid):
         os.chown(path, -1, gid or 0)
-    elif stat.S_IMODE(status.st_mode) == mode:
-        return
-    os.chmod(path, mode)
+        changed.append(f"group {gid} instead of {status.st_gid}")
+    if stat.S_IMODE(status.st_mode) != mode:
+        changed.append(f"mode {mode:o} instead of {stat.S_IMODE(status.st_mode):o}")
+    if not changed:
+        return ""
+    os.chmod(path, mode)  # a new group may have taken bits away
+    return f"gave {path} {' and '.join(changed)}"
 
 
-def make_receipts(path: str, gid: int | None) -> bool:
-    """Make the receipts' directory. Returns false if it was there.
+def own_files(directory: str, names: Iterable[str], gid: int | None) -> list[str]:
+    """Give a published directory and its files mode and group. Return what was changed."""
+    directory = os.path.realpath(directory)
+    modes = {directory: DIR_MODE} | {f"{directory}/{name}": FILE_MODE for name in names}
+    changed = []
+    for path, mode in modes.items():
+        with contextlib.suppress(PermissionError):  # not ours, or no modes here
+            changed.append(own(path, mode, gid))
+    return changed
+
+
+def make_receipts(path: str, gid: int | None) -> str:
+    """Make the receipts' directory. Returns what was done, in words; empty if nothing.
 
     An existing directory gets mode and group only if it is the agent's own: it belongs
     to the agent's user and holds nothing but receipts.
     """
     if make_dir(path, RECEIPTS_MODE, gid):
-        return True
+        return f"made {path} again"
     status = os.stat(path)
     if not stat.S_ISDIR(status.st_mode):
         raise PublishError(
@@ -154,7 +161,7 @@ def make_receipts(path: str, gid: int | None) -> bool:
         )
     if status.st_uid != os.geteuid():
         if os.geteuid() == 0:  # who may remove receipts anywhere
-            return False
+            return ""
         raise PublishError(
             f"RESENTRY_RECEIPTS: {path} belongs to user {status.st_uid}",
             f"the agent, user {os.geteuid()}, must own the directory: it removes the "
@@ -162,8 +169,8 @@ def make_receipts(path: str, gid: int | None) -> bool:
         )
     is_open = stat.S_IMODE(status.st_mode) & 0o1007 == 0o1007  # as /tmp is
     if not is_open and _holds_only_receipts(path):
-        own(path, RECEIPTS_MODE, gid)
-    return False
+        return own(os.path.realpath(path), RECEIPTS_MODE, gid)
+    return ""
 
 
 def _holds_only_receipts(path: str) -> bool:

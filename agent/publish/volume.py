@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import shutil
 import time
 from dataclasses import replace
@@ -18,7 +17,6 @@ from typing import TYPE_CHECKING
 from agent.errors import PublishError, VolumeBusy
 from agent.publish.files import (
     DIR_MODE,
-    FILE_MODE,
     PRIVATE_MODE,
     as_publish_error,
     files_of,
@@ -27,12 +25,22 @@ from agent.publish.files import (
     make_dir,
     make_receipts,
     own,
+    own_files,
     read_file,
-    remove_hidden,
     write_file,
 )
 from agent.publish.lock import Lock
 from agent.publish.memory import Memory
+from agent.publish.names import (
+    PRIVATE_DIR,
+    links_elsewhere,
+    missing_links,
+    must_be_apart,
+    new_generation,
+    new_link,
+    remove_hidden,
+    show_links,
+)
 from resentry.contract import (
     DATA_LINK,
     SETTINGS_FILE,
@@ -46,7 +54,6 @@ from resentry.contract import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PRIVATE_DIR = "agent"
 LOCK_FILE = "agent/lock"
 KEEP_SECONDS = 60
 """An old directory stays for this time, because a reader may still be reading it."""
@@ -81,20 +88,29 @@ class Volume:
         agent has the volume.
         """
         with as_publish_error(self.directory):
+            self._must_be_ours()
+            must_be_apart(self.directory, self._receipts)
             self._make(self.directory, DIR_MODE)
             self._make(self._private, PRIVATE_MODE)
-            own(self._private, PRIVATE_MODE, None)
+            if os.path.islink(self._private) or not os.path.isdir(self._private):
+                raise PublishError(
+                    f"{self._private} is not a directory",
+                    f"remove {self._private}: the agent then makes a directory there",
+                )
+            self._mended([own(self._private, PRIVATE_MODE, None)])
             try:
                 is_new = self._lock.take()
             except VolumeBusy:
                 self._files, self._sequence = {}, 0  # what is there is not ours
                 raise
-            if make_receipts(self._receipts, self._gid):
-                self._mended([f"made {self._receipts} again"])
+            self._mended([make_receipts(self._receipts, self._gid)])
             if not is_new:
                 return
             self.memory.sweep()
             self._sweep()
+            if self.current() is not None:
+                data = self._path(DATA_LINK)
+                own_files(data, os.listdir(data), self._gid)
         self._is_taken = True
         current = self.intact()
         if current is not None:  # the crash may have come right after the switch
@@ -114,7 +130,7 @@ class Volume:
 
     def is_used(self) -> bool:
         """Whether the volume holds a snapshot that processes may run, readable or not."""
-        return os.path.lexists(self._path(DATA_LINK))
+        return os.path.lexists(self._path(DATA_LINK)) and not self._is_of_others()
 
     def current(self) -> Snapshot | None:
         """Return the published snapshot, or `None` if there is no readable one."""
@@ -123,6 +139,19 @@ class Volume:
             return decode_snapshot(body or b"")
         except ContractError:
             return None
+
+    def _is_of_others(self) -> bool:
+        """Whether another program has made `..data`, and no agent has published here."""
+        is_known = bool(self._files) or self.memory.last_sequence() > 0
+        return not is_known and links_elsewhere(self.directory)
+
+    def _must_be_ours(self) -> None:
+        if self._is_of_others():
+            raise PublishError(
+                f"another program publishes in {self.directory}: {DATA_LINK} there is a "
+                "link that no agent has made",
+                "set RESENTRY_DIR to a directory of the agent's own",
+            )
 
     def intact(self) -> Snapshot | None:
         """Return the published snapshot, unless somebody else has changed its content."""
@@ -153,7 +182,9 @@ class Volume:
         )
         files = files_of(numbered)
         with as_publish_error(self.directory):
-            self._missing(files)  # raises if a file of somebody else is in the way
+            missing_links(
+                self.directory, files
+            )  # raises if a file of somebody else is in the way
             try:
                 self._switch(files)
             except OSError as error:
@@ -169,8 +200,7 @@ class Volume:
         return numbered
 
     def _switch(self, files: Mapping[str, bytes]) -> None:
-        name = f"..{time.strftime('%Y_%m_%d_%H_%M_%S')}.{secrets.token_hex(4)}"
-        link = self._path(f"..data_tmp.{secrets.token_hex(4)}")
+        name, link = new_generation(), self._path(new_link())
         data = self._path(DATA_LINK)
         # 1
         os.mkdir(self._path(name), 0o700)
@@ -216,7 +246,7 @@ class Volume:
     def _damage(self) -> str:
         """Return what is wrong with the published files; empty if nothing is."""
         data = self._path(DATA_LINK)
-        if not os.path.islink(data) or not os.readlink(data).startswith(".."):
+        if not os.path.islink(data) or links_elsewhere(self.directory):
             return f"{data} was removed or replaced"
         for name, body in self._files.items():
             path = self._path(DATA_LINK, name)
@@ -231,18 +261,16 @@ class Volume:
 
         Returns what was missing, in words.
         """
-        shown = self._show()
-        for name in ("", *self._files):
-            mode = FILE_MODE if name else DIR_MODE
-            with contextlib.suppress(PermissionError):  # not ours, or no modes here
-                own(self._path(DATA_LINK, name), mode, self._gid)
+        shown = show_links(self.directory, self._files)
+        owned = own_files(self._path(DATA_LINK), self._files, self._gid)
         self._sweep()
         self.problem = self.memory.remember(current)
-        return [f"made the link {self._path(name)} again" for name in shown]
+        return [*(f"made the link {self._path(name)} again" for name in shown), *owned]
 
     def must_be_clear(self, snapshot: Snapshot) -> None:
         """Raise `PublishError` if somebody else's file has the name of one of its files."""
-        self._missing(files_of(snapshot))
+        self._must_be_ours()
+        missing_links(self.directory, files_of(snapshot))
 
     def keep(self, name: str, body: bytes, *, flush: bool = True) -> None:
         """Replace one of the agent's own files, or raise `PublishError`."""
@@ -256,34 +284,7 @@ class Volume:
 
     def _mended(self, texts: list[str]) -> None:
         if self._is_taken:
-            self.repairs += texts
-
-    def _show(self) -> list[str]:
-        """Make a visible link for every file, and remove others. Return those made."""
-        missing = self._missing(self._files)
-        for file in missing:
-            os.symlink(f"{DATA_LINK}/{file}", self._path(file))
-        with os.scandir(self.directory) as entries:
-            links = [entry for entry in entries if entry.is_symlink()]
-        for entry in links:
-            is_ours = os.readlink(entry.path).startswith(f"{DATA_LINK}/")
-            if is_ours and entry.name not in self._files:
-                os.unlink(entry.path)
-        return missing
-
-    def _missing(self, files: Mapping[str, bytes]) -> list[str]:
-        """Return the files without a visible link. Raises if something else has the name."""
-        ours = {DATA_LINK: None} | {name: f"{DATA_LINK}/{name}" for name in files}
-        for name, link in ours.items():
-            path = self._path(name)
-            if os.path.lexists(path) and not (
-                os.path.islink(path) and link in (None, os.readlink(path))
-            ):
-                raise PublishError(
-                    f"cannot publish {path}: a file that is not the agent's has this name",
-                    f"remove {path}",
-                )
-        return [name for name in files if not os.path.lexists(self._path(name))]
+            self.repairs += filter(None, texts)
 
     def _sweep(self) -> None:
         """Remove directories and links that are neither current nor replaced just now."""

@@ -171,6 +171,10 @@ def test_a_pass_repairs_what_others_did_to_the_volume(
         ("no receipts", "receipts again"),
         ("no visible link", "settings.json again"),
         ("no agent", "agent again"),
+        ("no rights", "settings.json mode 640 instead of 0"),
+        ("no rights at all", "mode 750 instead of 700"),
+        ("agent open to all", "agent mode 700 instead of 755"),
+        ("receipts closed", "receipts mode 3770 instead of 700"),
     ],
 )
 def test_a_repair_is_logged_counted_and_a_note(
@@ -191,6 +195,23 @@ def test_a_repair_is_logged_counted_and_a_note(
     assert said in line["event"]
     assert "only the agent" in line["hint"]
     assert b"resentry_volume_repairs_total 1.0" in metrics.render()
+
+
+def test_a_link_in_the_place_of_the_agent_s_directory_is_not_followed(
+    agent: Pipeline, directory: Path
+) -> None:
+    """What the link names keeps its mode. The error says what to remove."""
+    private = directory.with_name("volume") / "agent"
+    private.rename(directory.with_name("moved"))
+    other = directory.with_name("other")
+    other.mkdir(0o755)
+    private.symlink_to(other)
+    outcome = a_pass(agent)
+    assert outcome.error == "PublishError"
+    assert f"{private} is not a directory" in outcome.sentence
+    assert stat.S_IMODE(other.stat().st_mode) == 0o755
+    private.unlink()
+    assert a_pass(agent).exit_code == 0
 
 
 def test_what_was_spoilt_is_published_as_a_new_sequence(

@@ -10,6 +10,7 @@ import pytest
 
 from agent.errors import PublishError
 from agent.publish.volume import Volume
+from resentry.contract import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,3 +105,68 @@ def test_parents_are_open_to_nobody_else(
     assert {mode(path) for path in parents} == {expected}
     assert mode(tmp_path / "a/b/volume") == 0o750
     assert mode(tmp_path / "c/d/receipts") == 0o3770
+
+
+KUBELET = "..2026_01_01_00_00_00.1234567890"
+"""As kubelet's atomic writer names the directories of a Secret."""
+OURS = "..2026_01_01_00_00_00.0a1b2c3d"
+
+
+def foreign(tmp_path: Path, *, target: str = KUBELET) -> Path:
+    """A directory that another program publishes in."""
+    place = tmp_path / "volume"
+    (place / target).mkdir(parents=True)
+    (place / target / "SENTRY_DSN").write_text("theirs")
+    (place / "..data").symlink_to(target)
+    (place / "SENTRY_DSN").symlink_to("..data/SENTRY_DSN")
+    return place
+
+
+@pytest.mark.parametrize("target", [KUBELET, "/etc", "..gone", "release-7", "..data2"])
+def test_what_another_program_publishes_is_left_alone(
+    tmp_path: Path, target: str
+) -> None:
+    """`RESENTRY_DIR` names a mounted Secret by a slip: nothing there changes."""
+    place = foreign(tmp_path) if target == KUBELET else tmp_path / "volume"
+    if target != KUBELET:
+        place.mkdir()
+        (place / "..data").symlink_to(target)
+    volume = Volume(str(place), str(tmp_path / "receipts"))
+    names = sorted(os.listdir(place))
+    assert not volume.is_used()
+    with pytest.raises(PublishError, match="another program publishes in") as raised:
+        volume.open()
+    assert "set RESENTRY_DIR" in raised.value.hint
+    with pytest.raises(PublishError, match="another program publishes in"):
+        volume.must_be_clear(Snapshot({}))
+    assert sorted(os.listdir(place)) == names
+    assert not (tmp_path / "receipts").exists()
+
+
+def test_only_hidden_names_of_the_agent_s_own_form_are_swept(tmp_path: Path) -> None:
+    """Somebody else's stay, however old: a mount, an editor's file, their receipts."""
+    place = tmp_path / "volume"
+    place.mkdir()
+    theirs = {KUBELET, "..receipts", "..2026.0a1b2c3d", f"{OURS}0", "..data_tmp"}
+    for name in (*theirs, OURS, "..check.ab_12xyz"):
+        (place / name).mkdir()
+        os.utime(place / name, (0, 0))
+    (place / "..their_link").symlink_to("x")
+    (place / "..data_tmp.0a1b2c3d").symlink_to("x")
+    volume = Volume(str(place), str(place / "..receipts2"))
+    with pytest.raises(PublishError, match="RESENTRY_RECEIPTS"):
+        volume.open()
+    opened(tmp_path, tmp_path / "receipts")
+    left = {name for name in os.listdir(place) if name.startswith("..")}
+    assert left == {*theirs, "..their_link"}
+
+
+@pytest.mark.parametrize("name", ["", "agent", "agent/history", "..receipts", OURS])
+def test_receipts_are_apart_from_what_the_agent_writes(
+    tmp_path: Path, name: str
+) -> None:
+    """Applications may write there: they could replace what is published."""
+    with pytest.raises(PublishError, match="in the way of what the agent writes"):
+        opened(tmp_path, tmp_path / "volume" / name)
+    assert not (tmp_path / "volume").exists()
+    opened(tmp_path, tmp_path / "volume" / "mine" / "receipts")
