@@ -7,10 +7,12 @@ import time
 from typing import TYPE_CHECKING, get_args
 
 import click
+import msgspec
 
 from agent.cli import options
 from agent.cli.answer import NO, UNEXAMINED, Answer
-from agent.cli.gather import gather_all, why_unknown
+from agent.cli.gather import gather_all, last_change, why_unknown
+from agent.doctor.bundle import write_bundle
 from agent.doctor.examine import RULES, examine
 from agent.doctor.facts import Facts, ask_source, problem_of
 from agent.doctor.results import DoctorResult, RuleEntry, Verdict
@@ -57,6 +59,18 @@ def _rule(_context: object, _option: object, given: str | None) -> Rule | None:
     show_default=True,
     help="Exit with 1 from this severity on.",
 )
+@click.option(
+    "--from-volume",
+    "copied",
+    type=click.Path(exists=True, file_okay=False),
+    metavar="PATH",
+    help="Examine a copied or orphaned volume: only what stands there.",
+)
+@click.option(
+    "--bundle",
+    metavar="FILE",
+    help="Write what a bug report needs into a new tar.gz file, without secrets.",
+)
 @click.option("--list", "is_list", is_flag=True, help="List the rules, and end.")
 @click.option(
     "--explain",
@@ -64,12 +78,14 @@ def _rule(_context: object, _option: object, given: str | None) -> Rule | None:
     metavar="ID",
     help="Print the runbook's entry of a rule, such as RSN201, and end.",
 )
-def command(
+def command(  # noqa: PLR0913 - the options
     loaded: Loaded,
     *,
     areas: Sequence[str],
     offline: bool,
     fail_on: str,
+    copied: str | None,
+    bundle: str | None,
     is_list: bool,
     explain: Rule | None,
 ) -> Answer:
@@ -84,11 +100,19 @@ def command(
         return _rules([explain], _entry(explain))
     if is_list:
         rules = [r for r in RULES.values() if not areas or r.area in areas]
-        lines = (f"{r.id}  {r.severity:8}{r.area:12}{r.title}" for r in rules)
-        return _rules(rules, lines)
-    findings = examine(facts_of(loaded, offline=offline), areas)
+        listed = (f"{r.id}  {r.severity:8}{r.area:12}{r.title}" for r in rules)
+        return _rules(rules, listed)
+    facts = (
+        facts_of_copy(loaded, copied) if copied else facts_of(loaded, offline=offline)
+    )
+    findings = examine(facts, areas)
     error, code = _error(findings, fail_on)
-    return Answer(DoctorResult(findings=findings), tuple(_lines(findings)), error, code)
+    lines = list(_lines(findings))
+    files = write_bundle(bundle, facts, findings) if bundle else []
+    if files:
+        lines += ["", f"{bundle} has, without secrets:", *(f"   {f}" for f in files)]
+    result = DoctorResult(findings=findings, bundle=files)
+    return Answer(result, tuple(lines), error, code)
 
 
 def facts_of(loaded: Loaded, *, offline: bool) -> Facts:
@@ -118,12 +142,29 @@ def _rules(rules: Sequence[Rule], lines: Iterable[str]) -> Answer:
     return Answer(DoctorResult(findings=[], rules=entries), tuple(lines))
 
 
+def facts_of_copy(loaded: Loaded, directory: str) -> Facts:
+    """Gather what a volume tells that was copied here, or that no agent has any more."""
+    directory = os.path.realpath(directory)
+    settings = msgspec.structs.replace(loaded.settings, dir=directory, receipts="")
+    now = last_change(settings)
+    gathered = gather_all(settings, copied_at=now)
+    return Facts(
+        settings=settings,
+        status=gathered.status,
+        current=gathered.current,
+        rollout=gathered.rollout,
+        now=now,
+        environ={},
+        is_copy=True,
+    )
+
+
 def _error(findings: Sequence[Finding], fail_on: str) -> tuple[Error | None, int]:
     bad = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
     problems = [f for f in findings if f.verdict == "problem" and f.severity in bad]
     if problems:
         first = next((f for f in problems if f.follows_from is None), problems[0])
-        what = f"{len(problems)} findings; the first: {first.id} {first.title}"
+        what = f"{_count(problems)}; the first: {first.id} {first.title}"
         return Error(code="Findings", what=what, hint=first.fix), NO
     unknown = [f for f in findings if f.verdict == "unknown"]
     if unknown:
@@ -135,9 +176,11 @@ def _error(findings: Sequence[Finding], fail_on: str) -> tuple[Error | None, int
 
 def _lines(findings: Sequence[Finding]) -> Iterator[str]:
     problems = [f for f in findings if f.verdict == "problem"]
+    shown = {finding.id for finding in problems}
     below: dict[str | None, list[Finding]] = {}
     for finding in problems:
-        below.setdefault(finding.follows_from, []).append(finding)
+        cause = finding.follows_from if finding.follows_from in shown else None
+        below.setdefault(cause, []).append(finding)
     for finding in sorted(below.get(None, []), key=_badness):
         yield from _problem_lines(finding)
         yield from _following_lines(finding.id, below)
@@ -151,8 +194,12 @@ def _lines(findings: Sequence[Finding]) -> Iterator[str]:
         for verdict in VERDICTS
     }
     bad = [f"{sum(f.severity == s for f in problems)} {s}" for s in SEVERITIES]
-    yield f"{len(problems)} findings ({', '.join(bad)})"
+    yield f"{_count(problems)} ({', '.join(bad)})"
     yield f"{len(ids['ok'])} rules are ok, {len(ids['skipped'])} do not apply"
+
+
+def _count(problems: Sequence[Finding]) -> str:
+    return "1 finding" if len(problems) == 1 else f"{len(problems)} findings"
 
 
 def _badness(finding: Finding) -> int:
@@ -173,6 +220,8 @@ def _problem_lines(finding: Finding) -> Iterator[str]:
     yield f"   {finding.subject}: {finding.detail}{since}"
     for evidence in finding.evidence:
         yield f"   · {evidence}"
+    if finding.follows_from is not None:  # of an area that was not asked for
+        yield f"   its cause: resentry-agent doctor --explain {finding.follows_from}"
     yield f"   next: {finding.fix}"
 
 

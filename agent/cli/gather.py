@@ -61,25 +61,30 @@ def gather(settings: Settings, *, is_asking: bool = True) -> StatusResult:
     return gather_all(settings, is_asking=is_asking).status
 
 
-def gather_all(settings: Settings, *, is_asking: bool = True) -> Gathered:
+def gather_all(
+    settings: Settings, *, is_asking: bool = True, copied_at: float | None = None
+) -> Gathered:
     """Return the result of `status`, and what it was made from. It only reads.
 
     Snapshot and receipts are read from the volume. What only the agent knows is asked
     from the running agent; if it does not answer, its state file tells what was so then.
-    Without `is_asking` only the volume is read.
+    Without `is_asking` only the volume is read. A volume that was `copied_at` some time
+    is read alone: nobody holds a lock there.
     """
+    is_copy = copied_at is not None
     volume = Volume(settings.dir, settings.receipts_dir)
     current = published(volume)
     late = False
     if current is not None:
         with contextlib.suppress(ValueError):  # not the agent's own writing
             began = formats.moment(current.published_at)
-            late = time.time() - began > settings.confirm_seconds
-    receipts = Receipts(settings.receipts_dir)
+            now = time.time() if copied_at is None else copied_at
+            late = now - began > settings.confirm_seconds
+    receipts = Receipts(settings.receipts_dir, is_copy=is_copy)
     rollout = receipts.rollout(current, settings.min_targets, late=late)
     has_agent = volume.is_open()
-    told = _ask_agent(settings)
-    if is_asking and has_agent is not False:
+    told = Told()
+    if is_asking and not is_copy and has_agent is not False:
         told = _ask_agent(settings)
     agent = LIVES[has_agent]
     if told.is_stuck:
@@ -126,6 +131,15 @@ def _moment(text: object) -> str | None:
     except ValueError:
         return None
     return str(text)
+
+
+def last_change(settings: Settings) -> float:
+    """Return when something was written to a volume last."""
+    times = [0.0]
+    for folder in (settings.dir, settings.receipts_dir, f"{settings.dir}/agent"):
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            times += [entry.stat(follow_symlinks=False).st_mtime for entry in entries]
+    return max(times)
 
 
 def published(volume: Volume) -> Snapshot | None:

@@ -30,6 +30,7 @@ from resentry.contract import (
     decode_receipt,
 )
 from resentry.tally import TALLIES
+from resentry.values import KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,12 +60,16 @@ class Seen:
 class Receipts:
     """The directory to which targets write their receipts.
 
-    With `tidy`, reading also removes the files of dead targets.
+    With `tidy`, reading also removes the files of dead targets. In a copy of a directory
+    nobody holds a lock, so with `is_copy` each lock file stands for a live target.
     """
 
-    def __init__(self, directory: str, *, tidy: bool = False) -> None:
+    def __init__(
+        self, directory: str, *, tidy: bool = False, is_copy: bool = False
+    ) -> None:
         self._directory = directory
         self._tidy = tidy
+        self._holder = (lambda *_: 0) if is_copy else _holder
 
     def read(self) -> list[LiveTarget]:
         """Return the live targets that were found."""
@@ -150,7 +155,7 @@ class Receipts:
             if not name.endswith(LOCK_SUFFIX) or not TARGET_ID.match(target):
                 self._remove_stale(directory, name)
                 continue
-            pid = _holder(directory, name)
+            pid = self._holder(directory, name)
             if pid is None:
                 self._remove(directory, target + RECEIPT_SUFFIX, name)
                 continue
@@ -164,7 +169,7 @@ class Receipts:
                 targets.append(LiveTarget(_decode(body, target), uid))
             except (OSError, ContractError) as error:
                 # The target may have ended meanwhile, and removed its receipt.
-                if _holder(directory, name) is not None:
+                if self._holder(directory, name) is not None:
                     targets.append(LiveTarget.unreadable(target, pid, _reason(error)))
         return targets, ""
 
@@ -216,7 +221,9 @@ def _decode(body: bytes, target: str) -> Receipt:
             "the receipt names a DSN by something else than a fingerprint"
         )
     known = {name: receipt.tally[name] for name in TALLIES if name in receipt.tally}
-    needed = receipt._replace(tally=known, origins={}, since=_moment(receipt.since))
+    origins = {name: receipt.origins[name] for name in KEYS if name in receipt.origins}
+    since = _moment(receipt.since)
+    needed = receipt._replace(tally=known, origins=origins, since=since)
     return _without_secrets(needed)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     "guard-rails",
     "What is published is outside the guard rails of now",
     fix="resentry-agent refresh",
+    causes=("RSN403",),
 )
 def broken(facts: Facts) -> Iterator[Sight]:
     """Judge the published snapshot by the settings of now.
@@ -27,7 +28,7 @@ def broken(facts: Facts) -> Iterator[Sight]:
     The rails were narrowed after it was published, and nothing at the source has changed
     since then.
     """
-    rails = facts.settings.guard_rails
+    rails = facts.own.guard_rails
     for name, problem in rails.problems(facts.published, facts.now).items():
         yield Sight(name, problem)
 
@@ -45,7 +46,7 @@ def no_allow_list(facts: Facts) -> Iterator[Sight]:
 
     Without a list, whoever writes the secret decides where events go.
     """
-    if not facts.settings.allowed_dsns:
+    if not facts.own.allowed_dsns:
         yield Sight("RESENTRY_ALLOWED_DSNS", "it is not set")
 
 
@@ -62,7 +63,7 @@ def not_listed(facts: Facts) -> Iterator[Sight]:
 
     The list allows nothing then: each candidate that names such a value is refused.
     """
-    for gap in facts.settings.guard_rails.gaps():
+    for gap in facts.own.guard_rails.gaps():
         yield Sight(gap.partition(" ")[0], gap)
 
 

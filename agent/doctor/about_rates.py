@@ -57,6 +57,7 @@ def errors_off(facts: Facts) -> Iterator[Sight]:
     "rates",
     "No traces are sent",
     fix="vault kv patch -mount=MOUNT PATH SENTRY_TRACES_SAMPLE_RATE=0.1",
+    causes=("RSN501", "RSN603", "RSN605"),
 )
 def traces_off(facts: Facts) -> Iterator[Sight]:
     """Look for a trace rate that is 0 or not set in a running process."""
@@ -166,6 +167,7 @@ def differs(facts: Facts) -> Iterator[Sight]:
 
     A value that is not at the source comes from each process's own environment.
     """
+    targets(facts)
     seen: dict[tuple[str, str], set[Any]] = {}
     for target, state in facts.rollout.targets:
         if target.readable and state in ("confirmed", "drained"):

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
     from agent.doctor.facts import Facts
 
-_SAID_ELSEWHERE = ("DSN check of", "a rollback holds")
+_SAID_ELSEWHERE = (
+    "DSN check of",
+    "a rollback holds",
+    "Vault gives older versions",
+    "the source has no SENTRY_DSN",
+)
 """How the notes begin that another rule tells."""
 
 
@@ -25,7 +30,7 @@ _SAID_ELSEWHERE = ("DSN check of", "a rollback holds")
     "secret",
     "The source has no such secret",
     fix="vault kv put -mount=MOUNT PATH SENTRY_DSN=...",
-    causes=("RSN101",),
+    causes=("RSN101", "RSN201", "RSN202"),
 )
 def missing(facts: Facts) -> Iterator[Sight]:
     """Read each path. It is missing, deleted, or the path names another mount.
@@ -42,6 +47,7 @@ def missing(facts: Facts) -> Iterator[Sight]:
     "secret",
     "The values at the source are refused",
     fix="correct the values at the source, then: resentry-agent refresh",
+    causes=("RSN201", "RSN202", "RSN301", "RSN403"),
 )
 def refused(facts: Facts) -> Iterator[Sight]:
     """Judge what the source holds now. With --offline, look at the agent's last pass.
@@ -51,14 +57,15 @@ def refused(facts: Facts) -> Iterator[Sight]:
 
     Wake who has changed the secret.
     """
-    source = facts.status.source
-    if facts.asked is not None and facts.asked.candidate is not None:
+    if facts.asked is not None:
         try:
             rails = facts.settings.guard_rails
-            validate(facts.asked.candidate, rails, facts.current, facts.now)
+            validate(facts.candidate, rails, facts.current, facts.now)
         except CandidateRefused as error:
             yield Sight(where(facts), error.what, fix=error.hint)
-    elif source.error == CandidateRefused.__name__:
+        return
+    source = facts.last_pass
+    if source.error == CandidateRefused.__name__:
         since = source.since or ""
         yield Sight(where(facts), source.sentence, since=since, fix=source.hint)
 
@@ -76,7 +83,7 @@ def noted(facts: Facts) -> Iterator[Sight]:
 
     The secret was published all the same.
     """
-    for note in facts.status.source.notes:
+    for note in facts.last_pass.notes:
         if not note.startswith(_SAID_ELSEWHERE):
             yield Sight(where(facts), note)
 
@@ -95,6 +102,6 @@ def dsn_missing(facts: Facts) -> Iterator[Sight]:
     A process refuses such a snapshot, unless its own environment has a SENTRY_DSN.
     """
     for role, values in facts.values_by_role.items():
-        if facts.settings.guard_rails.lacks_dsn(values):
+        if facts.own.guard_rails.lacks_dsn(values):
             fix = facts.write("SENTRY_DSN=...")
             yield Sight(role, "the snapshot has no SENTRY_DSN", fix=fix)

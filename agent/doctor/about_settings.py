@@ -28,6 +28,7 @@ def wrong(facts: Facts) -> Iterator[Sight]:
 
     Wake nobody while the agent runs. Correct the setting before the next deployment.
     """
+    facts.must_be_own()
     error = facts.settings_error
     if error is not None:
         subject, _, detail = error.what.partition(": ")
@@ -48,7 +49,10 @@ def doubtful(facts: Facts) -> Iterator[Sight]:
     A name that is not known is mostly a mistyped one. The setting that was meant has its
     default then.
     """
+    said_by_rsn403 = facts.own.guard_rails.gaps()
     for warning in facts.warnings:
+        if warning in said_by_rsn403:
+            continue
         yield Sight("settings", warning)
 
 
@@ -68,5 +72,5 @@ def assumed(facts: Facts) -> Iterator[Sight]:
     """
     names = ("RESENTRY_ENVIRONMENT", "ENVIRONMENT")
     is_named = any(facts.environ.get(name) for name in names)
-    if facts.settings.environment == "production" and not is_named:
+    if facts.own.environment == "production" and not is_named:
         yield Sight("RESENTRY_ENVIRONMENT", "neither it nor ENVIRONMENT is set")

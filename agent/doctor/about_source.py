@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.doctor.rule import Sight, UnknownError, rule
+from agent.doctor.rule import Sight, SkippedError, UnknownError, rule
 from agent.errors import (
     SourceDenied,
     SourceDown,
+    SourceMissing,
     SourceStale,
 )
 
@@ -20,12 +21,20 @@ if TYPE_CHECKING:
 _POLLS = 3
 """A source that was not read for this many intervals is stale."""
 _CLOCK_SECONDS = 60.0
+_STEPS = (SourceDown, SourceDenied, SourceMissing)
+"""The errors of the source, in the order in which they come up."""
 
 
 def failed(facts: Facts, kind: type[AgentError]) -> Iterator[Sight]:
-    """Return a sight if the source was asked just now and answered with this error."""
+    """Return a sight if the source was asked just now and answered with this error.
+
+    What another error stands before is unknown.
+    """
     error = facts.source.error
-    is_stale = isinstance(error, SourceStale) and kind is SourceDown
+    is_stale = isinstance(error, SourceStale)
+    before = _STEPS[: _STEPS.index(kind)]
+    if isinstance(error, before) and not is_stale:
+        raise UnknownError(error.what)
     if isinstance(error, kind) and not is_stale:
         since = facts.status.source.since if facts.status.source.failures else None
         yield Sight(where(facts), error.what, since=since or "", fix=error.hint)
@@ -64,7 +73,7 @@ def down(facts: Facts) -> Iterator[Sight]:
     "The source refuses access",
     fix="correct RESENTRY_VAULT_PATHS, or give the token the policy of: resentry-agent "
     "check --policy",
-    causes=("RSN101",),
+    causes=("RSN101", "RSN201"),
 )
 def denied(facts: Facts) -> Iterator[Sight]:
     """Log in, and read each path. Vault answers so for a mistyped path, too.
@@ -84,17 +93,19 @@ def denied(facts: Facts) -> Iterator[Sight]:
     "vault",
     "The agent has not read the source for a long time",
     fix="resentry-agent refresh",
-    causes=("RSN201", "RSN202", "RSN301", "RSN502"),
+    causes=("RSN201", "RSN202", "RSN204", "RSN301", "RSN302", "RSN502", "RSN505"),
 )
 def stale(facts: Facts) -> Iterator[Sight]:
-    """Compare the last good read with the interval of the polls.
+    """Compare the last good pass with the interval of the polls.
 
     What is published may be older than what the source holds.
     """
-    source = facts.status.source
-    limit = _POLLS * facts.settings.poll_seconds + facts.settings.pass_seconds
+    source = facts.last_pass
+    if facts.status.agent != "running":
+        raise SkippedError("no agent runs")
+    limit = _POLLS * facts.own.poll_seconds + facts.settings.pass_seconds
     age = facts.seconds_since(source.last_success_at)
-    if facts.status.agent == "running" and age is not None and age > limit:
+    if age is not None and age > limit:
         yield Sight(
             where(facts),
             f"last read {age:.0f} s ago; a poll is due each "
@@ -110,6 +121,7 @@ def stale(facts: Facts) -> Iterator[Sight]:
     "vault",
     "Vault gives an older version of the secret than before",
     fix="if Vault was restored from a backup: resentry-agent refresh --accept-older",
+    causes=("RSN201", "RSN202", "RSN301"),
 )
 def older(facts: Facts) -> Iterator[Sight]:
     """Compare the version of the secret with the newest one that was ever read.
@@ -119,8 +131,12 @@ def older(facts: Facts) -> Iterator[Sight]:
     """
     error = facts.vault.error
     since = facts.status.source.where.get("stale_since")
-    if isinstance(error, SourceStale) or since:
-        detail = error.what if error is not None else "the running agent reads it"
+    if error is not None and not isinstance(error, SourceStale) and not since:
+        raise UnknownError(error.what)
+    detail = "the running agent gets older answers" if since else ""
+    if isinstance(error, SourceStale):
+        detail = error.what
+    if detail:
         yield Sight(where(facts), detail, since=str(since or ""))
 
 
@@ -138,7 +154,7 @@ def unverified(facts: Facts) -> Iterator[Sight]:
 
     Whoever is between the agent and Vault can read the token, and give any DSN.
     """
-    if facts.settings.vault_insecure_skip_tls_verify:
+    if facts.own.vault_insecure_skip_tls_verify:
         yield Sight("RESENTRY_VAULT_INSECURE_SKIP_TLS_VERIFY", "it is on")
 
 
@@ -179,7 +195,7 @@ def token_ends(facts: Facts) -> Iterator[Sight]:
 
     When it ends the agent can read nothing any more. What is published stays.
     """
-    ends = facts.status.source.where.get("token_ends_at")
+    ends = facts.vault.token_ends_at
     if facts.vault.is_renewable is False and ends:
         yield Sight(
             facts.settings.vault_auth, f"it ends at {ends}, and cannot be renewed"

@@ -49,11 +49,12 @@ def no_receipt(facts: Facts) -> Iterator[Sight]:
     """
     if facts.rollout.unknown:
         raise UnknownError(facts.rollout.unknown)
-    if not facts.rollout.targets and facts.current is not None:
+    published_at = facts.published.published_at
+    if not facts.rollout.targets:
         yield Sight(
             facts.settings.receipts_dir,
             "the directory holds no receipt of a live process",
-            since=facts.current.published_at,
+            since=published_at,
         )
 
 
@@ -64,7 +65,7 @@ def no_receipt(facts: Facts) -> Iterator[Sight]:
     "targets",
     "A process does not take up what is published",
     fix=_LOG,
-    causes=("RSN503",),
+    causes=("RSN503", "RSN605", "RSN609"),
 )
 def overdue(facts: Facts) -> Iterator[Sight]:
     """Compare each receipt with what is published, after `RESENTRY_CONFIRM_SECONDS`.
@@ -112,6 +113,8 @@ def unreadable(facts: Facts) -> Iterator[Sight]:
 
     Nobody knows what that process runs, so nothing is confirmed.
     """
+    if not facts.rollout.targets:
+        raise SkippedError("no process holds a lock in the receipts' directory")
     for target, _ in facts.rollout.targets:
         if not target.readable:
             yield Sight(target.name, target.receipt.error or "")
@@ -147,7 +150,7 @@ def cannot_read(facts: Facts) -> Iterator[Sight]:
 )
 def too_few(facts: Facts) -> Iterator[Sight]:
     """Compare the receipts with `RESENTRY_MIN_TARGETS`."""
-    if not facts.settings.min_targets:
+    if not facts.own.min_targets:
         raise SkippedError("RESENTRY_MIN_TARGETS is not set")
     for role, lacking in facts.rollout.missing.items():
         wanted = facts.settings.min_targets.get(role, lacking)
@@ -240,6 +243,7 @@ def init_problem(facts: Facts) -> Iterator[Sight]:
     "targets",
     "A process notices a change late",
     fix="raise fs.inotify.max_user_instances on the node",
+    causes=("RSN605",),
 )
 def slowly(facts: Facts) -> Iterator[Sight]:
     """Look how each process watches the volume.

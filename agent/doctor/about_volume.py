@@ -6,11 +6,12 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from agent.doctor.about_targets import targets
 from agent.doctor.rule import Sight, SkippedError, UnknownError, rule
 from agent.domain.view import VOLUME
 from agent.errors import PublishError
 from agent.publish.volume import LOCK_FILE
-from resentry.advice import is_mounted_alone
+from resentry.advice import SUBPATH, is_mounted_alone
 from resentry.contract import SETTINGS_FILE
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def no_agent(facts: Facts) -> Iterator[Sight]:
     Wake who runs the pod, if it does not come back by itself.
     """
     if facts.status.agent == "unknown":
-        if not os.path.lexists(f"{facts.settings.dir}/{LOCK_FILE}"):
+        if not os.path.lexists(f"{facts.own.dir}/{LOCK_FILE}"):
             yield Sight(facts.settings.dir, "no agent ever ran on this volume")
             return
         raise UnknownError(facts.why_unknown)
@@ -69,7 +70,7 @@ def no_agent(facts: Facts) -> Iterator[Sight]:
             fix="read the agent's log, then restart the agent",
         )
     if facts.status.agent == "not running":
-        yield Sight(facts.settings.dir, "no process holds the lock of the volume")
+        yield Sight(facts.own.dir, "no process holds the lock of the volume")
 
 
 @rule(
@@ -77,17 +78,27 @@ def no_agent(facts: Facts) -> Iterator[Sight]:
     "subpath",
     "error",
     "volume",
-    "The volume is mounted by subPath, so it never changes",
-    fix="mount the whole directory, without subPath",
+    "A process sees the volume by subPath, so the snapshot never changes there",
+    fix="in the container's volumeMounts: mount the whole volume, without subPath",
 )
 def subpath(facts: Facts) -> Iterator[Sight]:
-    """Look whether the snapshot's file is a mount of its own.
+    """Look at what each process says of its mount, and whether the file is mounted here.
 
-    A process that sees the volume so keeps the snapshot of its start for ever.
+    A process that sees the snapshot's file as a mount of its own keeps the snapshot of its
+    start for ever. The other processes follow.
     """
     path = f"{facts.settings.dir}/{SETTINGS_FILE}"
     if is_mounted_alone(path):
         yield Sight(path, "this file is a mount of its own")
+        return
+    for target in targets(facts):
+        if SUBPATH in (target.receipt.error or ""):
+            yield Sight(target.name, target.receipt.error or "")
+
+
+def _must_exist(facts: Facts) -> None:
+    if not os.path.isdir(facts.own.dir):
+        raise SkippedError("the volume does not exist")
 
 
 @rule(
@@ -103,8 +114,9 @@ def mode(facts: Facts) -> Iterator[Sight]:
 
     A process needs the directory's group to read, and to write its receipt.
     """
+    _must_exist(facts)
     for path, bits in (
-        (facts.settings.dir, 0o050),
+        (facts.own.dir, 0o050),
         (facts.settings.receipts_dir, 0o030),
     ):
         try:
@@ -132,7 +144,7 @@ def not_writable(facts: Facts) -> Iterator[Sight]:
     The last snapshot stays. The agent tries again soon, and needs nobody after the cause
     is gone.
     """
-    source = facts.status.source
+    source = facts.last_pass
     if source.error == PublishError.__name__:
         yield Sight(
             facts.settings.dir,
@@ -159,7 +171,8 @@ def nearly_full(facts: Facts) -> Iterator[Sight]:
 
     The next snapshot, or the next receipt, may not fit.
     """
-    for path in dict.fromkeys((facts.settings.dir, facts.settings.receipts_dir)):
+    _must_exist(facts)
+    for path in dict.fromkeys((facts.own.dir, facts.own.receipts_dir)):
         try:
             room = os.statvfs(path)
         except OSError:

@@ -20,7 +20,7 @@ from agent.doctor.results import Finding, Verdict
 from agent.doctor.rule import Rule, SkippedError, UnknownError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from agent.doctor.facts import Facts
 
@@ -47,12 +47,15 @@ RUNBOOK = "docs/runbook.md"
 
 def examine(facts: Facts, areas: Collection[str] = ()) -> list[Finding]:
     """Return the result of each rule, in the order of the ids: one or more findings."""
-    asked = [
-        rule for _, rule in sorted(RULES.items()) if not areas or rule.area in areas
-    ]
-    findings = [finding for rule in asked for finding in _apply(rule, facts)]
-    problems = {finding.id for finding in findings if finding.verdict == "problem"}
-    return [_under_its_cause(finding, problems) for finding in findings]
+    findings = [f for _, rule in sorted(RULES.items()) for f in _apply(rule, facts)]
+    problems: dict[str, list[Finding]] = {}
+    for finding in findings:
+        if finding.verdict == "problem":
+            problems.setdefault(finding.id, []).append(finding)
+    processes = frozenset(target.name for target, _ in facts.rollout.targets)
+    for finding in findings:
+        _put_under_its_cause(finding, problems, processes)
+    return [f for f in findings if not areas or f.area in areas]
 
 
 def _apply(rule: Rule, facts: Facts) -> Iterator[Finding]:
@@ -109,10 +112,26 @@ def _finding(  # noqa: PLR0913 - the fields of a finding
     )
 
 
-def _under_its_cause(finding: Finding, problems: Collection[str]) -> Finding:
-    causes = [cause for cause in finding.depends_on if cause in problems]
+def _put_under_its_cause(
+    finding: Finding, problems: Mapping[str, list[Finding]], processes: frozenset[str]
+) -> None:
+    """Name the rule whose problem is the cause of this finding, if there is one."""
+    causes = [
+        cause
+        for cause in finding.depends_on
+        if cause in problems and _can_cause(problems[cause], finding, processes)
+    ]
     if causes and finding.verdict == "problem":
         finding.follows_from = causes[0]
     elif causes and finding.verdict == "unknown":  # said once, by the cause
         finding.verdict, finding.detail = "skipped", f"{causes[0]} stands before it"
-    return finding
+
+
+def _can_cause(
+    causes: list[Finding], finding: Finding, processes: frozenset[str]
+) -> bool:
+    """What is wrong in some processes is no cause of what is wrong in another one."""
+    named = {name for each in causes for name in (each.subject, *each.evidence)}
+    affected = named & processes
+    is_elsewhere = finding.subject in processes and finding.subject not in affected
+    return not (affected and is_elsewhere)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from agent.domain.candidate import Candidate
     from agent.domain.rollout import Rollout
-    from agent.observe.results import StatusResult
+    from agent.observe.results import SourceReport, StatusResult
     from agent.settings import Settings
     from agent.source.vault import VaultSource
     from resentry.contract import Snapshot
@@ -34,6 +34,7 @@ class Asked:
     surplus: tuple[str, ...] | None = None
     """Rights of the token that the agent does not need; `None` if Vault did not tell."""
     is_renewable: bool | None = None
+    token_ends_at: str | None = None
     clock_seconds: float | None = None
     """How far this machine's clock is ahead of the source's."""
 
@@ -54,6 +55,19 @@ class Facts:
     """`None` if the source was left out by choice."""
     why_unknown: str = ""
     """Why nobody knows whether an agent runs."""
+    is_copy: bool = False
+    """Whether the volume is a copy, or an orphan: nothing here belongs to it."""
+
+    @property
+    def own(self) -> Settings:
+        """The settings of the volume's agent. For a copy they are not known: skipped."""
+        self.must_be_own()
+        return self.settings
+
+    def must_be_own(self) -> None:
+        """Skip the rule for a copied volume."""
+        if self.is_copy:
+            raise SkippedError("a copied volume does not tell this (--from-volume)")
 
     @property
     def published(self) -> Snapshot:
@@ -61,6 +75,13 @@ class Facts:
         if self.current is None:
             raise SkippedError("nothing is published")
         return self.current
+
+    @property
+    def last_pass(self) -> SourceReport:
+        """What the agent's last pass told. Without one the rule is skipped."""
+        if not self.status.source.outcome:
+            raise SkippedError("no pass of an agent is known")
+        return self.status.source
 
     @property
     def values_by_role(self) -> dict[str, dict[str, Any]]:
@@ -72,6 +93,7 @@ class Facts:
     @property
     def source(self) -> Asked:
         """What the source answered. With `--offline` the rule is skipped."""
+        self.must_be_own()
         if self.settings_error is not None:
             raise SkippedError("the settings are wrong")
         if self.asked is None:
@@ -136,6 +158,7 @@ def _with_vault(asked: Asked, settings: Settings, source: VaultSource) -> Asked:
         asked,
         surplus=surplus,
         is_renewable=source.token.is_renewable,
+        token_ends_at=source.token.ends_at(),
         clock_seconds=source.api.session.clock_seconds,
     )
 

@@ -81,3 +81,7 @@ class DoctorResult(Struct, frozen=True, kw_only=True):
         list[RuleEntry],
         Meta(description="The rules that `--list` or `--explain` names; else none."),
     ] = []
+    bundle: Annotated[
+        list[str],
+        Meta(description="What `--bundle` has written: a line for each file."),
+    ] = []

@@ -7,6 +7,8 @@ import errno
 import os
 import stat
 
+SUBPATH = "(subPath)"
+"""Stands in the message of `never_changes`, and so in a receipt's error."""
 _NEXT = {
     errno.EACCES: "give both containers one group (fsGroup in Kubernetes)",
     errno.EPERM: "give both containers one group (fsGroup in Kubernetes)",
@@ -56,7 +58,7 @@ def _them(path: str) -> str:
 def never_changes(path: str) -> str:
     """Return the line for a file that is a mount of its own."""
     return (
-        f"{path} is mounted by itself (subPath), so it never changes in this container. "
+        f"{path} is mounted by itself {SUBPATH}, so it never changes in this container. "
         f"{_us()}; {_them(path)}. Next: mount the whole directory, without subPath."
     )
 

@@ -4,153 +4,91 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+import shutil
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from breakages import BREAKAGES
+from set_up import Busy, Quiet, Site
 
-from lab.mount import Mount
-from lab.process import Process, eventually
+from agent.doctor.examine import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lab.sink import Sink
+pytestmark = [pytest.mark.vault, pytest.mark.xdist_group("doctor")]
 
-pytestmark = pytest.mark.process
-
-APPLICATION = Path(__file__).parent / "programs" / "reporting.py"
+SITES = dict[type[Site], Site]
 
 
-class Site:
-    """An agent beside a mounted source, and an application that sends each second."""
-
-    def __init__(self, folder: Path, sink: Sink) -> None:
-        self.sink = sink
-        self.mount = Mount(folder / "source")
-        self.volume = folder / "volume"
-        self.environ = {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "RESENTRY_DIR": str(self.volume),
-            "RESENTRY_SOURCE_PATH": str(folder / "source"),
-            "RESENTRY_POLL_SECONDS": "1",
-            "RESENTRY_CONFIRM_SECONDS": "2",
-            "RESENTRY_HTTP_LISTEN": "off",
-            "RESENTRY_DSN_CHECK": "off",
-            "RESENTRY_ENVIRONMENT": "staging",
-            "RESENTRY_ALLOWED_DSNS": f"staging={sink.address.rpartition('/')[2]}",
-            "ENVIRONMENT": "staging",
-            "VERSION": "1.0.0",
-        }
-        self.agent: Process | None = None
-        self.app: Process | None = None
-
-    def write(self, **values: object) -> None:
-        given = {"SENTRY_DSN": self.sink.dsn(1), "SENTRY_TRACES_SAMPLE_RATE": "0.1"}
-        self.mount.write(**{**given, **values})
-
-    def doctor(self, *args: str, **environ: str) -> tuple[int, dict[str, Any]]:
-        """Examine, and return the exit code and the problems by id."""
-        ran = subprocess.run(
-            ["resentry-agent", "doctor", "--json", *args],
-            env=self.environ | environ,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        findings = json.loads(ran.stdout)["result"]["findings"]
-        return ran.returncode, {
-            f["id"]: f for f in findings if f["verdict"] == "problem"
-        }
-
-    def await_only(self, *ids: str, **environ: str) -> dict[str, Any]:
-        """Wait until these are the problems, apart from what follows from them."""
-
-        def look() -> dict[str, Any] | None:
-            _, seen = self.doctor(**environ)
-            roots = {id_ for id_, f in seen.items() if f["follows_from"] is None}
-            return seen if roots == set(ids) else None
-
-        if not ids:
-            eventually(lambda: look() is not None, 30, "no problem")
-            return {}
-        return eventually(look, 30, f"the problems {ids}")
+@pytest.fixture(scope="module")
+def sites() -> Iterator[SITES]:
+    with tempfile.TemporaryDirectory(prefix="doctor-") as name:
+        os.chmod(name, 0o755)  # so that other users are not kept out by it
+        folder = Path(name)
+        with Busy(folder / "busy") as busy, Quiet(folder / "quiet") as quiet:
+            yield {Busy: busy, Quiet: quiet}
 
 
-@pytest.fixture
-def site(tmp_path: Path, sink: Sink) -> Iterator[Site]:
-    site = Site(tmp_path, sink)
-    site.write()
-    agent = Process(["resentry-agent", "run"], env=site.environ)
-    app = Process([sys.executable, str(APPLICATION)], env=site.environ)
-    with agent as site.agent, app as site.app:
-        eventually(lambda: list(site.volume.glob("receipts/*.json")), 30, "a receipt")
-        yield site
+def test_each_rule_has_a_breakage_of_its_own() -> None:
+    """A new rule needs one."""
+    assert BREAKAGES.keys() == RULES.keys()
 
 
-def test_a_set_up_that_is_well_has_no_finding(site: Site) -> None:
-    """Exit code 0, whatever counts as bad."""
+@pytest.mark.parametrize("id_", sorted(BREAKAGES))
+def test_a_breakage_is_named_by_its_id(sites: SITES, id_: str) -> None:
+    """No other rule sees it; and once it is mended, nothing is wrong any more."""
+    breakage = BREAKAGES[id_]
+    if breakage.needs_root and os.geteuid():
+        pytest.skip("needs the right to mount, or to become another user")
+    site = sites[breakage.of]
     site.await_only()
-    assert site.doctor("--fail-on", "info") == (0, {})
-
-
-@pytest.mark.parametrize(
-    ("status", "id_", "is_error"),
-    [(500, "RSN704", False), (403, "RSN701", True), (429, "RSN702", False)],
-)
-def test_what_sentry_answers_is_seen(
-    site: Site, status: int, id_: str, *, is_error: bool
-) -> None:
-    """A server in trouble, a disabled key, a full quota: each by its own id."""
+    with breakage.on(site) as how:
+        looked_at = how if isinstance(how, Site) else site
+        look = how if isinstance(how, dict) else {}
+        seen = looked_at.await_only(id_, *breakage.beside, **look)
+        assert all((seen[id_].subject, seen[id_].detail, seen[id_].fix))
     site.await_only()
-    site.sink.answer(1, status)
-    finding = site.await_only(id_)[id_]
-    assert f"status {status} to 1 process;" in finding["detail"]
-    assert "pid" in finding["evidence"][0]
-    assert site.doctor()[0] == int(is_error)
-    assert site.doctor("--fail-on", "warning")[0] == 1
 
 
-def test_the_source_and_what_it_holds_are_seen(site: Site) -> None:
-    """A file that is gone; a value that is wrong; errors that are off."""
-    site.write(SENTRY_SAMPLE_RATE="2")
-    assert "SENTRY_SAMPLE_RATE" in site.await_only("RSN302")["RSN302"]["detail"]
-    site.write(SENTRY_SAMPLE_RATE="0")
-    assert "role api" in site.await_only("RSN801")["RSN801"]["subject"]
-    assert site.doctor()[0] == 1
+def test_json_exits_with_the_same_code(sites: SITES) -> None:
+    """With findings, without, and if something could not be examined."""
+    site = sites[Quiet]
+    site.await_only()
+    unreadable = {
+        "RESENTRY_VAULT_ADDR": "http://127.0.0.1:9",
+        "RESENTRY_SOURCE_PATH": "",
+    }
+    for args, environ, code in (
+        ((), {}, 0),
+        ((), {"RESENTRY_MIN_TARGETS": "api=3"}, 1),
+        (("--fail-on", "info"), {"RESENTRY_ALLOWED_DSNS": ""}, 1),
+        ((), {"RESENTRY_ALLOWED_DSNS": ""}, 0),
+        (("--area", "rates"), unreadable, 0),
+        (("--area", "clock"), unreadable, 0),
+    ):
+        assert site.doctor(*args, **environ)[0] == code
+        given, printed = site.doctor(*args, "--json", **environ)
+        assert (given, json.loads(printed)["ok"]) == (code, code == 0)
 
 
-def test_an_agent_that_is_gone_is_seen(site: Site) -> None:
-    """The applications go on, and that is all that is wrong."""
-    assert site.agent is not None
-    site.agent.stop()
-    assert site.await_only("RSN502")["RSN502"]["subject"] == str(site.volume)
-    code, seen = site.doctor("--area", "sentry")
-    assert (code, seen) == (0, {})
-
-
-def test_a_process_that_stands_still_is_overdue(site: Site) -> None:
-    """It is named, with what it runs."""
-    assert site.app is not None
-    site.app.pause()
-    site.write(SENTRY_RELEASE="2.0.0")
-    seen = site.await_only("RSN602", "RSN303")
-    assert f"pid {site.app.pid}" in seen["RSN602"]["subject"]
-    site.app.resume()
-
-
-def test_settings_that_are_wrong_are_a_finding(site: Site) -> None:
-    """What runs goes on, and everything else is examined all the same."""
-    seen = site.await_only("RSN101", RESENTRY_POLL_SECONDS="often")
-    assert seen["RSN101"]["subject"] == "RESENTRY_POLL_SECONDS"
-
-
-def test_nothing_ever_ran_here(tmp_path: Path, sink: Sink) -> None:
-    """Nothing is made by an examination; what cannot be known is exit code 3 or 1."""
-    site = Site(tmp_path, sink)
-    code, seen = site.doctor()
-    assert code == 1
-    assert {"RSN301", "RSN501"} & seen.keys()
-    assert not site.volume.exists()
+def test_a_copied_volume_tells_what_stands_there(sites: SITES, tmp_path: Path) -> None:
+    """The processes count as they were; nothing of this machine is examined."""
+    site = sites[Busy]
+    with BREAKAGES["RSN609"].on(site) as _:
+        site.await_only("RSN609")
+        ignore = shutil.ignore_patterns("*.sock", "*.tmp")
+        shutil.copytree(site.volume, tmp_path / "copy", symlinks=True, ignore=ignore)
+    code, printed = site.doctor("--from-volume", str(tmp_path / "copy"), "--json")
+    findings = json.loads(printed)["result"]["findings"]
+    verdicts = {f["id"]: f["verdict"] for f in findings}
+    problems = [f["id"] for f in findings if f["follows_from"] is None]
+    assert (code, problems and "RSN609" in problems) == (1, True)
+    assert {verdicts[i] for i in ("RSN101", "RSN201", "RSN502", "RSN901")} == {
+        "skipped"
+    }
+    assert verdicts["RSN701"] == "ok"
+    shutil.rmtree(tmp_path / "copy" / "receipts")
+    assert "RSN501" not in site.doctor("--from-volume", str(tmp_path / "copy"))[1]

@@ -31,6 +31,11 @@ def bind_file(source: str, path: str) -> None:
     _mount(source, path, None, _MS_BIND)
 
 
+def unmount(path: str) -> None:
+    """Take a mount away, also one that is in use."""
+    ctypes.CDLL(None).umount2(path.encode(), 2)  # MNT_DETACH
+
+
 def _mount(
     source: str | None, path: str, kind: str | None, flags: int, data: str = ""
 ) -> None:

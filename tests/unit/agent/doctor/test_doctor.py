@@ -199,9 +199,12 @@ BREAKAGES: dict[str, dict[str, Any]] = {
         )
     },
     "RSN207": {
-        "saved": {"where": {"token_ends_at": RECENT}},
         "asked": Asked(
-            Candidate(HELD_VALUES), surplus=(), is_renewable=False, clock_seconds=0.1
+            Candidate(HELD_VALUES),
+            surplus=(),
+            is_renewable=False,
+            token_ends_at=RECENT,
+            clock_seconds=0.1,
         ),
     },
     "RSN301": {"asked": Asked(SourceMissing("none"), surplus=(), clock_seconds=0.1)},
