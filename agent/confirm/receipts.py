@@ -15,11 +15,11 @@ import re
 import stat
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
+from agent.confirm.mask import without_secrets
 from agent.domain.rollout import LiveTarget, Rollout, assess
 from agent.locks import holder
-from agent.redact import redact
 from resentry import formats
 from resentry.contract import (
     LOCK_SUFFIX,
@@ -33,7 +33,7 @@ from resentry.tally import TALLIES
 from resentry.values import KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from resentry.contract import Receipt, Snapshot
 
@@ -224,31 +224,7 @@ def _decode(body: bytes, target: str) -> Receipt:
     origins = {name: receipt.origins[name] for name in KEYS if name in receipt.origins}
     since = _moment(receipt.since)
     needed = receipt._replace(tally=known, origins=origins, since=since)
-    return _without_secrets(needed)
-
-
-def _without_secrets(receipt: Receipt) -> Receipt:
-    """Return the receipt with each secret masked: its texts are shown to everybody."""
-    text = "\n".join(_texts_in(receipt))  # one text is faster than many
-    is_clean = redact(text) == text
-    return receipt if is_clean else cast("Receipt", _masked(receipt))
-
-
-def _texts_in(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, tuple):
-        for part in value:
-            yield from _texts_in(part)
-    elif isinstance(value, dict):
-        yield from _texts_in((*value, *value.values()))
-
-
-def _masked(value: Any) -> Any:
-    if not isinstance(value, tuple):
-        return redact(value)
-    parts = map(_masked, value)
-    return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return without_secrets(needed)
 
 
 def _moment(text: str) -> str:
