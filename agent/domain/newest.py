@@ -7,14 +7,23 @@ is newer.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import ipaddress
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 from resentry import formats
 from resentry.contract import time_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+KEPT = 100
+"""The number of secrets whose newest version is remembered; more if more are read."""
+_PORTS = {"http": 80, "https": 443}
 
 
 class Mark(NamedTuple):
@@ -31,6 +40,35 @@ class Mark(NamedTuple):
         """The version for people, as `version 3 of 2026-01-31T12:00:00Z`."""
         created = f" of {time_text(self.created, 'seconds')}" if self.created else ""
         return f"version {self.version}{created}"
+
+
+def place_of(path: str, address: str, namespace: str) -> str:
+    """Return what names a secret across restarts, however its place is spelled.
+
+    The same path at another address is another secret. The path of an address may be a
+    password, so a digest stands for it.
+    """
+    parts = urlsplit(address)
+    host, below = (parts.hostname or "").rstrip("."), _joined(parts.path)
+    with contextlib.suppress(ValueError):  # a name
+        host = ipaddress.ip_address(host).compressed
+    where = f"{parts.scheme}://"
+    if host:
+        host = f"[{host}]" if ":" in host else host
+        where += f"{host}:{parts.port or _PORTS.get(parts.scheme, '')}"
+    if below:
+        where += f" ({hashlib.sha256(below.encode()).hexdigest()[:8]})"
+    return " ".join(filter(None, (_joined(path), "at", where, _joined(namespace))))
+
+
+def _joined(path: str) -> str:
+    return "/".join(filter(None, path.split("/")))
+
+
+def remembered(newest: Mapping[str, Mark], read: Mapping[str, Mark]) -> dict[str, Mark]:
+    """Return the newest versions after a read. Those that were read last stay."""
+    others = {name: mark for name, mark in newest.items() if name not in read}
+    return dict([*others.items(), *read.items()][-max(KEPT, len(read)) :])
 
 
 def mark_of(metadata: Mapping[str, object]) -> Mark | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from agent.domain.newest import after, is_older
+from agent.domain.newest import after, is_older, remembered
 from agent.errors import SourceStale
 from resentry.contract import time_text
 
@@ -56,11 +56,11 @@ class Freshness:
         read = {
             path: after(mark, self.newest.get(path)) for path, mark in marks.items()
         }
-        self.newest = {**self.newest, **read}
+        self.newest = remembered(self.newest, read)
 
     def took_older(self, marks: Mapping[str, Mark]) -> None:
         """Note a read that an operator accepts, whatever was read before."""
-        self.newest = {**self.newest, **marks}
+        self.newest = remembered(self.newest, marks)
         self._began = None
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agent.domain.candidate import Candidate
+from agent.domain.newest import place_of
 from agent.errors import (
     AgentError,
     SourceDenied,
@@ -202,10 +203,9 @@ class VaultSource:
         return Candidate(values, provenance, tuple(notes), marks)
 
     def _place(self, path: str) -> str:
-        """Return what names a secret across restarts: the same path elsewhere is another."""
         settings = self._settings
-        where = f"{settings.vault_addr} {settings.vault_namespace}".strip()
-        return f"{self.locate(path).path} at {where}"
+        where = self.locate(path).path, settings.vault_addr, settings.vault_namespace
+        return place_of(*where)
 
     def _read_one(self, path: str) -> kv.Secret:
         location = self.locate(path)

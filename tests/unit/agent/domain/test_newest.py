@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 
 from agent.domain.newest import (
+    KEPT,
     Mark,
     after,
     decode_marks,
     encode_marks,
     is_older,
     mark_of,
+    place_of,
+    remembered,
 )
 
 TIMES = ["2026-01-31T12:00:00.000000001Z", "2026-01-31T12:00:01Z"]
@@ -120,3 +123,67 @@ def test_the_marks_outlast_a_restart() -> None:
 def test_a_spoilt_file_is_no_mark(body: bytes | None) -> None:
     """The next good read makes a new one."""
     assert decode_marks(body) == {}
+
+
+@pytest.mark.parametrize(
+    ("place", "spellings"),
+    [
+        (
+            ("secret/data/lms", "https://vault.example.org", "a/b"),
+            [
+                ("/secret//data/lms/", "HTTPS://Vault.Example.ORG.:443/", "/a/b/"),
+                ("secret/data/lms", "https://vault.example.org:443", "a/b/"),
+            ],
+        ),
+        (
+            ("secret/data/lms", "http://[::1]:8200", ""),
+            [("secret/data/lms", "http://[0:0:0:0:0:0:0:1]:8200/", "/")],
+        ),
+        (
+            ("secret/data/lms", "unix:///run/vault.sock", ""),
+            [("secret/data/lms", "unix:///run//vault.sock", "")],
+        ),
+        (
+            ("secret/data/lms", "https://vault/prefix", ""),
+            [("secret/data/lms", "https://vault/prefix/", "")],
+        ),
+    ],
+    ids=lambda value: str(value[1])[:30] if isinstance(value, tuple) else "",
+)
+def test_a_secret_is_the_same_however_it_is_spelled(
+    place: tuple[str, str, str], spellings: list[tuple[str, str, str]]
+) -> None:
+    """Else an operator who adds a slash would let a stale read through."""
+    assert {place_of(*each) for each in spellings} == {place_of(*place)}
+
+
+def test_another_place_is_another_secret() -> None:
+    """Its versions say nothing of this one's."""
+    places = [
+        ("secret/data/lms", "https://vault", ""),
+        ("secret/data/LMS", "https://vault", ""),
+        ("secret/data/lms", "http://vault", ""),
+        ("secret/data/lms", "https://vault:8200", ""),
+        ("secret/data/lms", "https://vault", "a"),
+        ("secret/data/lms", "https://vault/prefix", ""),
+        ("secret/data/lms", "unix:///run/a", ""),
+        ("secret/data/lms", "unix:///run/b", ""),
+    ]
+    assert len({place_of(*each) for each in places}) == len(places)
+
+
+def test_the_path_of_an_address_is_not_shown() -> None:
+    """It may be a password. An error about a stale read names the place."""
+    assert "hunter2" not in place_of("secret/data/lms", "https://vault/hunter2", "")
+
+
+def test_what_is_remembered_has_a_bound() -> None:
+    """The secrets that were read last stay, and all that are read now."""
+    newest: dict[str, Mark] = {}
+    for number in range(3 * KEPT):
+        newest = remembered(newest, {f"{number}": Mark(1), "always": Mark(number + 1)})
+    assert len(newest) == KEPT
+    assert newest["always"] == Mark(3 * KEPT)
+    assert f"{3 * KEPT - 1}" in newest
+    many = {f"many {number}": Mark(1) for number in range(2 * KEPT)}
+    assert remembered(newest, many) == many
