@@ -58,7 +58,7 @@ class Services:
     def __init__(self, settings: Settings, version: str, doors: Doors) -> None:
         self._settings = settings
         self._doors = doors
-        self.metrics = Metrics(version)
+        self.metrics = Metrics(version, settings.poll_seconds)
         self.schedule = Schedule(settings.poll_seconds, doors.poll)
         page = Page(doors.view, doors.document, self.metrics, settings)
         http, probes = settings.http_listen, settings.probes_listen

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -32,9 +32,12 @@ from agent.settings import (
     settings_of,
 )
 from bench import library
-from docs import documents
+from docs import alerts, documents
 from lab.matrix import table
 from resentry.answers import KINDS
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 HERE = Path(__file__).parent
 SCHEMAS = HERE.parent / "agent" / "schemas"
@@ -123,26 +126,34 @@ LABELS = {
 """What each label of a metric means."""
 
 
+def labels_of(registry: CollectorRegistry) -> dict[str, set[str]]:
+    """Return the names of the labels of each metric of ours, but `le`."""
+    # A metric without a value shows no label: only the library's own object has them.
+    own = {
+        vars(metric)["_name"]: set(vars(metric)["_labelnames"])
+        for metric in registry._collector_to_names  # noqa: SLF001
+        if "_labelnames" in vars(metric)
+    }
+    shown = {
+        family.name: {label for each in family.samples for label in each.labels}
+        for family in registry.collect()
+    }
+    return {name: (shown[name] | labels) - {"le"} for name, labels in own.items()}
+
+
 def metrics_page() -> str:
     """Every metric of the agent: name, type, labels, meaning."""
     rows = []
     used: set[str] = set()
     registry = Metrics("0").registry
-    # A metric without a value shows no label: only the library's own object has them.
-    labels = {
-        vars(metric)["_name"]: vars(metric)["_labelnames"]
-        for metric in registry._collector_to_names  # noqa: SLF001
-        if "_labelnames" in vars(metric)
-    }
+    labels = labels_of(registry)
     for family in registry.collect():
         if family.name.startswith("process_"):
             continue
         suffix = "_total" if family.type == "counter" else ""
         suffix = "_info" if family.type == "info" else suffix
-        names = {label for sample in family.samples for label in sample.labels}
-        names |= {*labels[family.name]}
-        used |= names - {"le"}
-        shown = ", ".join(f"`{name}`" for name in sorted(names - {"le"}))
+        used |= labels[family.name]
+        shown = ", ".join(f"`{name}`" for name in sorted(labels[family.name]))
         rows.append(
             f"| `{family.name}{suffix}` | {family.type} | {shown} "
             f"| {family.documentation} |"
@@ -170,11 +181,15 @@ RUNBOOK = """\
 {notice}`resentry-agent doctor` examines a set-up and names what it finds by an id. Each id has an
 entry here; `resentry-agent doctor --explain RSN201` prints it as well. A finding of severity
 `error` means that something does not work now, or is not safe.
+
+The alerts of Prometheus have entries of their own: see [Alerts](#alerts).
+
+# Findings
 """
 
 
 def runbook_page() -> str:
-    """What each rule of `doctor` means, and what to do."""
+    """What each rule of `doctor` and each alert means, and what to do."""
     parts = [RUNBOOK.format(notice=NOTICE)]
     for rule in sorted(RULES.values()):
         causes = ", ".join(f"[{id_}](#{id_.lower()})" for id_ in rule.causes)
@@ -184,7 +199,7 @@ def runbook_page() -> str:
             f"{f' May follow from {causes}.' if causes else ''}\n\n"
             f"{rule.text}\n\nNext: `{rule.fix}`\n"
         )
-    return "".join(parts)
+    return "".join([*parts, alerts.entries()])
 
 
 def commands_page() -> str:

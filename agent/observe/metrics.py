@@ -37,7 +37,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics:
     """The agent's metrics, in a registry of their own."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, poll_seconds: float = 60.0) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -54,6 +54,12 @@ class Metrics:
             registry=self.registry,
         )
         self._started.set_to_current_time()
+        self._poll = Gauge(
+            "resentry_poll_seconds",
+            "The time between two passes, as set (`RESENTRY_POLL_SECONDS`).",
+            registry=self.registry,
+        )
+        self._poll.set(poll_seconds)
         self._passes = Counter(
             "resentry_passes",
             "The number of passes, by outcome.",

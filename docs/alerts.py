@@ -1,0 +1,41 @@
+"""The runbook's entries of the alerts, made of the annotations in k8s/monitoring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+RULES = Path(__file__).parent.parent / "k8s" / "monitoring" / "rules.yaml"
+
+INTRODUCTION = """
+# Alerts
+
+The rules in [k8s/monitoring](../k8s/monitoring) have these alerts. Severity `critical` means that
+errors do not reach Sentry, that changes do not reach processes, or that nobody could see either.
+
+Each entry says what to type. In Kubernetes, type it in the agent's container of the pod that the
+alert names:
+
+    kubectl -n NAMESPACE exec POD -c resentry-agent -- resentry-agent status
+"""
+
+
+def entries() -> str:
+    """Return an entry for each alert: what it means, how to see it, what to do, whom to wake."""
+    parts = [INTRODUCTION]
+    groups = yaml.safe_load(RULES.read_text())["spec"]["groups"]
+    for rule in (rule for group in groups for rule in group["rules"]):
+        notes = rule["annotations"]
+        name = rule["alert"]
+        lasting = f", after {rule['for']}" if "for" in rule else ""
+        parts.append(
+            f'\n<a id="{name.lower()}"></a>\n\n## {name}: {notes["summary"].rstrip(".")}\n\n'
+            f"Severity {rule['labels']['severity']}{lasting}.\n\n"
+            f"    {rule['expr'].strip()}\n\n"
+            f"{notes['meaning']}\n\n"
+            f"See: `{notes['see']}`\n\n"
+            f"Do: {notes['do']}\n\n"
+            f"{notes['wake']}\n"
+        )
+    return "".join(parts)
