@@ -113,7 +113,7 @@ class Settings(ServerSettings, frozen=True, kw_only=True):
             "NAME",
             "The environment of the applications. Its guard rails decide what may be "
             "published, whatever `SENTRY_ENVIRONMENT` a secret names. If this is not "
-            "set, `ENVIRONMENT` is used.",
+            "set, `ENVIRONMENT` is used. `prod` is `production`, in any case.",
             read=parse.environment,
         ),
     ] = PRODUCTION

@@ -74,6 +74,9 @@ class Newest:
                 text = _AT_FIRST if self._seen is None else _LATER
                 say(logging.ERROR, text, self.unread)
             return None
+        if self.unread is not None:
+            text = "resentry: the snapshot can be read again; the error before is over"
+            say(logging.WARNING, text)
         self.unread, self._seen = None, mark
         return snapshot
 

@@ -65,12 +65,14 @@ class Running(NamedTuple):
         """The snapshot's name; `None` if the environment variables decide."""
         return self.snapshot.revision if self.snapshot else None
 
-    def log(self, role: str) -> None:
-        """Log what runs now."""
+    def log(self, role: str, *, after_error: bool = False) -> None:
+        """Log what runs now. Whoever has seen the error before also sees its end."""
         dsn = self.effective.values["SENTRY_DSN"]
         text = "resentry: runs %s, role %s, DSN %s"
         name = f"revision {self.revision}" if self.snapshot else "no snapshot"
-        say(logging.INFO, text, name, role, show_dsn(dsn))
+        level = logging.WARNING if after_error else logging.INFO
+        text += "; the error before is over" if after_error else ""
+        say(level, text, name, role, show_dsn(dsn))
 
 
 class Refusal(NamedTuple):

@@ -140,7 +140,7 @@ class Target:
         if effective.problems:
             self._refuse(name, effective.reason())
             return "refused"
-        new.log(plan.role)
+        new.log(plan.role, after_error=self.refusal is not None and not explicitly)
         return "runs"
 
     def _build(

@@ -79,6 +79,29 @@ def test_what_the_readme_shows_works(
     assert system.status()["current"]["boosts"], "the last command was a boost"
 
 
+@pytest.mark.vault
+def test_the_vault_to_try_works(tmp_path: Path) -> None:
+    """docs/vault.md: the server, a secret, and an agent that reads it."""
+    page = (REPOSITORY / "docs" / "vault.md").read_text()
+    section = page.partition("## A Vault to try")[2].partition("\n## ")[0]
+    lines = textwrap.dedent(re.sub("(?m)^(?!    ).*$", "", section))
+    here = str(COMMANDS)
+    port = str(free_port())
+    for shown, put in {
+        "-dev ": f"-dev -dev-listen-address=127.0.0.1:{port} ",
+        "8200": port,
+        "/tmp/resentry": str(tmp_path / "volume"),
+        ".venv/bin": here,
+    }.items():
+        assert shown in lines
+        lines = lines.replace(shown, put)
+    environ = {"PATH": os.environ["PATH"], "RESENTRY_HTTP_LISTEN": "off"}
+    with Process(["sh", "-euc", f"{lines}\nsleep 600"], env=environ) as shell:
+        printed = "published revision "
+        eventually(lambda: printed in shell.log_text(), 60, "what once prints")
+        assert "problem" not in shell.log_text()
+
+
 @pytest.mark.process
 def test_what_the_readme_shows_without_vault_works(sink: Sink, tmp_path: Path) -> None:
     """Five lines start agent and process, and show them; then the file changes."""

@@ -1,6 +1,7 @@
 """One process that takes snapshots up, on real clients and a real receiver."""
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -196,6 +197,7 @@ def test_a_refused_snapshot_keeps_the_old_client_and_stands_in_the_receipt(
             error=receipt["error"],
             expected=[[s.revision, s.sequence] for s in (first, bad)],
             after=receipts()[0]["refused"],
+            at_last=resentry.revision(),
         )
         """,
         **environ,
@@ -211,6 +213,9 @@ def test_a_refused_snapshot_keeps_the_old_client_and_stands_in_the_receipt(
         "running"
     ) in ran.log
     assert "Failed to initialize Sentry" not in ran.log
+    assert re.search(
+        f"runs revision {ran.said['at_last']}, .*error before is over", ran.log
+    )
     assert ran.said["after"] is None
     assert messages(sink, 1) == ["still the old one"]
 
@@ -228,6 +233,8 @@ def test_a_file_that_is_no_snapshot_keeps_the_old_client(
         path = Path(os.environ["RESENTRY_DIR"], "..data", "settings.json")
         path.write_text(os.environ["BODY"])
         now = wait_for(lambda now: now["error"])
+        publish({"SENTRY_DSN": os.environ["B"]})
+        wait_for(lambda now: not now["error"])
         say(
             same=now["revision"] == first.revision,
             dsn=sentry_sdk.get_client().dsn,
@@ -238,10 +245,11 @@ def test_a_file_that_is_no_snapshot_keeps_the_old_client(
         **environ,
     )
     error = ran.said.pop("error")
-    assert ran.said == {"same": True, "dsn": environ["A"]}
+    assert ran.said == {"same": True, "dsn": environ["B"]}
     assert (
         f"resentry: cannot use the new snapshot: {error}; this process keeps its settings"
     ) in ran.log
+    assert "the snapshot can be read again; the error before is over" in ran.log
 
 
 @pytest.mark.parametrize(
