@@ -22,7 +22,7 @@
     publish/      the atomic volume, and the agent's own memory
     notify/       the real-time signal; a POST
     confirm/      reads receipts, and finds out which targets live
-    observe/      what others see of a view: health, JSON, log lines, metrics, HTTP
+    observe/      what others see of a view: health, JSON, log lines, metrics, HTTP, a page
     doctor/       examines a set-up: rules, and what each has found
     cli/          one file per command
     schemas/      the JSON Schema of what each command prints, generated

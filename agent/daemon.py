@@ -18,6 +18,7 @@ from agent.confirm.receipts import Receipts
 from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
 from agent.domain.rollout import DONE, Rollout
+from agent.domain.timeline import followed
 from agent.domain.view import Known, View
 from agent.domain.wishes import next_end
 from agent.errors import REPORT, SettingsError, WishRefused, unexpected
@@ -76,12 +77,10 @@ class Daemon:
         self._due_at = now + jitter  # of the first pass; the schedule plans the others
         self._boost_ends_at = NEVER
         self._give_up_at = now + self._settings.startup_seconds
-        self.view = View(
+        self.view = self._record.first_view(
             self._pipeline.known,
-            self._record.passes,
-            now,
             self._rollout(parts.receipts, self._pipeline.known),
-            source=parts.source.report(),
+            parts.source.report(),
         )
         """The newest view. Only the loop's thread replaces it."""
 
@@ -139,6 +138,7 @@ class Daemon:
         doors = Doors(
             view=lambda: self.view,
             document=self.document,
+            findings=self._parts.findings,
             ask=self.ask,
             poll=lambda: self._loop.post(self._passing.start),
             wake=self._loop.wake,
@@ -220,7 +220,7 @@ class Daemon:
         news |= {"known": known, "dsn_checks": reports, "deliveries": deliveries}
         services = self._services.problems if self._services else ()
         news["problems"] = self._record.problems + services
-        after = replace(before, **news)
+        after = followed(before, replace(before, **news), time.time())
         changes.log_changes(before, after)  # before others can see the new view
         if self._services is not None:
             changes.count_changes(before, after, self._services.metrics)

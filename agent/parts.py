@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent._version import __version__
 from agent.confirm.receipts import Receipts
@@ -22,6 +22,9 @@ from agent.source.choose import open_source
 from agent.source.late import LateSource
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.domain.view import View
     from agent.settings import Loaded, Settings
     from agent.source import Source
 
@@ -38,6 +41,8 @@ class Parts(NamedTuple):
     signals: Signals
     receivers: Receivers
     receipts: Receipts
+    findings: Callable[[View], Any] | None = None
+    """Examines a view as `doctor` does, without asking any server."""
     problem: SettingsError | None = None
     """Why nothing new is published until the agent is restarted with good settings."""
 

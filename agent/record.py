@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING
 
 from agent.domain.passes import Passes
 from agent.domain.rejections import Rejections
-from agent.domain.view import VOLUME, Problem
+from agent.domain.view import VOLUME, Problem, View
 from agent.errors import AgentError
 from agent.observe import document
 from agent.publish.memory import STATE
 
 if TYPE_CHECKING:
-    from agent.domain.view import View
+    from collections.abc import Mapping
+    from typing import Any
+
+    from agent.domain.rollout import Rollout
+    from agent.domain.view import Known
     from agent.publish.volume import Volume
 
 
@@ -27,12 +31,26 @@ class Record:
 
     def __init__(self, volume: Volume, now: float) -> None:
         self._volume = volume
+        self._began_at = now
         saved = document.decode_state(volume.memory.read(STATE))
         self.rejections = Rejections.from_document(saved.get("rejections"))
-        self.passes = Passes.resumed(saved, now)
-        """The passes of the earlier agent, for this one to go on with."""
+        self._passes = Passes.resumed(saved, now)
+        self._timeline = document.timeline_of(saved)
         self.problems: tuple[Problem, ...] = ()
         """Why the file could not be written; else empty."""
+
+    def first_view(
+        self, known: Known, rollout: Rollout, source: Mapping[str, Any]
+    ) -> View:
+        """Return the view to begin with. It goes on where the earlier agent ended."""
+        return View(
+            known,
+            self._passes,
+            self._began_at,
+            rollout,
+            source=source,
+            timeline=self._timeline,
+        )
 
     def note(self, view: View) -> None:
         """Take in what targets and DSN checks have rejected. Save the view if it is news."""

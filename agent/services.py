@@ -19,7 +19,7 @@ from agent.confirm.watch import watch_receipts
 from agent.domain.view import Problem
 from agent.errors import AgentError
 from agent.observe import document, health
-from agent.observe.http import Page, serve
+from agent.observe.http import Sources, serve
 from agent.observe.metrics import Metrics
 from agent.schedule import Schedule
 
@@ -42,6 +42,7 @@ class Doors(NamedTuple):
 
     view: Callable[[], View]
     document: Callable[[], Whole]
+    findings: Callable[[View], Any] | None
     ask: Callable[[dict[str, Any]], dict[str, Any]]
     poll: Callable[[], None]
     wake: Callable[[], None]
@@ -60,12 +61,14 @@ class Services:
         self._doors = doors
         self.metrics = Metrics(version, settings.poll_seconds)
         self.schedule = Schedule(settings.poll_seconds, doors.poll)
-        page = Page(doors.view, doors.document, self.metrics, settings)
+        sources = Sources(
+            doors.view, doors.document, self.metrics, settings, doors.findings
+        )
         http, probes = settings.http_listen, settings.probes_listen
         self._waiting: dict[str, Callable[[], None]] = {
             CONTROL: self._serve_control,
-            "RESENTRY_HTTP_LISTEN": lambda: serve(page, http, None),
-            "RESENTRY_PROBES_LISTEN": lambda: serve(page, None, probes),
+            "RESENTRY_HTTP_LISTEN": lambda: serve(sources, http, None),
+            "RESENTRY_PROBES_LISTEN": lambda: serve(sources, None, probes),
         }
         self._control: socket.socket | None = None
         self._socket_mark: tuple[int, int] | None = None

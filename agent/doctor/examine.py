@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 import traceback
 from typing import TYPE_CHECKING
 
@@ -16,13 +18,18 @@ from agent.doctor import (
     about_versions,
     about_volume,
 )
-from agent.doctor.results import Finding, Verdict
+from agent.doctor.facts import Facts
+from agent.doctor.results import DoctorResult, Finding, Verdict
 from agent.doctor.rule import Rule, SkippedError, UnknownError
+from agent.observe import stderr
+from agent.observe.document import whole
+from agent.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from agent.doctor.facts import Facts
+    from agent.domain.view import View
+    from agent.settings import Loaded
 
 _PLACES = (
     about_settings,
@@ -58,6 +65,25 @@ def examine(facts: Facts, areas: Collection[str] = ()) -> list[Finding]:
     return [f for f in findings if not areas or f.area in areas]
 
 
+def examine_view(loaded: Loaded, view: View) -> DoctorResult:
+    """Examine what a running agent knows. No server is asked; what is well is left out."""
+    status = whole(view).result
+    if status is None:  # a status always has a result
+        return DoctorResult(findings=[])
+    facts = Facts(
+        settings=loaded.settings,
+        settings_error=loaded.problem,
+        warnings=loaded.warnings,
+        status=status,
+        current=view.known.current,
+        rollout=view.rollout,
+        now=time.time(),
+        environ=dict(os.environ),  # noqa: TID251 - which variables are set, for the rules
+    )
+    bad = ("problem", "unknown")
+    return DoctorResult(findings=[f for f in examine(facts) if f.verdict in bad])
+
+
 def _apply(rule: Rule, facts: Facts) -> Iterator[Finding]:
     try:
         sights = list(rule.look(facts))
@@ -66,7 +92,8 @@ def _apply(rule: Rule, facts: Facts) -> Iterator[Finding]:
     except UnknownError as why:
         yield _finding(rule, "unknown", detail=str(why))
     except Exception as error:  # noqa: BLE001 - one rule must not hide all others
-        traceback.print_exc()  # not logged: a command prints its answer alone
+        # Not logged: a command prints its answer alone.
+        stderr.say(redact(traceback.format_exc()))
         yield _finding(
             rule, "unknown", detail=f"internal error ({type(error).__name__})"
         )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agent.domain.passes import Passes
     from agent.domain.receiver import Delivery
     from agent.domain.rollout import Rollout
+    from agent.domain.timeline import Timeline
     from resentry.contract import Snapshot
 
 
@@ -69,6 +70,8 @@ class View:
     dsn_checks: tuple[DsnReport, ...] = ()
     deliveries: tuple[Delivery, ...] = ()
     problems: tuple[Problem, ...] = ()
+    timeline: Timeline = ()
+    """What happened lately, the newest last."""
 
     @property
     def reports(self) -> tuple[object, ...]:

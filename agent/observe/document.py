@@ -7,10 +7,13 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
+from msgspec import structs
 
 from agent.domain.answers import uses
 from agent.domain.rollout import DONE, OVERDUE_HINT
+from agent.domain.timeline import Event
 from agent.domain.wishes import boosts_with_seconds_left
+from agent.observe.chain import chain
 from agent.observe.results import (
     Agent,
     Boost,
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from agent.domain.passes import Passes
     from agent.domain.receiver import Delivery
     from agent.domain.rollout import LiveTarget, Rollout, State
+    from agent.domain.timeline import Timeline
     from agent.domain.view import View
     from resentry.contract import Snapshot
 
@@ -88,6 +92,7 @@ def state(view: View) -> dict[str, Any]:
             ProblemReport(setting=each.setting, what=each.what, hint=each.hint)
             for each in view.problems
         ],
+        "timeline": list(view.timeline),
     }
     return dict(msgspec.to_builtins(saved))
 
@@ -109,6 +114,7 @@ def decode_state(body: bytes | None) -> dict[str, Any]:
         _list(saved, "dsn_checks", DsnCheckReport)
         _list(saved, "notify", Receiver)
         _list(saved, "problems", ProblemReport)
+        timeline_of(saved)
     except msgspec.ValidationError:  # of another version
         return NO_PASS | {"rejections": saved.get("rejections")}
     return saved
@@ -125,7 +131,7 @@ def status(
 
     `saved` is what only a daemon knows, and `origin` says where that comes from.
     """
-    return StatusResult(
+    result = StatusResult(
         agent=agent,
         origin=origin,
         held=_text(saved.get("held")),
@@ -144,7 +150,14 @@ def status(
             targets=[_target(target, state) for target, state in rollout.targets],
         ),
         problems=_list(saved, "problems", ProblemReport),
+        timeline=_list(saved, "timeline", Event),
     )
+    return structs.replace(result, chain=chain(result))
+
+
+def timeline_of(saved: Mapping[str, Any]) -> Timeline:
+    """Return the timeline that the last agent wrote."""
+    return tuple(_list(saved, "timeline", Event))
 
 
 def outcome_of(outcome: Outcome) -> dict[str, Any]:

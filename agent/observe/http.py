@@ -1,4 +1,4 @@
-"""Health checks, metrics and status over HTTP. Every request only reads."""
+"""Health checks, metrics, status and a page over HTTP. Every request only reads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from agent.errors import SettingsError
-from agent.observe import health
+from agent.observe import health, page
 from agent.observe.listener import listen
 from agent.observe.metrics import CONTENT_TYPE
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from agent.settings import Settings
     from agent.settings.parse import Address
 
-    Answer = tuple[str, str, bytes]
-
-STATUS = "/status"
+STATUS, FINDINGS, PAGE = "/status", "/findings", "/"
+NO_NAMES = frozenset({STATUS, FINDINGS, PAGE})
+"""These paths are answered only to a browser that has not been led here by a name."""
 TEXT = "text/plain; charset=utf-8"
 _HOST = re.compile(
     r"(?:(?P<name>(?i:localhost))|(?P<v4>[0-9.]+)|\[(?P<v6>[0-9A-Fa-f:.]+)\])(?::[0-9]{1,5})?"
@@ -35,16 +35,27 @@ _HOST = re.compile(
 """The `Host` that a browser sends for an address. Everything else is refused."""
 
 
-class Page(NamedTuple):
+class Answer(NamedTuple):
+    """What a request is answered with."""
+
+    code: str
+    type: str
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Sources(NamedTuple):
     """What the endpoints answer with."""
 
     view: Callable[[], View]
     document: Callable[[], Whole]
     metrics: Metrics
     settings: Settings
+    findings: Callable[[View], Any] | None = None
+    """Examines a view as `doctor` does, without asking any server."""
 
 
-def serve(page: Page, http: Address | None, probes: Address | None) -> None:
+def serve(sources: Sources, http: Address | None, probes: Address | None) -> None:
     """Answer at both listen addresses, each with threads of its own.
 
     `None` opens no listener. The listener decides what is served, never the address of
@@ -52,7 +63,7 @@ def serve(page: Page, http: Address | None, probes: Address | None) -> None:
     """
     listeners = [
         listener
-        for address, paths in ((http, _all(page)), (probes, _public(page)))
+        for address, paths in ((http, _all(sources)), (probes, _public(sources)))
         if address is not None
         for listener in _listen(address, paths)
     ]
@@ -72,30 +83,47 @@ def _listen(address: Address, paths: dict[str, Callable[[], Answer]]) -> list[Li
         ) from None
 
 
-def _public(page: Page) -> dict[str, Callable[[], Answer]]:
+def _public(sources: Sources) -> dict[str, Callable[[], Answer]]:
     def answer(check: Callable[[View, Settings, float], Health]) -> Answer:
-        return _probe(*check(page.view(), page.settings, time.monotonic()))
+        return _probe(*check(sources.view(), sources.settings, time.monotonic()))
 
     return {
         "/livez": lambda: answer(health.live),
         "/readyz": lambda: answer(health.ready),
         "/startupz": lambda: answer(health.started),
-        "/metrics": lambda: ("200 OK", CONTENT_TYPE, page.metrics.render()),
+        "/metrics": lambda: Answer("200 OK", CONTENT_TYPE, sources.metrics.render()),
     }
 
 
-def _all(page: Page) -> dict[str, Callable[[], Answer]]:
-    return {**_public(page), STATUS: lambda: _json(page.document())}
+def _all(sources: Sources) -> dict[str, Callable[[], Answer]]:
+    paths = {
+        **_public(sources),
+        STATUS: lambda: _json(sources.document()),
+        PAGE: _page,
+    }
+    if (examine := sources.findings) is not None:
+        paths[FINDINGS] = lambda: _json(examine(sources.view()))
+    return paths
+
+
+def _page() -> Answer:
+    body, policy = page.read()
+    headers = (
+        ("Content-Security-Policy", policy),
+        ("Referrer-Policy", "no-referrer"),
+        ("Cross-Origin-Opener-Policy", "same-origin"),
+    )
+    return Answer("200 OK", page.TYPE, body, headers)
 
 
 def _probe(good: bool, sentence: str) -> Answer:  # noqa: FBT001 - as a health check returns
     code = "200 OK" if good else "503 Service Unavailable"
-    return code, TEXT, f"{sentence}\n".encode()
+    return Answer(code, TEXT, f"{sentence}\n".encode())
 
 
-def _json(document: Whole) -> Answer:
+def _json(document: Any) -> Answer:
     body = msgspec.json.format(msgspec.json.encode(document), indent=1)
-    return "200 OK", "application/json", body + b"\n"
+    return Answer("200 OK", "application/json", body + b"\n")
 
 
 def _application(paths: dict[str, Callable[[], Answer]]) -> Callable[..., Any]:
@@ -105,13 +133,13 @@ def _application(paths: dict[str, Callable[[], Answer]]) -> Callable[..., Any]:
         environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            answer: Answer = (
+            answer = Answer(
                 "405 Method Not Allowed",
                 TEXT,
                 b"only GET and HEAD are allowed\n",
             )
-        elif environ["PATH_INFO"] == STATUS and not _is_address(environ):
-            answer = (
+        elif environ["PATH_INFO"] in NO_NAMES and not _is_address(environ):
+            answer = Answer(
                 "403 Forbidden",
                 TEXT,
                 b"use an IP address or localhost as host\n",
@@ -119,17 +147,18 @@ def _application(paths: dict[str, Callable[[], Answer]]) -> Callable[..., Any]:
         elif environ["PATH_INFO"] in paths:
             answer = paths[environ["PATH_INFO"]]()
         else:
-            answer = ("404 Not Found", TEXT, known)
-        code, content_type, body = answer
+            answer = Answer("404 Not Found", TEXT, known)
         start_response(
-            code,
+            answer.code,
             [
-                ("Content-Type", content_type),
-                ("Content-Length", str(len(body))),
+                ("Content-Type", answer.type),
+                ("Content-Length", str(len(answer.body))),
                 ("Cache-Control", "no-store"),
+                ("X-Content-Type-Options", "nosniff"),
+                *answer.headers,
             ],
         )
-        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
+        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else answer.body]
 
     return application
 

@@ -11,6 +11,8 @@ from msgspec import Meta, Struct
 
 from agent.domain.dsn_check import Verdict
 from agent.domain.outcome import Kind
+from agent.domain.timeline import Event
+from agent.observe.chain import Stage
 from agent.observe.target_results import RolloutReport
 
 SCHEMA = 1
@@ -247,4 +249,10 @@ class StatusResult(Struct, frozen=True, kw_only=True):
     problems: Annotated[
         list[ProblemReport],
         Meta(description="What the agent was set to do and cannot do now."),
+    ] = []
+    chain: Annotated[
+        list[Stage], Meta(description="The stages, from the source to the processes.")
+    ] = []
+    timeline: Annotated[
+        list[Event], Meta(description="What happened lately, the newest last.")
     ] = []

@@ -24,7 +24,7 @@ from agent.domain.view import Known, View
 from agent.errors import SettingsError, SourceDenied, SourceDown
 from agent.observe.changes import count_changes
 from agent.observe.document import state, status, whole
-from agent.observe.http import Page, serve
+from agent.observe.http import Sources, serve
 from agent.observe.metrics import CONTENT_TYPE, Metrics
 from agent.observe.target_metrics import ROLES_LIMIT
 from agent.settings import load
@@ -282,9 +282,15 @@ def test_a_log_that_cannot_be_written_ends_nothing(python: Any) -> None:
     assert ran.stdout == "lives\n"
 
 
-def page(served: Any) -> Page:
+def page(served: Any) -> Sources:
     settings = load({"config": ""}, {}).settings
-    return Page(lambda: served.view, lambda: whole(view()), Metrics("1"), settings)
+    return Sources(
+        lambda: served.view,
+        lambda: whole(view()),
+        Metrics("1"),
+        settings,
+        lambda view: {"sequence": view.known.current and view.known.current.sequence},
+    )
 
 
 class Served:
@@ -388,7 +394,8 @@ def test_the_status_is_for_who_names_an_address(
     served: Served, host: str, code: int
 ) -> None:
     """A browser that shows a foreign page names the page's host."""
-    assert served.ask("/status", host=host)[0] == code
+    for path in ("/status", "/findings", "/"):
+        assert served.ask(path, host=host)[0] == code
     assert served.ask("/livez", host=host)[0] == 200
 
 
@@ -398,6 +405,17 @@ def test_the_probes_socket_serves_four_paths_alone(served: Served) -> None:
     assert (code, body.split()) == (404, PUBLIC)
     for path in ("/status", "/livez/", "/../status", "/%2e%2e/status", "//status"):
         assert served.ask(path, probes=True)[0] == 404, path
+
+
+def test_the_page_is_on_the_first_socket_alone(served: Served) -> None:
+    """With a policy that lets a browser do nothing else, and with what `doctor` finds."""
+    code, headers, body = served.ask("/")
+    assert (code, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'; ")
+    assert body.startswith("<!doctype html>")
+    assert served.ask("/findings")[0] == 200
+    assert "sequence" in json.loads(served.ask("/findings")[2])
+    assert served.ask("/findings", probes=True)[0] == 404
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/metrics/x", "/livezz"])

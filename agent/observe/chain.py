@@ -1,0 +1,255 @@
+"""The chain from the source to the processes: the state of each stage, and what broke first.
+
+It is a pure function of a status: `status`, `/status` and the page tell the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from msgspec import Meta, Struct, structs
+
+from agent.domain.passes import GOOD
+from agent.domain.rollout import DONE
+from agent.errors import CandidateRefused, PublishError, VolumeBusy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agent.observe.results import RolloutReport, StatusResult
+
+Name = Literal["source", "values", "checks", "publish", "notify", "confirm", "drain"]
+StageState = Literal["ok", "waiting", "held", "broken", "unknown", "off"]
+TO_PUBLISH = frozenset({PublishError.__name__, VolumeBusy.__name__})
+"""The errors that say that the volume is at fault, not the source."""
+BAD_VERDICTS = ("rejected", "config_error")
+
+
+class Stage(Struct, frozen=True, kw_only=True):
+    """One stage of the chain."""
+
+    stage: Annotated[Name, Meta(description="The stage.")]
+    state: Annotated[
+        StageState,
+        Meta(
+            description="`held`: an operator's rollback is in force. `unknown`: nobody "
+            "knows, as when an earlier stage is broken. `off`: the stage is not used."
+        ),
+    ]
+    sentence: Annotated[str, Meta(description="The state in words.")]
+    since: Annotated[
+        str | None, Meta(description="Since when; null if that is not known.")
+    ] = None
+    hint: Annotated[str, Meta(description="What to do; may be empty.")] = ""
+    first_broken: Annotated[
+        bool, Meta(description="True for the first stage that is broken.")
+    ] = False
+
+
+def chain(status: StatusResult) -> list[Stage]:
+    """Return the stages in their order. The first one that is broken is marked."""
+    stages = list(_stages(status))
+    for number, stage in enumerate(stages):
+        if stage.state == "broken":
+            stages[number] = structs.replace(stage, first_broken=True)
+            break
+    return stages
+
+
+def _stages(status: StatusResult) -> Iterator[Stage]:
+    yield _source(status)
+    yield _values(status)
+    yield _checks(status)
+    yield _publish(status)
+    yield _notify(status)
+    yield _confirm(status)
+    yield _drain(status)
+
+
+def _source(status: StatusResult) -> Stage:
+    source = status.source
+    if status.agent == "not running":
+        return Stage(
+            stage="source",
+            state="broken",
+            sentence="no agent is running: nobody reads the source",
+            hint="start resentry-agent run; the log of the last agent says why it ended",
+        )
+    if source.outcome is None:
+        return Stage(stage="source", state="unknown", sentence=source.sentence)
+    if source.outcome == "failed" and source.error not in TO_PUBLISH:
+        return Stage(
+            stage="source",
+            state="broken",
+            sentence=source.sentence,
+            since=source.since,
+            hint=source.hint,
+        )
+    where = source.where
+    named = [str(where[key]) for key in ("address", "path") if where.get(key)]
+    sentence = f"read from {' '.join(named) or 'the source'}"
+    if source.where.get("token_ends_at"):
+        sentence += f", token until {source.where['token_ends_at']}"
+    return Stage(
+        stage="source",
+        state="ok" if status.agent == "running" else "unknown",
+        sentence=sentence,
+        since=source.since if source.outcome in GOOD else None,
+    )
+
+
+def _values(status: StatusResult) -> Stage:
+    current, source = status.current, status.source
+    if source.error == CandidateRefused.__name__:
+        return Stage(
+            stage="values",
+            state="broken",
+            sentence=source.sentence,
+            since=source.since,
+            hint=source.hint,
+        )
+    if current is None:
+        return Stage(stage="values", state="unknown", sentence="nothing is published")
+    versions = {
+        f"{origin.get('path', origin.get('source', ''))}"
+        + (f" version {origin['version']}" if origin.get("version") else "")
+        for origin in current.provenance.values()
+    }
+    origins = ", ".join(sorted(filter(None, versions)))
+    number = len(current.settings)
+    sentence = f"{number} setting{'s' * (number != 1)}"
+    if current.roles:
+        sentence += f", own ones for {', '.join(sorted(current.roles))}"
+    return Stage(
+        stage="values",
+        state="ok",
+        sentence=f"{sentence}{f' from {origins}' if origins else ''}",
+    )
+
+
+def _checks(status: StatusResult) -> Stage:
+    source = status.source
+    if source.outcome == "checking":
+        return Stage(
+            stage="checks",
+            state="waiting",
+            sentence=source.sentence,
+            since=source.since,
+            hint=source.hint,
+        )
+    bad = [check for check in status.dsn_checks if check.verdict in BAD_VERDICTS]
+    if bad:
+        return Stage(
+            stage="checks",
+            state="broken",
+            sentence=bad[0].sentence,
+            since=bad[0].since,
+            hint="enable the key at the Sentry server, or correct SENTRY_DSN at the source",
+        )
+    if not status.dsn_checks:
+        sentence = "no DSN is being checked"
+        return Stage(stage="checks", state="off", sentence=sentence)
+    verdicts = {check.verdict for check in status.dsn_checks}
+    return Stage(
+        stage="checks",
+        state="ok" if verdicts == {"accepted"} else "unknown",
+        sentence="; ".join(check.sentence for check in status.dsn_checks),
+        since=status.dsn_checks[0].since,
+    )
+
+
+def _publish(status: StatusResult) -> Stage:
+    current, source = status.current, status.source
+    if source.error in TO_PUBLISH:
+        return Stage(
+            stage="publish",
+            state="broken",
+            sentence=source.sentence,
+            since=source.since,
+            hint=source.hint,
+        )
+    if current is None:
+        return Stage(
+            stage="publish", state="waiting", sentence="nothing is published yet"
+        )
+    number = f"revision {current.revision}, sequence {current.sequence}"
+    boosts = len(current.boosts)
+    if boosts:
+        number += f", {boosts} boost{'s' * (boosts != 1)} in force"
+    is_held = source.outcome == "held"
+    return Stage(
+        stage="publish",
+        state="held" if is_held else "ok",
+        sentence=source.sentence if is_held else number,
+        since=current.published_at,
+        hint=source.hint if is_held else "",
+    )
+
+
+def _notify(status: StatusResult) -> Stage:
+    if not status.notify:
+        return Stage(
+            stage="notify",
+            state="off",
+            sentence="no receiver is set; processes look at the volume by themselves",
+        )
+    failing = [receiver for receiver in status.notify if receiver.error]
+    if failing:
+        first, number = failing[0], len(status.notify)
+        return Stage(
+            stage="notify",
+            state="broken",
+            sentence=f"{len(failing)} of {number} receivers cannot be notified; "
+            f"{first.receiver}: {first.error}",
+            since=first.since,
+            hint="check that the receiver runs, and RESENTRY_NOTIFY_URLS",
+        )
+    waits = any(receiver.revision is None for receiver in status.notify)
+    return Stage(
+        stage="notify",
+        state="waiting" if waits else "ok",
+        sentence=", ".join(receiver.receiver for receiver in status.notify),
+    )
+
+
+def _confirm(status: StatusResult) -> Stage:
+    rollout = status.rollout
+    is_bad = rollout.state in ("refused", "overdue") or rollout.obstacle
+    state: StageState = "waiting"
+    if is_bad:
+        state = "broken"
+    elif rollout.unknown:
+        state = "unknown"
+    elif rollout.state in DONE:
+        state = "ok"
+    published = status.current.published_at if status.current else None
+    slowest = max((target.swap_ms for target in rollout.targets), default=0.0)
+    more = f"; the slowest swap took {slowest:.0f} ms" if slowest >= 1 else ""
+    return Stage(
+        stage="confirm",
+        state=state,
+        sentence=f"{rollout.sentence}{more if state == 'ok' else ''}",
+        since=published,
+        hint=rollout.hint,
+    )
+
+
+def _drain(status: StatusResult) -> Stage:
+    rollout = status.rollout
+    if rollout.state == "drained":
+        sentence = "no process sends by an older DSN"
+        return Stage(stage="drain", state="ok", sentence=sentence)
+    if rollout.state not in DONE:
+        sentence = "not every process has confirmed yet"
+        return Stage(stage="drain", state="unknown", sentence=sentence)
+    return _undrained(rollout)
+
+
+def _undrained(rollout: RolloutReport) -> Stage:
+    left = [target for target in rollout.targets if target.state != "drained"]
+    holders = [target.name for target in left if target.holders]
+    sentence = f"{len(left)} of {len(rollout.targets)} still send what they held before"
+    if holders:
+        sentence += f"; an older DSN is held by {', '.join(holders[:5])}"
+    hint = "restart the process to end what holds the older DSN" if holders else ""
+    return Stage(stage="drain", state="waiting", sentence=sentence, hint=hint)

@@ -1,0 +1,142 @@
+"""The timeline: each snapshot with how it converged, each refusal, each outage."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from agent.domain.outcome import Outcome
+from agent.domain.passes import Moment, Passes
+from agent.domain.rollout import LiveTarget, Rollout, assess
+from agent.domain.timeline import OTHERS_LIMIT, SNAPSHOTS_LIMIT, Event, followed
+from agent.domain.view import Known, View
+from agent.errors import CandidateRefused, SourceDown
+from agent.observe.document import decode_state, encode_state, timeline_of
+from resentry.contract import Boost, Receipt, Snapshot, revision_of
+
+NOBODY = assess([], None, late=False)
+
+
+def snapshot(sequence: int, **settings: Any) -> Snapshot:
+    made = Snapshot(settings, {"celery": {"SENTRY_TRACES_SAMPLE_RATE": 0.01}})
+    return replace(
+        made,
+        revision=revision_of(made),
+        sequence=sequence,
+        published_at=f"2026-11-24T06:00:{sequence:02}.000Z",
+    )
+
+
+class Story:
+    """A view that goes on from moment to moment."""
+
+    def __init__(self) -> None:
+        self.view = View(Known(), Passes(0.0), 0.0, NOBODY)
+        self.now = 0.0
+
+    def go(self, **news: Any) -> tuple[Event, ...]:
+        self.now += 1
+        self.view = followed(self.view, replace(self.view, **news), self.now)
+        return self.view.timeline
+
+    def publish(self, current: Snapshot, rollout: Rollout = NOBODY) -> None:
+        known = Known(current=current, published_at=self.now + 1, is_own=True)
+        self.go(known=known, confirmed_at=None, rollout=rollout)
+
+    def end_pass(self, outcome: Outcome) -> tuple[Event, ...]:
+        moment = Moment(self.now + 1, self.now + 1)
+        return self.go(passes=self.view.passes.after(outcome, moment, 0.1))
+
+
+FIRST = snapshot(1, SENTRY_TRACES_SAMPLE_RATE=0.1)
+SECOND = snapshot(2, SENTRY_TRACES_SAMPLE_RATE=0.5)
+
+
+def test_a_snapshot_is_followed_until_the_next_one(
+    receipt: Callable[..., Receipt],
+) -> None:
+    """What it changed, its rates, how long it took; then it stays as it was last."""
+    story = Story()
+    story.publish(FIRST)
+    story.publish(SECOND)
+    runs = receipt(revision=SECOND.revision, sequence=2)
+    rollout = assess([LiveTarget(runs, 0)], SECOND, late=False)
+    story.go(rollout=rollout, confirmed_at=story.now + 0.5)
+    third = replace(SECOND, sequence=3, boosts=(Boost("b1", 1.0, "2026"),))
+    story.publish(third)
+    first, second, last = story.view.timeline
+    assert (first.state, first.confirmed_seconds, first.changed) == (
+        "waiting",
+        None,
+        ["SENTRY_TRACES_SAMPLE_RATE", "SENTRY_TRACES_SAMPLE_RATE of role celery"],
+    )
+    assert second.changed == ["SENTRY_TRACES_SAMPLE_RATE"]
+    assert (second.state, second.targets, second.confirmed_seconds) == (
+        "drained",
+        1,
+        0.5,
+    )
+    assert second.rates == {
+        "": {"SENTRY_TRACES_SAMPLE_RATE": 0.5},
+        "celery": {"SENTRY_TRACES_SAMPLE_RATE": 0.01},
+    }
+    assert (last.changed, last.boosts) == (["RESENTRY_BOOSTS"], 1)
+
+
+def test_a_refusal_and_an_outage_are_told_once_and_have_an_end() -> None:
+    """However many passes repeat them."""
+    story = Story()
+    story.publish(FIRST)
+    refused = Outcome.kept(CandidateRefused(["rate 7"], fingerprint="f" * 12), FIRST)
+    down = Outcome.kept(SourceDown("Vault is sealed"), FIRST)
+    good = Outcome.unchanged(FIRST, ())
+    for outcome in (good, refused, refused, good, good, down, refused, down, good):
+        story.end_pass(outcome)
+    kinds = [event.kind for event in story.view.timeline]
+    assert kinds == [
+        *("published", "refused", "recovered"),
+        *("failing", "refused", "recovered"),
+    ]
+    assert "rate 7" in story.view.timeline[1].sentence
+    assert "since" in story.view.timeline[-1].sentence
+    assert story.view.timeline[-1].revision == FIRST.revision
+
+
+def test_nothing_new_is_the_same_view() -> None:
+    """So nothing is saved, logged or drawn again."""
+    story = Story()
+    story.publish(FIRST)
+    before = story.view.timeline
+    assert story.go() is before
+    assert story.end_pass(Outcome.unchanged(FIRST, ())) is before
+
+
+def test_many_failures_push_no_snapshot_out() -> None:
+    """Each kind has a limit of its own, and a text too."""
+    story = Story()
+    story.publish(FIRST)
+    for number in range(100):
+        down = Outcome.kept(SourceDown(f"{number} {'x' * 3000}"), FIRST)
+        story.end_pass(down)
+        story.end_pass(Outcome.unchanged(FIRST, ()))
+    assert story.view.timeline[0].kind == "published"
+    assert len(story.view.timeline) == 1 + OTHERS_LIMIT
+    for number in range(2, 100):
+        story.publish(snapshot(number, SENTRY_RELEASE=str(number)))
+    assert len(story.view.timeline) == SNAPSHOTS_LIMIT + OTHERS_LIMIT
+    assert len(msgspec.json.encode(story.view.timeline)) < 64 * 1024
+
+
+def test_the_next_agent_goes_on_with_the_timeline() -> None:
+    """It tells the published snapshot no second time, and asks nothing of old files."""
+    story = Story()
+    story.publish(FIRST)
+    saved = decode_state(encode_state(story.view, None))
+    known = Known(current=FIRST)
+    view = View(known, Passes(0.0), 0.0, NOBODY, timeline=timeline_of(saved))
+    assert followed(view, view, 9.0).timeline == story.view.timeline
+    without = replace(view, timeline=())
+    (event,) = followed(without, without, 9.0).timeline
+    assert (event.revision, event.changed) == (FIRST.revision, [])
+    assert timeline_of(decode_state(b'{"timeline": [{"kind": "x"}]}')) == ()

@@ -1,0 +1,158 @@
+"""The chain: the state of each stage, and the first broken one."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+
+from agent.domain.outcome import Outcome
+from agent.domain.passes import Moment, Passes
+from agent.domain.receiver import Delivery
+from agent.domain.rollout import LiveTarget, Rollout, assess
+from agent.domain.view import Known, View
+from agent.errors import (
+    AgentError,
+    CandidateRefused,
+    CandidateWaits,
+    PublishError,
+    SourceDenied,
+    SourceDown,
+    SourceMissing,
+)
+from agent.observe.document import state, status, whole
+from agent.observe.results import StatusResult
+from resentry.contract import Holder, Receipt, Snapshot
+
+DSN = "https://c0ffee00c0ffee00c0ffee00c0ffee00@sentry.example.org/42"
+CURRENT = Snapshot(
+    {"SENTRY_DSN": DSN, "SENTRY_SAMPLE_RATE": 0.5},
+    revision="a" * 12,
+    sequence=7,
+    published_at="2026-11-24T06:00:00.000Z",
+    provenance={"SENTRY_DSN": {"source": "vault", "path": "secret/lms", "version": 3}},
+)
+GOOD = Outcome.unchanged(CURRENT, ())
+Look = Callable[..., dict[str, tuple[str, bool]]]
+
+
+def stages(result: StatusResult) -> dict[str, tuple[str, bool]]:
+    """Each stage's state, and whether it is the first broken one."""
+    return {stage.stage: (stage.state, stage.first_broken) for stage in result.chain}
+
+
+@pytest.fixture
+def look(receipt: Callable[..., Receipt]) -> Look:
+    """The chain after a pass, with a process of such a receipt."""
+
+    def ask(
+        outcome: Outcome = GOOD,
+        *,
+        current: Snapshot | None = CURRENT,
+        late: bool = False,
+        deliveries: tuple[Delivery, ...] = (),
+        **fields: Any,
+    ) -> dict[str, tuple[str, bool]]:
+        runs = {"revision": "a" * 12, "sequence": 7, **fields}
+        rollout = assess([LiveTarget(receipt(**runs), 0)], current, late=late)
+        passes = Passes(0.0).after(outcome, Moment(1.0, 1.0), 0.1)
+        view = View(Known(current), passes, 0.0, rollout, deliveries=deliveries)
+        envelope = whole(view)
+        assert envelope.result is not None
+        for stage in envelope.result.chain:
+            assert stage.sentence
+            assert (stage.state == "broken") <= bool(stage.hint), stage
+        return stages(envelope.result)
+
+    return ask
+
+
+def test_a_healthy_chain_has_no_broken_stage(look: Look) -> None:
+    """Each stage is ok, or not in use."""
+    assert {state for state, _ in look().values()} == {"ok", "off"}
+    assert [*look()] == [
+        *("source", "values", "checks", "publish", "notify", "confirm", "drain")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "stage"),
+    [
+        (SourceDown("Vault is sealed", "unseal it"), "source"),
+        (SourceDenied("Vault refuses the token", "renew it"), "source"),
+        (SourceMissing("there is no such secret", "write it"), "source"),
+        (AgentError("a bug", "report it"), "source"),
+        (CandidateRefused(["a rate of 7"], "f" * 12), "values"),
+        (PublishError("the disk is full", "make room"), "publish"),
+    ],
+)
+def test_what_a_pass_fails_at_is_the_first_broken_stage(
+    look: Look, error: AgentError, stage: str
+) -> None:
+    """Processes go on with what is published."""
+    seen = look(Outcome.kept(error, CURRENT))
+    assert {name for name, (_, first) in seen.items() if first} == {stage}
+    assert seen[stage] == ("broken", True)
+    assert seen["confirm"][0] == "ok"
+
+
+def test_a_candidate_that_waits_for_its_check_is_not_broken(look: Look) -> None:
+    """It is not ok either."""
+    seen = look(Outcome.kept(CandidateWaits("no verdict yet", "f" * 12), CURRENT))
+    assert seen["checks"] == ("waiting", False)
+    assert not any(first for _, first in seen.values())
+
+
+def test_a_held_rollback_is_named_where_it_works(look: Look) -> None:
+    """The source is well, and yet its values are not published."""
+    seen = look(Outcome.held("a" * 12, CURRENT, ()))
+    assert (seen["source"][0], seen["publish"][0]) == ("ok", "held")
+
+
+@pytest.mark.parametrize(
+    ("fields", "late", "confirm", "drain"),
+    [
+        ({"sequence": 6}, False, "waiting", "unknown"),
+        ({"sequence": 6}, True, "broken", "unknown"),
+        ({"sequence": 6, "refused": ("a" * 12, 7)}, False, "broken", "unknown"),
+        ({"holders": (Holder("otlp", "b" * 12),)}, False, "ok", "waiting"),
+    ],
+)
+def test_what_processes_say_is_seen(
+    look: Look, fields: dict[str, Any], *, late: bool, confirm: str, drain: str
+) -> None:
+    """One that waits, is overdue, has refused, or still sends by an older DSN."""
+    seen = look(late=late, **fields)
+    assert (seen["confirm"][0], seen["drain"][0]) == (confirm, drain)
+
+
+def test_a_receiver_that_cannot_be_notified_is_seen(look: Look) -> None:
+    """Although processes do not need it."""
+    away = Delivery("hooks.example.org", failures=3, error="no answer", since=1.0)
+    assert look(deliveries=(away,))["notify"] == ("broken", True)
+    waits = replace(away, failures=0, error=None)
+    assert look(deliveries=(waits,))["notify"][0] == "waiting"
+
+
+def test_silence_is_no_yes() -> None:
+    """Without a pass, a process or an agent, nothing is ok that nobody has seen."""
+    nobody = assess([], None, late=False)
+    new = View(Known(), Passes(0.0), 0.0, nobody)
+    seen = stages(status("running", None, nobody, state(new)))
+    assert "ok" not in {state for state, _ in seen.values()}
+    done = replace(new, passes=Passes(0.0).after(GOOD, Moment(1.0, 1.0), 0.1))
+    rollout = Rollout("waiting", ())
+    dead = stages(status("not running", CURRENT, rollout, state(done)))
+    assert dead["source"] == ("broken", True)
+    unknown = stages(status("unknown", CURRENT, rollout, state(done)))
+    assert unknown["source"][0] == "unknown"
+    assert unknown["confirm"][0] == "waiting"
+
+
+def test_the_chain_is_in_the_document(look: Look) -> None:
+    """Of `status` and of the page, from one function."""
+    look()
+    nobody = assess([], None, late=False)
+    result = status("running", CURRENT, nobody, {"timeline": []})
+    assert len(msgspec.to_builtins(result)["chain"]) == 7
