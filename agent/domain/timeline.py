@@ -77,10 +77,9 @@ Timeline = tuple[Event, ...]
 
 def followed(before: View, after: View, now: float) -> View:
     """Return the view `after` with what has happened since `before` in its timeline."""
-    timeline = after.timeline
+    timeline = _with_snapshot(after.timeline, before, after)
     if after.passes is not before.passes:
         timeline = _with_pass(timeline, after, now)
-    timeline = _with_snapshot(timeline, before, after)
     return after if timeline is after.timeline else replace(after, timeline=timeline)
 
 

@@ -76,4 +76,4 @@ class View:
     @property
     def reports(self) -> tuple[object, ...]:
         """What is saved as soon as it changes."""
-        return self.dsn_checks, self.deliveries, self.problems
+        return self.dsn_checks, self.deliveries, self.problems, self.timeline

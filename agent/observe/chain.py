@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct, structs
 
+from agent.domain.dsn_check import FAILING, PASSING
 from agent.domain.passes import GOOD
 from agent.domain.rollout import DONE
 from agent.errors import CandidateRefused, PublishError, VolumeBusy
@@ -22,7 +23,6 @@ Name = Literal["source", "values", "checks", "publish", "notify", "confirm", "dr
 StageState = Literal["ok", "waiting", "held", "broken", "unknown", "off"]
 TO_PUBLISH = frozenset({PublishError.__name__, VolumeBusy.__name__})
 """The errors that say that the volume is at fault, not the source."""
-BAD_VERDICTS = ("rejected", "config_error")
 
 
 class Stage(Struct, frozen=True, kw_only=True):
@@ -137,7 +137,7 @@ def _checks(status: StatusResult) -> Stage:
             since=source.since,
             hint=source.hint,
         )
-    bad = [check for check in status.dsn_checks if check.verdict in BAD_VERDICTS]
+    bad = [check for check in status.dsn_checks if check.verdict in FAILING]
     if bad:
         return Stage(
             stage="checks",
@@ -150,9 +150,14 @@ def _checks(status: StatusResult) -> Stage:
         sentence = "no DSN is being checked"
         return Stage(stage="checks", state="off", sentence=sentence)
     verdicts = {check.verdict for check in status.dsn_checks}
+    state: StageState = "unknown"
+    if verdicts <= {*PASSING}:
+        state = "ok"
+    elif not all(check.settled for check in status.dsn_checks):
+        state = "waiting"
     return Stage(
         stage="checks",
-        state="ok" if verdicts == {"accepted"} else "unknown",
+        state=state,
         sentence="; ".join(check.sentence for check in status.dsn_checks),
         since=status.dsn_checks[0].since,
     )

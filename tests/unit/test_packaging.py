@@ -109,11 +109,13 @@ except ImportError as error:
     assert said == "No module named 'agent'"
 
 
-def test_the_agent_s_wheel_holds_the_schema_of_each_command(tmp_path: Path) -> None:
+def test_the_agent_s_wheel_holds_schemas_and_page(tmp_path: Path) -> None:
     """Whoever reads `--json` finds the schemas beside the program."""
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path]
     subprocess.run(build, cwd=REPOSITORY, capture_output=True, check=True)
     (built,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(built) as archive:
-        names = {n for n in archive.namelist() if n.startswith("agent/schemas/")}
+        files = archive.namelist()
+    assert "agent/observe/page.html" in files
+    names = {name for name in files if name.startswith("agent/schemas/")}
     assert names == {f"agent/schemas/{name}.json" for name in COMMANDS if name != "run"}
