@@ -20,10 +20,12 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=
  && /opt/build/bin/pip --python /opt/resentry/bin/python install \
     --require-hashes --only-binary :all: -r requirements/agent.txt
 
-COPY LICENSE README.md pyproject.toml ./
+COPY LICENSE README.md pyproject.toml hatch_build.py ./
 COPY client client
 COPY agent agent
-RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation -w /wheels ./client . \
+# The commit, for --version: there is no git here.
+ARG REVISION=
+RUN RESENTRY_COMMIT="${REVISION}" /opt/build/bin/pip wheel --no-deps --no-build-isolation -w /wheels ./client . \
  && /opt/build/bin/pip --python /opt/resentry/bin/python install \
     --no-deps --no-index /wheels/*.whl
 

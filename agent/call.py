@@ -17,6 +17,8 @@ STATUS = {"command": "status"}
 """The request that asks what the agent knows. It changes nothing, and waits for nobody."""
 STATUS_SECONDS = 3.0
 """The time limit for the answer to `STATUS`. A healthy agent needs milliseconds."""
+LOG_LEVEL = "log_level"
+"""The command of the request that asks for the level of the agent's log, or changes it."""
 ANSWER_BYTES = 4 * 1024 * 1024
 REQUEST_BYTES = 64 * 1024
 AGAIN_SECONDS = 5.0

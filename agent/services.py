@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 
 from agent import control
-from agent.call import STATUS
+from agent.call import LOG_LEVEL, STATUS
 from agent.confirm.watch import watch_receipts
 from agent.domain.view import Problem
 from agent.errors import AgentError
-from agent.observe import document, health
+from agent.observe import document, health, logs
 from agent.observe.http import Sources, serve
 from agent.observe.metrics import Metrics
 from agent.schedule import Schedule
@@ -126,6 +126,9 @@ class Services:
 
         What is known is answered at once, also while the loop is busy.
         """
+        if request.get("command") == LOG_LEVEL:
+            level = logs.change_level(request.get("level"))
+            return {"level": level, "at_start": self._settings.log_level}
         if request != STATUS:
             return self._doors.ask(request)
         view, settings = self._doors.view(), self._settings

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "resentry")
 FOLDER = CACHE / "images"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+"""What the images take for their commit: they are built from what is here now."""
 
 
 class Image(NamedTuple):
@@ -49,7 +51,8 @@ AGENT = Image(
     "agent",
     "Dockerfile",
     (
-        *("LICENSE", "README.md", "pyproject.toml", "client", "agent"),
+        *("LICENSE", "README.md", "pyproject.toml", "hatch_build.py"),
+        *("client", "agent"),
         *("requirements/agent.txt", "requirements/build.txt"),
     ),
 )
@@ -97,7 +100,7 @@ def _build(image: Image, built: Path) -> None:
     # A build that was killed leaves its containers behind.
     _buildah("rm", "--all")
     base = _base()
-    arguments = (f"PYTHON={base}", f"VERSION={__version__}")
+    arguments = (f"PYTHON={base}", f"VERSION={__version__}", f"REVISION={COMMIT}")
     with _secrets() as secrets:
         _say(f"{image.tag}, from {image.dockerfile}")
         _buildah(

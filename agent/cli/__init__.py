@@ -10,7 +10,7 @@ import traceback
 
 import click
 
-from agent._version import __version__
+from agent._version import __version__, commit
 from agent.cli.answer import USAGE, Answer, WithHelp, error_of
 from agent.domain.nearest import did_you_mean
 from agent.errors import REPORT, AgentError
@@ -29,10 +29,22 @@ COMMANDS = (
     "history",
     "rollback",
     "boost",
+    "log-level",
+    "completion",
 )
 
 
+WITHOUT_JSON = ("run", "completion")
+"""They print no object."""
 UNEXPECTED = "an unexpected error: its traceback is on standard error"
+
+
+def _print_version(context: click.Context, is_given: bool) -> None:  # noqa: FBT001 - an option
+    if not is_given:
+        return
+    built = f"commit {commit()}" if commit() else "from a source tree"
+    click.echo(f"resentry-agent, version {__version__}, {built}")
+    context.exit()
 
 
 class _Commands(WithHelp, click.Group):
@@ -44,7 +56,8 @@ class _Commands(WithHelp, click.Group):
     def get_command(self, _context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"agent.cli.{name}").command
+        module = importlib.import_module(f"agent.cli.{name.replace('-', '_')}")
+        command: click.Command = module.command
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -53,7 +66,7 @@ class _Commands(WithHelp, click.Group):
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             name = error.option_name
-            command = self.get_command(ctx, COMMANDS[-1])
+            command = self.get_command(ctx, "status")
             if command and any(name in option.opts for option in command.params):
                 where = f"as in resentry-agent status {name}"
                 ctx.fail(f"put {name} after the command, {where}")
@@ -68,7 +81,14 @@ class _Commands(WithHelp, click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="resentry-agent")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, _option, is_given: _print_version(context, is_given),
+    help="Print version and commit, and end.",
+)
 def group() -> None:
     """Keep the Sentry settings of services the same as in Vault or in mounted files.
 

@@ -199,6 +199,16 @@ class VerifyResult(Struct, frozen=True, kw_only=True):
     processes: Annotated[list[VerifyProcess], Meta(description="The processes.")]
 
 
+class LogLevelResult(Struct, frozen=True, kw_only=True):
+    """The result of `log-level`."""
+
+    level: Annotated[str, Meta(description="The lowest level that the agent logs now.")]
+    at_start: Annotated[
+        str,
+        Meta(description="The level of the settings, which counts after a restart."),
+    ]
+
+
 DOCUMENTS: dict[str, Any] = {
     "once": Envelope[OnceResult],
     "check": Envelope[CheckResult],
@@ -210,5 +220,6 @@ DOCUMENTS: dict[str, Any] = {
     "rollback": Envelope[RequestResult],
     "boost": Envelope[BoostResult],
     "verify": Envelope[VerifyResult],
+    "log-level": Envelope[LogLevelResult],
 }
 """What each command prints, by its name."""

@@ -12,14 +12,18 @@ from msgspec import Meta, Struct, structs
 from agent.domain.dsn_check import FAILING, PASSING
 from agent.domain.passes import GOOD
 from agent.domain.rollout import DONE
+from agent.domain.view import VOLUME
 from agent.errors import CandidateRefused, PublishError, VolumeBusy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agent.observe.results import RolloutReport, StatusResult
+    from agent.observe.results import SourceReport, StatusResult
+    from agent.observe.target_results import RolloutReport
 
-Name = Literal["source", "values", "checks", "publish", "notify", "confirm", "drain"]
+Name = Literal[
+    "source", "values", "checks", "publish", "notify", "confirm", "drain", "arrive"
+]
 StageState = Literal["ok", "waiting", "held", "broken", "unknown", "off"]
 TO_PUBLISH = frozenset({PublishError.__name__, VolumeBusy.__name__})
 """The errors that say that the volume is at fault, not the source."""
@@ -64,6 +68,18 @@ def _stages(status: StatusResult) -> Iterator[Stage]:
     yield _notify(status)
     yield _confirm(status)
     yield _drain(status)
+    yield _arrive(status)
+
+
+def _of_pass(stage: Name, state: StageState, source: SourceReport) -> Stage:
+    """Return a stage whose state is what the newest pass came to."""
+    return Stage(
+        stage=stage,
+        state=state,
+        sentence=source.sentence,
+        since=source.since,
+        hint=source.hint,
+    )
 
 
 def _source(status: StatusResult) -> Stage:
@@ -75,16 +91,17 @@ def _source(status: StatusResult) -> Stage:
             sentence="no agent is running: nobody reads the source",
             hint="start resentry-agent run; the log of the last agent says why it ended",
         )
-    if source.outcome is None:
-        return Stage(stage="source", state="unknown", sentence=source.sentence)
-    if source.outcome == "failed" and source.error not in TO_PUBLISH:
+    if status.agent == "not responding":
         return Stage(
             stage="source",
             state="broken",
-            sentence=source.sentence,
-            since=source.since,
-            hint=source.hint,
+            sentence=f"the agent does not respond: {status.origin.why}",
+            hint="read the agent's log, then restart it: the snapshot stays published",
         )
+    if source.outcome is None:
+        return Stage(stage="source", state="unknown", sentence=source.sentence)
+    if source.outcome == "failed" and source.error not in TO_PUBLISH:
+        return _of_pass("source", "broken", source)
     where = source.where
     named = [str(where[key]) for key in ("address", "path") if where.get(key)]
     sentence = f"read from {' '.join(named) or 'the source'}"
@@ -101,13 +118,7 @@ def _source(status: StatusResult) -> Stage:
 def _values(status: StatusResult) -> Stage:
     current, source = status.current, status.source
     if source.error == CandidateRefused.__name__:
-        return Stage(
-            stage="values",
-            state="broken",
-            sentence=source.sentence,
-            since=source.since,
-            hint=source.hint,
-        )
+        return _of_pass("values", "broken", source)
     if current is None:
         return Stage(stage="values", state="unknown", sentence="nothing is published")
     versions = {
@@ -130,13 +141,7 @@ def _values(status: StatusResult) -> Stage:
 def _checks(status: StatusResult) -> Stage:
     source = status.source
     if source.outcome == "checking":
-        return Stage(
-            stage="checks",
-            state="waiting",
-            sentence=source.sentence,
-            since=source.since,
-            hint=source.hint,
-        )
+        return _of_pass("checks", "waiting", source)
     bad = [check for check in status.dsn_checks if check.verdict in FAILING]
     if bad:
         return Stage(
@@ -166,13 +171,15 @@ def _checks(status: StatusResult) -> Stage:
 def _publish(status: StatusResult) -> Stage:
     current, source = status.current, status.source
     if source.error in TO_PUBLISH:
-        return Stage(
-            stage="publish",
-            state="broken",
-            sentence=source.sentence,
-            since=source.since,
-            hint=source.hint,
-        )
+        return _of_pass("publish", "broken", source)
+    for problem in status.problems:
+        if problem.setting == VOLUME:
+            return Stage(
+                stage="publish",
+                state="broken",
+                sentence=problem.what,
+                hint=problem.hint or "make room on the volume, and check its rights",
+            )
     if current is None:
         return Stage(
             stage="publish", state="waiting", sentence="nothing is published yet"
@@ -181,13 +188,17 @@ def _publish(status: StatusResult) -> Stage:
     boosts = len(current.boosts)
     if boosts:
         number += f", {boosts} boost{'s' * (boosts != 1)} in force"
-    is_held = source.outcome == "held"
+    if status.held is not None:
+        return Stage(
+            stage="publish",
+            state="held",
+            sentence=f"a rollback holds revision {status.held}: what the source holds is "
+            "not published",
+            since=current.published_at,
+            hint="resentry-agent rollback --resume ends the rollback",
+        )
     return Stage(
-        stage="publish",
-        state="held" if is_held else "ok",
-        sentence=source.sentence if is_held else number,
-        since=current.published_at,
-        hint=source.hint if is_held else "",
+        stage="publish", state="ok", sentence=number, since=current.published_at
     )
 
 
@@ -258,3 +269,27 @@ def _undrained(rollout: RolloutReport) -> Stage:
         sentence += f"; an older DSN is held by {', '.join(holders[:5])}"
     hint = "restart the process to end what holds the older DSN" if holders else ""
     return Stage(stage="drain", state="waiting", sentence=sentence, hint=hint)
+
+
+def _arrive(status: StatusResult) -> Stage:
+    """Whether Sentry accepts what the processes send."""
+    uses = status.dsns
+    if not uses:
+        sentence = "no DSN is published"
+        return Stage(stage="arrive", state="off", sentence=sentence)
+    for use in uses:
+        if any(kind != "accepted" for kind in use.processes):
+            return Stage(
+                stage="arrive",
+                state="broken",
+                sentence=use.sentence,
+                since=use.since,
+                hint=use.hint or "resentry-agent doctor --area sentry says more",
+            )
+    is_seen = all(use.processes for use in uses)
+    return Stage(
+        stage="arrive",
+        state="ok" if is_seen else "unknown",
+        sentence="; ".join(use.sentence for use in uses),
+        hint="" if is_seen else "resentry-agent verify sends test events",
+    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from agent._version import commit
 from agent.domain.answers import uses
 from agent.domain.passes import GOOD
 from agent.domain.rollout import DONE
@@ -60,10 +61,11 @@ def count_changes(before: View, after: View, metrics: Metrics) -> None:
 
 
 def log_start(settings: Settings, version: str) -> None:
-    """Log what starts: the version, where it reads, writes and listens."""
+    """Log what starts: version and commit, where it reads, writes and listens."""
     log.info(
         "agent started",
         version=version,
+        commit=commit() or "from a source tree",
         source=settings.shown_source,
         volume=settings.dir,
         environment=settings.environment,

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import structs
 
 from agent.domain.answers import uses
-from agent.domain.rollout import DONE, OVERDUE_HINT
+from agent.domain.rollout import DONE
 from agent.domain.timeline import Event
 from agent.domain.wishes import boosts_with_seconds_left
 from agent.observe.chain import chain
@@ -28,8 +28,7 @@ from agent.observe.results import (
     SourceReport,
     StatusResult,
 )
-from agent.observe.target_results import HolderReport, RolloutReport
-from agent.observe.target_results import Target as TargetReport
+from agent.observe.target_results import RolloutReport, target_report
 from resentry.contract import time_text
 from resentry.values import show_dsn
 
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from agent.domain.outcome import Outcome
     from agent.domain.passes import Passes
     from agent.domain.receiver import Delivery
-    from agent.domain.rollout import LiveTarget, Rollout, State
+    from agent.domain.rollout import Rollout
     from agent.domain.timeline import Timeline
     from agent.domain.view import View
     from resentry.contract import Snapshot
@@ -147,7 +146,7 @@ def status(
             unknown=rollout.unknown,
             obstacle=rollout.obstacle,
             hint=rollout.hint,
-            targets=[_target(target, state) for target, state in rollout.targets],
+            targets=[target_report(target, state) for target, state in rollout.targets],
         ),
         problems=_list(saved, "problems", ProblemReport),
         timeline=_list(saved, "timeline", Event),
@@ -258,30 +257,6 @@ def _dsn_use(use: DsnUse) -> DsnUseReport:
         accepted_at=_time(use.accepted_at),
         sentence=use.sentence,
         hint=use.hint,
-    )
-
-
-def _target(target: LiveTarget, state: State) -> TargetReport:
-    receipt = target.receipt
-    return TargetReport(
-        id=receipt.id,
-        name=target.name,
-        role=receipt.role,
-        pid=receipt.pid or None,
-        main=target.main,
-        readable=target.readable,
-        state=state,
-        revision=receipt.revision,
-        sequence=receipt.sequence,
-        since=receipt.since,
-        swap_ms=receipt.swap_ms,
-        error=receipt.error,
-        dsn=receipt.dsn,
-        holders=[HolderReport(**holder._asdict()) for holder in receipt.holders],
-        ignored=list(receipt.ignored),
-        notes=[*target.notes, *([OVERDUE_HINT] if state == "overdue" else [])],
-        library=receipt.library,
-        sdk=receipt.sdk,
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.errors import REPORT
+from agent.errors import REPORT, RequestUnknown
 from agent.observe.stderr import lines
 from agent.redact import redact
 
@@ -64,11 +64,54 @@ class Limit:
         return event
 
 
+class Level:
+    """The lowest level that is logged. Any thread may change `name`."""
+
+    def __init__(self) -> None:
+        self.name = "info"
+
+    def __call__(
+        self, _logger: WrappedLogger, method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Return the event, or raise `DropEvent`."""
+        if LEVELS.get(method, LEVELS["error"]) < LEVELS[self.name]:
+            raise structlog.DropEvent
+        return event
+
+
+LEVEL = Level()
+"""The level of this process's log."""
+
+
+def change_level(name: object) -> str:
+    """Change the level until the process ends. Return the level that is now in force.
+
+    `None` changes nothing. Raises `RequestUnknown` for what is no level.
+    """
+    if name is None:
+        return LEVEL.name
+    if not isinstance(name, str) or name not in LEVELS:
+        raise RequestUnknown
+    before = LEVEL.name
+    sentence = (
+        f"the log level is {name} now, until the agent's restart; it was {before}"
+    )
+    lowest = min(before, name, key=LEVELS.__getitem__)
+    shown = "info" if lowest == "debug" else lowest
+    if LEVELS[name] <= LEVELS[before]:
+        LEVEL.name = name
+    getattr(structlog.get_logger(), shown)(sentence)  # while it is still shown
+    LEVEL.name = name
+    return name
+
+
 def configure(level: str, form: str) -> None:
     """Set up logging to standard error, once per process. `form` is `json` or `text`."""
+    LEVEL.name = level
     render = structlog.processors.JSONRenderer() if form == "json" else _text
     structlog.configure(
         processors=[
+            LEVEL,
             Limit(),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -76,7 +119,7 @@ def configure(level: str, form: str) -> None:
             _redacted,
             render,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS["debug"]),
         logger_factory=_Logger,
         cache_logger_on_first_use=True,
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
-from agent.domain.rollout import State
+from agent.domain.rollout import OVERDUE_HINT, State
+
+if TYPE_CHECKING:
+    from agent.domain.rollout import LiveTarget
 
 
 class HolderReport(Struct, frozen=True, kw_only=True):
@@ -84,3 +87,28 @@ class RolloutReport(RolloutSummary, frozen=True, kw_only=True):
     ] = ""
     hint: Annotated[str, Meta(description="What to do; may be empty.")] = ""
     targets: Annotated[list[Target], Meta(description="The live processes.")]
+
+
+def target_report(target: LiveTarget, state: State) -> Target:
+    """Return one process, as every document shows it."""
+    receipt = target.receipt
+    return Target(
+        id=receipt.id,
+        name=target.name,
+        role=receipt.role,
+        pid=receipt.pid or None,
+        main=target.main,
+        readable=target.readable,
+        state=state,
+        revision=receipt.revision,
+        sequence=receipt.sequence,
+        since=receipt.since,
+        swap_ms=receipt.swap_ms,
+        error=receipt.error,
+        dsn=receipt.dsn,
+        holders=[HolderReport(**holder._asdict()) for holder in receipt.holders],
+        ignored=list(receipt.ignored),
+        notes=[*target.notes, *([OVERDUE_HINT] if state == "overdue" else [])],
+        library=receipt.library,
+        sdk=receipt.sdk,
+    )

@@ -34,11 +34,13 @@ pytestmark = [pytest.mark.vault, pytest.mark.timeout(300)]
 
 TARGET = """
 import time
-import resentry
+import resentry, sentry_sdk
 resentry.init(
     role="api", default_integrations=False, auto_enabling_integrations=False
 )
-time.sleep(600)
+while True:
+    sentry_sdk.capture_message("here")
+    time.sleep(0.5)
 """
 NASTY = "</p><img src=x onerror=document.title='owned'><script>document.title='owned'"
 WIDTHS = ((360, False), (360, True), (1280, False))
@@ -76,7 +78,7 @@ def test_the_page_tells_each_state_without_a_reload(
         browser.open(f"http://127.0.0.1:{system.http_port}/")
         browser.await_text("Everything works", "#verdict")
         assert "live" in browser.text("#live")
-        for stage in ("source", "values", "publish", "confirm", "drain"):
+        for stage in ("source", "values", "publish", "confirm", "drain", "arrive"):
             assert stage in browser.text("#chain")
         assert "first broken link" not in browser.text("#chain")
         assert f"pid {target.pid}" in browser.text("#processes")

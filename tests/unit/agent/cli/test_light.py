@@ -24,7 +24,10 @@ HEAVY = {
 
 @pytest.mark.parametrize(
     "name",
-    ["status", "wait", "verify", "history", "refresh", "rollback", "boost"],
+    [
+        *("status", "wait", "verify", "history", "refresh", "rollback", "boost"),
+        "log-level",
+    ],
 )
 def test_a_command_imports_little(name: str) -> None:
     """What only the agent needs stays out."""

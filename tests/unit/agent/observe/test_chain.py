@@ -12,6 +12,7 @@ from agent.domain.passes import Moment, Passes
 from agent.domain.receiver import Delivery
 from agent.domain.rollout import LiveTarget, Rollout, assess
 from agent.domain.view import Known, View
+from agent.domain.wishes import Held, Wishes
 from agent.errors import (
     AgentError,
     CandidateRefused,
@@ -23,7 +24,8 @@ from agent.errors import (
 )
 from agent.observe.document import state, status, whole
 from agent.observe.results import StatusResult
-from resentry.contract import Holder, Receipt, Snapshot
+from resentry.answers import Answer
+from resentry.contract import Holder, Receipt, Snapshot, fingerprint
 
 DSN = "https://c0ffee00c0ffee00c0ffee00c0ffee00@sentry.example.org/42"
 CURRENT = Snapshot(
@@ -35,6 +37,13 @@ CURRENT = Snapshot(
 )
 GOOD = Outcome.unchanged(CURRENT, ())
 Look = Callable[..., dict[str, tuple[str, bool]]]
+
+
+def answered(kind: str) -> Answer:
+    """What the DSN's server answered last."""
+    accepted_at = "2026-01-01T00:00:00Z" if kind == "accepted" else None
+    since = "2026-01-01T00:00:00Z"
+    return Answer(fingerprint(DSN), kind, None, since, accepted_at)
 
 
 def stages(result: StatusResult) -> dict[str, tuple[str, bool]]:
@@ -52,12 +61,14 @@ def look(receipt: Callable[..., Receipt]) -> Look:
         current: Snapshot | None = CURRENT,
         late: bool = False,
         deliveries: tuple[Delivery, ...] = (),
+        held: Held | None = None,
         **fields: Any,
     ) -> dict[str, tuple[str, bool]]:
         runs = {"revision": "a" * 12, "sequence": 7, **fields}
         rollout = assess([LiveTarget(receipt(**runs), 0)], current, late=late)
         passes = Passes(0.0).after(outcome, Moment(1.0, 1.0), 0.1)
-        view = View(Known(current), passes, 0.0, rollout, deliveries=deliveries)
+        known = Known(current, wishes=Wishes(held=held))
+        view = View(known, passes, 0.0, rollout, deliveries=deliveries)
         envelope = whole(view)
         assert envelope.result is not None
         for stage in envelope.result.chain:
@@ -70,10 +81,22 @@ def look(receipt: Callable[..., Receipt]) -> Look:
 
 def test_a_healthy_chain_has_no_broken_stage(look: Look) -> None:
     """Each stage is ok, or not in use."""
-    assert {state for state, _ in look().values()} == {"ok", "off"}
-    assert [*look()] == [
-        *("source", "values", "checks", "publish", "notify", "confirm", "drain")
+    seen = look(answers=(answered("accepted"),))
+    assert {state for state, _ in seen.values()} == {"ok", "off"}
+    assert [*seen] == [
+        *("source", "values", "checks", "publish"),
+        *("notify", "confirm", "drain", "arrive"),
     ]
+
+
+@pytest.mark.parametrize("kind", ["refused", "limited", "failed", "unreached"])
+def test_a_dsn_that_its_server_refuses_is_the_broken_link(
+    look: Look, kind: str
+) -> None:
+    """Each process runs it, and no event arrives."""
+    seen = look(answers=(answered(kind),))
+    assert seen["arrive"] == ("broken", True)
+    assert look()["arrive"] == ("unknown", False)  # nothing was sent yet
 
 
 @pytest.mark.parametrize(
@@ -106,8 +129,10 @@ def test_a_candidate_that_waits_for_its_check_is_not_broken(look: Look) -> None:
 
 def test_a_held_rollback_is_named_where_it_works(look: Look) -> None:
     """The source is well, and yet its values are not published."""
-    seen = look(Outcome.held("a" * 12, CURRENT, ()))
+    seen = look(Outcome.held("a" * 12, CURRENT, ()), held=Held(CURRENT, {}))
     assert (seen["source"][0], seen["publish"][0]) == ("ok", "held")
+    just_now = look(held=Held(CURRENT, {}))  # before the next pass
+    assert just_now["publish"][0] == "held"
 
 
 @pytest.mark.parametrize(
@@ -145,6 +170,8 @@ def test_silence_is_no_yes() -> None:
     rollout = Rollout("waiting", ())
     dead = stages(status("not running", CURRENT, rollout, state(done)))
     assert dead["source"] == ("broken", True)
+    stuck = stages(status("not responding", CURRENT, rollout, state(done)))
+    assert stuck["source"] == ("broken", True)
     unknown = stages(status("unknown", CURRENT, rollout, state(done)))
     assert unknown["source"][0] == "unknown"
     assert unknown["confirm"][0] == "waiting"
@@ -155,4 +182,4 @@ def test_the_chain_is_in_the_document(look: Look) -> None:
     look()
     nobody = assess([], None, late=False)
     result = status("running", CURRENT, nobody, {"timeline": []})
-    assert len(msgspec.to_builtins(result)["chain"]) == 7
+    assert len(msgspec.to_builtins(result)["chain"]) == 8

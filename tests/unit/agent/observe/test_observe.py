@@ -276,6 +276,25 @@ def test_each_json_line_is_one_object(python: Any) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("info", "debug"), ("debug", "error"), ("error", "warning"), ("info", "info")],
+)
+def test_the_level_of_the_log_can_change(python: Any, before: str, after: str) -> None:
+    """At once, and the change itself is logged, whatever the levels are."""
+    ran = python(PROGRAMS / "level.py", before, after)
+    events = [json.loads(line)["event"] for line in ran.stderr.splitlines()]
+    levels = ("debug", "info", "warning", "error")
+    for word, lowest in (("before", before), ("after", after)):
+        shown = [level for level in levels if f"{word} {level}" in events]
+        assert shown == [*levels[levels.index(lowest) :]]
+        assert f"{word} exception" in events
+    (change,) = [event for event in events if "log level" in event]
+    assert f"is {after} now" in change
+    assert ran.stdout.splitlines() == [after]
+
+
+@pytest.mark.process
 def test_a_log_that_cannot_be_written_ends_nothing(python: Any) -> None:
     """A full disk loses lines, also those of an exception, and nothing else."""
     ran = python(PROGRAMS / "full.py", "json", DSN, TOKEN)
