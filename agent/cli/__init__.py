@@ -11,7 +11,7 @@ import traceback
 import click
 
 from agent._version import __version__, commit
-from agent.cli.answer import USAGE, Answer, WithHelp, error_of
+from agent.cli.answer import USAGE, Answer, WithHelp, error_of, print_lines
 from agent.domain.nearest import did_you_mean
 from agent.errors import REPORT, AgentError
 from agent.observe import stderr
@@ -40,10 +40,10 @@ UNEXPECTED = "an unexpected error: its traceback is on standard error"
 
 
 def _print_version(context: click.Context, is_given: bool) -> None:  # noqa: FBT001 - an option
-    if not is_given:
+    if not is_given or context.resilient_parsing:
         return
     built = f"commit {commit()}" if commit() else "from a source tree"
-    click.echo(f"resentry-agent, version {__version__}, {built}")
+    print_lines((f"resentry-agent, version {__version__}, {built}",))
     context.exit()
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import click
 from click.shell_completion import ShellComplete, get_completion_class
 
+from agent.cli.answer import WithHelp, print_lines
+
 PROGRAM = "resentry-agent"
 VARIABLE = "_RESENTRY_AGENT_COMPLETE"
 """With this variable, the program answers the shell's questions."""
 SHELLS = ("bash", "zsh", "fish")
 
 
-@click.command("completion")
+@click.command("completion", cls=WithHelp)
 @click.argument("shell", type=click.Choice(SHELLS))
 def command(shell: str) -> None:
     """Print a script that completes command lines.
@@ -36,4 +38,4 @@ def command(shell: str) -> None:
     if kind is None:
         raise click.UsageError(f"click completes nothing in {shell}")
     # The shell's own version would be asked first: the shell may be elsewhere.
-    click.echo(ShellComplete.source(kind(group, {}, PROGRAM, VARIABLE)))
+    print_lines((ShellComplete.source(kind(group, {}, PROGRAM, VARIABLE)),))
