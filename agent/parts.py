@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from agent.settings import Loaded, Settings
     from agent.source import Source
 
+RESTART_HINT = "restart the agent after a change of a setting: it reads its settings only at its start"
 USER_AGENT = f"resentry-agent/{__version__}"
 
 
@@ -89,13 +90,25 @@ def assemble_for_run(loaded: Loaded) -> Parts:
         source = _open_source(settings, problem)
     except SettingsError:
         source = LateSource(partial(_open_source, settings, problem))
-    return _parts(settings, source, volume)._replace(problem=problem)
+    return _parts(settings, source, volume)._replace(
+        problem=None if problem is None else _with_restart(problem)
+    )
 
 
 def _open_source(settings: Settings, problem: SettingsError | None) -> Source:
-    if problem is not None:
-        raise problem
-    return open_source(settings, USER_AGENT)
+    try:
+        if problem is not None:
+            raise problem
+        return open_source(settings, USER_AGENT)
+    except SettingsError as error:
+        raise _with_restart(error) from None
+
+
+def _with_restart(error: SettingsError) -> SettingsError:
+    """Return the error with a hint for an agent that goes on with what is published."""
+    return SettingsError(
+        error.what, "; ".join(filter(None, (error.hint, RESTART_HINT)))
+    )
 
 
 def _parts(settings: Settings, source: Source, volume: Volume) -> Parts:

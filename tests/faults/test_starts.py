@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +24,6 @@ from lab.process import Process, eventually, free_port, listens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.process
 
@@ -165,8 +166,57 @@ def test_wrong_settings_end_a_first_start_and_no_later_one(
     assert source["sentence"].partition(";")[0] in text.replace("\\", "")
     assert 'error="SettingsError"' in agent.metrics()
     assert said in source["sentence"]
+    assert "restart the agent after a change of a setting" in source["hint"]
     assert (agent.volume / "SENTRY_DSN").read_text() == DSN
     assert process.stop() == 0
+
+
+def test_a_sighup_that_comes_early_does_not_end_the_agent(
+    agent: Agent,
+) -> None:
+    """Whoever rotates a secret may signal an agent that has just been started.
+
+    Only Python's own start can be ended so. The first pass reads the source anyway.
+    """
+    agent.once()
+    agent.mount.write(SENTRY_DSN=f"{DSN}2")
+    with agent.process() as process:
+        status = Path(f"/proc/{process.pid}/status")
+
+        def survives() -> bool:
+            lines = status.read_text().splitlines()
+            masks = dict(line.split(":", 1) for line in lines)
+            return bool((int(masks["SigIgn"], 16) | int(masks["SigCgt"], 16)) & 1)
+
+        eventually(survives, what="a SIGHUP that does not end the process")
+
+        def is_published() -> bool:
+            process.signal(signal.SIGHUP)
+            return (agent.volume / "SENTRY_DSN").read_text() == f"{DSN}2"
+
+        eventually(is_published, what="the new value")
+        assert process.alive
+
+
+@pytest.mark.parametrize(
+    ("command", "handler"), [("run", signal.SIG_IGN), ("wait", signal.SIG_DFL)]
+)
+def test_run_is_ready_for_sighup_before_it_imports_anything(
+    command: str, handler: signal.Handlers
+) -> None:
+    """A closed terminal still ends the other commands."""
+    code = f"""
+import signal, sys, types
+sys.argv = ["resentry-agent", {command!r}]
+cli = sys.modules["agent.cli"] = types.ModuleType("agent.cli")
+cli.main = lambda: print(signal.getsignal(signal.SIGHUP).name)
+from agent.__main__ import main
+main()
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == handler.name
 
 
 @pytest.mark.parametrize(
