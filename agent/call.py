@@ -40,7 +40,8 @@ def call(path: str, request: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Send one request to the daemon. Return its answer, or raise its error.
 
     A request that was sent and got no answer is sent once more. The daemon knows it by its
-    `request_id`, and does not carry it out twice.
+    `request_id`, and does not carry it out twice. A daemon that was started meanwhile does
+    not know it: an agent takes longer to start than this waits.
     """
     if len(json.dumps(request)) >= REQUEST_BYTES:
         raise WishRefused(
@@ -52,11 +53,11 @@ def call(path: str, request: dict[str, Any], seconds: float) -> dict[str, Any]:
     except Silent:
         try:
             return call_once(path, request, AGAIN_SECONDS)
-        except Silent as error:
+        except (Silent, AgentAway) as error:
             raise AgentAway(
                 f"the agent at the control socket {path} gave no answer: {error}",
-                "it may have carried the request out: resentry-agent history shows what "
-                "is published",
+                "the agent may have carried the request out: look at resentry-agent history "
+                "before you repeat the command",
             ) from None
 
 

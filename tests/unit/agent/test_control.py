@@ -362,6 +362,31 @@ def test_a_request_without_an_answer_is_sent_again_and_done_once(path: str) -> N
     assert seen == ["7", "7"]
 
 
+def test_an_agent_that_ends_before_its_answer_may_have_done_the_request(
+    path: str,
+) -> None:
+    """Who repeats the command goes one revision too far: the hint says where to look."""
+    os.mkdir(os.path.dirname(path), 0o700)
+
+    def end() -> None:
+        connection, _ = server.accept()
+        connection.recv(REQUEST_BYTES)
+        server.close()
+        os.unlink(path)
+        connection.close()
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        ending = threading.Thread(target=end, daemon=True)
+        ending.start()
+        with pytest.raises(AgentAway) as raised:
+            call(path, {"command": "rollback"}, 10)
+        ending.join()
+    assert "may have carried the request out" in raised.value.hint
+    assert "resentry-agent history" in raised.value.hint
+
+
 def test_a_huge_request_is_not_read_to_its_end(served: str, raw: socket.socket) -> None:
     """No more than the limit is kept in memory."""
     with pytest.raises((BrokenPipeError, ConnectionResetError)):
