@@ -14,8 +14,14 @@ from agent.domain.newest import decode_marks, encode_marks
 from agent.domain.outcome import Outcome
 from agent.domain.validate import validate
 from agent.domain.view import Known
-from agent.domain.wishes import Wishes, decode_wishes, encode_wishes, overlay
-from agent.errors import REPORT, AgentError, VolumeBusy
+from agent.domain.wishes import (
+    Wishes,
+    decode_wishes,
+    encode_wishes,
+    overlay,
+    revision_without_boosts,
+)
+from agent.errors import REPORT, AgentError, CandidateRefused, VolumeBusy, unexpected
 from agent.publish.memory import LAST_GOOD, NEWEST, WISHES
 from resentry.contract import encode_snapshot
 
@@ -131,7 +137,10 @@ class Pipeline:
             number = self.known.repairs + len(repaired)
             self.known = replace(self.known, repairs=number, repaired=repaired)
         unkept = (volume.problem,) if volume.problem else ()
-        return replace(outcome, notes=outcome.notes + repaired + unkept)
+        notes = outcome.notes + repaired + unkept
+        if reading.snapshot is None or self.known.wishes.held is not None:
+            notes += tuple(n for n in self._rails_note() if n != outcome.sentence)
+        return replace(outcome, notes=notes)
 
     def grant(self, wishes: Wishes) -> Outcome:
         """Publish under what an operator asks for now: all of it, or nothing.
@@ -169,33 +178,57 @@ class Pipeline:
         self._keep_wishes(wishes.pruned(self.known.last_good, now, cap))
         wanted = overlay(self.known.last_good, self.known.wishes, now)
         current, outcome, notes = self.known.current, Outcome.unchanged, reading.notes
-        if current is None or not current.is_same(wanted):
+        error = reading.error
+        if current is not None and current.is_same(wanted):
+            current = volume.repair(current)
+        elif refusal := self._refusal(current, wanted):
+            error = error or refusal
+            current = current and volume.repair(current)
+        else:
             outcome = Outcome.published
             notes += self._parts.gate.glance(wanted, current)
             known = current.sequence if current else 0
             current = volume.publish(replace(wanted, sequence=known))
-        else:
-            current = volume.repair(current)
         self._announce()
-        if reading.error is not None:
-            raise reading.error
+        if error is not None or current is None:
+            raise error or unexpected()
         if (held := self.known.wishes.held) is None:
             return outcome(current, notes)
-        notes += self._rails_on(held.snapshot, now)
         if reading.snapshot is not None:
             return Outcome.held(held.snapshot.revision, current, notes)
         end = "resentry-agent rollback --resume ends it"
         held_note = f"a rollback holds revision {held.snapshot.revision}; {end}"
         return outcome(current, (*notes, held_note))
 
-    def _rails_on(self, held: Snapshot, now: float) -> tuple[str, ...]:
-        """Return a note if the guard rails of now would refuse the held revision."""
-        rails = self._parts.settings.guard_rails
-        problems = rails.problems(replace(held, boosts=()), now)
-        if not problems:
+    def _refusal(
+        self, current: Snapshot | None, wanted: Snapshot
+    ) -> CandidateRefused | None:
+        """Return why the guard rails of now forbid to publish this; `None` if they do not.
+
+        They may be others than those that an earlier agent judged by. What is published
+        already stays, with other boosts as well.
+        """
+        name = revision_without_boosts(wanted)
+        if current is not None and revision_without_boosts(current) == name:
+            return None
+        note = self._rails_note()
+        return CandidateRefused(note, "") if note else None
+
+    def _rails_note(self) -> tuple[str, ...]:
+        """Return a note if the guard rails of now refuse what is last good, or held."""
+        held, base = self.known.wishes.held, self.known.last_good
+        base = held.snapshot if held else base
+        if base is None or self._parts.problem is not None:  # no rails are known then
             return ()
+        rails = self._parts.settings.guard_rails
+        # Boosts end by themselves.
+        problems = rails.problems(replace(base, boosts=()), time.time())
         listed = "; ".join(f"{name} {text}" for name, text in problems.items())
-        return (f"the guard rails would refuse the held revision now: {listed}",)
+        kind = "held" if held else "last good"
+        note = (
+            f"the guard rails refuse the {kind} revision {base.revision} now: {listed}"
+        )
+        return (note,) if problems else ()
 
     def _open(self, wishes: Wishes) -> Wishes:
         """Take the volume, if it is not taken, and return the wishes that count."""

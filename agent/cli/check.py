@@ -13,6 +13,7 @@ from agent.cli import options
 from agent.cli.answer import NO, Answer, error_of
 from agent.cli.check_volume import receipts_step, volume_step
 from agent.cli.gather import UNRESPONSIVE_HINT, gather
+from agent.cli.lines import idle_role_text
 from agent.cli.results import CheckResult, Step
 from agent.domain.newest import decode_marks
 from agent.domain.validate import validate
@@ -250,4 +251,4 @@ class _Checks:
             )
         if rollout.obstacle or rollout.state == "overdue":
             raise NotConfirmed(rollout.sentence, rollout.hint)
-        return rollout.sentence
+        return "; ".join((rollout.sentence, *map(idle_role_text, rollout.idle_roles)))

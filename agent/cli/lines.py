@@ -33,6 +33,11 @@ def boost_line(boost: Boost) -> str:
     )
 
 
+def idle_role_text(role: str) -> str:
+    """A role that the snapshot names and that no process has."""
+    return f"no process here has the role {role}, which the snapshot names"
+
+
 def receiver_lines(receivers: Sequence[Receiver]) -> list[str]:
     """Each receiver of notifications."""
     return [
@@ -75,7 +80,7 @@ def status_lines(status: StatusResult, why_unknown: str) -> Iterator[str]:
     if status.rollout.hint:
         yield f"          {status.rollout.hint}"
     for role in status.rollout.idle_roles:
-        yield f"          no process here has the role {role}, which the snapshot names"
+        yield f"          {idle_role_text(role)}"
     for target in status.rollout.targets:
         yield from _target_lines(target)
 

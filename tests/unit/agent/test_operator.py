@@ -459,10 +459,56 @@ def test_a_held_rollback_that_the_rails_of_now_forbid_is_named(
     assert one.ask("refresh")["notes"] == []
     two = agent(allowed_dsns=("production=sentry.example.org/2",))
     (refused,) = two.ask("refresh")["notes"]
-    assert refused.startswith(
-        "the guard rails would refuse the held revision now: SENTRY_DSN is not an allowed"
-    )
+    assert refused.startswith("the guard rails refuse the held revision ")
+    assert "now: SENTRY_DSN is not an allowed" in refused
     assert two.project == 1
+
+
+def test_what_the_rails_of_now_forbid_is_published_no_more(
+    agent: Callable[..., Agent],
+) -> None:
+    """An earlier agent had judged it. What is published already stays, and is named.
+
+    The source cannot be read, so the guard rails of now have judged nothing yet.
+    """
+    one = agent()
+    one.source(1)
+    one.source(2)
+    one.ask("rollback")
+    two = agent(allowed_dsns=("production=sentry.example.org/1",))
+    two.shelf.error = SourceDown("no Vault")
+    assert two.ask("refresh")["notes"] == []
+    with_rails = two.ask("resume")
+    assert with_rails["code"] == 65
+    assert "the guard rails refuse the last good revision" in with_rails["sentence"]
+    assert (two.project, two.wishes.held is None) == (1, False)
+
+    three = agent(allowed_dsns=("production=sentry.example.org/3",))
+    three.shelf.error = SourceDown("no Vault")
+    (named,) = three.ask("refresh")["notes"]
+    assert named.startswith("the guard rails refuse the held revision")
+    # More traces are no other DSN
+    assert three.ask("boost", seconds=60, traces=1.0)["code"] == 0
+    assert three.project == 1
+
+
+def test_a_lost_volume_gets_nothing_that_the_rails_of_now_forbid(
+    agent: Callable[..., Agent], volume: Volume
+) -> None:
+    """The agent's own memory is no way around the guard rails."""
+    one = agent()
+    one.source(1)
+    os.unlink(f"{volume.directory}/..data")
+    volume.published = None  # as after a restart
+    two = agent(allowed_dsns=("production=sentry.example.org/2",))
+    two.shelf.error = SourceDown("no Vault")
+    answer = two.ask("refresh")
+    assert (answer["code"], answer["revision"]) == (69, None)
+    assert "the guard rails refuse the last good revision" in answer["notes"][0]
+    assert not os.path.lexists(f"{volume.directory}/..data")
+    two.shelf.error = None
+    assert two.source(2)["code"] == 0
+    assert two.project == 2
 
 
 def test_a_boost_ends_if_its_cap_is_lowered(agent: Callable[..., Agent]) -> None:

@@ -86,6 +86,19 @@ def test_an_overdue_process_is_a_problem(check: Callable[..., dict[str, Any]]) -
     assert "read the log of the process" in late["targets"]["hint"]
 
 
+@pytest.mark.usefixtures("live")
+def test_a_role_that_no_process_has_is_named(
+    check: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """It is no problem: the processes may be in another pod. Or it is a typing error."""
+    roles = json.dumps({"celrey": {"SENTRY_SAMPLE_RATE": 0.5}})
+    (tmp_path / "source").write_text(f"SENTRY_DSN={DSN}\nRESENTRY_ROLES={roles}\n")
+    check("once")
+    step = check()["targets"]
+    assert step["result"] == "ok"
+    assert "no process here has the role celrey" in step["detail"]
+
+
 def test_no_receipt_at_all_is_a_problem_after_the_time_limit(
     check: Callable[..., dict[str, Any]], published: Path
 ) -> None:
