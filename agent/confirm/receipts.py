@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from agent.confirm.ends import Ends
 from agent.confirm.mask import without_secrets
 from agent.domain.rollout import LiveTarget, Rollout, assess
 from agent.locks import holder
@@ -69,6 +70,7 @@ class Receipts:
     ) -> None:
         self._directory = directory
         self._tidy = tidy
+        self._ends = Ends()
         self._holder = (lambda *_: 0) if is_copy else _holder
 
     def read(self) -> list[LiveTarget]:
@@ -90,7 +92,8 @@ class Receipts:
         )
         is_silent = late and current is not None and not seen.targets and not unknown
         obstacle, advice = self._obstacle(is_silent=is_silent)
-        return replace(rollout, obstacle=obstacle, advice=advice)
+        ends = self._ends.by_role(time.monotonic())
+        return replace(rollout, obstacle=obstacle, advice=advice, ends=ends)
 
     def _obstacle(self, *, is_silent: bool) -> tuple[str, str]:
         """Return what keeps processes from confirming, and what to do; empty if nothing."""
@@ -157,6 +160,7 @@ class Receipts:
                 continue
             pid = self._holder(directory, name)
             if pid is None:
+                self._note_end(directory, target, name)
                 self._remove(directory, target + RECEIPT_SUFFIX, name)
                 continue
             if len(targets) == TARGETS_LIMIT:
@@ -182,6 +186,17 @@ class Receipts:
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
             if status.st_mtime < time.time() - _STALE_SECONDS:
                 self._remove(directory, name)
+
+    def _note_end(self, directory: int, target: str, lock: str) -> None:
+        """Note that a process ended soon after its start. Forked children do not count."""
+        if not self._tidy:
+            return
+        with contextlib.suppress(OSError, ContractError):
+            began = os.stat(lock, dir_fd=directory, follow_symlinks=False).st_mtime
+            receipt = decode_receipt(_read_body(directory, target)[0])
+            if receipt.parent is None:
+                age, now = time.time() - began, time.monotonic()
+                self._ends.note(receipt.role, age, now)
 
     def _remove(self, directory: int, *names: str) -> None:
         for name in names if self._tidy else ():

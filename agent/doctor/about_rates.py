@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _HIGH = 0.5
 _LONG_SECONDS = 3600.0
+_ENOUGH = 100
+"""So many traces say something about a rule."""
 TRACES, ERRORS = "SENTRY_TRACES_SAMPLE_RATE", "SENTRY_SAMPLE_RATE"
 
 
@@ -177,3 +179,36 @@ def differs(facts: Facts) -> Iterator[Sight]:
         if len(values) > 1 and name != "SENTRY_RELEASE":
             shown = ", ".join(sorted(map(str, values)))
             yield Sight(f"role {role}", f"{name} is {shown}")
+
+
+@rule(
+    "RSN808",
+    "rule-unmatched",
+    "warning",
+    "rates",
+    "A rule has matched nothing",
+    fix="correct the rule's match in RESENTRY_RULES, or remove the rule",
+)
+def unmatched(facts: Facts) -> Iterator[Sight]:
+    """Look at what each process says of its rules since the snapshot was published.
+
+    At least 100 traces were decided, and no process of the rule's role had one that the
+    rule fits. Mostly the match is mistyped, or a rule above it takes all. What the rule
+    was meant for has another rate now.
+    """
+    rules = facts.published.rules
+    if not rules:
+        raise SkippedError("there are no rules")
+    for number, given in enumerate(rules):
+        receipts = [
+            target.receipt
+            for target in targets(facts)
+            if target.receipt.revision == facts.published.revision
+            and given.role in (None, target.receipt.role)
+        ]
+        if any(receipt.decided is None for receipt in receipts):
+            raise SkippedError("a process has a library that does not tell")
+        decided = sum(receipt.decided or 0 for receipt in receipts)
+        matched = any(int(r.matched or "0", 16) >> number & 1 for r in receipts)
+        if decided >= _ENOUGH and not matched:
+            yield Sight(given.match, f"of more than {decided} traces it matched none")

@@ -195,6 +195,8 @@ def token_ends(facts: Facts) -> Iterator[Sight]:
 
     When it ends the agent can read nothing any more. What is published stays.
     """
+    if facts.vault.error is not None and facts.vault.is_renewable is None:
+        raise UnknownError(_not_asked(facts))
     ends = facts.vault.token_ends_at
     if facts.vault.is_renewable is False and ends:
         yield Sight(

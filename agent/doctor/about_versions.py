@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from agent.doctor.facts import Facts
 
+_FORK_SAFE = (2, 59)
+
 
 @rule(
     "RSN951",
@@ -89,6 +91,28 @@ def releases(facts: Facts) -> Iterator[Sight]:
             for release, roles in sorted(found.items())
         )
         yield Sight("every role", shown)
+
+
+@rule(
+    "RSN955",
+    "sdk-fork-bug",
+    "info",
+    "versions",
+    "A forked process runs a version of sentry-sdk that can hang after a fork",
+    fix="pip install 'sentry-sdk>=2.59,<3'",
+)
+def fork_bug(facts: Facts) -> Iterator[Sight]:
+    """Compare the SDK's version in processes that were forked with 2.59.
+
+    Before 2.59, a child could inherit a lock of the SDK's monitor or of its batchers that
+    no thread of the child releases (getsentry/sentry-python 6148, 6149). The library makes
+    these parts of its own client anew in each child. A client that the application makes
+    can hang.
+    """
+    for target in targets(facts):
+        version = _minor(target.receipt.sdk)
+        if target.receipt.parent is not None and version and version < _FORK_SAFE:
+            yield Sight(target.name, f"sentry-sdk {target.receipt.sdk}")
 
 
 def _minor(version: str) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ from agent.doctor.about_targets import targets
 from agent.doctor.rule import Sight, SkippedError, UnknownError, rule
 from agent.domain.view import VOLUME
 from agent.errors import PublishError
+from agent.publish.lock import Lock
 from agent.publish.volume import LOCK_FILE
 from resentry.advice import SUBPATH, is_mounted_alone
 from resentry.contract import SETTINGS_FILE
@@ -30,7 +31,16 @@ _ROOM_BYTES = 4 * 1024 * 1024
     "volume",
     "Nothing is published",
     fix="resentry-agent check",
-    causes=("RSN101", "RSN201", "RSN202", "RSN301", "RSN302", "RSN502", "RSN505"),
+    causes=(
+        "RSN101",
+        "RSN201",
+        "RSN202",
+        "RSN301",
+        "RSN302",
+        "RSN502",
+        "RSN505",
+        "RSN508",
+    ),
 )
 def nothing(facts: Facts) -> Iterator[Sight]:
     """Look for a snapshot on the volume.
@@ -46,13 +56,13 @@ def nothing(facts: Facts) -> Iterator[Sight]:
     "no-agent",
     "error",
     "volume",
-    "No agent runs, or it does not respond",
+    "No agent runs",
     fix="start resentry-agent run, or correct RESENTRY_DIR; in Kubernetes: kubectl "
     "describe pod POD",
     causes=("RSN101",),
 )
 def no_agent(facts: Facts) -> Iterator[Sight]:
-    """Look for an agent that holds the volume, and ask it for its status.
+    """Look for an agent that holds the volume.
 
     Applications keep running what is published. No change at the source reaches them.
 
@@ -63,14 +73,52 @@ def no_agent(facts: Facts) -> Iterator[Sight]:
             yield Sight(facts.settings.dir, "no agent ever ran on this volume")
             return
         raise UnknownError(facts.why_unknown)
-    if facts.status.agent == "not responding":
-        yield Sight(
-            facts.settings.dir,
-            f"an agent has the volume and does not respond: {facts.status.origin.why}",
-            fix="read the agent's log, then restart the agent",
-        )
     if facts.status.agent == "not running":
         yield Sight(facts.own.dir, "no process holds the lock of the volume")
+
+
+@rule(
+    "RSN508",
+    "agent-silent",
+    "error",
+    "volume",
+    "The agent does not respond",
+    fix="kubectl logs POD -c resentry-agent; then restart the agent: what is published stays",
+)
+def silent(facts: Facts) -> Iterator[Sight]:
+    """Ask the running agent for its status, at its control socket.
+
+    The agent is stopped, its passes come to no end, or its machine is overloaded.
+    Applications keep running what is published. No change at the source reaches them.
+
+    Wake who runs the pod, if it does not come back by itself.
+    """
+    if facts.status.agent not in ("running", "not responding"):
+        raise SkippedError("no agent is known to run")
+    if facts.status.agent == "not responding":
+        why = facts.status.origin.why or "its passes come to no end"
+        yield Sight(facts.own.dir, why)
+
+
+@rule(
+    "RSN509",
+    "two-agents",
+    "error",
+    "volume",
+    "Two agents want one volume",
+    fix="give each pod a volume of its own, or stop one of the agents",
+)
+def rival(facts: Facts) -> Iterator[Sight]:
+    """Look for an agent that waits until another one gives the volume up.
+
+    One agent publishes, by its own settings, and the other waits. Nobody knows which one
+    it will be after the next restart.
+    """
+    has_rival = Lock(f"{facts.own.dir}/{LOCK_FILE}").has_rival()
+    if has_rival is None:
+        raise UnknownError(f"the lock {LOCK_FILE} of a waiting agent cannot be read")
+    if has_rival:
+        yield Sight(facts.settings.dir, "an agent waits for the lock of another one")
 
 
 @rule(

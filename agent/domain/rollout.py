@@ -116,6 +116,8 @@ class Rollout:
     """What to do about the obstacle."""
     idle_roles: tuple[str, ...] = ()
     """Roles that the snapshot names and that no process here has."""
+    ends: Mapping[str, int] = field(default_factory=dict)
+    """How many processes ended soon after their start, by role, as the agent saw them."""
 
     @property
     def counts(self) -> Counter[State]:

@@ -85,6 +85,7 @@ def state(view: View) -> dict[str, Any]:
         "held": held and held.snapshot.revision,
         **_passes(view.passes),
         "where": dict(view.source),
+        "ends": dict(view.rollout.ends),
         "dsn_checks": [_dsn_check(report) for report in view.dsn_checks],
         "notify": receivers(view.deliveries),
         "problems": [
@@ -134,6 +135,7 @@ def status(
         agent=agent,
         origin=origin,
         held=_text(saved.get("held")),
+        ends=_counts(saved.get("ends")),
         current=None if current is None else _current(current),
         source=_source(saved),
         dsn_checks=_list(saved, "dsn_checks", DsnCheckReport),
@@ -271,6 +273,13 @@ def _current(current: Snapshot) -> CurrentSnapshot:
         boosts=boosts(current),
         provenance={name: dict(origin) for name, origin in current.provenance.items()},
     )
+
+
+def _counts(value: object) -> dict[str, int]:
+    try:
+        return msgspec.convert(value or {}, dict[str, int])
+    except msgspec.ValidationError:  # of another version
+        return {}
 
 
 def _text(value: object) -> str | None:

@@ -245,6 +245,13 @@ class StatusResult(Struct, frozen=True, kw_only=True):
             description="The revision that an operator's rollback holds; null without one."
         ),
     ] = None
+    ends: Annotated[
+        dict[str, int],
+        Meta(
+            description="By role, how many processes ended within two minutes of their "
+            "start, in the last 15 minutes."
+        ),
+    ] = {}
     rollout: Annotated[RolloutReport, Meta(description="The processes.")]
     problems: Annotated[
         list[ProblemReport],

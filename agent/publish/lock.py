@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from agent.errors import PublishError, VolumeBusy
 from agent.locks import hold, is_held
+
+WAITING = ".waiting"
+"""The file that an agent locks while it waits for another one has this at its end."""
 
 
 class Lock:
@@ -14,6 +18,7 @@ class Lock:
     def __init__(self, path: str) -> None:
         self._path = path
         self._handle: int | None = None
+        self._waiting: int | None = None
 
     def take(self) -> bool:
         """Take the lock, or raise `VolumeBusy`. Returns false if it was taken before.
@@ -27,29 +32,43 @@ class Lock:
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         if not hold(handle):
             os.close(handle)
+            self._show_waiting()
             raise VolumeBusy(
                 f"another agent has the volume: it holds the lock {self._path}",
                 "give each pod a volume of its own, or stop the other agent",
             )
         self._handle = handle
+        self._end_waiting()
         return True
+
+    def _show_waiting(self) -> None:
+        """Let `has_rival` find this agent, which waits for the end of another one."""
+        if self._waiting is None:
+            with contextlib.suppress(OSError):
+                path = self._path + WAITING
+                self._waiting = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+                hold(self._waiting)
+
+    def _end_waiting(self) -> None:
+        if self._waiting is not None:
+            os.close(self._waiting)
+            self._waiting = None
+
+    def has_rival(self) -> bool | None:
+        """Whether another agent waits for this volume; `None` if that cannot be known."""
+        path = self._path + WAITING
+        return _is_held(path) if os.path.lexists(path) else False
 
     def release(self) -> None:
         """Give the lock back, so that another agent can take it."""
+        self._end_waiting()
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
 
     def is_held_elsewhere(self) -> bool | None:
         """Whether another process holds the lock; `None` if that cannot be known."""
-        try:
-            handle = os.open(self._path, os.O_RDONLY)
-        except OSError:
-            return None
-        try:
-            return is_held(handle)
-        finally:
-            os.close(handle)
+        return _is_held(self._path)
 
     def must_be_held(self) -> None:
         """Raise `PublishError` if this process does not hold the lock."""
@@ -67,3 +86,14 @@ class Lock:
             return os.path.samestat(os.stat(self._path), os.fstat(self._handle))
         except OSError:
             return False
+
+
+def _is_held(path: str) -> bool | None:
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        return is_held(handle)
+    finally:
+        os.close(handle)

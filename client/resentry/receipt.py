@@ -55,7 +55,9 @@ class Receipt(NamedTuple):
     snapshot that this library does not know. `values` are those that run, by key, without
     the DSN. `problems` says what the application gave that cannot be used. `foreign` says
     that the application's own client runs instead of ours. `verified` is this process's
-    part in the newest verification.
+    part in the newest verification. `decided` is how many traces were compared with the
+    rules, and `matched` has a bit, in hex, for each rule that matched; an older library does
+    not say so. `before` counts what the process did before `init`.
     """
 
     id: str
@@ -84,6 +86,9 @@ class Receipt(NamedTuple):
     values: Mapping[str, Any] = MappingProxyType({})
     foreign: bool = False
     verified: Verified | None = None
+    decided: int | None = None
+    matched: str = ""
+    before: Mapping[str, int] = MappingProxyType({})
     sdk: str = ""
     library: str = ""
 
@@ -145,11 +150,11 @@ def _read_verified(known: Mapping[str, Any]) -> Verified | None:
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("id", "role", "phase", "since", "watch"), (str,)),
-    **dict.fromkeys(("dsn", "sdk", "library"), (str,)),
+    **dict.fromkeys(("dsn", "matched", "sdk", "library"), (str,)),
     **dict.fromkeys(("parent", "revision", "error"), (str, type(None))),
     **dict.fromkeys(("pid", "pidns", "start_time", "sequence"), (int,)),
-    **dict.fromkeys(("signal", "tid"), (int, type(None))),
-    **dict.fromkeys(("tally", "origins", "values"), (dict,)),
+    **dict.fromkeys(("signal", "tid", "decided"), (int, type(None))),
+    **dict.fromkeys(("tally", "origins", "values", "before"), (dict,)),
     **dict.fromkeys(("answers", "holders", "ignored", "problems"), (list,)),
     "swap_ms": (int, float),
     "foreign": (bool,),
@@ -159,15 +164,18 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 _LIMITS: Mapping[str, float] = {
     **dict.fromkeys(("pid", "tid", "signal"), 2**31),
     **dict.fromkeys(("pidns", "start_time", "sequence", "swap_ms"), math.inf),
+    "decided": 2**63,
 }
 """Numbers of the system are in these ranges: from 0 to below the limit."""
 _SCALARS = (str, int, float, bool, type(None))
 _REQUIRED = ("id", "role", "pid", "pidns", "start_time")
 _PARTS: Mapping[str, Callable[[Any], bool]] = {
     "refused": lambda value: [type(part) for part in value] == [str, int],
-    "tally": lambda value: all(
-        type(count) is int and count >= 0 for count in value.values()
+    **dict.fromkeys(
+        ("tally", "before"),
+        lambda value: all(type(n) is int and n >= 0 for n in value.values()),
     ),
+    "matched": lambda value: set(value) <= set("0123456789abcdef"),
     "origins": lambda value: all(type(origin) is str for origin in value.values()),
     "answers": lambda value: all(map(is_answer, value)),
     "verified": is_verified,
@@ -190,12 +198,14 @@ def _cut(receipt: Receipt) -> Receipt:
     }
     refused = receipt.refused
     tally = list(receipt.tally.items())[:ENTRIES_LIMIT]
+    before = list(receipt.before.items())[:ENTRIES_LIMIT]
     origins = list(receipt.origins.items())[:ENTRIES_LIMIT]
     values = list(receipt.values.items())[:ENTRIES_LIMIT]
     return receipt._replace(
         **texts,
         refused=refused and (plain(refused[0], NAME_LIMIT), refused[1]),
         tally={plain(name, NAME_LIMIT): number for name, number in tally},
+        before={plain(name, NAME_LIMIT): number for name, number in before},
         origins={plain(k, NAME_LIMIT): plain(v, NAME_LIMIT) for k, v in origins},
         holders=tuple(
             Holder(plain(each.kind, NAME_LIMIT), plain(each.dsn, NAME_LIMIT))

@@ -9,6 +9,7 @@ from resentry._version import __version__
 from resentry.contract import Holder, Receipt
 from resentry.process import here
 from resentry.receipt_file import Identity
+from resentry.sampling import sampler_of
 from resentry.sdk.client import is_ours
 from resentry.sdk.versions import described
 from resentry.values import show_dsn
@@ -53,6 +54,13 @@ def _values(running: Running | None) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name != "SENTRY_DSN"}
 
 
+def _rules(running: Running | None) -> dict[str, Any]:
+    """Return what the rules of the snapshot have matched here."""
+    sampler = sampler_of(running.client) if running is not None else None
+    decided, matched = sampler.counts if sampler is not None else (0, "0")
+    return {"decided": decided, "matched": matched}
+
+
 def receipt(target: Target) -> Receipt:
     """Return the receipt as it is now."""
     home, running, follower = here(), target.running, target.follower
@@ -88,6 +96,8 @@ def receipt(target: Target) -> Receipt:
         values=_values(running),
         foreign=target.is_foreign,
         verified=follower.verifier.verified if follower is not None else None,
+        before=target.before,
+        **_rules(running),
         ignored=snapshot.ignored if snapshot is not None else (),
     )
 

@@ -28,6 +28,11 @@ class Sampler:
         boosts.sort(key=lambda boost: -boost.traces)  # the highest rate wins
         self._rules = Patterns(rule.match for rule in rules)
         self._rates = [rule.traces for rule in rules]
+        self._numbers = [n for n, rule in enumerate(snapshot.rules) if rule in rules]
+        self.matched = 0
+        """A bit for each rule of the snapshot that has matched something."""
+        self.decided = 0
+        """How many traces were compared with the rules."""
         self._boosts = [
             (Patterns([boost.match or "*"]), boost.traces, formats.moment(boost.until))
             for boost in boosts
@@ -54,7 +59,27 @@ class Sampler:
                 if now < until and patterns.first(compared) is not None:
                     return traces
         rule = self._rules.first(compared)
-        return None if rule is None else self._rates[rule]
+        self.decided += 1
+        if rule is None:
+            return None
+        self.matched |= 1 << self._numbers[rule]
+        return self._rates[rule]
+
+    @property
+    def counts(self) -> tuple[int, str]:
+        """How many traces were decided, and the bits of the rules that matched, in hex.
+
+        The number is a power of ten, at most the real one: the receipt shows it, and need
+        not be written anew for each trace.
+        """
+        decided = 10 ** (len(str(self.decided)) - 1) if self.decided else 0
+        return decided, f"{self.matched:x}"
+
+
+def sampler_of(client: Any) -> Sampler | None:
+    """Return what decides by rules and boosts in a client; `None` without any."""
+    own = client.options.get("traces_sampler")
+    return own.sampler if isinstance(own, _Before) else vars(client).get("sampling")
 
 
 @dataclass(frozen=True)

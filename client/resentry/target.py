@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import sentry_sdk
 
 from resentry import clock, forks, holders, otlp, swap  # noqa: F401 - forks has hooks
+from resentry.before import before_init
 from resentry.contract import time_text
 from resentry.effective import resolve
 from resentry.harmless import Notice, fault, say
@@ -48,6 +49,7 @@ class Target:
     def __init__(self) -> None:
         self.plan = Plan()
         self.running: Running | None = None
+        self.before: Mapping[str, int] = {}
         self.refusal: Refusal | None = None
         self.follower: Follower | None = None
         self.retiring: tuple[swap.Retiring, ...] = ()
@@ -65,6 +67,7 @@ class Target:
         if IS_PLAIN and self.running is None:
             say(logging.WARNING, "resentry: sentry-sdk %s", described())
         self._stop_following()
+        self.before = self.before or before_init()
         holders.note_clients()
         self.plan = make_plan(role, options, environ)
         volume, self.refusal = self.plan.volume, None

@@ -280,6 +280,19 @@ def receiver_fails(site: Busy) -> Iterator[None]:
     site.write()
 
 
+@breaks("RSN508")
+def agent_stands_still(site: Busy) -> Iterator[None]:
+    site.agent.pause()
+    yield
+    site.agent.resume()
+
+
+@breaks("RSN509")
+def two_agents(site: Busy) -> Iterator[None]:
+    with Process(["resentry-agent", "run"], env=site.environ):
+        yield
+
+
 # Processes
 
 
@@ -321,12 +334,27 @@ _part("RSN604", "no receipt")
 _part("RSN605", "another user", needs_root=True)
 _part("RSN609", "own init")
 _part("RSN610", "own DSN")
+_part("RSN613", "late")
 _part("RSN611", "greenlets")
 _part("RSN612", "a fault")
 _part("RSN807", "silent", SENTRY_PROFILES_SAMPLE_RATE="0.3")
 _part("RSN951", "old SDK")
+_part("RSN955", "SDK that can hang")
 _part("RSN952", "old library")
 _part("RSN954", "silent", role="celery", VERSION="2.0.0")
+
+
+@breaks("RSN614")
+def crashes(site: Busy) -> Iterator[Site]:
+    with another(site) as other, other.app("plain"):
+        other.await_only()
+        for _ in range(3):
+            with other.app("plain") as process:
+                eventually(lambda: receipt_of(other, process))
+                process.kill()
+            eventually(lambda: receipt_of(other, process) is None)
+        other.poll()
+        yield other
 
 
 @breaks("RSN607")
@@ -478,6 +506,13 @@ def rolled_back(site: Busy) -> Iterator[None]:
     site.ask(command="rollback", revision=None)
     yield
     site.ask(command="resume")
+    site.write()
+
+
+@breaks("RSN808")
+def matches_nothing(site: Busy) -> Iterator[None]:
+    site.write(RESENTRY_RULES='[{"match": "GET /typo", "traces": 1}]')
+    yield
     site.write()
 
 

@@ -32,6 +32,9 @@ import sentry_sdk  # noqa: E402 - after what makes it odd
 if ODDITY == "old SDK":
     sentry_sdk.VERSION = "3.0.0"
 
+if ODDITY == "SDK that can hang":
+    sentry_sdk.VERSION = "2.58.0"
+
 import mishaps  # noqa: E402 - as before
 import mounts  # noqa: E402 - as before
 
@@ -114,17 +117,24 @@ def flood() -> None:
         sentry_sdk.flush(2)
 
 
+def fork() -> None:
+    if not os.fork():
+        forever()
+
+
 BEFORE: Mapping[str, Callable[[], None]] = {
     "subPath": alone,
     "another user": other_user,
     "no receipt": hold_lock,
     "a fault": fail_once,
     "old library": old_library,
+    "late": fork,
 }
 AFTER: Mapping[str, Callable[[], None]] = {
     "own init": own_init,
     "second client": second_client,
     "flood": flood,
+    "SDK that can hang": fork,
 }
 SILENT = {
     "silent",
@@ -133,6 +143,7 @@ SILENT = {
     "second client",
     "own DSN",
     *BEFORE,
+    "SDK that can hang",
     "old SDK",
 }
 OPTIONS = {"own DSN": {"dsn": "https://key@sentry.example.org/1"}}
@@ -143,6 +154,7 @@ AFTER.get(ODDITY, int)()
 while True:
     if ODDITY not in SILENT:
         sentry_sdk.capture_message("still here")
-        with sentry_sdk.start_transaction(name="turn"):
-            pass
+        for _ in range(10):
+            with sentry_sdk.start_transaction(name="turn"):
+                pass
     time.sleep(0.2)

@@ -331,3 +331,17 @@ def test_without_a_known_sdk_an_unset_rate_is_off(parent: bool | None) -> None: 
 def test_an_odd_context_gets_the_plain_rate(context: dict[str, Any]) -> None:
     """Whatever the SDK leaves out, the sampler answers."""
     assert sampler(Rule("checkout", 0.7))(context) == 0.2
+
+
+def test_what_the_rules_matched_is_counted() -> None:
+    """By the rules' places in the snapshot, also of other roles; a boost is none."""
+    rules = (Rule("x", 0.1, "celery"), Rule("checkout", 0.5), Rule("y", 0.1))
+    sampler = Sampler(Snapshot({}, rules=rules), "api")
+    assert sampler.counts == (0, "0")
+    for _ in range(123):
+        sampler.rate(NAMED)
+    assert sampler.counts == (100, "2")
+    boost = Boost("b", 1.0, LATER)
+    boosted = Sampler(Snapshot({}, rules=rules, boosts=(boost,)), "api")
+    boosted.rate(NAMED)
+    assert boosted.counts == (0, "0")

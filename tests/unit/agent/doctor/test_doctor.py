@@ -1,6 +1,7 @@
 """Each rule sees its own breakage, and nothing in a set-up that is well."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -228,6 +229,7 @@ BREAKAGES: dict[str, dict[str, Any]] = {
     "RSN502": {"agent": "not running"},
     "RSN505": {"saved": failed(PublishError)},
     "RSN507": {"saved": {"notify": [msgspec.to_builtins(RECEIVER)]}},
+    "RSN508": {"agent": "not responding"},
     "RSN601": {"receipts": (), "settings": {"min_targets": {}}},
     "RSN602": {"receipts": BEHIND, "late": True},
     "RSN603": {"receipts": REFUSES},
@@ -242,6 +244,8 @@ BREAKAGES: dict[str, dict[str, Any]] = {
     "RSN610": {"receipts": receipt(problems=("the option dsn is ignored",))},
     "RSN611": {"receipts": receipt(watch="stat")},
     "RSN612": {"receipts": counted(faults=2)},
+    "RSN613": {"receipts": receipt(before={"seconds": 75})},
+    "RSN614": {"saved": {"ends": {"api": 3}}},
     "RSN701": {"receipts": answered("refused", 403)},
     "RSN702": {"receipts": answered("limited", 429)},
     "RSN703": {"receipts": answered("unreached", None)},
@@ -266,6 +270,10 @@ BREAKAGES: dict[str, dict[str, Any]] = {
             LiveTarget(OTHER._replace(values={**VALUES, "SENTRY_SAMPLE_RATE": 0.5}), 0),
         )
     },
+    "RSN808": {
+        "snapshot": replace(SNAPSHOT, rules=(Rule("GET /a", 0.1), Rule("GET /b", 0.1))),
+        "receipts": receipt(decided=100, matched="2"),
+    },
     "RSN851": {
         "asked": None,
         "snapshot": published(SENTRY_SEND_PII=True, SENTRY_ENVIRONMENT="staging"),
@@ -286,6 +294,7 @@ BREAKAGES: dict[str, dict[str, Any]] = {
     "RSN951": {"receipts": receipt(sdk="3.1.0 is not supported (>=2.43,<3): x")},
     "RSN952": {"receipts": receipt(library="0.9.0")},
     "RSN953": {"receipts": receipt(ignored=("rules.parent",))},
+    "RSN955": {"receipts": receipt(sdk="2.58.0", parent="0" * 16)},
     "RSN954": {
         "receipts": (
             *receipt(),
@@ -293,7 +302,7 @@ BREAKAGES: dict[str, dict[str, Any]] = {
         )
     },
 }
-ELSEWHERE = {"RSN503", "RSN504", "RSN506"}
+ELSEWHERE = {"RSN503", "RSN504", "RSN506", "RSN509"}
 """They look at the file system: tested below."""
 BESIDE = {"RSN402": ("RSN851", "RSN852")}
 """Rules that see something of another breakage, too."""
@@ -464,6 +473,81 @@ def test_a_volume_that_is_nearly_full_is_seen(
     full = os.statvfs_result((*room[:4], 1, *room[5:]))
     monkeypatch.setattr(os, "statvfs", lambda _: full)
     assert problems(examine(make())).keys() == {"RSN506"}
+
+
+def test_an_agent_that_waits_for_another_is_seen(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be looked at is unknown."""
+    monkeypatch.setattr("agent.publish.lock.Lock.has_rival", lambda _: True)
+    assert problems(examine(make())).keys() == {"RSN509"}
+    monkeypatch.setattr("agent.publish.lock.Lock.has_rival", lambda _: None)
+    assert [f.id for f in examine(make()) if f.verdict == "unknown"] == ["RSN509"]
+
+
+@pytest.mark.parametrize(
+    ("decided", "matched", "is_problem"),
+    [(100, "0", True), (10, "0", False), (1000, "1", False), (None, "", False)],
+)
+def test_a_rule_counts_as_unmatched_only_after_enough_traces(
+    make: Make, decided: int | None, matched: str, *, is_problem: bool
+) -> None:
+    """A library that does not tell is no proof."""
+    facts = make(
+        snapshot=replace(SNAPSHOT, rules=(Rule("GET /a", 0.1),)),
+        receipts=receipt(decided=decided, matched=matched),
+    )
+    assert ("RSN808" in problems(examine(facts))) is is_problem
+
+
+def test_what_is_wrong_in_one_process_is_no_cause_in_another(make: Make) -> None:
+    """Two processes do not follow: one is mounted by subPath, the other is not."""
+    alone = RECEIPT._replace(revision=None, sequence=0, error="x (subPath)")
+    behind = OTHER._replace(revision="000000000000", sequence=6)
+    targets = (LiveTarget(alone, 0), LiveTarget(behind, 0))
+    findings = [f for f in examine(make(receipts=targets, late=True)) if f.subject]
+    by_subject = {f.subject: f.follows_from for f in findings if f.id == "RSN602"}
+    assert by_subject == {"api pid 7": "RSN503", "api pid 8": None}
+
+
+def test_a_cause_in_another_area_is_named_all_the_same(make: Make) -> None:
+    """The area that was asked for does not have it."""
+    facts = make(snapshot=None, agent="not running")
+    findings = examine(facts, ["volume"])
+    assert {f.id for f in findings} == {
+        rule.id for rule in RULES.values() if rule.area == "volume"
+    }
+    facts = make(**BREAKAGES["RSN301"], agent="running", snapshot=None)
+    (nothing,) = [f for f in examine(facts, ["volume"]) if f.id == "RSN501"]
+    assert nothing.follows_from == "RSN301"
+
+
+def test_no_cause_leads_back_to_itself() -> None:
+    """Else both would stand below the other, and nobody would see them."""
+
+    def causes(id_: str, seen: tuple[str, ...]) -> None:
+        assert id_ not in seen, seen
+        for cause in RULES[id_].causes:
+            causes(cause, (*seen, id_))
+
+    for id_ in RULES:
+        causes(id_, ())
+
+
+def test_nothing_is_ok_that_was_not_examined(make: Make) -> None:
+    """Without an agent, a snapshot, processes or an answer only the settings are known."""
+    facts = make(
+        snapshot=None,
+        receipts=(),
+        saved=document.NO_PASS,
+        settings={"min_targets": {}},
+        agent="not running",
+        asked=Asked(SourceDown("refused"), clock_seconds=0.0),
+    )
+    shutil.rmtree(facts.settings.dir)
+    findings = examine(facts)
+    of_settings = {"RSN101", "RSN102", "RSN103", "RSN205", "RSN402", "RSN403", "RSN901"}
+    assert {f.id for f in findings if f.verdict == "ok"} == of_settings | {"RSN509"}
 
 
 def test_a_mount_by_subpath_is_seen(
