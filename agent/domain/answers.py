@@ -90,10 +90,16 @@ HINTS = {
 
 def uses(current: Snapshot | None, rollout: Rollout, now: float) -> tuple[DsnUse, ...]:
     """Return how the server of each published DSN answers."""
+    published = published_dsns(current)
+    answers: dict[str, list[Answer]] = {mark: [] for mark in published}
+    for target, _ in rollout.targets:
+        for answer in target.receipt.answers:
+            if answer.dsn in answers:
+                answers[answer.dsn].append(answer)
     accepted = accepted_at(rollout, now)
     return tuple(
-        _use(dsn, mark, _answers_of(mark, rollout), accepted.get(mark))
-        for mark, dsn in published_dsns(current).items()
+        _use(dsn, mark, answers[mark], accepted.get(mark))
+        for mark, dsn in published.items()
     )
 
 
@@ -119,15 +125,6 @@ def accepted_at(rollout: Rollout, now: float) -> dict[str, float]:
 def kind_of(answer: Answer) -> str:
     """Return the kind of an answer; `other` for one that only a newer library knows."""
     return answer.kind if answer.kind in KINDS else OTHER
-
-
-def _answers_of(mark: str, rollout: Rollout) -> list[Answer]:
-    return [
-        answer
-        for target, _ in rollout.targets
-        for answer in target.receipt.answers
-        if answer.dsn == mark
-    ]
 
 
 def _use(dsn: str, mark: str, answers: list[Answer], accepted: float | None) -> DsnUse:

@@ -12,6 +12,7 @@ from agent._version import commit
 from agent.domain.answers import uses
 from agent.domain.passes import GOOD
 from agent.domain.rollout import DONE
+from agent.errors import REPORT
 
 if TYPE_CHECKING:
     from agent.domain.dsn_check import DsnReport
@@ -51,7 +52,14 @@ def log_changes(before: View, after: View) -> None:
 
 
 def count_changes(before: View, after: View, metrics: Metrics) -> None:
-    """Set the metrics to the newest view."""
+    """Set the metrics to the newest view. A bug in a metric must not hide the view."""
+    try:
+        _count_changes(before, after, metrics)
+    except Exception:
+        log.exception("a metric failed with an internal error", hint=REPORT)
+
+
+def _count_changes(before: View, after: View, metrics: Metrics) -> None:
     if after.passes is not before.passes and after.passes.outcome is not None:
         metrics.passed(after.passes)
     if after.confirmed_at is not None and before.confirmed_at is None:

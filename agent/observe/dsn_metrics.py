@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from prometheus_client import Counter as CounterMetric
 from prometheus_client import Gauge
@@ -14,17 +14,12 @@ from agent.observe.growth import Growth
 from resentry.answers import KINDS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from prometheus_client import CollectorRegistry
 
     from agent.domain.view import View
     from resentry.answers import Answer
-
-
-class _Sent(NamedTuple):
-    """What one envelope was sent by, and how it was answered."""
-
-    dsn: str
-    kind: str
 
 
 class DsnMetrics:
@@ -58,7 +53,7 @@ class DsnMetrics:
             ["dsn"],
             registry=registry,
         )
-        self._growth: Growth[_Sent] = Growth()
+        self._growth: Growth[tuple[str, str]] = Growth()
         self._published: set[str] = set()
 
     def show(self, view: View) -> None:
@@ -93,6 +88,8 @@ class DsnMetrics:
         for dsn in published - self._published:
             for kind in KINDS:
                 self._envelopes.labels(dsn, kind)
+        if published != self._published:  # a process's counts get other labels
+            self._growth = Growth()
         self._published = published
 
     def _label(self, fingerprint: str) -> str:
@@ -112,16 +109,18 @@ class DsnMetrics:
     def _count(self, view: View) -> None:
         targets = [target for target, _ in view.rollout.targets]
         counts = {
-            target.receipt.id: {
-                _Sent(answer.dsn, kind): getattr(answer, kind)
-                for answer in target.receipt.answers
-                for kind in KINDS
-            }
+            target.receipt.id: self._sent(target.receipt.answers)
             for target in targets
             if target.readable
         }
         present = {target.receipt.id for target in targets}
-        for sent, number in self._growth.since(counts, present).items():
-            if number:
-                label = self._label(sent.dsn)
-                self._envelopes.labels(label, sent.kind).inc(number)
+        for (dsn, kind), number in self._growth.since(counts, present).items():
+            self._envelopes.labels(dsn, kind).inc(number)
+
+    def _sent(self, answers: Iterable[Answer]) -> Counter[tuple[str, str]]:
+        """Return how many envelopes one process has sent, by label and kind."""
+        sent: Counter[tuple[str, str]] = Counter()
+        for answer in answers:
+            for kind in KINDS:
+                sent[self._label(answer.dsn), kind] += getattr(answer, kind)
+        return sent

@@ -136,6 +136,21 @@ def test_prometheus_can_evaluate_every_alert(site: Site) -> None:
     eventually(lambda: not site.watcher.alerts(), 60, "no alert")
 
 
+def test_a_change_is_measured_from_vault_to_the_last_process(site: Site) -> None:
+    """The rate that runs follows, and the time counts from the writing in Vault."""
+    rate = 'resentry_rate{role="api",setting="SENTRY_TRACES_SAMPLE_RATE",bound="%s"} == 0.2'
+    count = "resentry_propagation_seconds_count"
+    value = site.watcher.value
+    before = value(count)
+    site.system.write(SENTRY_DSN=site.sink.dsn(1), SENTRY_TRACES_SAMPLE_RATE="0.2")
+    for bound in ("lowest", "highest"):
+        eventually(lambda b=bound: value(rate % b) is not None, 30, f"the {bound} rate")
+    eventually(lambda: value(count) == (before or 0) + 1, 30, "the measure")
+    seconds = value("resentry_propagation_seconds_sum")
+    assert seconds is not None
+    assert 0 < seconds < 60
+
+
 def commands() -> list[str]:
     """Each command of the agent that an entry of the runbook names."""
     found: dict[str, None] = {}

@@ -71,8 +71,10 @@ def shown(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
 def told(metrics: Metrics, *views: View) -> None:
     """Show one view after the other, as the daemon does."""
     nothing = View(Known(), Passes(0.0), 0.0, assess([], None, late=False))
-    for before, after in zip((nothing, *views), views, strict=False):
-        count_changes(before, after, metrics)
+    with capture_logs() as lines:
+        for before, after in zip((nothing, *views), views, strict=False):
+            count_changes(before, after, metrics)
+    assert lines == []
 
 
 def test_the_newest_answers_are_counted_by_dsn_and_kind(
@@ -148,6 +150,34 @@ def test_a_forged_count_breaks_nothing(view: Callable[..., View], number: int) -
     assert shown(metrics, "resentry_tally_total")["dropped",] >= 0
     rate = shown(metrics, "resentry_rate")
     assert set(rate.values()) <= {0.0, 1.0}
+
+
+def test_a_bug_in_a_metric_is_logged_and_hides_nothing(
+    view: Callable[..., View], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Status, log and rollout go on with the newest view."""
+
+    def broken(_view: View) -> None:
+        raise OverflowError
+
+    metrics = Metrics("1")
+    monkeypatch.setattr(metrics, "show", broken)
+    with capture_logs() as lines:
+        count_changes(view(), view({}), metrics)
+    (line,) = lines
+    assert line["event"] == "a metric failed with an internal error"
+
+
+def test_a_rotation_counts_nothing_twice(view: Callable[..., View]) -> None:
+    """The counts of the DSN that was replaced are no envelopes of `other`."""
+    both = {"answers": (answer(accepted=50), answer(dsn=OLD_MARK, accepted=900))}
+    more = {"answers": (answer(accepted=51), answer(dsn=OLD_MARK, accepted=902))}
+    before = replace(CURRENT, settings={"SENTRY_DSN": OLD})
+    metrics = Metrics("1")
+    told(metrics, view(both, current=before), view(both), view(more))
+    series = shown(metrics, "resentry_dsn_envelopes_total")
+    assert series["other", "accepted"] == 2
+    assert series[MARK, "accepted"] == 1
 
 
 def test_forged_receipts_are_a_bounded_number_of_labels(
