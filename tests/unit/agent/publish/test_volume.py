@@ -1,30 +1,23 @@
-"""The shared volume: what readers see of it, and what a failure leaves."""
+"""The shared volume: what readers see of it, and who may write."""
 
-import errno
 import grp
-import json
 import os
 import shutil
 import stat
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from published import DSN, FIRST, FIXED, SECOND, age, of, values
 
-from agent.errors import PublishError, SettingsError, VolumeBusy
+from agent.errors import SettingsError, VolumeBusy
 from agent.publish.volume import KEEP_SECONDS, Volume
 from lab.process import eventually
-from resentry.contract import Snapshot, decode_snapshot, revision_of
+from resentry.contract import decode_snapshot
 
-DSN = "https://c0ffee00c0ffee00c0ffee00c0ffee00@sentry.example.org/42"
-CONTENT = {"SENTRY_DSN": DSN, "SENTRY_SEND_PII": False, "SENTRY_SAMPLE_RATE": 0.5}
-FIRST = Snapshot(CONTENT, revision=revision_of(Snapshot(CONTENT)))
-SECOND = Snapshot({"SENTRY_DSN": DSN}, revision="b" * 12)
 PROGRAMS = Path(__file__).parent / "programs"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
 
@@ -107,6 +100,42 @@ def test_links_stay_while_the_directory_behind_them_changes(
     assert before != os.readlink(directory / "..data")
 
 
+def test_visible_names_are_relative_links_through_data(
+    volume: Volume, directory: Path
+) -> None:
+    """So they hold wherever the volume is mounted."""
+    volume.publish(of(foo="foo"))
+    moved = directory.rename(directory.parent / "elsewhere")
+    assert os.readlink(moved / "foo") == "..data/foo"
+    assert not os.readlink(moved / "..data").startswith("/")
+    assert (moved / "foo").read_text() == "foo"
+
+
+@pytest.mark.parametrize(
+    "payloads",
+    [
+        [{"foo": "foo", "bar": "bar"}],
+        [{"foo": "foo", "bar": "bar"}, {"foo": "foo2", "bar": "bar2"}],
+        [{"foo": "foo"}, {"foo": "foo", "bar": "bar"}],
+        [{"foo": "foo", "bar": "bar"}, {"foo": "foo"}],
+        [{"foo": "foo", "bar": "bar"}, {"bar": "foo"}, {"foo": "bar"}],
+        [{"foo": "foo"}, {}, {"foo": "foo"}],
+        [{"foo": "0" * 9000}, {"foo": ""}, {"foo": "0"}],
+    ],
+    ids=["once", "update", "add", "delete", "swap", "delete all", "longer, shorter"],
+)
+def test_the_visible_files_are_those_of_the_last_payload(
+    volume: Volume, directory: Path, payloads: list[dict[str, str]]
+) -> None:
+    """After every update each file holds the new content, and no removed one stays."""
+    for payload in payloads:
+        volume.publish(of(**payload))
+        assert payload == values(directory)
+        assert all(path.exists() for path in directory.iterdir())
+        data = directory / os.readlink(directory / "..data")
+        assert {*payload, *FIXED} == {path.name for path in data.iterdir()}
+
+
 def test_names_that_are_not_ours_stay(volume: Volume, directory: Path) -> None:
     """A file or link of somebody else's is none of the agent's business."""
     (directory / "notes").write_text("mine")
@@ -114,11 +143,6 @@ def test_names_that_are_not_ours_stay(volume: Volume, directory: Path) -> None:
     volume.publish(FIRST)
     assert (directory / "notes").read_text() == "mine"
     assert os.readlink(directory / "link") == "notes"
-
-
-def age(path: Path, seconds: float) -> None:
-    then = time.time() - seconds
-    os.utime(path, (then, then), follow_symlinks=False)
 
 
 def test_a_replaced_directory_stays_for_its_time(
@@ -143,32 +167,6 @@ def test_a_replaced_directory_goes_after_its_time(
     age(old, KEEP_SECONDS + 1)
     volume.publish(FIRST)
     assert not old.exists()
-
-
-def test_what_a_crash_left_is_swept(volume: Volume, directory: Path) -> None:
-    """Half-made directories and links go when the next agent opens the volume."""
-    volume.publish(FIRST)
-    volume.close()
-    current = os.readlink(directory / "..data")
-    (directory / "..2026_01_01_00_00_00.deadbeef").mkdir()
-    (directory / "..2026_01_01_00_00_00.deadbeef" / "SENTRY_DSN").write_text(DSN)
-    age(directory / "..2026_01_01_00_00_00.deadbeef", KEEP_SECONDS + 1)
-    age(directory / current, KEEP_SECONDS + 1)
-    (directory / "..data_tmp.deadbeef").symlink_to(current)
-    volume.open()
-    found = {path.name for path in directory.iterdir() if path.name.startswith("..")}
-    assert {"..data", current} == found
-
-
-def test_links_that_a_crash_prevented_are_made(volume: Volume, directory: Path) -> None:
-    """A crash between switch and links is mended by the next agent."""
-    volume.publish(FIRST)
-    volume.close()
-    (directory / "SENTRY_DSN").unlink()
-    (directory / "SENTRY_RELEASE").symlink_to("..data/SENTRY_RELEASE")
-    volume.open()
-    assert (directory / "SENTRY_DSN").read_text() == DSN
-    assert not os.path.lexists(directory / "SENTRY_RELEASE")
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"schema": 99}'], ids=repr)
@@ -226,135 +224,6 @@ def test_a_second_agent_stays_out(directory: Path) -> None:
     eventually(lambda: volume.is_open() is False)
     volume.open()
     volume.close()
-
-
-def tree(directory: Path) -> dict[str, Any]:
-    """Everything on the volume: names, links, contents."""
-    return {
-        str(path.relative_to(directory)): (
-            os.readlink(path)
-            if path.is_symlink()
-            else path.is_file() and path.read_bytes()
-        )
-        for path in sorted(directory.rglob("*"))
-    }
-
-
-@pytest.mark.parametrize("after", range(6))
-def test_a_full_disk_keeps_the_last_good_intact(
-    volume: Volume,
-    directory: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    after: int,
-) -> None:
-    """Whichever write fails, not a byte changes, and the next try works.
-
-    `os.write` is replaced because no real disk fills up between two given writes.
-    """
-    good = volume.publish(FIRST)
-    before, left = tree(directory), [after]
-    real = os.write
-
-    def write(file: int, body: Any) -> int:
-        if not left[0]:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        left[0] -= 1
-        return real(file, body[:100] if left[0] == 0 else body)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "write", write)
-        if after < 4:
-            with pytest.raises(PublishError, match="No space left") as caught:
-                volume.publish(replace(FIRST, revision="c" * 12))
-            assert (caught.value.exit_code, caught.value.retry_soon) == (74, True)
-            assert before == tree(directory)
-            assert good == volume.current()
-    assert volume.publish(SECOND).sequence == 2
-
-
-@pytest.mark.parametrize("call", ["mkdir", "open", "symlink"])
-def test_an_error_has_the_same_text_at_each_try(
-    volume: Volume, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
-    """No temporary name is in it, so a full volume is one line of the log, not one a pass.
-
-    The call is replaced because no real disk fills up at a given call.
-    """
-    volume.publish(FIRST)
-    real = getattr(os, call)
-
-    def fail(path: Any, *args: Any, **kwargs: Any) -> Any:
-        path = args[0] if call == "symlink" else path
-        if call == "open" and not (args and args[0] & os.O_CREAT):
-            return real(path, *args, **kwargs)
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
-
-    monkeypatch.setattr(os, call, fail)
-    tries: list[tuple[Any, ...]] = [(volume.publish, SECOND)]
-    if call == "open":
-        tries.append((volume.keep, "state.json", b"{}"))
-    for action, *given in tries:
-        texts = set()
-        for _ in range(3):
-            with pytest.raises(PublishError) as caught:
-                action(*given)
-            texts.add(caught.value.what)
-        (text,) = texts
-        assert "No space left" in text
-        assert ".tmp" not in text
-
-
-def test_a_short_write_is_gone_on_with(
-    volume: Volume, directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A write that takes only some bytes does not cut a file off.
-
-    `os.write` is replaced because no real disk can be made to write short on demand.
-    """
-    real = os.write
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "write", lambda file, body: real(file, body[:7]))
-        published = volume.publish(FIRST)
-    assert published == volume.current()
-    assert (directory / "SENTRY_DSN").read_text() == DSN
-
-
-def test_a_volume_that_is_gone_is_a_publish_error(
-    volume: Volume, directory: Path
-) -> None:
-    """A directory that was unmounted beneath the agent is tried again later."""
-    directory.rename(directory.with_name("away"))
-    with pytest.raises(PublishError, match="No such file or directory"):
-        volume.publish(FIRST)
-    assert not directory.exists()
-    with pytest.raises(PublishError):
-        volume.keep("state.json", b"{}")
-    assert volume.memory.read("state.json") is None
-    directory.with_name("away").rename(directory)
-    assert volume.publish(FIRST).sequence == 1
-
-
-@pytest.mark.process
-@as_root
-def test_a_read_only_volume_keeps_what_it_holds(tmp_path: Path, python: Any) -> None:
-    """A mount that turned read-only is a publish error; the last good stays."""
-    mounted = tmp_path / "mounted"
-    mounted.mkdir()
-    ran = python(PROGRAMS / "read_only.py", mounted)
-    if ran.stdout == "no mount\n":
-        pytest.skip("this root may not mount")
-    assert ran.stdout.split() == ["True"] * 3, ran.stderr
-
-
-def test_the_agent_s_own_state_is_replaced_as_a_whole(
-    volume: Volume, directory: Path
-) -> None:
-    """What was written last is read, and no temporary file stays."""
-    assert volume.memory.read("state.json") is None
-    for number in range(3):
-        volume.keep("state.json", json.dumps(number).encode())
-    assert volume.memory.read("state.json") == b"2"
-    assert {"lock", "state.json"} == set(os.listdir(directory / "agent"))
 
 
 @pytest.mark.slow

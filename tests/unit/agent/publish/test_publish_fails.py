@@ -1,49 +1,47 @@
-"""The cases of kubelet's own atomic-writer tests, and what else can be in the way.
+"""Publishing that fails: nothing changes, and the next try works.
 
-Kubelet's paths may have subdirectories; the names here are settings, so they have none.
+Some cases are those of kubelet's own atomic-writer tests. Its paths may have
+subdirectories; the names here are settings, so they have none.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from published import DSN, FIRST, FIXED, SECOND, age, of, values
 
 from agent.errors import PublishError
-from agent.publish.volume import Volume
-from resentry.contract import Snapshot
+from agent.publish.volume import KEEP_SECONDS, Volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FIXED = {"settings.json", "sentry.env"}
 PROGRAMS = Path(__file__).parent / "programs"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
-
-
-def of(**settings: Any) -> Snapshot:
-    return Snapshot(settings, revision="".join(settings)[:12])
-
-
-def values(directory: Path) -> dict[str, str]:
-    """What a reader finds under the visible names of single settings."""
-    return {
-        path.name: path.read_text()
-        for path in directory.iterdir()
-        if path.is_symlink() and path.name not in {*FIXED, "..data"}
-    }
 
 
 def hidden(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir() if path.name.startswith("..")}
 
 
-# TestValidatePath, TestValidatePayload
+def tree(directory: Path) -> dict[str, Any]:
+    """Everything on the volume: names, links, contents."""
+    return {
+        str(path.relative_to(directory)): (
+            os.readlink(path)
+            if path.is_symlink()
+            else path.is_file() and path.read_bytes()
+        )
+        for path in sorted(directory.rglob("*"))
+    }
 
 
 @pytest.mark.parametrize(
@@ -68,48 +66,6 @@ def test_a_name_that_could_be_a_path_is_not_written(
         volume.publish(of(**{"foo": "foo2", name: "bar"}))
     assert good == volume.current()
     assert before == hidden(directory)
-
-
-# TestWriteOnce, TestUpdate, TestMultipleUpdates, TestPathsToRemove
-
-
-@pytest.mark.parametrize(
-    "payloads",
-    [
-        [{"foo": "foo", "bar": "bar"}],
-        [{"foo": "foo", "bar": "bar"}, {"foo": "foo2", "bar": "bar2"}],
-        [{"foo": "foo"}, {"foo": "foo", "bar": "bar"}],
-        [{"foo": "foo", "bar": "bar"}, {"foo": "foo"}],
-        [{"foo": "foo", "bar": "bar"}, {"bar": "foo"}, {"foo": "bar"}],
-        [{"foo": "foo"}, {}, {"foo": "foo"}],
-        [{"foo": "0" * 9000}, {"foo": ""}, {"foo": "0"}],
-    ],
-    ids=["once", "update", "add", "delete", "swap", "delete all", "longer, shorter"],
-)
-def test_the_visible_files_are_those_of_the_last_payload(
-    volume: Volume, directory: Path, payloads: list[dict[str, str]]
-) -> None:
-    """After every update each file holds the new content, and no removed one stays."""
-    for payload in payloads:
-        volume.publish(of(**payload))
-        assert payload == values(directory)
-        assert all(path.exists() for path in directory.iterdir())
-        data = directory / os.readlink(directory / "..data")
-        assert {*payload, *FIXED} == {path.name for path in data.iterdir()}
-
-
-# TestCreateUserVisibleFiles
-
-
-def test_visible_names_are_relative_links_through_data(
-    volume: Volume, directory: Path
-) -> None:
-    """So they hold wherever the volume is mounted."""
-    volume.publish(of(foo="foo"))
-    moved = directory.rename(directory.parent / "elsewhere")
-    assert os.readlink(moved / "foo") == "..data/foo"
-    assert not os.readlink(moved / "..data").startswith("/")
-    assert (moved / "foo").read_text() == "foo"
 
 
 @pytest.mark.parametrize("kind", ["file", "directory", "link", "dangling"])
@@ -152,9 +108,6 @@ def test_a_directory_in_the_place_of_data_is_an_error(
         volume.publish(of(foo="foo"))
     assert hidden(directory) == {"..data"}
     assert (directory / "..data" / "precious").exists()
-
-
-# TestSetPerms
 
 
 def test_mode_and_group_are_there_before_anybody_can_look(
@@ -222,7 +175,124 @@ def test_what_fails_after_the_switch_is_finished_by_the_next_pass(
     assert current == volume.memory.history()[0]
 
 
-# TestNewAtomicWriter, and the conditions of a volume
+def test_what_a_crash_left_is_swept(volume: Volume, directory: Path) -> None:
+    """Half-made directories and links go when the next agent opens the volume."""
+    volume.publish(FIRST)
+    volume.close()
+    current = os.readlink(directory / "..data")
+    (directory / "..2026_01_01_00_00_00.deadbeef").mkdir()
+    (directory / "..2026_01_01_00_00_00.deadbeef" / "SENTRY_DSN").write_text(DSN)
+    age(directory / "..2026_01_01_00_00_00.deadbeef", KEEP_SECONDS + 1)
+    age(directory / current, KEEP_SECONDS + 1)
+    (directory / "..data_tmp.deadbeef").symlink_to(current)
+    volume.open()
+    found = {path.name for path in directory.iterdir() if path.name.startswith("..")}
+    assert {"..data", current} == found
+
+
+def test_links_that_a_crash_prevented_are_made(volume: Volume, directory: Path) -> None:
+    """A crash between switch and links is mended by the next agent."""
+    volume.publish(FIRST)
+    volume.close()
+    (directory / "SENTRY_DSN").unlink()
+    (directory / "SENTRY_RELEASE").symlink_to("..data/SENTRY_RELEASE")
+    volume.open()
+    assert (directory / "SENTRY_DSN").read_text() == DSN
+    assert not os.path.lexists(directory / "SENTRY_RELEASE")
+
+
+@pytest.mark.parametrize("after", range(6))
+def test_a_full_disk_keeps_the_last_good_intact(
+    volume: Volume,
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    after: int,
+) -> None:
+    """Whichever write fails, not a byte changes, and the next try works.
+
+    `os.write` is replaced because no real disk fills up between two given writes.
+    """
+    good = volume.publish(FIRST)
+    before, left = tree(directory), [after]
+    real = os.write
+
+    def write(file: int, body: Any) -> int:
+        if not left[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        left[0] -= 1
+        return real(file, body[:100] if left[0] == 0 else body)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", write)
+        if after < 4:
+            with pytest.raises(PublishError, match="No space left") as caught:
+                volume.publish(replace(FIRST, revision="c" * 12))
+            assert (caught.value.exit_code, caught.value.retry_soon) == (74, True)
+            assert before == tree(directory)
+            assert good == volume.current()
+    assert volume.publish(SECOND).sequence == 2
+
+
+@pytest.mark.parametrize("call", ["mkdir", "open", "symlink"])
+def test_an_error_has_the_same_text_at_each_try(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """No temporary name is in it, so a full volume is one line of the log, not one a pass.
+
+    The call is replaced because no real disk fills up at a given call.
+    """
+    volume.publish(FIRST)
+    real = getattr(os, call)
+
+    def fail(path: Any, *args: Any, **kwargs: Any) -> Any:
+        path = args[0] if call == "symlink" else path
+        if call == "open" and not (args and args[0] & os.O_CREAT):
+            return real(path, *args, **kwargs)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    monkeypatch.setattr(os, call, fail)
+    tries: list[tuple[Any, ...]] = [(volume.publish, SECOND)]
+    if call == "open":
+        tries.append((volume.keep, "state.json", b"{}"))
+    for action, *given in tries:
+        texts = set()
+        for _ in range(3):
+            with pytest.raises(PublishError) as caught:
+                action(*given)
+            texts.add(caught.value.what)
+        (text,) = texts
+        assert "No space left" in text
+        assert ".tmp" not in text
+
+
+def test_a_short_write_is_gone_on_with(
+    volume: Volume, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that takes only some bytes does not cut a file off.
+
+    `os.write` is replaced because no real disk can be made to write short on demand.
+    """
+    real = os.write
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", lambda file, body: real(file, body[:7]))
+        published = volume.publish(FIRST)
+    assert published == volume.current()
+    assert (directory / "SENTRY_DSN").read_text() == DSN
+
+
+def test_a_volume_that_is_gone_is_a_publish_error(
+    volume: Volume, directory: Path
+) -> None:
+    """A directory that was unmounted beneath the agent is tried again later."""
+    directory.rename(directory.with_name("away"))
+    with pytest.raises(PublishError, match="No such file or directory"):
+        volume.publish(FIRST)
+    assert not directory.exists()
+    with pytest.raises(PublishError):
+        volume.keep("state.json", b"{}")
+    assert volume.memory.read("state.json") is None
+    directory.with_name("away").rename(directory)
+    assert volume.publish(FIRST).sequence == 1
 
 
 def test_a_file_in_the_place_of_the_volume_is_an_error(tmp_path: Path) -> None:
@@ -252,6 +322,18 @@ def test_a_volume_of_another_owner_is_an_error(volume: Volume, directory: Path) 
     assert all(line.startswith("74 cannot write") for line in lines)
     assert all("ermi" in line for line in lines), lines
     assert good == volume.current()
+
+
+@pytest.mark.process
+@as_root
+def test_a_read_only_volume_keeps_what_it_holds(tmp_path: Path, python: Any) -> None:
+    """A mount that turned read-only is a publish error; the last good stays."""
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    ran = python(PROGRAMS / "read_only.py", mounted)
+    if ran.stdout == "no mount\n":
+        pytest.skip("this root may not mount")
+    assert ran.stdout.split() == ["True"] * 3, ran.stderr
 
 
 @pytest.mark.process
