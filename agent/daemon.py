@@ -260,8 +260,9 @@ class Daemon:
         """Plan the next pass by the outcome of the newest one."""
         passes = self.view.passes
         if self._services is not None and passes.outcome is not None:
-            due = self._parts.source.due_seconds()
-            self._services.schedule.passed(passes.outcome, passes.failures, due)
+            plan, source = self._services.schedule.passed, self._parts.source
+            planned = plan(passes.outcome, passes.failures, source.due_seconds())
+            self.view = replace(self.view, next_pass_at=planned)
 
     def _carry_out(self, request: dict[str, Any]) -> Outcome | dict[str, Any]:
         """Carry out an operator's request, and follow what it publishes."""

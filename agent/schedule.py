@@ -82,18 +82,24 @@ class Schedule:
                 hint="raise the limit of processes or PIDs of the container",
             )
 
-    def passed(self, outcome: Outcome, failures: int, due: float | None) -> None:
-        """Plan the next pass. `due` is in how many seconds the source needs one."""
+    def passed(self, outcome: Outcome, failures: int, due: float | None) -> float:
+        """Plan the next pass. `due` is in how many seconds the source needs one.
+
+        Returns the planned time, in seconds since the epoch.
+        """
         if outcome.retry_soon:
             cap = min(self._poll_seconds, BACKOFF_CAP_SECONDS)
-            self.after(retry_seconds(failures, cap, outcome.retry_after))
-            return
+            pause = retry_seconds(failures, cap, outcome.retry_after)
+            self.after(pause)
+            return time.time() + pause
         # Counted from now: the wall clock may have jumped since the last plan.
-        self._plan(self._interval.seconds())
+        seconds = self._interval.seconds()
+        self._plan(seconds)
         wait = self._poll_seconds + GRACE_SECONDS
         if due is not None:
             wait = min(wait, max(due, GRACE_SECONDS))
         self.overdue_at = time.monotonic() + wait
+        return time.time() + min(seconds, wait)
 
     def after(self, seconds: float) -> None:
         """Plan the next pass in so many seconds, instead of the time that was planned."""

@@ -56,9 +56,11 @@ class Told(NamedTuple):
     """Whether an agent is there that does not answer, or ends no pass."""
 
 
-def gather(settings: Settings, *, is_asking: bool = True) -> StatusResult:
+def gather(
+    settings: Settings, *, is_asking: bool = True, copied_at: float | None = None
+) -> StatusResult:
     """Return the result of `status`. It only reads."""
-    return gather_all(settings, is_asking=is_asking).status
+    return gather_all(settings, is_asking=is_asking, copied_at=copied_at).status
 
 
 def gather_all(
@@ -86,7 +88,7 @@ def gather_all(
     told = Told()
     if is_asking and not is_copy and has_agent is not False:
         told = _ask_agent(settings)
-    agent = LIVES[has_agent]
+    agent = LIVES[None if is_copy and not has_agent else has_agent]
     if told.is_stuck:
         agent = "not responding"
     elif told.state is not None:

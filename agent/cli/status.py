@@ -2,27 +2,105 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+from msgspec import structs
 
 from agent.cli import options
-from agent.cli.answer import NO, Answer
-from agent.cli.gather import gather, why_unknown
-from agent.cli.lines import status_lines
+from agent.cli.answer import NO, UNEXAMINED, Answer
+from agent.cli.gather import gather, last_change, why_unknown
+from agent.cli.status_lines import plain, status_lines
 from agent.observe.document import not_confirmed
+from agent.observe.results import Error
 
 if TYPE_CHECKING:
-    from agent.settings import Loaded
+    from typing import NoReturn
+
+    from agent.cli.status_lines import Paint
+    from agent.settings import Loaded, Settings
+
+WATCH_SECONDS = 2.0
+"""The time between two looks of `--watch`."""
+COLOURS: dict[str, dict[str, Any]] = {
+    "ok": {"fg": "green"},
+    "waiting": {"fg": "yellow"},
+    "held": {"fg": "yellow"},
+    "broken": {"fg": "red", "bold": True},
+    "unknown": {"fg": "magenta"},
+    "off": {"dim": True},
+}
+NOT_OF_NOW = Error(
+    code="NotExamined",
+    what="a volume that is read as it stands does not tell which processes live now",
+    hint="run resentry-agent status beside the agent",
+)
+CLEAR = "\x1b[H\x1b[2J"
 
 
 @options.command("status")
-def command(loaded: Loaded) -> Answer:
-    """Print what is published and which process runs it.
+@click.option(
+    "--from-volume",
+    "volume",
+    metavar="DIRECTORY",
+    type=click.Path(exists=True, file_okay=False),
+    help="Read this volume, a copy or one without an agent, and ask no agent.",
+)
+@click.option(
+    "--watch",
+    is_flag=True,
+    help=f"Show the status again every {WATCH_SECONDS:g} s, until Ctrl-C.",
+)
+def command(loaded: Loaded, *, volume: str | None, watch: bool) -> Answer:
+    """Show the chain from source to processes, and where it breaks.
 
-    Asks the running agent, and reads the volume. Without an agent the volume alone
-    tells, and the answer says of which moment it is. Exits with 0 if every process has
-    confirmed the published snapshot, else with 1.
+    Then come the rates of each role and why, the processes, the DSNs, and what was lost.
+    Asks the running agent, and reads the volume. Without an agent the volume alone tells,
+    and the answer says of which moment it is. Exits with 0 if every process has confirmed
+    the published snapshot, else with 1. With --from-volume, exits with 3 instead of 0: a
+    copy does not tell which processes live now.
     """
-    status = gather(loaded.settings)
-    error = not_confirmed(status)
-    lines = status_lines(status, why_unknown(loaded.settings))
-    return Answer(status, tuple(lines), error, NO if error else 0)
+    settings, copied_at = loaded.settings, None
+    if volume is not None:
+        directory = os.path.realpath(volume)
+        settings = structs.replace(settings, dir=directory, receipts="")
+        copied_at = last_change(settings)
+    if watch:
+        _watch(settings, copied_at)
+    return _look(settings, copied_at)
+
+
+def _look(settings: Settings, copied_at: float | None) -> Answer:
+    status = gather(settings, copied_at=copied_at)
+    error, code = not_confirmed(status), NO
+    why = why_unknown(settings)
+    if copied_at is not None:
+        why = f"{settings.dir} was read as it stands"
+        if error is None:
+            error, code = NOT_OF_NOW, UNEXAMINED
+    lines = status_lines(status, why, _paint())
+    return Answer(status, tuple(lines), error, code if error else 0)
+
+
+def _watch(settings: Settings, copied_at: float | None) -> NoReturn:
+    """Show the status again and again. Ctrl-C ends it."""
+    if "--json" in sys.argv[1:]:
+        raise click.UsageError("--watch is for people: leave out --json, or use wait")
+    while True:
+        lines = _look(settings, copied_at).lines
+        clear = CLEAR if sys.stdout is not None and sys.stdout.isatty() else ""
+        click.echo(clear + "\n".join(lines) + "\n")
+        time.sleep(WATCH_SECONDS)
+
+
+def _paint() -> Paint:
+    """Return what colours a line: nothing, if NO_COLOR is set.
+
+    Where standard output is no terminal, colours are taken out when a line is printed.
+    """
+    if os.environ.get("NO_COLOR"):  # noqa: TID251 - a convention, and no setting of ours
+        return plain
+    return lambda text, state: click.style(text, **COLOURS.get(state, {}))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from agent._version import __version__
 from agent.doctor.about_targets import targets
 from agent.doctor.rule import Sight, rule
+from agent.domain.versions import are_apart, minor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,14 +45,8 @@ def sdk(facts: Facts) -> Iterator[Sight]:
 )
 def skew(facts: Facts) -> Iterator[Sight]:
     """Compare the versions. Two neighbouring minor versions work together."""
-    mine = _minor(__version__)
     for target in targets(facts):
-        theirs = _minor(target.receipt.library)
-        if theirs is None or mine is None or theirs[0] != mine[0]:
-            apart = theirs != mine
-        else:
-            apart = abs(theirs[1] - mine[1]) > 1
-        if apart:
+        if are_apart(__version__, target.receipt.library):
             theirs_shown = target.receipt.library or "unknown"
             yield Sight(target.name, f"library {theirs_shown}, agent {__version__}")
 
@@ -110,14 +105,6 @@ def fork_bug(facts: Facts) -> Iterator[Sight]:
     can hang.
     """
     for target in targets(facts):
-        version = _minor(target.receipt.sdk)
+        version = minor(target.receipt.sdk)
         if target.receipt.parent is not None and version and version < _FORK_SAFE:
             yield Sight(target.name, f"sentry-sdk {target.receipt.sdk}")
-
-
-def _minor(version: str) -> tuple[int, int] | None:
-    parts = version.split(".")
-    try:
-        return int(parts[0]), int(parts[1])
-    except (IndexError, ValueError):
-        return None

@@ -9,6 +9,8 @@ from resentry.schema import plain
 from resentry.values import KEYS, STRUCTURED, VALUE_LIMIT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agent.domain.candidate import Candidate
 
 METADATA_LIMIT_BYTES = 4096
@@ -60,3 +62,13 @@ def _is_metadata(custom: object) -> bool:
     except (ValueError, RecursionError):
         return False
     return is_dict and len(body) <= METADATA_LIMIT_BYTES
+
+
+def origin_of(origin: Mapping[str, Any]) -> str:
+    """Return where a value comes from, in words."""
+    words = str(origin.get("path", origin.get("source", "")))
+    if origin.get("version"):
+        words += f" version {origin['version']}"
+    if origin.get("created_time"):
+        words += f" of {origin['created_time']}"
+    return words

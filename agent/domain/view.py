@@ -70,6 +70,8 @@ class View:
     dsn_checks: tuple[DsnReport, ...] = ()
     deliveries: tuple[Delivery, ...] = ()
     problems: tuple[Problem, ...] = ()
+    next_pass_at: float | None = None
+    """When the next pass is planned, in seconds since the epoch."""
     timeline: Timeline = ()
     """What happened lately, the newest last."""
 

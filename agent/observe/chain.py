@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, structs
 
 from agent.domain.dsn_check import FAILING, PASSING
 from agent.domain.passes import GOOD
+from agent.domain.provenance import origin_of
 from agent.domain.rollout import DONE
 from agent.domain.view import VOLUME
 from agent.errors import CandidateRefused, PublishError, VolumeBusy
@@ -105,8 +106,12 @@ def _source(status: StatusResult) -> Stage:
     where = source.where
     named = [str(where[key]) for key in ("address", "path") if where.get(key)]
     sentence = f"read from {' '.join(named) or 'the source'}"
-    if source.where.get("token_ends_at"):
-        sentence += f", token until {source.where['token_ends_at']}"
+    for words, moment in (
+        ("last at", source.last_success_at),
+        ("next at", source.next_at),
+        ("token until", where.get("token_ends_at")),
+    ):
+        sentence += f", {words} {moment}" if moment else ""
     return Stage(
         stage="source",
         state="ok" if status.agent == "running" else "unknown",
@@ -121,12 +126,9 @@ def _values(status: StatusResult) -> Stage:
         return _of_pass("values", "broken", source)
     if current is None:
         return Stage(stage="values", state="unknown", sentence="nothing is published")
-    versions = {
-        f"{origin.get('path', origin.get('source', ''))}"
-        + (f" version {origin['version']}" if origin.get("version") else "")
-        for origin in current.provenance.values()
-    }
-    origins = ", ".join(sorted(filter(None, versions)))
+    origins = ", ".join(
+        sorted(filter(None, {*map(origin_of, current.provenance.values())}))
+    )
     number = len(current.settings)
     sentence = f"{number} setting{'s' * (number != 1)}"
     if current.roles:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from msgspec import structs
 
+from agent._version import __version__
 from agent.domain.answers import uses
 from agent.domain.rollout import DONE
 from agent.domain.timeline import Event
@@ -28,7 +29,7 @@ from agent.observe.results import (
     SourceReport,
     StatusResult,
 )
-from agent.observe.target_results import RolloutReport, target_report
+from agent.observe.target_document import role_reports, rollout_report
 from resentry.contract import time_text
 from resentry.values import show_dsn
 
@@ -50,6 +51,12 @@ Whole = Envelope[StatusResult]
 """What `/status` answers, and `status` prints with `--json`."""
 
 VOLUME = Origin(by="volume")
+_LISTS: dict[str, Any] = {
+    "dsn_checks": DsnCheckReport,
+    "notify": Receiver,
+    "problems": ProblemReport,
+    "timeline": Event,
+}
 NO_PASS: dict[str, Any] = msgspec.to_builtins(SourceReport())
 
 
@@ -82,6 +89,8 @@ def state(view: View) -> dict[str, Any]:
     held = view.known.wishes.held
     saved = {
         "written_at": time_text(time.time()),
+        "version": __version__,
+        "next_at": _time(view.next_pass_at),
         "held": held and held.snapshot.revision,
         **_passes(view.passes),
         "where": dict(view.source),
@@ -111,10 +120,8 @@ def decode_state(body: bytes | None) -> dict[str, Any]:
         return NO_PASS
     try:
         _source(saved)
-        _list(saved, "dsn_checks", DsnCheckReport)
-        _list(saved, "notify", Receiver)
-        _list(saved, "problems", ProblemReport)
-        timeline_of(saved)
+        for name, kind in _LISTS.items():
+            _list(saved, name, kind)
     except msgspec.ValidationError:  # of another version
         return NO_PASS | {"rejections": saved.get("rejections")}
     return saved
@@ -131,25 +138,23 @@ def status(
 
     `saved` is what only a daemon knows, and `origin` says where that comes from.
     """
+    version = _text(saved.get("version"))
+    source = _source(saved)
+    if agent != "running":
+        source = structs.replace(source, next_at=None)
     result = StatusResult(
         agent=agent,
         origin=origin,
         held=_text(saved.get("held")),
         ends=_counts(saved.get("ends")),
         current=None if current is None else _current(current),
-        source=_source(saved),
+        source=source,
         dsn_checks=_list(saved, "dsn_checks", DsnCheckReport),
         dsns=[_dsn_use(use) for use in uses(current, rollout, time.time())],
         notify=_list(saved, "notify", Receiver),
-        rollout=RolloutReport(
-            state=rollout.state,
-            sentence=rollout.sentence,
-            idle_roles=list(rollout.idle_roles),
-            unknown=rollout.unknown,
-            obstacle=rollout.obstacle,
-            hint=rollout.hint,
-            targets=[target_report(target, state) for target, state in rollout.targets],
-        ),
+        rollout=rollout_report(rollout, version),
+        roles=role_reports(current, rollout, [each.id for each in boosts(current)]),
+        version=version,
         problems=_list(saved, "problems", ProblemReport),
         timeline=_list(saved, "timeline", Event),
     )

@@ -13,7 +13,7 @@ from agent.domain.dsn_check import Verdict
 from agent.domain.outcome import Kind
 from agent.domain.timeline import Event
 from agent.observe.chain import Stage
-from agent.observe.target_results import RolloutReport
+from agent.observe.target_results import RoleReport, RolloutReport
 
 SCHEMA = 1
 """The version of all these documents. It rises when a field changes or goes."""
@@ -125,6 +125,10 @@ class SourceReport(Struct, frozen=True, kw_only=True):
     ] = {}
     last_success_at: Annotated[
         Moment | None, Meta(description="When the source was last read well.")
+    ] = None
+    next_at: Annotated[
+        Moment | None,
+        Meta(description="When the next pass is planned; null if nobody knows."),
     ] = None
 
 
@@ -253,6 +257,12 @@ class StatusResult(Struct, frozen=True, kw_only=True):
         ),
     ] = {}
     rollout: Annotated[RolloutReport, Meta(description="The processes.")]
+    roles: Annotated[
+        list[RoleReport], Meta(description="What the processes of each role send.")
+    ] = []
+    version: Annotated[
+        str | None, Meta(description="The version of the agent; null if nobody knows.")
+    ] = None
     problems: Annotated[
         list[ProblemReport],
         Meta(description="What the agent was set to do and cannot do now."),

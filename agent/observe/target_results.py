@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from agent.domain.rollout import OVERDUE_HINT, State
-
-if TYPE_CHECKING:
-    from agent.domain.rollout import LiveTarget
+from agent.domain.rollout import State
 
 
 class HolderReport(Struct, frozen=True, kw_only=True):
@@ -57,6 +54,52 @@ class Target(Struct, frozen=True, kw_only=True):
     sdk: Annotated[
         str, Meta(description="The version of its sentry-sdk; may be empty.")
     ] = ""
+    is_apart: Annotated[
+        bool,
+        Meta(
+            description="True if its library is more than one minor version from the agent."
+        ),
+    ] = False
+    tally: Annotated[
+        dict[str, int],
+        Meta(
+            description="Since the process began: envelopes that were `accepted`, `refused`, "
+            "`limited`, `failed` or `unreached`, and those that were `parked`, `rerouted` or "
+            "`dropped`."
+        ),
+    ] = {}
+
+
+class RateReport(Struct, frozen=True, kw_only=True):
+    """One rate that processes run."""
+
+    setting: Annotated[str, Meta(description="The setting.")]
+    value: Annotated[
+        float | None,
+        Meta(description="From 0 to 1; null if it is not set, so nothing is sent."),
+    ]
+    origin: Annotated[
+        str,
+        Meta(
+            description="Where they have it from: `role`, `snapshot`, `environment` or "
+            "`default`; empty if that is not known."
+        ),
+    ]
+
+
+class RoleReport(Struct, frozen=True, kw_only=True):
+    """What processes of one role send. Processes that differ have a report of their own."""
+
+    role: Annotated[str, Meta(description="The role.")]
+    processes: Annotated[list[str], Meta(description="The processes, for people.")]
+    off: Annotated[str, Meta(description="Why they send nothing; else empty.")]
+    rates: Annotated[list[RateReport], Meta(description="The rates that they run.")]
+    rules: Annotated[
+        int, Meta(description="The number of sampling rules that are for this role.")
+    ]
+    boosts: Annotated[
+        list[str], Meta(description="The ids of the boosts that are for this role.")
+    ]
 
 
 class RolloutSummary(Struct, frozen=True, kw_only=True):
@@ -87,28 +130,3 @@ class RolloutReport(RolloutSummary, frozen=True, kw_only=True):
     ] = ""
     hint: Annotated[str, Meta(description="What to do; may be empty.")] = ""
     targets: Annotated[list[Target], Meta(description="The live processes.")]
-
-
-def target_report(target: LiveTarget, state: State) -> Target:
-    """Return one process, as every document shows it."""
-    receipt = target.receipt
-    return Target(
-        id=receipt.id,
-        name=target.name,
-        role=receipt.role,
-        pid=receipt.pid or None,
-        main=target.main,
-        readable=target.readable,
-        state=state,
-        revision=receipt.revision,
-        sequence=receipt.sequence,
-        since=receipt.since,
-        swap_ms=receipt.swap_ms,
-        error=receipt.error,
-        dsn=receipt.dsn,
-        holders=[HolderReport(**holder._asdict()) for holder in receipt.holders],
-        ignored=list(receipt.ignored),
-        notes=[*target.notes, *([OVERDUE_HINT] if state == "overdue" else [])],
-        library=receipt.library,
-        sdk=receipt.sdk,
-    )

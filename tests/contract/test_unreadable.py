@@ -163,7 +163,7 @@ def test_a_live_process_without_a_readable_receipt_waits_and_is_named(
     (row,) = (each for each in rollout["targets"] if each["id"] == ID)
     assert (row["pid"], row["state"], row["revision"]) == (process.pid, "waiting", None)
     assert problem in row["error"]
-    assert f"          unknown pid {process.pid}  waiting: {row['error']}" in (
+    assert f"     process   unknown pid {process.pid}  waiting: {row['error']}" in (
         show("status").splitlines()
     )
 
@@ -234,7 +234,7 @@ def test_a_process_that_still_holds_an_older_dsn_is_not_drained_and_says_who(
     assert row["notes"] == [says]
     assert ask("wait", "--timeout", "0")[0] == 0
     assert ask("status")[1]["rollout"]["state"] == "confirmed"
-    assert f"\n{'':19}{says}\n" in show("status") + "\n"
+    assert f"\n{'':15}{says}\n" in show("status") + "\n"
     first, second = show("wait", "--timeout", "0").splitlines()
     assert first.endswith(": 2 targets: 2 confirmed, 1 of these drained")
     assert second == f"api pid {os.getpid()}: {says}"

@@ -196,7 +196,7 @@ def test_a_boost_raises_the_rate_of_what_it_names(system: System, sink: Sink) ->
     assert 840 < row["left_seconds"] <= 900
     code, printed = system.run("resentry-agent", "status")
     assert code == 0
-    assert f"boost     {row['id']}  traces 1 for POST /enrol/* in api, " in printed
+    assert f"boost {row['id']}  traces 1 for POST /enrol/* in api, " in printed
     assert " s left" in printed
 
     assert ask(system, "boost", "--end", row["id"])["done"]["revision"] == before

@@ -217,12 +217,14 @@ def test_status_shows_the_pass_of_once(command: Any, tmp_path: Path) -> None:
     }
     state.write_text(json.dumps(saved))
     printed = command("status", **environ).stdout
-    assert re.search(r"(?m)^source    published since .+: published revision", printed)
+    assert re.search(
+        r"(?m)^ +newest pass: published since .+: published revision", printed
+    )
 
     source.write_text("SENTRY_ENVIRONMENT=a/b\n")
     assert command("once", **environ).returncode == 65
     printed = command("status", **environ).stdout
-    assert re.search(r"(?m)^source    refused since .+ is refused: SENTRY_ENV", printed)
+    assert re.search(r"(?m)^!! +values +candidate .+ is refused: SENTRY_ENV", printed)
     assert "1 failed in a row; last read well: 2" in printed
     kept = json.loads(state.read_text())["rejections"]
     assert kept == saved["rejections"]

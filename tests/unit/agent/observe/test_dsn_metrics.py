@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from agent.cli.lines import status_lines
+from agent.cli.status_lines import status_lines
 from agent.domain.dsn_check import DsnReport
 from agent.domain.passes import Passes
 from agent.domain.rollout import LiveTarget, assess

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent.cli.lines import status_lines
+from agent.cli.status_lines import status_lines
 from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
 from agent.domain.rollout import LiveTarget, assess
@@ -209,7 +209,7 @@ def test_a_role_that_no_process_has_is_named(receipt: Callable[..., Receipt]) ->
     assert rollout.idle_roles == ("celery", "wokrer")
     shown = status("running", current, rollout, state(view()))
     assert shown.rollout.idle_roles == ["celery", "wokrer"]
-    line = "          no process here has the role wokrer, which the snapshot names"
+    line = f"{'':15}no process here has the role wokrer, which the snapshot names"
     assert line in status_lines(shown, "")
     blind = [*targets, LiveTarget.unreadable("0" * 16, 7, "why")]
     assert assess(blind, current, late=False).idle_roles == ()

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent.cli.lines import status_lines
+from agent.cli.status_lines import status_lines
 from agent.domain.passes import Passes
 from agent.domain.rollout import LiveTarget, assess
 from agent.domain.view import Known, View

@@ -1,0 +1,287 @@
+"""The status as lines for people: the chain first, then roles, processes and counts."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from agent.cli.gather import UNRESPONSIVE_HINT
+from agent.cli.lines import boost_line, idle_role_text, receiver_lines, value_text
+from agent.cli.words import with_ages
+from agent.domain.provenance import origin_of
+from agent.domain.roles import ORIGINS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from agent.observe.chain import Stage
+    from agent.observe.results import SourceReport, StatusResult
+    from agent.observe.target_results import RoleReport, Target
+
+    Paint = Callable[[str, str], str]
+    """Returns a text in the colour of a state."""
+
+MARKS = {
+    "ok": "ok",
+    "waiting": "..",
+    "held": "held",
+    "broken": "!!",
+    "unknown": "?",
+    "off": "-",
+}
+FIRST = "   <- here the chain breaks first"
+_IN = " " * 15
+_RATE_NAMES = {
+    "SENTRY_SAMPLE_RATE": "errors",
+    "SENTRY_TRACES_SAMPLE_RATE": "traces",
+    "SENTRY_PROFILES_SAMPLE_RATE": "profiles",
+}
+_COUNTS = {
+    "accepted": "accepted by Sentry",
+    "refused": "refused by Sentry",
+    "limited": "rate limited",
+    "failed": "failed at Sentry",
+    "unreached": "not delivered",
+    "parked": "parked for the next DSN",
+    "rerouted": "rerouted to the next DSN",
+    "dropped": "dropped",
+    "unknown": "not known whether stored",
+    "faults": "faults in the library",
+}
+
+
+def plain(text: str, _state: str) -> str:
+    """Return the text without a colour."""
+    return text
+
+
+def status_lines(
+    status: StatusResult, why_unknown: str, paint: Paint = plain
+) -> Iterator[str]:
+    """Yield the whole status. `why_unknown` says why nobody knows whether an agent runs."""
+    now = time.time()
+    for line in _lines(status, why_unknown, paint):
+        yield with_ages(line, now)
+
+
+def _lines(status: StatusResult, why_unknown: str, paint: Paint) -> Iterator[str]:
+    yield from _agent_lines(status, why_unknown)
+    for problem in status.problems:
+        yield paint(_row("!!", "problem", problem.what), "broken")
+        yield f"{_IN}{problem.hint}"
+    for stage in status.chain:
+        yield paint(_row(MARKS[stage.state], stage.stage, _said(stage)), stage.state)
+        if stage.hint:
+            yield f"{_IN}next: {stage.hint}"
+        for line in filter(None, _DETAILS.get(stage.stage, _nothing)(status)):
+            yield f"{_IN}{line}"
+    for role in status.roles:
+        yield _row("", "rates", _rates_line(role))
+        for line in _why_lines(role, status):
+            yield f"{_IN}{line}"
+    for target in status.rollout.targets:
+        yield from _target_lines(target)
+    yield from _dsn_lines(status, paint)
+    yield from _count_lines(status)
+    yield from _last_refusal(status)
+
+
+def _row(mark: str, name: str, text: str) -> str:
+    return f"{mark:4} {name:10}{text}"
+
+
+def _said(stage: Stage) -> str:
+    since = f", since {stage.since}" if stage.since else ""
+    return f"{stage.sentence}{since}{FIRST if stage.first_broken else ''}"
+
+
+def _agent_lines(status: StatusResult, why_unknown: str) -> Iterator[str]:
+    reasons = {"unknown": why_unknown, "not responding": status.origin.why}
+    why = f": {reasons[status.agent]}" if status.agent in reasons else ""
+    version = f", version {status.version}" if status.version else ""
+    yield _row("", "agent", f"{status.agent}{version}{why}")
+    if status.agent == "not responding":
+        yield f"{_IN}{UNRESPONSIVE_HINT}"
+    if line := _origin_line(status):
+        yield f"{_IN}{line}"
+
+
+def _origin_line(status: StatusResult) -> str:
+    """Say that source, DSN checks, receivers and problems are not those of now."""
+    origin = status.origin
+    if origin.by == "agent" or (status.agent == "unknown" and origin.at is None):
+        return ""
+    written = f"at {origin.at}" if origin.at else "at a time that is not known"
+    is_new = status.agent == "running" and origin.why
+    why = f": {origin.why}" if is_new else ""
+    return f"what an agent wrote {written} is shown below{why}"
+
+
+def _nothing(_status: StatusResult) -> Iterable[str]:
+    return ()
+
+
+def _source_details(status: StatusResult) -> Iterator[str]:
+    source = status.source
+    shown = {stage.sentence for stage in status.chain}
+    if source.outcome is not None and source.sentence not in shown:
+        since = f" since {source.since}" if source.since else ""
+        yield f"newest pass: {source.outcome}{since}: {source.sentence}"
+    yield from source.notes
+    yield _failures(source)
+    yield _where(source.where, is_named=status.chain[0].state != "broken")
+
+
+def _failures(source: SourceReport) -> str:
+    if not source.failures:
+        return ""
+    read = source.last_success_at or "never"
+    return f"{source.failures} failed in a row; last read well: {read}"
+
+
+def _where(report: dict[str, Any], *, is_named: bool) -> str:
+    """Return what the stage does not say of the source; with `is_named`, not where it is."""
+    names = ("auth",) if is_named else ("address", "path", "auth")
+    parts = [f"{report[name]}" for name in names if name in report]
+    if report.get("tls_verified") is False:
+        parts.append("ITS CERTIFICATE IS NOT CHECKED")
+    return ", ".join(parts)
+
+
+def _value_details(status: StatusResult) -> Iterator[str]:
+    current = status.current
+    if current is None:
+        return
+    origins = {
+        name: origin_of(origin)
+        for name, origin in current.provenance.items()
+        if name in current.settings
+    }
+    is_one = len(set(origins.values())) <= 1  # the sentence of the stage names it
+    for key, value in current.settings.items():
+        origin = (
+            "" if is_one else f"  ({origins.get(key) or 'its origin is not known'})"
+        )
+        yield f"{key}={value_text(value)}{origin}"
+    for role, values in current.roles.items():
+        for key, value in values.items():
+            yield f"role {role}: {key}={value_text(value)}"
+
+
+def _check_details(status: StatusResult) -> Iterator[str]:
+    for check in status.dsn_checks:
+        yield f"{check.dsn}: {check.verdict} since {check.since}"
+
+
+def _publish_details(status: StatusResult) -> Iterator[str]:
+    if status.held is not None:
+        yield (
+            f"revision {status.held} is held; resentry-agent rollback --resume ends it"
+        )
+    for boost in status.current.boosts if status.current else ():
+        yield f"boost {boost_line(boost)}"
+
+
+def _notify_details(status: StatusResult) -> Iterable[str]:
+    return receiver_lines(status.notify)
+
+
+def _confirm_details(status: StatusResult) -> Iterator[str]:
+    for role in status.rollout.idle_roles:
+        yield idle_role_text(role)
+
+
+_DETAILS: dict[str, Callable[[StatusResult], Iterable[str]]] = {
+    "source": _source_details,
+    "values": _value_details,
+    "checks": _check_details,
+    "publish": _publish_details,
+    "notify": _notify_details,
+    "confirm": _confirm_details,
+}
+
+
+def _rates_line(role: RoleReport) -> str:
+    number = len(role.processes)
+    processes = f"role {role.role} ({number} process{'es' * (number != 1)})"
+    if role.off:
+        return f"{processes}: sends nothing: {role.off}"
+    rates = ", ".join(
+        f"{_RATE_NAMES.get(rate.setting, rate.setting)} "
+        + ("off" if rate.value is None else f"{rate.value:g}")
+        for rate in role.rates
+    )
+    return f"{processes}: {rates}"
+
+
+def _why_lines(role: RoleReport, status: StatusResult) -> Iterator[str]:
+    by_origin: dict[str, list[str]] = {}
+    for rate in role.rates:
+        origin = ORIGINS.get(rate.origin, "a place that is not known")
+        by_origin.setdefault(origin, []).append(_RATE_NAMES.get(rate.setting, ""))
+    if not role.off:
+        yield "; ".join(
+            f"{', '.join(names)} from {origin}" for origin, names in by_origin.items()
+        )
+    if role.rules:
+        yield f"{role.rules} sampling rule{'s' * (role.rules != 1)} come before the rate"
+    for boost in status.current.boosts if status.current else ():
+        if boost.id in role.boosts:
+            yield f"boost {boost_line(boost)}"
+
+
+def _target_lines(target: Target) -> Iterator[str]:
+    main = ", main" if target.main else ""
+    since = f" since {target.since}" if target.since else ""
+    runs = f", runs {target.revision or 'no snapshot'}{since}"
+    error = f": {target.error}" if target.error else ""
+    versions = ", ".join(
+        f"{name} {version}"
+        for name, version in (("resentry", target.library), ("sentry-sdk", target.sdk))
+        if version
+    )
+    runs += f" ({versions})" if versions else ""
+    known = runs if target.readable else ""
+    yield _row("", "process", f"{target.name}{main}  {target.state}{known}{error}")
+    for note in target.notes:
+        yield f"{_IN}{note}"
+    if target.is_apart:
+        yield f"{_IN}its library and the agent are too far apart: upgrade the older one"
+
+
+def _dsn_lines(status: StatusResult, paint: Paint) -> Iterator[str]:
+    published = {use.fingerprint for use in status.dsns}
+    users = Counter(target.dsn for target in status.rollout.targets if target.readable)
+    for use in status.dsns:
+        sentence = use.sentence.removeprefix("DSN ")
+        number = users.get(use.fingerprint, 0)
+        line = f"{use.fingerprint}, {number} process{'es' * (number != 1)}: {sentence}"
+        yield paint(_row("", "dsn", line), "broken" if use.hint else "")
+        if use.hint:
+            yield f"{_IN}{use.hint}"
+    older: dict[str, list[str]] = {}
+    for target in status.rollout.targets:
+        if target.dsn and target.dsn not in published:
+            older.setdefault(target.dsn, []).append(target.name)
+        for holder in target.holders:
+            older.setdefault(holder.dsn, []).append(f"{holder.kind} in {target.name}")
+    for dsn, names in older.items():
+        yield paint(_row("", "old dsn", f"{dsn}: held by {', '.join(names)}"), "held")
+
+
+def _count_lines(status: StatusResult) -> Iterator[str]:
+    counts: Counter[str] = Counter()
+    for target in status.rollout.targets:
+        counts.update(target.tally)
+    shown = [
+        f"{counts[name]:,} {words}" for name, words in _COUNTS.items() if counts[name]
+    ]
+    if shown:
+        yield _row("", "counts", ", ".join(shown))
+
+
+def _last_refusal(status: StatusResult) -> Iterator[str]:
+    refusals = [event for event in status.timeline if event.kind == "refused"]
+    if refusals and status.source.outcome != "refused":  # else the chain shows it
+        yield _row("", "refused", f"last at {refusals[-1].at}: {refusals[-1].sentence}")

@@ -1,0 +1,97 @@
+"""What each role sends, and why: the rates that its processes run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agent.domain.rollout import LiveTarget, Rollout
+    from resentry.contract import Receipt, Snapshot
+
+RATES = (
+    "SENTRY_SAMPLE_RATE",
+    "SENTRY_TRACES_SAMPLE_RATE",
+    "SENTRY_PROFILES_SAMPLE_RATE",
+)
+ORIGINS = {
+    "role": "its role in the snapshot",
+    "snapshot": "the snapshot",
+    "environment": "its environment variables",
+    "default": "the default",
+}
+"""Where a process has a value from, in words, by the word in its receipt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """One rate that runs, and where it is from."""
+
+    setting: str
+    value: float | None
+    """`None` if the rate is not set: nothing of the kind is sent."""
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoleRates:
+    """The rates of the processes of one role. Processes that differ make another one."""
+
+    role: str
+    processes: tuple[str, ...]
+    rates: tuple[Rate, ...]
+    off: str
+    """Why these processes send nothing; else empty."""
+    rules: int
+    """How many sampling rules come before the trace rate."""
+    boosts: tuple[str, ...]
+    """The ids of the boosts in force that are for this role."""
+
+
+def rates_by_role(
+    current: Snapshot | None, rollout: Rollout, boosts: Iterable[str]
+) -> tuple[RoleRates, ...]:
+    """Return the rates of each role. `boosts` are the ids of those in force."""
+    groups: dict[tuple[Any, ...], list[LiveTarget]] = {}
+    for target, _ in rollout.targets:
+        receipt = target.receipt
+        if target.readable:
+            key = (receipt.role, tuple(_rates(receipt)), _why_off(receipt))
+            groups.setdefault(key, []).append(target)
+    in_force = set(boosts)
+    found = []
+    for (role, rates, off), targets in sorted(
+        groups.items(), key=lambda item: item[0][0]
+    ):
+        names = tuple(target.name for target in targets)
+        rules = (
+            sum(rule.role in (None, role) for rule in current.rules) if current else 0
+        )
+        running = tuple(
+            boost.id
+            for boost in (current.boosts if current else ())
+            if boost.id in in_force and boost.role in (None, role)
+        )
+        found.append(RoleRates(role, names, rates, off, rules, running))
+    return tuple(found)
+
+
+def _rates(receipt: Receipt) -> Iterable[Rate]:
+    for name in RATES:
+        value = receipt.values.get(name)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        rate = float(value) if is_number else None  # type: ignore[arg-type]
+        yield Rate(name, rate, receipt.origins.get(name, ""))
+
+
+def _why_off(receipt: Receipt) -> str:
+    if receipt.foreign:
+        return "the application's own client runs"
+    if receipt.dsn:
+        return ""
+    switch = "SENTRY_ENABLE_FOR_CELERY"
+    if receipt.role == "celery" and receipt.values.get(switch) is False:
+        return f"{switch}=false switches Sentry off"
+    return "it has no DSN"
