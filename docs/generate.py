@@ -97,6 +97,7 @@ def _setting_row(setting: Setting) -> str:
 LABELS = {
     "bound": "`lowest` or `highest`, over the live targets of the role",
     "call": "`logins` or `renewals`",
+    "commit": "the commit that the agent was built from; empty in a source tree",
     "dsn": "the fingerprint of a published DSN, as `resentry-agent status` shows it; `other` "
     "for all others",
     "error": "the class of the error, as in [commands.md](commands.md)",
@@ -116,7 +117,8 @@ LABELS = {
     "role": "the role that the process gave to `resentry.init`; `unknown` without a "
     "readable receipt",
     "sdk": "the version of sentry-sdk in the process",
-    "setting": "a setting's environment variable",
+    "setting": "a setting's environment variable; of a refused candidate a key of the secret, "
+    "`dsn_check` or `other`",
     "state": f"of the rollout: {_listed(get_args(State))}",
     "tally": "`parked`, `rerouted`, `dropped`, `unknown`: envelopes; `faults`: exceptions in "
     "the library",

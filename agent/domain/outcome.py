@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from agent.errors import CandidateRefused, CandidateWaits, RollbackHeld
+from resentry.values import KEYS, STRUCTURED
 
 if TYPE_CHECKING:
     from agent.errors import AgentError
     from resentry.contract import Snapshot
+
+_KEY = re.compile(r"\b(?:RE)?SENTRY_[A-Z_]+")
 
 Kind = Literal["published", "unchanged", "held", "checking", "refused", "failed"]
 
@@ -31,6 +35,8 @@ class Outcome:
     """The fingerprint of a candidate that was refused or waits."""
     error: str = ""
     """The class of the error, if there was one."""
+    refused: tuple[str, ...] = ()
+    """The keys for which the candidate is refused; `dsn_check` or `other` without a key."""
 
     @classmethod
     def published(cls, snapshot: Snapshot, notes: tuple[str, ...]) -> Outcome:
@@ -63,9 +69,11 @@ class Outcome:
     def kept(cls, error: AgentError, current: Snapshot | None) -> Outcome:
         """The pass ended in an error, so the last good snapshot stays published."""
         waits = isinstance(error, CandidateWaits)
-        fingerprint = None
+        fingerprint, refused = None, frozenset[str]()
         if isinstance(error, CandidateRefused | CandidateWaits):
             fingerprint = error.fingerprint
+        if isinstance(error, CandidateRefused):
+            refused = frozenset(map(_key_of, error.problems))
         stays = (
             f"revision {current.revision} stays published"
             if current
@@ -84,4 +92,13 @@ class Outcome:
             retry_after=error.retry_after,
             fingerprint=fingerprint,
             error=type(error).__name__,
+            refused=tuple(sorted(refused)),
         )
+
+
+def _key_of(problem: str) -> str:
+    """Return the key that a problem of a candidate is about."""
+    if problem.startswith("DSN check"):
+        return "dsn_check"
+    named = _KEY.search(problem)
+    return named[0] if named and named[0] in (*KEYS, *STRUCTURED) else "other"

@@ -17,6 +17,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from agent._version import commit
 from agent.domain.outcome import Kind
 from agent.observe.dsn_metrics import DsnMetrics
 from agent.observe.snapshot_metrics import SnapshotMetrics
@@ -43,11 +44,12 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         build = Info(
             "resentry_agent",
-            "The versions of the agent, and of the Python that runs it.",
+            "The version of the agent, the commit it was built from, and the version of the "
+            "Python that runs it.",
             registry=self.registry,
         )
         python = ".".join(map(str, sys.version_info[:3]))
-        build.info({"version": version, "python": python})
+        build.info({"version": version, "commit": commit(), "python": python})
         self._started = Gauge(
             "resentry_started_timestamp_seconds",
             "When the agent started to serve its metrics.",
@@ -101,6 +103,13 @@ class Metrics:
             "When the error of the newest pass came first in this outage. The metric is "
             "missing while passes are good.",
             ["error"],
+            registry=self.registry,
+        )
+        self._refused = Gauge(
+            "resentry_candidate_refused",
+            "1 for each key for which the newest candidate is refused. The metric is "
+            "missing while no candidate is refused.",
+            ["setting"],
             registry=self.registry,
         )
         self._source = SourceMetrics(self.registry)
@@ -163,6 +172,9 @@ class Metrics:
         self._pass_seconds.observe(passes.seconds)
         self._ended.set_to_current_time()
         self._failing.set(passes.failures)
+        self._refused.clear()
+        for key in outcome.refused:
+            self._refused.labels(key).set(1)
         self._since.clear()
         if passes.failures and outcome.error:
             self._errors.labels(outcome.error).inc()

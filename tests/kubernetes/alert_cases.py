@@ -47,7 +47,7 @@ def while_up(minutes: int, series: str, *quiet: str) -> Case:
 
 CASES = {
     "ResentryAbsent": Case(
-        11, {}, ({'resentry_agent_info{version="1",python="3"}': "1x20"},)
+        11, {}, ({'resentry_agent_info{version="1",commit="",python="3"}': "1x20"},)
     ),
     "ResentryAgentDown": Case(
         11,
@@ -75,10 +75,10 @@ CASES = {
     "ResentryVersionsDiffer": Case(
         1450,
         {
-            'resentry_agent_info{version="0.1.0",python="3"}': "1x2000",
-            'resentry_agent_info{version="0.2.0",python="3"}': "1x2000",
+            'resentry_agent_info{version="0.1.0",commit="",python="3"}': "1x2000",
+            'resentry_agent_info{version="0.2.0",commit="",python="3"}': "1x2000",
         },
-        ({'resentry_agent_info{version="0.1.0",python="3"}': "1x2000"},),
+        ({'resentry_agent_info{version="0.1.0",commit="",python="3"}': "1x2000"},),
     ),
     "ResentryNotifyFails": Case(
         20,
@@ -89,7 +89,7 @@ CASES = {
         20, {READ: "60x30", **POLL}, ({READ: "0+60x30", **POLL},)
     ),
     "ResentryCandidateRefused": while_up(
-        7, FAILING % "CandidateRefused", FAILING % "SourceDown"
+        7, 'resentry_candidate_refused{setting="SENTRY_DSN"}', FAILING % "SourceDown"
     ),
     "ResentrySourceStale": steady("resentry_vault_stale_since_timestamp_seconds", 60),
     "ResentryTokenEnds": Case(

@@ -13,10 +13,12 @@ from structlog.testing import capture_logs
 
 from agent.cli.status_lines import status_lines
 from agent.domain.dsn_check import DsnReport
-from agent.domain.passes import Passes
+from agent.domain.outcome import Outcome
+from agent.domain.passes import Moment, Passes
 from agent.domain.rollout import LiveTarget, assess
 from agent.domain.view import Known, View
 from agent.domain.wishes import Held, Wishes
+from agent.errors import CandidateRefused
 from agent.observe import document
 from agent.observe.changes import count_changes, log_changes
 from agent.observe.metrics import Metrics
@@ -327,3 +329,29 @@ def test_a_dead_dsn_is_a_line_in_log_and_status(view: Callable[..., View]) -> No
 def view_again(view: View) -> View:
     """The same once more, as after each receipt."""
     return replace(view, rollout=replace(view.rollout))
+
+
+@pytest.mark.parametrize(
+    ("problem", "key"),
+    [
+        ("SENTRY_DSN is gone from the source", "SENTRY_DSN"),
+        ("RESENTRY_RULES must be a list", "RESENTRY_RULES"),
+        ("celery: SENTRY_SAMPLE_RATE must be a number", "SENTRY_SAMPLE_RATE"),
+        ("DSN check of sentry.example.org/42: rejected (403)", "dsn_check"),
+        ("SENTRY_STRANGER is not a known key", "other"),
+        ("the secret holds more than 1,000 keys", "other"),
+    ],
+)
+def test_a_refused_candidate_names_the_key(
+    view: Callable[..., View], problem: str, key: str
+) -> None:
+    """Only keys that are known, so nobody makes labels; none while nothing is refused."""
+    metrics = Metrics("1")
+    seen, moment = view(), Moment(1.0, 1.0)
+    refusal = Outcome.kept(CandidateRefused([problem], "f" * 12), CURRENT)
+    refused = replace(seen, passes=seen.passes.after(refusal, moment, 0.1))
+    told(metrics, seen, refused)
+    assert shown(metrics, "resentry_candidate_refused") == {(key,): 1}
+    good = refused.passes.after(Outcome.unchanged(CURRENT, ()), moment, 0.1)
+    told(metrics, refused, replace(seen, passes=good))
+    assert shown(metrics, "resentry_candidate_refused") == {}

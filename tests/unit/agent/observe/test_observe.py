@@ -178,7 +178,7 @@ def test_metrics_count_what_happened(metrics: Metrics) -> None:
     assert found["resentry_targets", "celery", "drained"] == 0
     assert found["resentry_confirm_seconds_count",] == 1
     python = ".".join(map(str, sys.version_info[:3]))
-    assert found["resentry_agent_info", python, "1.2.3"] == 1
+    assert found["resentry_agent_info", "", python, "1.2.3"] == 1
 
 
 def test_metrics_say_since_when_and_by_which_error(metrics: Metrics) -> None:
