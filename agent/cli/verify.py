@@ -95,7 +95,7 @@ def command(
 ) -> Answer:
     """Have each process send test events, and show what arrived.
 
-    Each process sends an error, a message, a transaction and a log through its own client,
+    Each process sends an error, a message, a transaction, a log and, with OTLP, a span,
     whatever the rates say. Each item has level info and the fingerprint resentry-verify, so
     all of them make one issue. Exits with 0 if the server accepted each item, with 1 if not,
     and with 3 if something could not be examined.

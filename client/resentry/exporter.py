@@ -139,6 +139,33 @@ class Redirect:
         finally:
             self._under_way.pop(under_way, None)
 
+    @property
+    def has_traces(self) -> bool:
+        """Whether this exporter sends spans, and sends them now."""
+        return self._suffix.startswith(_TRACES.rstrip("/")) and self._is_on()
+
+    def send_test(self, body: bytes, answered: Callable[[int | None], None]) -> None:
+        """Send a test span once, in another thread; `answered` gets the HTTP status.
+
+        Raises `RuntimeError` if no thread can be started.
+        """
+        self._own_process()
+        start_thread("resentry.otlp", self._send_test, body, answered)
+
+    def _send_test(self, body: bytes, answered: Callable[[int | None], None]) -> None:
+        _suppress_instrumentation()
+        under_way, status = object(), None
+        try:
+            place = self._enter(under_way)
+            headers = {"Content-Type": "application/x-protobuf"}
+            given = {"data": body, "headers": headers, "timeout": TIMEOUT_SECONDS}
+            status = self._send_to(place, "POST", **given).status_code
+        except Exception:  # noqa: BLE001, S110 - no connection
+            pass
+        finally:
+            self._under_way.pop(under_way, None)
+            answered(status)
+
     def _enter(self, under_way: object) -> Place:
         """Return the current place, after noting that a request uses it.
 

@@ -23,7 +23,7 @@ from resentry.exporter import AUTH, Redirect, place_of, shared
 from resentry.process import here
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 KIND = "otlp"
 
@@ -121,6 +121,19 @@ def held(ours: Collection[str], current: str) -> set[str]:
         elif not getattr(exporter, "_shutdown", False):
             marks.add(_carried(exporter)[1])
     return marks & (set(ours) - {current, ""})
+
+
+def send_test(body: bytes, answered: Callable[[int | None], None]) -> bool:
+    """Send a test span through the exporter that follows; return whether there is one.
+
+    `answered` gets the HTTP status, or `None` without an answer.
+    """
+    for exporter in exporters():
+        redirect: Redirect | None = getattr(exporter, "__dict__", {}).get(_REDIRECT)
+        if redirect is not None and redirect.has_traces:
+            redirect.send_test(body, answered)
+            return True
+    return False
 
 
 def exporters() -> Iterator[Any]:

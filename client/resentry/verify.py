@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from resentry import clock
+from resentry import clock, otlp
 from resentry.answers import kind_of
 from resentry.contract import ContractError
 from resentry.sdk import items
+from resentry.span import encode_span
 from resentry.verification import (
     AGAIN_SECONDS,
     VERIFY_FILE,
@@ -96,14 +98,31 @@ class Verifier:
         else:
             self._state = "asked"
             for kind in ask.kinds:
-                self._items[kind] = Sent(kind, "unused")
-                if kind == "span":
-                    continue
                 answered = partial(self._note, ask.nonce, kind, time.monotonic())
+                if kind == "span":
+                    self._send_span(ask.nonce, client.options, answered)
+                    continue
                 envelope = items.make(kind, ask.nonce, client.options, answered)
                 event = str(envelope.headers["event_id"])
                 self._items[kind] = Sent(kind, "handed", event)
                 transport.capture_envelope(envelope)
+
+    def _send_span(
+        self,
+        nonce: str,
+        options: dict[str, Any],
+        answered: Callable[[int | None], None],
+    ) -> None:
+        """Send a span by OpenTelemetry's exporter, if one of them sends by our DSN."""
+        trace = uuid.uuid4().hex
+        self._items["span"] = Sent("span", "handed", trace)
+        try:
+            is_sent = otlp.send_test(encode_span(trace, nonce, options), answered)
+        except RuntimeError:  # no thread can be started
+            answered(None)
+        else:
+            if not is_sent:
+                self._items["span"] = Sent("span", "unused")
 
     def _note(self, nonce: str, kind: str, began: float, status: int | None) -> None:
         """Note an answer, in the thread that sends."""

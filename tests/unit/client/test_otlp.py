@@ -7,6 +7,8 @@ import pytest
 
 from lab.sink import Sink
 from resentry.contract import fingerprint
+from resentry.span import encode_span
+from resentry.verification import FINGERPRINT, TAG
 
 Run = Callable[..., Any]
 
@@ -459,3 +461,71 @@ def test_all_names_that_are_not_public_are_there() -> None:
     assert hasattr(opentelemetry.trace, "_TRACER_PROVIDER")
     assert hasattr(opentelemetry._logs._internal, "_LOGGER_PROVIDER")
     assert hasattr(opentelemetry.metrics._internal, "_METER_PROVIDER")
+
+
+@pytest.mark.process
+def test_a_test_span_goes_to_the_current_dsn_once(look: Run, sink: Sink) -> None:
+    """Whatever the sampler says; a revoked DSN's answer is told, and nothing is parked."""
+    said = look("""
+import queue
+from resentry.span import encode_span
+
+def send(nonce):
+    answers = queue.Queue()
+    body = encode_span("c" * 32, nonce, {"environment": "staging", "release": "1"})
+    return otlp.send_test(body, answers.put) and answers.get(timeout=20)
+
+nobody = send("a" * 12)
+init(A)
+otlp.follow(B, OURS)
+accepted, held = send("b" * 12), found()
+otlp.follow("", OURS)
+say(nobody=nobody, accepted=accepted, held=held, off=send("c" * 12))
+""")
+    assert said == {"nobody": False, "accepted": 200, "held": [], "off": False}
+    assert len(sink.spans(2)) == 1
+    assert sink.spans(1) == []
+
+
+def test_a_test_span_is_what_opentelemetry_reads() -> None:
+    """Environment and release belong to its resource, the nonce to the span."""
+    from opentelemetry.proto.collector.trace.v1 import (  # noqa: PLC0415 - see above
+        trace_service_pb2,
+    )
+
+    release = "1.0.0" * 40
+    body = encode_span("c" * 32, "b" * 12, {"environment": "test", "release": release})
+    export = trace_service_pb2.ExportTraceServiceRequest.FromString(body)
+    (spans,) = export.resource_spans
+    assert {
+        each.key: each.value.string_value for each in spans.resource.attributes
+    } == {
+        "deployment.environment.name": "test",
+        "service.version": release,
+    }
+    (span,) = spans.scope_spans[0].spans
+    assert (span.name, span.trace_id.hex()) == (FINGERPRINT, "c" * 32)
+    assert len(span.span_id) == 8
+    assert 0 < span.end_time_unix_nano - span.start_time_unix_nano < 1e9
+    assert [(each.key, each.value.string_value) for each in span.attributes] == [
+        (TAG, "b" * 12)
+    ]
+
+
+@pytest.mark.process
+def test_a_test_span_that_is_refused_is_not_kept(look: Run, sink: Sink) -> None:
+    """The next DSN does not get it."""
+    sink.answer(1, 403)
+    said = look("""
+import queue
+from resentry.span import encode_span
+init(A)
+answers = queue.Queue()
+otlp.send_test(encode_span("c" * 32, "b" * 12, {}), answers.put)
+status = answers.get(timeout=20)
+otlp.follow(B, OURS)
+flush()
+say(status=status)
+""")
+    assert said == {"status": 403}
+    assert sink.spans() == []

@@ -206,3 +206,23 @@ def test_who_is_not_asked_sends_nothing(go: Callable[..., Any], sink: Sink) -> N
     )
     assert ran.said == {"nobody": [None], "same": True}
     assert len(sink.events(1)) == 1
+
+
+@pytest.mark.process
+def test_a_span_is_sent_where_otlp_is_in_use(
+    go: Callable[..., Any], sink: Sink
+) -> None:
+    """By the exporter that the SDK made, which follows the DSN."""
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    ran = go(
+        f"""
+        from sentry_sdk.integrations.otlp import OTLPIntegration
+        publish({{"SENTRY_DSN": A}})
+        resentry.init(integrations=[OTLPIntegration()], **QUICK)
+        ask("{NONCE}", kinds=("span",))
+        say(**verified("{NONCE}"))
+        """
+    )
+    (item,) = ran.said["items"]
+    assert (item["kind"], item["state"], item["status"]) == ("span", "accepted", 200)
+    assert len(sink.spans(1)) == 1
