@@ -14,6 +14,7 @@ import yaml
 from blocks import PAGE, blocks, followed
 from manifests import AGENT, K8S, OVERLAYS, named, overlay, pod, workloads
 from operated import BAO, check, set_up
+from servers import NAMESPACE, restricted
 
 from lab import golang
 from lab.apiserver import PARTS, ApiServer
@@ -30,8 +31,6 @@ pytestmark = [
     pytest.mark.timeout(1800),
     pytest.mark.usefixtures("kubectl"),
 ]
-
-NAMESPACE = "shop"
 
 
 class Kinds(NamedTuple):
@@ -64,12 +63,7 @@ KINDS = {
 @pytest.fixture(scope="module")
 def server() -> Iterator[ApiServer]:
     """An API server, with a namespace that takes restricted pods only."""
-    with ApiServer() as started:
-        started.kubectl("create", "namespace", NAMESPACE)
-        enforced = "pod-security.kubernetes.io/enforce=restricted"
-        started.kubectl("label", "namespace", NAMESPACE, enforced)
-        started.kubectl("create", "serviceaccount", "default", f"-n{NAMESPACE}")
-        started.kubectl("apply", "-k", str(K8S / "base"), f"-n{NAMESPACE}")
+    with restricted() as started:
         yield started
 
 

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from blocks import DEPLOYMENT, followed
 from manifests import AGENT, K8S, containers, pod, workloads
+from servers import NAMESPACE, restricted
 
-from lab.apiserver import ApiServer
 from lab.process import eventually
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from manifests import Object
 
+    from lab.apiserver import ApiServer
+
 pytestmark = [
     pytest.mark.process,
     pytest.mark.cluster,
@@ -26,19 +28,13 @@ pytestmark = [
     pytest.mark.usefixtures("kubectl"),
 ]
 
-NAMESPACE = "shop"
 LABEL = {"resentry": "sidecar"}
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ApiServer]:
     """An API server with the policy in force."""
-    with ApiServer() as started:
-        started.kubectl("create", "namespace", NAMESPACE)
-        enforced = "pod-security.kubernetes.io/enforce=restricted"
-        started.kubectl("label", "namespace", NAMESPACE, enforced)
-        started.kubectl("create", "serviceaccount", "default", f"-n{NAMESPACE}")
-        started.kubectl("apply", "-k", str(K8S / "base"), f"-n{NAMESPACE}")
+    with restricted() as started:
         text = (K8S / "injection" / "policy.yaml").read_text()
         # Of 1.36 and newer. This server's is the same, and older.
         started.apply(text.replace("k8s.io/v1\n", "k8s.io/v1beta1\n"))

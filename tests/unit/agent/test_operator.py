@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -14,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from living import living
 from structlog.testing import capture_logs
 
 from agent.daemon import Daemon
@@ -28,13 +26,13 @@ from agent.errors import (
 )
 from agent.pipeline import Pipeline
 from lab.process import eventually
-from resentry.contract import Receipt, Snapshot, encode_receipt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from agent.parts import Parts
     from agent.publish.volume import Volume
+    from resentry.contract import Receipt, Snapshot
 
 pytestmark = pytest.mark.slow
 
@@ -534,33 +532,6 @@ def test_an_agent_of_another_environment_publishes_the_revision_again(
     assert (second["outcome"], second["sequence"]) == ("published", 2)
     assert two.current.judged_by == "staging"
     assert two.ask("refresh")["outcome"] == "unchanged"
-
-
-_LIVING = """
-import fcntl, sys
-file = open(sys.argv[1], "w")
-fcntl.lockf(file, fcntl.LOCK_EX)
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
-@contextlib.contextmanager
-def living(receipts: Path, receipt: Receipt) -> Iterator[None]:
-    """A live target that gives this receipt."""
-    lock = receipts / f"{receipt.id}.lock"
-    with subprocess.Popen(
-        [sys.executable, "-c", _LIVING, lock],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as process:
-        assert process.stdout
-        assert process.stdout.readline() == b"held\n"
-        written = receipts / f"{receipt.id}.tmp"
-        written.write_bytes(encode_receipt(receipt))
-        written.rename(receipts / f"{receipt.id}.json")  # as a target does
-        yield
-        process.kill()
 
 
 @pytest.mark.process

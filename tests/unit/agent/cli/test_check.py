@@ -6,12 +6,12 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from living import living
 
-from resentry.contract import Receipt, encode_receipt
+from resentry.contract import Receipt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,13 +22,6 @@ pytestmark = pytest.mark.process
 DSN = "https://c0ffee00c0ffee00c0ffee00c0ffee00@sentry.example.org/42"
 ID = "0123456789abcdef"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
-_LIVE = """
-import fcntl, sys
-file = open(sys.argv[1], "w")
-fcntl.lockf(file, fcntl.LOCK_EX)
-print("held", flush=True)
-sys.stdin.read()
-"""
 
 
 @pytest.fixture
@@ -63,17 +56,8 @@ def published(check: Callable[..., dict[str, Any]], tmp_path: Path) -> Path:
 def live(published: Path) -> Iterator[None]:
     """A process that gave a receipt before the snapshot came."""
     receipt = Receipt(ID, "api", 1, 0, 1, revision="f" * 12, sequence=0)
-    (published / "receipts" / f"{ID}.json").write_bytes(encode_receipt(receipt))
-    lock = published / "receipts" / f"{ID}.lock"
-    with subprocess.Popen(
-        [sys.executable, "-c", _LIVE, lock],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as process:
-        assert process.stdout
-        assert process.stdout.readline() == b"held\n"
+    with living(published / "receipts", receipt):
         yield
-        process.kill()
 
 
 @pytest.mark.usefixtures("live")

@@ -3,14 +3,15 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from living import held
 
 from agent.confirm import receipts as receipts_module
 from agent.confirm.receipts import Receipts, Seen
@@ -23,39 +24,19 @@ from resentry.verification import Sent, Verified
 ID = "0123456789abcdef"
 OTHER = "fedcba9876543210"
 
-_LIVE = """
-import fcntl, sys
-files = [open(name, "w") for name in sys.argv[1:]]
-for file in files:
-    fcntl.lockf(file, fcntl.LOCK_EX)
-print("held", flush=True)
-sys.stdin.read()
-"""
-
 Hold = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture
 def hold(tmp_path: Path) -> Iterator[Hold]:
     """Let another process hold the locks of these targets."""
-    started = []
+    with ExitStack() as stack:
 
-    def start(*ids: str) -> subprocess.Popen[bytes]:
-        names = [f"{tmp_path}/{each}.lock" for each in ids]
-        process = subprocess.Popen(
-            [sys.executable, "-c", _LIVE, *names],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        started.append(process)
-        assert process.stdout
-        assert process.stdout.readline() == b"held\n"
-        return process
+        def start(*ids: str) -> subprocess.Popen[bytes]:
+            locks = (tmp_path / f"{each}.lock" for each in ids)
+            return stack.enter_context(held(*locks))
 
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+        yield start
 
 
 @pytest.fixture
