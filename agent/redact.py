@@ -53,6 +53,19 @@ def redact(value: Any) -> Any:
     return redact(repr(value))
 
 
+def redact_foreign(text: str) -> str:
+    """Return a text that somebody else's code has made without secrets, as a traceback.
+
+    It may quote anything. So the value after a name that means a secret is masked as well.
+    """
+    # Such texts are rare, and most agents never meet one.
+    from resentry.scrub.text import scrub_text  # noqa: PLC0415
+    from resentry.scrub.values import FILTERED  # noqa: PLC0415
+
+    masked: str = redact(text)
+    return scrub_text(masked).replace(FILTERED, "…")
+
+
 def kind_of_secret(text: str, *, may_be_a_name: bool = False) -> str:
     """Return what kind of secret the text looks like; empty if it looks like none."""
     for kind, form in _KINDS:

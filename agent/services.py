@@ -26,8 +26,10 @@ from agent.schedule import Schedule
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent.domain.passes import Passes
     from agent.domain.view import View
     from agent.observe.document import Whole
+    from agent.observe.own import OwnEvents
     from agent.settings import Settings
 
 CONTROL = "RESENTRY_CONTROL"
@@ -58,6 +60,7 @@ class Services:
 
     def __init__(self, settings: Settings, version: str, doors: Doors) -> None:
         self._settings = settings
+        self._version = version
         self._doors = doors
         self.metrics = Metrics(version, settings.poll_seconds)
         self.schedule = Schedule(settings.poll_seconds, doors.poll)
@@ -70,6 +73,10 @@ class Services:
             "RESENTRY_HTTP_LISTEN": lambda: serve(sources, http, None),
             "RESENTRY_PROBES_LISTEN": lambda: serve(sources, None, probes),
         }
+        if settings.report_errors or settings.cron_monitor:
+            self._waiting["RESENTRY_REPORT_ERRORS"] = self._start_own_events
+        self._own_events: OwnEvents | None = None
+        self._passes: Passes | None = None
         self._control: socket.socket | None = None
         self._socket_mark: tuple[int, int] | None = None
         self._receipts_mark: tuple[int, int] | None = None
@@ -91,6 +98,7 @@ class Services:
         """Start what does not run, and what was lost."""
         self._look_at_control()
         self._look_at_receipts()
+        self._check_in()
         now = time.monotonic()
         if not self._waiting or now < self._again_at:
             return
@@ -153,6 +161,20 @@ class Services:
         self._control.close()
         self._control, self._again_at = None, 0.0
         self._waiting[CONTROL] = self._serve_control
+
+    def _start_own_events(self) -> None:
+        # It imports sentry-sdk, which agents without it do not pay.
+        from agent.observe.own import OwnEvents  # noqa: PLC0415
+
+        own_events = OwnEvents(self._settings, self._version)
+        own_events.start()
+        self._own_events = own_events
+
+    def _check_in(self) -> None:
+        passes = self._doors.view().passes
+        if self._own_events is not None and passes is not self._passes:
+            self._own_events.passed(passes)
+            self._passes = passes
 
     def _look_at_receipts(self) -> None:
         """Watch the receipts' directory, once it is there."""

@@ -15,7 +15,7 @@ from agent.cli.answer import USAGE, Answer, WithHelp, error_of, print_lines
 from agent.domain.nearest import did_you_mean
 from agent.errors import REPORT, AgentError
 from agent.observe import stderr
-from agent.redact import kind_of_secret, redact
+from agent.redact import kind_of_secret, redact, redact_foreign
 
 COMMANDS = (
     "run",
@@ -120,7 +120,7 @@ def main() -> None:
     except AgentError as error:
         answer = Answer.of_error(error)
     except Exception:  # noqa: BLE001 - exit code 1 means "no", and this is no answer
-        stderr.say(redact(traceback.format_exc()))
+        stderr.say(redact_foreign(traceback.format_exc()))
         if not as_json:
             sys.exit(AgentError.exit_code)
         answer = Answer.of_error(AgentError(UNEXPECTED, REPORT))

@@ -93,6 +93,8 @@ def _secrets(facts: Facts) -> Iterator[str]:
             whole = getattr(settings, setting.name).reveal()
             for line in (whole, *whole.splitlines()):  # the lines of headers
                 yield from (line, line.partition(":")[2].strip(), line.split(" ")[-1])
+    for url in settings.notify_urls:  # whoever knows the path may notify, too
+        yield url.partition("://")[2].partition("/")[2]
     snapshots = [facts.current, *Memory(f"{settings.dir}/agent").history()]
     dsns = {dsn for each in snapshots if each is not None for dsn in dsns_of(each)}
     if facts.asked is not None and facts.asked.candidate is not None:

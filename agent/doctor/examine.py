@@ -24,7 +24,7 @@ from agent.doctor.results import DoctorResult, Finding, Verdict
 from agent.doctor.rule import Rule, SkippedError, UnknownError
 from agent.observe import stderr
 from agent.observe.document import whole
-from agent.redact import redact
+from agent.redact import redact_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -95,7 +95,7 @@ def _apply(rule: Rule, facts: Facts) -> Iterator[Finding]:
         yield _finding(rule, "unknown", detail=str(why))
     except Exception as error:  # noqa: BLE001 - one rule must not hide all others
         # Not logged: a command prints its answer alone.
-        stderr.say(redact(traceback.format_exc()))
+        stderr.say(redact_foreign(traceback.format_exc()))
         yield _finding(
             rule, "unknown", detail=f"internal error ({type(error).__name__})"
         )

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 UNKNOWN_ROLE = "unknown"
 """The role of a process whose receipt cannot be read."""
 
+AGENT_ROLE = "agent"
+"""The role of the agent's own events. The agent gives no receipt for itself."""
+
 DONE = ("confirmed", "drained")
 """The states in which every target runs the current snapshot."""
 SETTLED = frozenset({"drained", "refused"})
@@ -237,6 +240,7 @@ def _idle_roles(
     named = {*snapshot.roles}
     named |= {rule.role for rule in snapshot.rules if rule.role}
     named |= {boost.role for boost in snapshot.boosts if boost.role}
+    named.discard(AGENT_ROLE)
     return tuple(sorted(named - {target.receipt.role for target in targets}))
 
 

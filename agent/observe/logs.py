@@ -6,6 +6,7 @@ import logging
 import re
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import structlog
 
 from agent.errors import REPORT, RequestUnknown
 from agent.observe.stderr import lines
-from agent.redact import redact
+from agent.redact import redact, redact_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
@@ -83,6 +84,27 @@ LEVEL = Level()
 """The level of this process's log."""
 
 
+class Tap:
+    """Hands lines of level error to `take`, which the agent's own events set."""
+
+    def __init__(self) -> None:
+        self.take: Callable[[MutableMapping[str, Any]], object] | None = None
+
+    def __call__(
+        self, _logger: WrappedLogger, method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Return the event as it is."""
+        if self.take is not None and method in ("error", "critical"):
+            with suppress(
+                Exception
+            ):  # a line is logged, whatever becomes of its report
+                self.take(event)
+        return event
+
+
+TAP = Tap()
+
+
 def change_level(name: object) -> str:
     """Change the level until the process ends. Return the level that is now in force.
 
@@ -113,6 +135,7 @@ def configure(level: str, form: str) -> None:
         processors=[
             LEVEL,
             Limit(),
+            TAP,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -167,6 +190,10 @@ def _redacted(
     first = ("timestamp", "level", "event")
     ordered = {key: event[key] for key in first if key in event} | dict(event)
     masked: dict[str, Any] = redact(ordered)
+    if "exception" in masked:
+        masked["exception"] = redact_foreign(masked["exception"])
+    if "logger" in masked:  # a line of a library
+        masked["event"] = redact_foreign(masked["event"])
     return masked
 
 

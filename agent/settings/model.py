@@ -23,12 +23,12 @@ from agent.settings.kinds import (
     SecretHeaders,
     says,
 )
-from agent.settings.server import ServerSettings
+from agent.settings.own import OwnSettings
 from resentry.contract import DEFAULT_DIR, RECEIPTS_DIR, signal_number
 from resentry.values import PRODUCTION
 
 
-class Settings(ServerSettings, frozen=True, kw_only=True):
+class Settings(OwnSettings, frozen=True, kw_only=True):
     """How the agent runs. Read once, at the edge, by `load`."""
 
     dir: Annotated[

@@ -20,6 +20,7 @@ PATH_BYTES = 2000
 """The system takes 4,096 bytes, and the agent's own names come on top."""
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
+_SLUG = re.compile(r"[a-z0-9_-]{1,50}")
 _STATUS = re.compile(r"2xx|[1-5][0-9]{2}")
 
 
@@ -137,6 +138,13 @@ def urls(entries: Iterable[str]) -> tuple[str, ...]:
                 "in RESENTRY_NOTIFY_HEADERS"
             )
     return urls
+
+
+def slug(text: str) -> str:
+    """Return the name of a monitor, as Sentry takes it."""
+    if not _SLUG.fullmatch(text):
+        raise ValueError("must be at most 50 of a-z, 0-9, _ and -")
+    return text
 
 
 def server(text: str) -> str:

@@ -682,6 +682,7 @@ def test_a_boost_can_be_ended(agent: Callable[..., Agent]) -> None:
         ({"traces": 0.5, "seconds": float("nan")}, "more than 0 s"),
         ({"traces": 0.5, "seconds": 86401}, "at most one day"),
         ({"traces": 0.5, "seconds": 60, "role": "a b"}, "--role"),
+        ({"traces": 0.5, "seconds": 60, "role": f"hvs.{'a' * 24}"}, "a Vault token"),
         ({"traces": 0.5, "seconds": 60, "match": 5}, "--match"),
         ({"traces": 0.5, "seconds": 60, "match": "x" * 201}, "--match must be text"),
         ({"traces": 0.5, "seconds": 60, "match": "GET /{id}"}, "--match names a route"),

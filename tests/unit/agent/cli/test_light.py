@@ -42,6 +42,18 @@ def test_a_command_imports_little(name: str) -> None:
     assert HEAVY & set(done.stdout.split()) == set()
 
 
+def test_the_agent_imports_no_sdk_unless_it_is_asked_to() -> None:
+    """Each pod pays for what is imported: the own events, the page's findings."""
+    code = "import sys, agent.cli.run, agent.services, agent.source.vault; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    modules = set(done.stdout.split())
+    late = {"sentry_sdk", "agent.observe.own", "agent.doctor.examine"}
+    assert late & modules == set()
+    assert "agent.services" in modules
+
+
 @contextlib.contextmanager
 def another_check(volume: Volume) -> Iterator[None]:
     """Another heavy command runs on the volume."""
