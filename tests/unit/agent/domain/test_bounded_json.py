@@ -42,6 +42,7 @@ def test_bytes_are_utf_8(encoding: str) -> None:
     assert loads(b"\xef\xbb\xbf[1]") == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "unit",
     ["[]", "{}", '""', "0", '{"":[]}', "[[]]", '"\\"[]', "1e5"],
@@ -60,6 +61,7 @@ def test_two_mebibytes_of_anything_need_little_memory(unit: str) -> None:
     assert peak < MEBIBYTE
 
 
+@pytest.mark.slow
 def test_as_much_as_is_allowed_needs_little_memory() -> None:
     """The worst that passes: empty objects, and distinct keys."""
     for text in (
