@@ -142,8 +142,10 @@ def _failures(source: SourceReport) -> str:
 
 def _where(report: dict[str, Any], *, is_named: bool) -> str:
     """Return what the stage does not say of the source; with `is_named`, not where it is."""
-    names = ("auth",) if is_named else ("address", "path", "auth")
+    names = () if is_named else ("address", "path")
     parts = [f"{report[name]}" for name in names if name in report]
+    if report.get("auth"):
+        parts.append(f"login by {report['auth']}")
     if report.get("tls_verified") is False:
         parts.append("ITS CERTIFICATE IS NOT CHECKED")
     return ", ".join(parts)
@@ -254,11 +256,12 @@ def _dsn_lines(status: StatusResult, paint: Paint) -> Iterator[str]:
     published = {use.fingerprint for use in status.dsns}
     users = Counter(target.dsn for target in status.rollout.targets if target.readable)
     for use in status.dsns:
-        sentence = use.sentence.removeprefix("DSN ")
+        is_said = any(use.sentence == stage.sentence for stage in status.chain)
+        sentence = use.dsn if is_said else use.sentence.removeprefix("DSN ")
         number = users.get(use.fingerprint, 0)
         line = f"{use.fingerprint}, {number} process{'es' * (number != 1)}: {sentence}"
         yield paint(_row("", "dsn", line), "broken" if use.hint else "")
-        if use.hint:
+        if use.hint and not is_said:
             yield f"{_IN}{use.hint}"
     older: dict[str, list[str]] = {}
     for target in status.rollout.targets:

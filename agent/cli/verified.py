@@ -77,11 +77,14 @@ def lines_of(result: VerifyResult) -> Iterator[str]:
         for row in rows:
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
             yield "  ".join(cells).rstrip()
+    remarks: dict[tuple[str, str], list[str]] = {}
     for process in result.processes:
-        for sentence, hint in _remarks(process):
-            yield f"{process.name}: {sentence}"
-            if hint:
-                yield f"  {hint}"
+        for remark in _remarks(process):
+            remarks.setdefault(remark, []).append(process.name)
+    for (sentence, hint), names in remarks.items():
+        yield f"{', '.join(names)}: {sentence}"
+        if hint:
+            yield f"  {hint}"
     if result.unknown:
         yield result.unknown
     yield result.sentence

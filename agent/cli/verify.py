@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -103,14 +104,16 @@ def command(
     settings, kinds = loaded.settings, kinds or KINDS
     seen = Receipts(settings.receipts_dir).look()
     asked = [target for target in seen.targets if _is_asked(target, roles)]
+    asked.sort(key=lambda target: (target.receipt.role, target.receipt.pid))
+    unknown = "; ".join(filter(None, (seen.unknown, _lacking(settings, asked, roles))))
     if dry_run:
         parts = [verified.expect(target) for target in asked]
-        return _answer(parts, None, kinds, seen.unknown, roles)
+        return _answer(parts, None, kinds, unknown, roles)
     from agent.cli import read_back  # noqa: PLC0415 - with http.client and ssl
 
     server = read_back.open_server(settings) if stored else None
     if not asked:
-        return _answer([], None, kinds, seen.unknown, roles)
+        return _answer([], None, kinds, unknown, roles)
     nonce = _begin(settings, kinds, roles, timeout)
     try:
         parts = _wait(settings, asked, nonce, time.monotonic() + timeout)
@@ -119,12 +122,27 @@ def command(
     parts = read_back.judge_by_server(settings, parts, nonce)
     if server is not None:
         parts = read_back.read_back(settings, parts, server, time.monotonic() + timeout)
-    return _answer(parts, nonce, kinds, seen.unknown, roles)
+    return _answer(parts, nonce, kinds, unknown, roles)
 
 
 def _is_asked(target: LiveTarget, roles: Sequence[str]) -> bool:
     """Whether a process is asked. One whose role is not known may have any."""
     return not roles or not target.readable or target.receipt.role in roles
+
+
+def _lacking(
+    settings: Settings, asked: Sequence[LiveTarget], roles: Sequence[str]
+) -> str:
+    """Return which workers are missing: nobody can ask them. Empty if none is."""
+    workers = Counter(target.receipt.role for target in asked if not target.main)
+    lacking = [
+        f"{number - workers[role]} {role}"
+        for role, number in settings.min_targets.items()
+        if workers[role] < number and (not roles or role in roles)
+    ]
+    return f"missing processes (RESENTRY_MIN_TARGETS): {', '.join(lacking)}" * bool(
+        lacking
+    )
 
 
 def _begin(

@@ -157,6 +157,9 @@ def test_items_of_each_process_arrive_whatever_the_rates_say(
     verdicts = {one["role"]: one["verdict"] for one in document["result"]["processes"]}
     assert verdicts == {"api": "failed", "celery": "off", "other": "unknown"}
 
+    code, document = place.verify("--dry-run", RESENTRY_MIN_TARGETS="api=3,web=1")
+    assert (code, document["error"]["code"]) == (3, "NotExamined")
+    assert "2 api, 1 web" in document["result"]["unknown"]
     code, document = place.verify("--role", "web")
     assert (code, document["error"]["code"]) == (1, "NotVerified")
     place.agent.kill()
