@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import time
 from typing import Any
@@ -25,6 +26,15 @@ AGAIN_SECONDS = 5.0
 """The time limit for the answer to a request that is sent again."""
 ANSWER_SECONDS = 5.0
 """The time limit for an answer. A `refresh` has that of two passes in addition."""
+
+
+def identity(directory: str) -> str:
+    """Return what a directory is known by in every container that mounts it."""
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return os.path.realpath(directory)
+    return f"{status.st_dev}:{status.st_ino}"
 
 
 def answer_seconds(request: dict[str, Any], pass_seconds: float) -> float:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 
 from agent import control
-from agent.call import LOG_LEVEL, STATUS
+from agent.call import LOG_LEVEL, STATUS, identity
 from agent.confirm.watch import watch_receipts
 from agent.domain.view import Problem
 from agent.errors import AgentError
@@ -142,7 +142,8 @@ class Services:
         view, settings = self._doors.view(), self._settings
         is_live, sentence = health.live(view, settings, time.monotonic())
         return {
-            "dir": os.path.realpath(settings.dir),
+            "dir": settings.dir,
+            "volume": identity(settings.dir),
             "stuck": "" if is_live else sentence,
             "state": document.state(view),
         }

@@ -8,7 +8,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agent.call import STATUS, STATUS_SECONDS, Silent, call_once
+from agent.call import STATUS, STATUS_SECONDS, Silent, call_once, identity
 from agent.confirm.receipts import Receipts
 from agent.domain.wishes import decode_wishes
 from agent.errors import AgentError, PublishError
@@ -112,8 +112,8 @@ def _ask_agent(settings: Settings) -> Told:
         return Told(why=why, is_stuck=True)
     except AgentError as error:
         return Told(why=error.what)
-    directory, stuck = os.path.realpath(settings.dir), str(answer.get("stuck", ""))
-    if answer.get("dir") != directory:
+    stuck = str(answer.get("stuck", ""))
+    if answer.get("volume") != identity(settings.dir):
         other = f"the agent at the control socket {path} has another volume"
         return Told(why=f"{other}: {answer.get('dir')}")
     state = document.decode_state(json.dumps(answer.get("state")).encode())

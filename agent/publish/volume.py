@@ -110,6 +110,7 @@ class Volume:
             self._sweep()
             if self.current() is not None:
                 data = self._path(DATA_LINK)
+                own_files(data, (), self._gid)  # else nobody may list it
                 own_files(data, os.listdir(data), self._gid)
         self._is_taken = True
         current = self.intact()

@@ -137,7 +137,7 @@ def test_what_is_shown_is_of_now_or_says_of_when(site: Site) -> None:
         assert shown["origin"]["at"] == site.saved()["written_at"]
         assert "no answer at the control socket" in site.text()
         assert "not respond" in site.step("listen")["detail"]
-        assert "RSN502" in site.findings()
+        assert "RSN508" in site.findings()
         late = site.ask("wait", "--timeout", "0")[1]["lacking"]
         assert "not respond" in late[-1]
         agent.signal(signal.SIGCONT)

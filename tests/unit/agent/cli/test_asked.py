@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from agent import control
+from agent.call import identity
 from agent.cli import gather as module
 from agent.cli.gather import gather
 from agent.errors import RequestUnknown
@@ -51,9 +51,10 @@ def asked(
 
 
 def test_the_agent_s_answer_counts(asked: Any, volume: Volume) -> None:
-    """Not what is in the state file."""
-    place = os.path.realpath(volume.directory)
-    shown = asked(lambda _: {"dir": place, "stuck": "", "state": NOW})
+    """Not what is in the state file. Its container may mount the volume elsewhere."""
+    shown = asked(
+        lambda _: {"volume": identity(volume.directory), "stuck": "", "state": NOW}
+    )
     assert (shown.agent, shown.origin.by, shown.origin.why) == ("running", "agent", "")
     assert shown.origin.at == NOW["written_at"]
     assert (shown.source.outcome, shown.held) == ("unchanged", "f")
@@ -63,8 +64,13 @@ def test_an_agent_whose_passes_do_not_end_is_not_healthy(
     asked: Any, volume: Volume
 ) -> None:
     """The reason is the one of /livez."""
-    place = os.path.realpath(volume.directory)
-    shown = asked(lambda _: {"dir": place, "stuck": "last pass ...", "state": NOW})
+    shown = asked(
+        lambda _: {
+            "volume": identity(volume.directory),
+            "stuck": "last pass ...",
+            "state": NOW,
+        }
+    )
     assert (shown.agent, shown.origin.why) == ("not responding", "last pass ...")
 
 
@@ -77,7 +83,10 @@ def _unknown(_: object) -> dict[str, Any]:
     [
         (_unknown, "this agent does not know the request"),
         (lambda _: dict(control.BUSY), "answers 32 commands already"),
-        (lambda _: {"dir": "/other", "state": NOW}, "has another volume: /other"),
+        (
+            lambda _: {"dir": "/other", "volume": "1:2", "state": NOW},
+            "has another volume: /other",
+        ),
         (lambda _: {}, "has another volume"),
     ],
     ids=["another version", "busy", "another volume", "nothing"],
@@ -100,8 +109,9 @@ def test_an_odd_state_is_shown_as_far_as_it_can_be(
     asked: Any, volume: Volume, state: object
 ) -> None:
     """An agent of another version may answer so."""
-    place = os.path.realpath(volume.directory)
-    shown = asked(lambda _: {"dir": place, "stuck": "", "state": state})
+    shown = asked(
+        lambda _: {"volume": identity(volume.directory), "stuck": "", "state": state}
+    )
     assert (shown.agent, shown.origin.at, shown.held) == ("running", None, None)
     assert shown.source.outcome is None
 
