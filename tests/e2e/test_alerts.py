@@ -38,7 +38,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 class Site:
-    """An agent with a DSN, an application that has not begun, and who watches them."""
+    """An agent with a DSN, an application that sends nothing, and who watches them."""
 
     def __init__(self, system: System, sink: Sink, watcher: Prometheus) -> None:
         self.system = system
@@ -72,6 +72,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with Sink() as sink, System() as system:
         system.write(SENTRY_DSN=sink.dsn(1), SENTRY_TRACES_SAMPLE_RATE="0.1")
         system.start_agent(**QUICK)
+        system.start_api(workers=1)
+        system.converge(1, 1)
         with Prometheus(
             folder,
             {"resentry": f"127.0.0.1:{system.http_port}"},
@@ -95,8 +97,6 @@ def test_a_key_that_is_disabled_is_an_alert_with_and_without_traffic(
     site.sink.answer(1, "ok")
     site.await_no_alert("ResentryDsnDead")
 
-    site.system.start_api(workers=1)
-    site.system.converge(1, 1)
     site.fail()
     answers = f'resentry_dsn_answers{{dsn="{mark}",kind="%s"}}'
     eventually(lambda: site.watcher.value(answers % "accepted") == 1, 60, "accepted")
@@ -178,3 +178,5 @@ def test_what_the_runbook_says_to_type_can_be_typed(site: Site) -> None:
         assert "Traceback" not in printed, (command, printed)
     left = {boost["id"] for boost in site.system.status()["current"]["boosts"]}
     assert boosts[0]["id"] not in left
+    for other in left:
+        assert run("resentry-agent", "boost", "--end", other)[0] == 0
