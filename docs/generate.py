@@ -199,7 +199,7 @@ def runbook_page() -> str:
             f'\n<a id="{rule.id.lower()}"></a>\n\n## {rule.id}: {rule.title}\n\n'
             f"`{rule.name}`, severity {rule.severity}, area {rule.area}."
             f"{f' May follow from {causes}.' if causes else ''}\n\n"
-            f"{rule.text}\n\nNext: `{rule.fix}`\n"
+            f"{rule.text}\n\nSee: `{rule.see}`\n\nNext: {rule.fix}\n"
         )
     return "".join([*parts, alerts.entries()])
 

@@ -14,7 +14,7 @@ from agent.cli.answer import NO, UNEXAMINED, Answer
 from agent.cli.gather import gather_all, last_change, why_unknown
 from agent.doctor.bundle import write_bundle
 from agent.doctor.examine import RULES, examine
-from agent.doctor.facts import Facts, ask_source, problem_of
+from agent.doctor.facts import Facts, ask_source, problem_of, try_dsns
 from agent.doctor.results import DoctorResult, RuleEntry, Verdict
 from agent.doctor.rule import SEVERITIES, Area
 from agent.domain.nearest import did_you_mean
@@ -129,6 +129,7 @@ def facts_of(loaded: Loaded, *, offline: bool) -> Facts:
         current=gathered.current,
         rollout=gathered.rollout,
         asked=ask_source(settings) if is_asked else None,
+        tried={} if offline else try_dsns(gathered.current, gathered.rollout),
         now=time.time(),
         environ=dict(os.environ),  # noqa: TID251 - which variables are set, for the rules
     )
@@ -231,6 +232,7 @@ def _entry(rule: Rule) -> Iterator[str]:
     yield ""
     yield from rule.text.splitlines()
     yield ""
+    yield f"See: {rule.see}"
     yield f"Next: {rule.fix}"
     if rule.causes:
         yield f"May follow from: {', '.join(rule.causes)}"

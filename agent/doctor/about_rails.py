@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     "error",
     "guard-rails",
     "What is published is outside the guard rails of now",
-    fix="resentry-agent refresh",
+    fix="correct the values at the source, or widen the guard rails; then: `resentry-agent refresh`",
     causes=("RSN403",),
 )
 def broken(facts: Facts) -> Iterator[Sight]:
@@ -56,7 +56,7 @@ def no_allow_list(facts: Facts) -> Iterator[Sight]:
     "error",
     "guard-rails",
     "A list of the guard rails has no entry for the environment in force",
-    fix="add an entry for this environment, or for *",
+    fix="add an entry for this environment, or for *, and restart the agent",
 )
 def not_listed(facts: Facts) -> Iterator[Sight]:
     """Compare the environments of the lists with the agent's own.
@@ -73,7 +73,7 @@ def not_listed(facts: Facts) -> Iterator[Sight]:
     "warning",
     "privacy",
     "Personal data is sent to Sentry",
-    fix="vault kv patch -mount=MOUNT PATH SENTRY_SEND_PII=false",
+    fix="`vault kv patch -mount=MOUNT PATH SENTRY_SEND_PII=false`",
 )
 def pii(facts: Facts) -> Iterator[Sight]:
     """Look for `SENTRY_SEND_PII` in what is published, for each role.
@@ -85,7 +85,8 @@ def pii(facts: Facts) -> Iterator[Sight]:
     """
     for role, values in facts.values_by_role.items():
         if values.get("SENTRY_SEND_PII"):
-            yield Sight(role, "SENTRY_SEND_PII is true")
+            fix = facts.write("SENTRY_SEND_PII=false")
+            yield Sight(role, "SENTRY_SEND_PII is true", fix=fix)
 
 
 @rule(
@@ -94,7 +95,7 @@ def pii(facts: Facts) -> Iterator[Sight]:
     "warning",
     "privacy",
     "Events are sent without TLS",
-    fix="vault kv patch -mount=MOUNT PATH SENTRY_DSN=https://...",
+    fix="`vault kv patch -mount=MOUNT PATH SENTRY_DSN=DSN`",
 )
 def in_the_clear(facts: Facts) -> Iterator[Sight]:
     """Look for a DSN with http to a host that is not this machine.
@@ -105,4 +106,5 @@ def in_the_clear(facts: Facts) -> Iterator[Sight]:
         as_in_production = judge(values, [(PRODUCTION, "")])
         problem = as_in_production.get("SENTRY_DSN", "")
         if values.get("SENTRY_DSN") and "https" in problem:
-            yield Sight(role, f"the DSN is {show_dsn(values['SENTRY_DSN'])}")
+            detail = f"the DSN is {show_dsn(values['SENTRY_DSN'])}"
+            yield Sight(role, detail, fix=facts.write("SENTRY_DSN=DSN"))

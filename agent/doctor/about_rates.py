@@ -39,7 +39,7 @@ def _number(value: Any) -> float | None:
     "error",
     "rates",
     "No errors are sent",
-    fix="vault kv patch -mount=MOUNT PATH SENTRY_SAMPLE_RATE=1",
+    fix="`vault kv patch -mount=MOUNT PATH SENTRY_SAMPLE_RATE=1`",
 )
 def errors_off(facts: Facts) -> Iterator[Sight]:
     """Look for a SENTRY_SAMPLE_RATE of 0 in a running process.
@@ -58,7 +58,7 @@ def errors_off(facts: Facts) -> Iterator[Sight]:
     "info",
     "rates",
     "No traces are sent",
-    fix="vault kv patch -mount=MOUNT PATH SENTRY_TRACES_SAMPLE_RATE=0.1",
+    fix="`vault kv patch -mount=MOUNT PATH SENTRY_TRACES_SAMPLE_RATE=0.1`",
     causes=("RSN501", "RSN603", "RSN605"),
 )
 def traces_off(facts: Facts) -> Iterator[Sight]:
@@ -75,7 +75,7 @@ def traces_off(facts: Facts) -> Iterator[Sight]:
     "warning",
     "rates",
     "Many traces are sent",
-    fix="vault kv patch -mount=MOUNT PATH SENTRY_TRACES_SAMPLE_RATE=0.1",
+    fix="`vault kv patch -mount=MOUNT PATH SENTRY_TRACES_SAMPLE_RATE=0.1`",
 )
 def traces_high(facts: Facts) -> Iterator[Sight]:
     """Look for a trace rate above one half in production.
@@ -99,7 +99,7 @@ def traces_high(facts: Facts) -> Iterator[Sight]:
     "warning",
     "rates",
     "A boost has a long time to go",
-    fix="resentry-agent boost --end ID",
+    fix="`resentry-agent boost --end ID`",
 )
 def boost_long(facts: Facts) -> Iterator[Sight]:
     """Look for boosts that end in more than an hour: it may have been forgotten."""
@@ -122,15 +122,15 @@ def boost_long(facts: Facts) -> Iterator[Sight]:
     "info",
     "rates",
     "Sentry is switched off for the Celery workers",
-    fix="vault kv patch -mount=MOUNT PATH SENTRY_ENABLE_FOR_CELERY=true",
+    fix="`vault kv patch -mount=MOUNT PATH SENTRY_ENABLE_FOR_CELERY=true`",
 )
 def celery_off(facts: Facts) -> Iterator[Sight]:
     """Look for SENTRY_ENABLE_FOR_CELERY=false in processes with the role `celery`."""
     for role, value, origin in _per_role(facts, "SENTRY_ENABLE_FOR_CELERY"):
         if role == "celery" and value is False:
-            yield Sight(
-                "role celery", f"SENTRY_ENABLE_FOR_CELERY is false, from: {origin}"
-            )
+            detail = f"SENTRY_ENABLE_FOR_CELERY is false, from: {origin}"
+            fix = facts.write("SENTRY_ENABLE_FOR_CELERY=true")
+            yield Sight("role celery", detail, fix=fix)
 
 
 @rule(
@@ -139,7 +139,7 @@ def celery_off(facts: Facts) -> Iterator[Sight]:
     "warning",
     "rates",
     "A rollback is held: the source's values are not published",
-    fix="resentry-agent rollback --resume",
+    fix="`resentry-agent rollback --resume`",
 )
 def rollback_held(facts: Facts) -> Iterator[Sight]:
     """Look whether what is published is an operator's choice.

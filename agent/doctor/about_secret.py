@@ -29,7 +29,7 @@ _SAID_ELSEWHERE = (
     "error",
     "secret",
     "The source has no such secret",
-    fix="vault kv put -mount=MOUNT PATH SENTRY_DSN=...",
+    fix="`vault kv put -mount=MOUNT PATH SENTRY_DSN=DSN`",
     causes=("RSN101", "RSN201", "RSN202"),
 )
 def missing(facts: Facts) -> Iterator[Sight]:
@@ -37,7 +37,8 @@ def missing(facts: Facts) -> Iterator[Sight]:
 
     Wake who writes the secret.
     """
-    yield from failed(facts, SourceMissing)
+    for sight in failed(facts, SourceMissing):
+        yield sight._replace(fix=facts.must_write("SENTRY_DSN=DSN"))
 
 
 @rule(
@@ -46,7 +47,7 @@ def missing(facts: Facts) -> Iterator[Sight]:
     "error",
     "secret",
     "The values at the source are refused",
-    fix="correct the values at the source, then: resentry-agent refresh",
+    fix="correct the values at the source, then: `resentry-agent refresh`",
     causes=("RSN201", "RSN202", "RSN301", "RSN403"),
 )
 def refused(facts: Facts) -> Iterator[Sight]:
@@ -76,7 +77,7 @@ def refused(facts: Facts) -> Iterator[Sight]:
     "info",
     "secret",
     "The agent has noticed something about the secret",
-    fix="resentry-agent status",
+    fix="`resentry-agent status` shows all that was noticed",
 )
 def noted(facts: Facts) -> Iterator[Sight]:
     """Show the notes of the last pass: unknown keys, keys that are gone, a fixed release.
@@ -94,7 +95,7 @@ def noted(facts: Facts) -> Iterator[Sight]:
     "error",
     "secret",
     "No DSN is published for a role, and production requires one",
-    fix="vault kv patch -mount=MOUNT PATH SENTRY_DSN=...",
+    fix="`vault kv patch -mount=MOUNT PATH SENTRY_DSN=DSN`",
 )
 def dsn_missing(facts: Facts) -> Iterator[Sight]:
     """Look for a DSN in the published snapshot, for each role.
@@ -103,5 +104,5 @@ def dsn_missing(facts: Facts) -> Iterator[Sight]:
     """
     for role, values in facts.values_by_role.items():
         if facts.own.guard_rails.lacks_dsn(values):
-            fix = facts.write("SENTRY_DSN=...")
+            fix = facts.write("SENTRY_DSN=DSN")
             yield Sight(role, "the snapshot has no SENTRY_DSN", fix=fix)

@@ -42,6 +42,20 @@ def _shown(facts: Facts, dsn: str) -> str:
     return f"DSN {named[0] if named else dsn}"
 
 
+def _tried(facts: Facts, dsn: str, kinds: tuple[str, ...]) -> list[str]:
+    return [facts.tried[dsn]] if "unreached" in kinds and dsn in facts.tried else []
+
+
+def _try(facts: Facts, dsn: str) -> str:
+    """Return what to type to reach the server of the published DSN of this fingerprint."""
+    for each in dsns_of(facts.current) if facts.current else ():
+        if fingerprint(each) == dsn:
+            scheme, _, place = each.partition("://")
+            host = place.rpartition("@")[2].partition("/")[0]
+            return f"in the application's container: curl -sSI {scheme}://{host}/"
+    return ""
+
+
 def _sights(facts: Facts, *kinds: str) -> Iterator[Sight]:
     by_dsn = defaultdict(list)
     for target, answer in _current(facts, *kinds):
@@ -55,8 +69,9 @@ def _sights(facts: Facts, *kinds: str) -> Iterator[Sight]:
         yield Sight(
             _shown(facts, dsn),
             f"{said} to {counted(pairs)}; {accepted}",
-            evidence=tuple(target.name for target, _ in pairs[:10]),
+            evidence=(*_tried(facts, dsn, kinds), *(t.name for t, _ in pairs[:10])),
             since=min(answer.since for answer in answers),
+            fix=_try(facts, dsn) if {"failed", "unreached"} & {*kinds} else "",
         )
 
 
@@ -66,7 +81,7 @@ def _sights(facts: Facts, *kinds: str) -> Iterator[Sight]:
     "error",
     "sentry",
     "Sentry refuses the DSN in use",
-    fix="enable the key in Sentry, or write another DSN to the source",
+    fix="enable the key in Sentry (project settings, client keys), or write another DSN to the source, then: `resentry-agent refresh`",
 )
 def refused(facts: Facts) -> Iterator[Sight]:
     """Look at what each process's transport was answered: 401, 403 or 404.
@@ -101,10 +116,14 @@ def limited(facts: Facts) -> Iterator[Sight]:
     "error",
     "sentry",
     "A process cannot reach Sentry",
-    fix="in the application's container: curl -sSI https://SENTRY-HOST/",
+    fix="in the application's container: `curl -sSI URL`",
 )
 def unreached(facts: Facts) -> Iterator[Sight]:
     """Look for processes whose requests had no answer: DNS, TLS, proxy, firewall.
+
+    Without --offline the agent's container asks the same server, by the published DSN, and
+    says what it met. If that works, look at the application's container: its proxy, its
+    network policy, its certificates.
 
     Their events are lost, as they are with the SDK alone.
 
@@ -119,7 +138,7 @@ def unreached(facts: Facts) -> Iterator[Sight]:
     "warning",
     "sentry",
     "Sentry answers with an error",
-    fix="look at the state of the Sentry server",
+    fix="look at the state of the Sentry server: `curl -sSI URL`",
 )
 def failing(facts: Facts) -> Iterator[Sight]:
     """Look for any other status, mostly 5xx: the server is in trouble. Events are lost."""
@@ -148,7 +167,7 @@ def lost(facts: Facts) -> Iterator[Sight]:
     "info",
     "sentry",
     "Events wait for the next DSN",
-    fix="write a DSN that works to the source, then: resentry-agent refresh",
+    fix="write a DSN that works to the source, then: `resentry-agent refresh`",
     causes=("RSN701",),
 )
 def parked(facts: Facts) -> Iterator[Sight]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     "error",
     "settings",
     "A setting of the agent is wrong",
-    fix="correct the setting that is named, then: resentry-agent check",
+    fix="correct the setting that is named; look again with `resentry-agent check`",
 )
 def wrong(facts: Facts) -> Iterator[Sight]:
     """Read the agent's settings as the agent does at its start.
@@ -41,7 +41,7 @@ def wrong(facts: Facts) -> Iterator[Sight]:
     "warning",
     "settings",
     "A setting is not known, or is read in an unexpected way",
-    fix="correct or remove the setting: docs/settings.md lists them all",
+    fix="correct or remove the setting: docs/settings.md lists them all; look again with `resentry-agent check`",
 )
 def doubtful(facts: Facts) -> Iterator[Sight]:
     """Look for what was noticed while the settings were read.

@@ -51,7 +51,7 @@ def where(facts: Facts) -> str:
     "error",
     "vault",
     "The source does not answer",
-    fix="resentry-agent check",
+    fix="`resentry-agent check` tells where it ends: name, network, TLS, login or path",
     causes=("RSN101",),
 )
 def down(facts: Facts) -> Iterator[Sight]:
@@ -71,8 +71,7 @@ def down(facts: Facts) -> Iterator[Sight]:
     "error",
     "vault",
     "The source refuses access",
-    fix="correct RESENTRY_VAULT_PATHS, or give the token the policy of: resentry-agent "
-    "check --policy",
+    fix="correct RESENTRY_VAULT_PATHS, or give the token the policy that `resentry-agent check --policy` prints",
     causes=("RSN101", "RSN201"),
 )
 def denied(facts: Facts) -> Iterator[Sight]:
@@ -92,7 +91,7 @@ def denied(facts: Facts) -> Iterator[Sight]:
     "warning",
     "vault",
     "The agent has not read the source for a long time",
-    fix="resentry-agent refresh",
+    fix="`resentry-agent refresh`",
     causes=("RSN201", "RSN202", "RSN204", "RSN301", "RSN302", "RSN502", "RSN505"),
 )
 def stale(facts: Facts) -> Iterator[Sight]:
@@ -120,7 +119,7 @@ def stale(facts: Facts) -> Iterator[Sight]:
     "warning",
     "vault",
     "Vault gives an older version of the secret than before",
-    fix="if Vault was restored from a backup: resentry-agent refresh --accept-older",
+    fix="if Vault was restored from a backup: `resentry-agent refresh --accept-older`",
     causes=("RSN201", "RSN202", "RSN301"),
 )
 def older(facts: Facts) -> Iterator[Sight]:
@@ -164,7 +163,7 @@ def unverified(facts: Facts) -> Iterator[Sight]:
     "warning",
     "vault",
     "The token may do more than the agent needs",
-    fix="make a token with the policy of: resentry-agent check --policy",
+    fix="make a token with the policy that `resentry-agent check --policy` prints",
     causes=("RSN201", "RSN202"),
 )
 def too_strong(facts: Facts) -> Iterator[Sight]:
@@ -210,7 +209,7 @@ def token_ends(facts: Facts) -> Iterator[Sight]:
     "warning",
     "clock",
     "This machine's clock differs from the source's",
-    fix="timedatectl status",
+    fix="correct the clock of the machine that is off; compare: `date -u` and `curl -sI URL`",
     causes=("RSN201",),
 )
 def clock_off(facts: Facts) -> Iterator[Sight]:
@@ -224,7 +223,9 @@ def clock_off(facts: Facts) -> Iterator[Sight]:
         raise UnknownError(_not_asked(facts))
     if abs(seconds) > _CLOCK_SECONDS:
         side = "ahead of" if seconds > 0 else "behind"
-        yield Sight(where(facts), f"it is {abs(seconds):.0f} s {side} Vault's")
+        fix = f"compare: date -u; curl -sI {where(facts)}/v1/sys/health"
+        detail = f"it is {abs(seconds):.0f} s {side} Vault's"
+        yield Sight(where(facts), detail, fix=fix)
 
 
 def _not_asked(facts: Facts) -> str:

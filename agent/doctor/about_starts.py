@@ -55,7 +55,7 @@ def _before(before: Mapping[str, int]) -> Iterator[str]:
     "warning",
     "targets",
     "Processes of a role end soon after their start, again and again",
-    fix="kubectl logs POD -c CONTAINER --previous",
+    fix="see why it ended: `kubectl logs POD -c CONTAINER --previous`",
 )
 def loops(facts: Facts) -> Iterator[Sight]:
     """Look at the ends that the agent has seen in the last 15 minutes.

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from agent.doctor.facts import Facts
     from agent.domain.rollout import LiveTarget, State
 
-_LOG = "kubectl logs POD -c CONTAINER"
-
 
 def targets(facts: Facts) -> list[LiveTarget]:
     """Return the live processes with a readable receipt. Without one the rule is skipped."""
@@ -64,7 +62,8 @@ def no_receipt(facts: Facts) -> Iterator[Sight]:
     "error",
     "targets",
     "A process does not take up what is published",
-    fix=_LOG,
+    fix="see why in its log: `kubectl logs POD -c CONTAINER`; restart the process if it "
+    "stays so",
     causes=("RSN503", "RSN605", "RSN609"),
 )
 def overdue(facts: Facts) -> Iterator[Sight]:
@@ -87,7 +86,7 @@ def overdue(facts: Facts) -> Iterator[Sight]:
     "error",
     "targets",
     "A process refuses what is published: Failed to initialize Sentry",
-    fix="correct the value at the source, or the process's environment variable",
+    fix="correct the value at the source, or the process's environment variable; then: `resentry-agent wait`",
     causes=("RSN304",),
 )
 def refuses(facts: Facts) -> Iterator[Sight]:
@@ -145,7 +144,7 @@ def cannot_read(facts: Facts) -> Iterator[Sight]:
     "error",
     "targets",
     "A role has fewer processes than it should have",
-    fix="start the missing processes, or correct RESENTRY_MIN_TARGETS",
+    fix="start the missing processes, or correct RESENTRY_MIN_TARGETS; `resentry-agent status` lists the processes",
     causes=("RSN601",),
 )
 def too_few(facts: Facts) -> Iterator[Sight]:

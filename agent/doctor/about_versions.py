@@ -23,7 +23,7 @@ _FORK_SAFE = (2, 59)
     "error",
     "versions",
     "A process runs a version of sentry-sdk that is not supported",
-    fix="pip install 'sentry-sdk>=2.43,<3'",
+    fix="`pip install 'sentry-sdk>=2.43,<3'`",
 )
 def sdk(facts: Facts) -> Iterator[Sight]:
     """Look what each library says of its SDK.
@@ -94,7 +94,7 @@ def releases(facts: Facts) -> Iterator[Sight]:
     "info",
     "versions",
     "A forked process runs a version of sentry-sdk that can hang after a fork",
-    fix="pip install 'sentry-sdk>=2.59,<3'",
+    fix="`pip install 'sentry-sdk>=2.59,<3'`",
 )
 def fork_bug(facts: Facts) -> Iterator[Sight]:
     """Compare the SDK's version in processes that were forked with 2.59.

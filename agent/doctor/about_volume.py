@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from agent.doctor.about_targets import targets
 from agent.doctor.rule import Sight, SkippedError, UnknownError, rule
 from agent.domain.view import VOLUME
-from agent.errors import PublishError
+from agent.errors import PublishError, SettingsError
+from agent.publish.files import gid_of
 from agent.publish.lock import Lock
 from agent.publish.volume import LOCK_FILE
 from resentry.advice import SUBPATH, is_mounted_alone
@@ -30,7 +31,7 @@ _ROOM_BYTES = 4 * 1024 * 1024
     "error",
     "volume",
     "Nothing is published",
-    fix="resentry-agent check",
+    fix="`resentry-agent check` tells what stands before it",
     causes=(
         "RSN101",
         "RSN201",
@@ -57,8 +58,7 @@ def nothing(facts: Facts) -> Iterator[Sight]:
     "error",
     "volume",
     "No agent runs",
-    fix="start resentry-agent run, or correct RESENTRY_DIR; in Kubernetes: kubectl "
-    "describe pod POD",
+    fix="start `resentry-agent run`, or correct RESENTRY_DIR; in Kubernetes, see why it ended: `kubectl describe pod POD`",
     causes=("RSN101",),
 )
 def no_agent(facts: Facts) -> Iterator[Sight]:
@@ -83,7 +83,7 @@ def no_agent(facts: Facts) -> Iterator[Sight]:
     "error",
     "volume",
     "The agent does not respond",
-    fix="kubectl logs POD -c resentry-agent; then restart the agent: what is published stays",
+    fix="see what it did last with `kubectl logs POD -c resentry-agent`, then restart the agent: what is published stays",
 )
 def silent(facts: Facts) -> Iterator[Sight]:
     """Ask the running agent for its status, at its control socket.
@@ -149,6 +149,13 @@ def _must_exist(facts: Facts) -> None:
         raise SkippedError("the volume does not exist")
 
 
+def _group(facts: Facts) -> int | None:
+    try:
+        return gid_of(facts.own.group)
+    except SettingsError:  # RSN101 says so
+        return None
+
+
 @rule(
     "RSN504",
     "volume-mode",
@@ -158,7 +165,7 @@ def _must_exist(facts: Facts) -> None:
     fix="set RESENTRY_GROUP to a group of the applications; in Kubernetes: fsGroup",
 )
 def mode(facts: Facts) -> Iterator[Sight]:
-    """Look at the modes of the volume and of the receipts' directory.
+    """Look at modes and groups of the volume and of the receipts' directory.
 
     A process needs the directory's group to read, and to write its receipt.
     """
@@ -176,6 +183,10 @@ def mode(facts: Facts) -> Iterator[Sight]:
             yield Sight(
                 path, f"group {status.st_gid} has no access: its mode is {shown}"
             )
+        wanted = _group(facts)
+        if wanted not in (None, status.st_gid):
+            detail = f"it has group {status.st_gid}; RESENTRY_GROUP names {wanted}"
+            yield Sight(path, detail)
 
 
 @rule(
@@ -184,7 +195,7 @@ def mode(facts: Facts) -> Iterator[Sight]:
     "error",
     "volume",
     "The agent cannot write the volume",
-    fix="check owner, mount options and free space of the volume",
+    fix="look at owner, free space and mount options: `ls -ld DIR`, `df -h DIR`",
 )
 def not_writable(facts: Facts) -> Iterator[Sight]:
     """Look at the agent's last pass, and at its problems, for an error of the volume.
@@ -212,7 +223,7 @@ def not_writable(facts: Facts) -> Iterator[Sight]:
     "warning",
     "volume",
     "The volume is nearly full",
-    fix="make room, or give the volume a larger size limit",
+    fix="see who takes the room with `du -a DIR`; make room, or give the volume a larger size limit",
 )
 def nearly_full(facts: Facts) -> Iterator[Sight]:
     """Look at the free space of the volume and of the receipts' directory.
@@ -227,7 +238,9 @@ def nearly_full(facts: Facts) -> Iterator[Sight]:
             continue
         free, size = room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize
         if free < min(_ROOM_BYTES, size * _ROOM_SHARE):
-            yield Sight(path, f"{free // 1024:,} KiB of {size // 1024:,} KiB are free")
+            detail = f"{free // 1024:,} KiB of {size // 1024:,} KiB are free"
+            fix = f"see who takes the room: du -a {path}; then make room"
+            yield Sight(path, detail, fix=fix)
 
 
 @rule(
@@ -236,7 +249,7 @@ def nearly_full(facts: Facts) -> Iterator[Sight]:
     "warning",
     "volume",
     "A receiver does not take the notification",
-    fix="curl -i -X POST URL",
+    fix="try it by hand: `curl -i -X POST URL`",
 )
 def receiver_fails(facts: Facts) -> Iterator[Sight]:
     """Look at the deliveries to `RESENTRY_NOTIFY_URLS`.

@@ -136,7 +136,7 @@ def _finding(  # noqa: PLR0913 - the fields of a finding
         evidence=evidence or [],
         depends_on=list(rule.causes),
         since=since,
-        fix=fix,
+        fix=fix.replace("`", ""),  # which mark commands in the runbook
         link=f"{RUNBOOK}#{rule.id.lower()}",
     )
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from agent.doctor.rule import SkippedError, UnknownError
+from agent.domain.dsn_check import dsns_of
+from agent.dsn_check.send import check_sender
 from agent.errors import AgentError, SettingsError
 from agent.parts import USER_AGENT
 from agent.publish.files import gid_of
 from agent.source.choose import open_source
 from resentry import formats
+from resentry.contract import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
     from agent.settings import Settings
     from agent.source.vault import VaultSource
     from resentry.contract import Snapshot
+
+
+_TRY_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,8 @@ class Facts:
     warnings: tuple[str, ...] = ()
     asked: Asked | None = None
     """`None` if the source was left out by choice."""
+    tried: Mapping[str, str] = field(default_factory=dict)
+    """What a request from here met, for each published DSN that a process cannot reach."""
     why_unknown: str = ""
     """Why nobody knows whether an agent runs."""
     is_copy: bool = False
@@ -124,6 +132,10 @@ class Facts:
         name = name.removeprefix("data/")
         return f"vault kv patch -mount={mount} {name} {setting}"
 
+    def must_write(self, setting: str) -> str:
+        """Return the same as `write`, for a key that the source does not have yet."""
+        return self.write(setting).replace("kv patch", "kv put")
+
     def seconds_since(self, text: str | None) -> float | None:
         """Return how long ago a time of a document was; `None` without a time."""
         try:
@@ -161,6 +173,25 @@ def _with_vault(asked: Asked, settings: Settings, source: VaultSource) -> Asked:
         token_ends_at=source.token.ends_at(),
         clock_seconds=source.api.session.clock_seconds,
     )
+
+
+def try_dsns(current: Snapshot | None, rollout: Rollout) -> dict[str, str]:
+    """Ask the server of each published DSN that a process cannot reach, as a DSN check does.
+
+    Returns what came of it, by fingerprint. It uses no quota.
+    """
+    answers = [each for target, _ in rollout.targets for each in target.receipt.answers]
+    unreached = {answer.dsn for answer in answers if answer.kind == "unreached"}
+    dsns = {fingerprint(dsn): dsn for dsn in (dsns_of(current) if current else ())}
+    tried = {}
+    for mark in unreached & dsns.keys():
+        try:
+            answer = check_sender(USER_AGENT)(dsns[mark], _TRY_SECONDS)
+        except OSError as error:
+            tried[mark] = f"from the agent: {error}"
+        else:
+            tried[mark] = f"from the agent its server can be reached: {answer}"
+    return tried
 
 
 def problem_of(settings: Settings) -> AgentError | None:

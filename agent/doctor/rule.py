@@ -27,6 +27,25 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 """The worst first."""
 
 
+_WAKE: dict[Area, str] = {
+    **dict.fromkeys(
+        ("settings", "volume", "clock"),
+        "Wake who runs the pod, if applications lack Sentry now.",
+    ),
+    **dict.fromkeys(
+        ("vault", "secret", "guard-rails", "rates", "privacy"),
+        "Wake who has changed the secret or the settings last, if applications lack Sentry "
+        "now.",
+    ),
+    "sentry": "Wake who runs Sentry, or the network.",
+    **dict.fromkeys(
+        ("targets", "versions"),
+        "Wake who runs the application, if its errors must be seen before the morning.",
+    ),
+}
+"""Whom an error of an area concerns, unless a rule says more."""
+
+
 class SkippedError(Exception):
     """The rule does not apply here, or its cause was left out by choice; says why."""
 
@@ -68,10 +87,19 @@ class Rule(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The runbook's entry: what it means, and what to do."""
+        """The runbook's entry: what it means, and whom to wake."""
         import inspect  # noqa: PLC0415 - `--explain` alone needs it
 
-        return inspect.cleandoc(self.look.__doc__ or "")
+        text = inspect.cleandoc(self.look.__doc__ or "")
+        if "Wake " in text:
+            return text
+        wake = _WAKE[self.area] if self.severity == "error" else "Wake nobody."
+        return f"{text}\n\n{wake}"
+
+    @property
+    def see(self) -> str:
+        """The command that shows a problem of this rule."""
+        return f"resentry-agent doctor --area {self.area}"
 
 
 def rule(  # noqa: PLR0913 - the columns of a table

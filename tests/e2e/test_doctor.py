@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import sentry_sdk
 from breakages import BREAKAGES
+from packaging.requirements import Requirement
+from packaging.version import Version
 from set_up import Busy, Quiet, Site
 
 from agent.doctor.examine import RULES
@@ -50,7 +56,70 @@ def test_a_breakage_is_named_by_its_id(sites: SITES, id_: str) -> None:
         look = how if isinstance(how, dict) else {}
         seen = looked_at.await_only(id_, *breakage.beside, **look)
         assert all((seen[id_].subject, seen[id_].detail, seen[id_].fix))
+        assert f" {id_} " in shown_by_the_runbook(looked_at, id_, look)
     site.await_only()
+
+
+def shown_by_the_runbook(site: Site, id_: str, look: dict[str, Any]) -> str:
+    """Return what the command prints that the runbook names to see this."""
+    environ = dict(look)
+    args = ["--offline"] if environ.pop("offline", False) else []
+    _, command, *area = RULES[id_].see.split()
+    assert command == "doctor"
+    return site.shown(*area, *args, **environ)
+
+
+COMMANDS = sorted({c for r in RULES.values() for c in re.findall("`(.+?)`", r.fix)})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_of_the_runbook_runs(
+    sites: SITES, command: str, tmp_path: Path
+) -> None:
+    """As it stands there, with names in the places of capital letters."""
+    site = sites[Busy]
+    assert isinstance(site, Busy)
+    program, *words = command.split()
+    if command == "resentry-agent run":
+        return  # which each of these tests does
+    if program == "pip":
+        wanted = Requirement(shlex.split(command)[-1])
+        assert Version(sentry_sdk.VERSION) in wanted.specifier
+        return
+    if not shutil.which(program) and program in ("kubectl", "curl"):
+        pytest.skip(f"there is no {program} here")
+    (tmp_path / "vault").symlink_to(site.vault.binary)
+    names = {
+        "MOUNT": "secret",
+        "PATH": "lms",
+        "DSN": site.sink.dsn(1),
+        "URL": site.receiver.url,
+        "DIR": str(site.volume),
+        "ID": "0a1b2c",
+        "POD": "api-0",
+        "CONTAINER": "api",
+    }
+    filled = [re.sub("[A-Z]+$", lambda m: names.get(m[0], m[0]), w) for w in words]
+    text = " ".join([program, *filled])
+    environ = {
+        **site.environ,
+        "PATH": f"{tmp_path}:{site.environ['PATH']}",
+        "VAULT_ADDR": site.vault.address,
+        "VAULT_TOKEN": site.vault.token,
+        "KUBECONFIG": str(tmp_path / "none"),
+    }
+    ran = subprocess.run(
+        ["bash", "-c", text], env=environ, capture_output=True, text=True, check=False
+    )
+    told = f"{text}: {ran.returncode} {ran.stdout}{ran.stderr}"
+    if program == "kubectl":
+        assert "refused" in ran.stderr, told
+    elif program == "resentry-agent":
+        assert ran.returncode not in (2, 70), told
+    else:
+        assert ran.returncode == 0, told
+    if program == "vault":
+        site.write()
 
 
 def test_json_exits_with_the_same_code(sites: SITES) -> None:

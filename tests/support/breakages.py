@@ -406,7 +406,7 @@ def revoked(site: Busy) -> Iterator[None]:
 
 
 def restart(site: Busy) -> None:
-    site.main.kill()
+    site.main.stop()
     site.start_app()
 
 

@@ -8,6 +8,7 @@ It sends an error and a transaction each fifth of a second, unless it is odd in 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -148,6 +149,7 @@ SILENT = {
 }
 OPTIONS = {"own DSN": {"dsn": "https://key@sentry.example.org/1"}}
 
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # ends in order: no crash
 BEFORE.get(ODDITY, int)()
 resentry.init(role=ROLE, **OPTIONS.get(ODDITY, {}))
 AFTER.get(ODDITY, int)()

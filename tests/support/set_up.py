@@ -11,7 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from click.testing import CliRunner
+
 from agent.call import call
+from agent.cli import group
 from agent.cli.doctor import facts_of
 from agent.doctor.examine import examine
 from agent.settings import load_what_can_be
@@ -85,6 +88,13 @@ class Site:
             check=False,
         )
         return ran.returncode, ran.stdout
+
+    def shown(self, *args: str, **environ: str) -> str:
+        """Return what the command prints, run in this process, which is faster."""
+        given = self._given(environ)
+        others = {name: None for name in os.environ if name not in given}
+        ran = CliRunner().invoke(group, ["doctor", *args], env={**others, **given})
+        return ran.output
 
     def await_only(self, *ids: str, **how: Any) -> dict[str, Finding]:
         """Wait until these are the problems, apart from what follows from them."""

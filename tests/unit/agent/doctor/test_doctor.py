@@ -337,7 +337,8 @@ def test_every_rule_has_a_breakage_and_a_text() -> None:
     names = [rule.name for rule in RULES.values()]
     assert len(names) == len(set(names)) >= 30
     for rule in RULES.values():
-        assert rule.text
+        assert "Wake " in rule.text
+        assert rule.fix.count("`") % 2 == 0
         assert set(rule.causes) < RULES.keys() - {rule.id}
 
 
@@ -463,6 +464,22 @@ def test_a_volume_without_group_rights_is_seen(make: Make) -> None:
     facts = make()
     os.chmod(facts.settings.dir, 0o700)
     assert problems(examine(facts)).keys() == {"RSN504"}
+
+
+def test_a_volume_of_another_group_is_seen(make: Make) -> None:
+    """RESENTRY_GROUP names one group, and the directories have another one."""
+    facts = make(settings={"group": "54322"})
+    seen = problems(examine(facts))
+    assert seen.keys() == {"RSN504"}
+    assert "54322" in seen["RSN504"].detail
+
+
+def test_what_the_agent_meets_at_an_unreached_server_is_shown(make: Make) -> None:
+    """So it can be told whether the network of one container is at fault."""
+    tried = {fingerprint(DSN): "from the agent: no such name (DNS)"}
+    facts = make(receipts=answered("unreached", None), tried=tried)
+    evidence = problems(examine(facts))["RSN703"].evidence
+    assert evidence == ["from the agent: no such name (DNS)", "api pid 7"]
 
 
 def test_a_volume_that_is_nearly_full_is_seen(
