@@ -83,6 +83,7 @@ def test_the_page_tells_each_state_without_a_reload(
         assert "first broken link" not in browser.text("#chain")
         assert f"pid {target.pid}" in browser.text("#processes")
         assert "traces, all roles: 0.1" in browser.text("#rates")
+        assert "SENTRY_TRACES_SAMPLE_RATE 0.1, snapshot" in browser.text("#rates")
         assert "nothing was refused" in browser.text("#refusals")
         assert fits(browser)
 
@@ -166,6 +167,9 @@ def test_what_others_wrote_is_shown_as_text(browser: Browser) -> None:
     boost = {"id": "x", "traces": 1, "match": "x", "role": "x", "until": "x"}
     result["current"] = {"boosts": [boost], "settings": {"SENTRY_ENVIRONMENT": "x"}}
     result["source"]["where"] = {"address": "x", "path": "x"}
+    rate = {"setting": "x", "value": 1.0, "origin": "x"}
+    result["roles"] = [{"role": "x", "processes": ["x"], "off": "", "rates": [rate]}]
+    result["roles"].append({**result["roles"][0], "off": "x"})
     finding = {
         "id": "x",
         "title": "x",
