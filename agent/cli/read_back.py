@@ -16,10 +16,12 @@ from agent.stored import Server, is_bugsink
 from resentry.contract import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from agent.domain.verified import Item, Part
     from agent.settings import Settings
+
+    Judge = Callable[..., Part]
 
 STORED_SECONDS = 1.0
 """The time between two looks at the server."""
@@ -44,7 +46,7 @@ def _base(dsn: str) -> str:
     return f"{parts.scheme}://{host}{path}"
 
 
-def judge_by_server(settings: Settings, parts: list[Part], nonce: str) -> list[Part]:
+def judge_by_server(settings: Settings, parts: list[Part], judge: Judge) -> list[Part]:
     """Judge again what a Bugsink answers for kinds that it never keeps."""
     kept = verified.KEPT_BY_BUGSINK
     in_doubt = {
@@ -59,7 +61,7 @@ def judge_by_server(settings: Settings, parts: list[Part], nonce: str) -> list[P
         return parts
     bugsinks = {base for base in {*bases.values()} if is_bugsink(base, USER_AGENT)}
     return [
-        verified.judge(part.target, nonce, server=verified.BUGSINK)
+        judge(part.target, server=verified.BUGSINK)
         if part.items and bases.get(part.target.receipt.dsn) in bugsinks
         else part
         for part in parts

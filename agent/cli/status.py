@@ -87,7 +87,7 @@ def _look(settings: Settings, copied_at: float | None) -> Answer:
 
 def _watch(settings: Settings, copied_at: float | None) -> NoReturn:
     """Show the status again and again. Ctrl-C ends it."""
-    if "--json" in sys.argv[1:]:
+    if click.get_current_context().params["as_json"]:
         raise click.UsageError("--watch is for people: leave out --json, or use wait")
     while True:
         lines = _look(settings, copied_at).lines

@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,6 +29,7 @@ from resentry.verification import KINDS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from agent.cli.read_back import Judge
     from agent.domain.rollout import LiveTarget
     from agent.domain.verified import Part
     from agent.settings import Loaded, Settings
@@ -115,11 +117,13 @@ def command(
     if not asked:
         return _answer([], None, kinds, unknown, roles)
     nonce = _begin(settings, kinds, roles, timeout)
+    judge = partial(verified.judge, nonce=nonce, kinds=kinds)
     try:
-        parts = _wait(settings, asked, nonce, time.monotonic() + timeout)
+        stderr.say(f"asked {len(asked)} processes; nonce {nonce}")
+        parts = _wait(settings, asked, judge, time.monotonic() + timeout)
     finally:
         _end(settings, nonce)
-    parts = read_back.judge_by_server(settings, parts, nonce)
+    parts = read_back.judge_by_server(settings, parts, judge)
     if server is not None:
         parts = read_back.read_back(settings, parts, server, time.monotonic() + timeout)
     return _answer(parts, nonce, kinds, unknown, roles)
@@ -171,16 +175,15 @@ def _ask(settings: Settings, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _wait(
-    settings: Settings, asked: Sequence[LiveTarget], nonce: str, until: float
+    settings: Settings, asked: Sequence[LiveTarget], judge: Judge, until: float
 ) -> list[Part]:
     """Return the part of each process, when all have answered or the time is over."""
-    parts = {target.receipt.id: verified.judge(target, nonce) for target in asked}
-    stderr.say(f"asked {len(parts)} processes; nonce {nonce}")
+    parts = {target.receipt.id: judge(target) for target in asked}
     while True:
         live = {each.receipt.id: each for each in _live(settings)}
         for name, part in parts.items():
             if part.verdict == "waiting":
-                parts[name] = _again(part, live.get(name), nonce)
+                parts[name] = _again(part, live.get(name), judge)
         is_waiting = any(part.verdict == "waiting" for part in parts.values())
         if not is_waiting or time.monotonic() >= until:
             return [
@@ -194,7 +197,7 @@ def _live(settings: Settings) -> Iterable[LiveTarget]:
     return Receipts(settings.receipts_dir).read()
 
 
-def _again(before: Part, target: LiveTarget | None, nonce: str) -> Part:
+def _again(before: Part, target: LiveTarget | None, judge: Judge) -> Part:
     """Judge a process again. Says so on standard error once it has answered."""
     if target is None:
         part = replace(
@@ -204,7 +207,7 @@ def _again(before: Part, target: LiveTarget | None, nonce: str) -> Part:
             hint="run resentry-agent verify again",
         )
     else:
-        part = verified.judge(target, nonce)
+        part = judge(target)
     if part.verdict != "waiting":
         stderr.say(f"{part.target.name}: {part.sentence}")
     return part

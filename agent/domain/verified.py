@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from resentry.verification import Sent
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from agent.domain.rollout import LiveTarget
-    from resentry.verification import Sent
 
 Verdict = Literal["passed", "off", "failed", "unknown", "waiting"]
 """`off`: nothing was to be sent. `waiting`: the time is not over yet."""
@@ -67,8 +68,13 @@ class Part:
     items: tuple[Item, ...] = ()
 
 
-def judge(target: LiveTarget, nonce: str, *, server: str = "") -> Part:
-    """Judge a process by its receipt. `server` is the kind of its server, if it is known."""
+def judge(
+    target: LiveTarget, nonce: str, kinds: Sequence[str] = (), *, server: str = ""
+) -> Part:
+    """Judge a process by its receipt. `server` is the kind of its server, if it is known.
+
+    Each of the `kinds` must be in the receipt: what a process says nothing of is not known.
+    """
     verified, receipt = target.receipt.verified, target.receipt
     if not target.readable:
         text = f"its receipt cannot be read: {receipt.error}"
@@ -84,8 +90,16 @@ def judge(target: LiveTarget, nonce: str, *, server: str = "") -> Part:
         newer: tuple[Verdict, str, str] = ("unknown", answer, "update the agent")
         verdict, text, hint = _PROCESS.get(verified.state, newer)
         return Part(target, verdict, text, hint)
-    items = tuple(judge_item(sent, server) for sent in verified.items)
-    return part_of(target, items)
+    by_kind = {sent.kind: sent for sent in verified.items}
+    missing = [_not_reported(kind) for kind in kinds if kind not in by_kind]
+    items = [judge_item(sent, server) for sent in by_kind.values()]
+    return part_of(target, [*items, *missing])
+
+
+def _not_reported(kind: str) -> Item:
+    text = f"the process says nothing of a {kind}"
+    hint = "update the package resentry in the application"
+    return Item(Sent(kind, "unknown"), "unknown", text, hint)
 
 
 def part_of(target: LiveTarget, items: Sequence[Item]) -> Part:

@@ -60,6 +60,16 @@ def test_the_worst_item_decides(
     )
 
 
+def test_a_kind_that_a_process_says_nothing_of_is_not_known(receipt: Make) -> None:
+    """A library of another version may know other kinds."""
+    one = target(receipt, "accepted")
+    assert judge(one, NONCE, ("error",)).verdict == "passed"
+    part = judge(one, NONCE, ("error", "span"))
+    assert [item.verdict for item in part.items] == ["passed", "unknown"]
+    assert part.verdict == "unknown"
+    assert judge(target(receipt), NONCE, ("error",)).verdict == "unknown"
+
+
 @pytest.mark.parametrize(
     ("state", "verdict"),
     [
