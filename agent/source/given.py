@@ -53,6 +53,8 @@ def _require(settings: Settings) -> None:
     else:
         hint += f"RESENTRY_VAULT_AUTH is {method}: resentry-agent run --help describes each "
         hint += "setting, and the other ways to log in"
+    if not settings.vault_addr and not settings.vault_paths:
+        hint += "; without Vault, set RESENTRY_SOURCE_PATH to mounted files instead"
     raise SettingsError(f"required settings are missing: {', '.join(unset)}", hint)
 
 

@@ -28,6 +28,8 @@ def test_missing_settings_are_the_ones_to_set(command: Any) -> None:
     assert "RESENTRY_VAULT_ADDR" not in hint
     assert "RESENTRY_VAULT_TOKEN_FILE" not in hint
     assert "run --help" in hint
+    assert "RESENTRY_SOURCE_PATH" not in hint
+    assert "without Vault, set RESENTRY_SOURCE_PATH" in command("check").stdout
     assert "RESENTRY_VAULT_ADDR=https://vault:8200" in command("once").stderr
 
 
