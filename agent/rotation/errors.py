@@ -1,0 +1,42 @@
+"""What can go wrong between a rotation and the servers that it changes.
+
+                        exit   what the rotation does next
+KeyApiError
+├── KeyApiDown           69    tries the same step again soon
+├── KeyApiDenied         77    is held: a person gives it another token
+└── KeyApiAbsent         66    asks a person to do the step: there is no such API
+"""
+
+from __future__ import annotations
+
+from agent.errors import AgentError
+
+
+class KeyApiError(AgentError):
+    """The API of the client keys did not do what was asked for."""
+
+
+class KeyApiDown(KeyApiError):
+    """The API does not answer now. Nobody knows whether it did what was asked for."""
+
+    exit_code = 69
+    retry_soon = True
+
+    def __init__(
+        self, what: str, hint: str = "", *, retry_after: float | None = None
+    ) -> None:
+        super().__init__(what, hint)
+        self.retry_after = retry_after
+        """The seconds after which the API wants to be asked again, if it named any."""
+
+
+class KeyApiDenied(KeyApiError):
+    """The API refuses this token."""
+
+    exit_code = 77
+
+
+class KeyApiAbsent(KeyApiError):
+    """There is no API of client keys at this address, or no such project or key."""
+
+    exit_code = 66
