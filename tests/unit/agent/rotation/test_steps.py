@@ -1,0 +1,281 @@
+"""A rotation keeps its rules, whoever carries it on and wherever it was killed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from msgspec.structs import replace
+
+from agent.errors import AgentError
+from agent.rotation.journal import Journal, decode, encode
+from agent.rotation.steps import REFUSED_SECONDS, TRIES_LIMIT, Waiting, failed, step
+from resentry.contract import fingerprint
+from tests.unit.agent.rotation.world import Killed, World, dsn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OLD, NEW = fingerprint(dsn(1)), fingerprint(dsn(2))
+TURN_SECONDS = 30.0
+TURNS = 500
+
+
+@dataclass
+class Rotation:
+    """The journal, as it was saved last, in this world."""
+
+    world: World
+    journal: Journal
+    waits_for: str = ""
+
+    def turn(self) -> None:
+        """One step, and the save of its journal: killed before it or after it."""
+        self.world.now += TURN_SECONDS
+        now = self.world.now
+        try:
+            came = step(self.journal, self.world, now)
+        except AgentError as error:
+            came = failed(self.journal, error, now)
+        if isinstance(came, Waiting):
+            self.waits_for = came.reason
+            return
+        self.world.may_die()
+        self.journal = decode(encode(came))
+        self.world.may_die()
+
+    def run(
+        self, until: Callable[[Journal], bool] = lambda made: made.has_ended
+    ) -> None:
+        """Turn until then; what is killed is resumed."""
+        for _ in range(TURNS):
+            if until(self.journal):
+                return
+            try:
+                self.turn()
+            except Killed:
+                self.world.dies_at = None
+        pytest.fail(f"{self.journal.phase}: {self.journal.held} {self.waits_for}")
+
+    @property
+    def live(self) -> list[str]:
+        """The fingerprints of the active keys."""
+        return sorted(key.fingerprint for key in self.world.server if key.is_active)
+
+    @property
+    def source(self) -> str:
+        """The fingerprint of the DSN that the secret holds."""
+        return fingerprint(self.world.read().dsn)
+
+
+def begin(world: World, **more: object) -> Rotation:
+    journal = Journal(
+        rotation="r1",
+        secret="secret/data/lms",
+        old=OLD,
+        quiet_seconds=1800.0,
+        since=world.now,
+    )
+    return Rotation(world, replace(journal, **more))
+
+
+def calls_of_a_whole_rotation() -> int:
+    world = World()
+    begin(world).run()
+    return world.calls
+
+
+def test_the_old_key_is_retired_when_nobody_holds_it() -> None:
+    """Each phase comes once, in order, and the journal says when and why."""
+    rotation = begin(World())
+    rotation.run()
+    phases = [entry.phase for entry in rotation.journal.entries]
+    assert phases == [
+        *("created", "accepted", "accepted", "written", "converged"),
+        *("drained", "quiet", "retired", "done"),
+    ]
+    assert (rotation.live, rotation.source) == ([NEW], NEW)
+    assert rotation.world.retired_while_held == []
+    assert dsn(1) not in encode(rotation.journal)
+    assert dsn(2) not in encode(rotation.journal)
+
+
+@pytest.mark.parametrize("call", range(calls_of_a_whole_rotation()))
+def test_killed_anywhere_the_end_is_the_same(call: int) -> None:
+    """Before and after each change of a server, and each save of the journal."""
+    world = World()
+    world.dies_at = call
+    rotation = begin(world)
+    rotation.run()
+    assert rotation.journal.phase == "done"
+    assert (rotation.live, rotation.source) == ([NEW], NEW)
+    assert world.versions == [dsn(1), dsn(2)]
+    assert world.retired_while_held == []
+
+
+@pytest.mark.parametrize(
+    "phase",
+    ["created", "accepted", "written", "converged", "drained", "quiet", "retired"],
+)
+@pytest.mark.parametrize("call", [None, *range(10)])
+def test_aborted_anywhere_the_old_dsn_stays(phase: str, call: int | None) -> None:
+    """The old key lives, the secret holds its DSN, and the new key is retired."""
+    world = World()
+    rotation = begin(world)
+    rotation.run(lambda journal: journal.phase == phase)
+    rotation.journal = replace(rotation.journal, is_aborting=True)
+    world.retired_while_held.clear()
+    world.dies_at = None if call is None else world.calls + call
+    rotation.run()
+    assert rotation.journal.phase == "aborted"
+    assert (rotation.live, rotation.source) == ([OLD], OLD)
+    assert world.retired_while_held == []
+
+
+def stuck(rotation: Rotation, phase: str) -> str:
+    """Turn often; return why the rotation stays in this phase."""
+    rotation.run(lambda journal: journal.phase == phase)
+    for _ in range(200):
+        rotation.turn()
+    assert rotation.journal.phase == phase
+    assert OLD in rotation.live
+    return rotation.waits_for
+
+
+def test_without_processes_nothing_converges() -> None:
+    """Silence is no proof."""
+    rotation = begin(World(processes=0))
+    assert "no process has shown itself" in stuck(rotation, "written")
+
+
+def test_a_silent_pod_counts_as_one_with_the_old_dsn() -> None:
+    """Nobody knows what runs there."""
+    world = World()
+    world.silent = ("pod lms-7",)
+    assert "pod lms-7" in stuck(begin(world), "written")
+
+
+def test_what_cannot_prove_itself_holds_the_old_dsn() -> None:
+    """It runs the new DSN, and may have a client of its own."""
+    world = World()
+    world.unproven = {"api pid 1"}
+    assert "api pid 1" in stuck(begin(world), "converged")
+
+
+def test_a_person_may_name_whom_not_to_wait_for() -> None:
+    """Only these; and the names stand in the journal."""
+    world = World()
+    world.silent = ("pod lms-7",)
+    rotation = begin(world, forced=("pod lms-7",))
+    rotation.run()
+    assert rotation.journal.phase == "done"
+    assert "pod lms-7" in encode(rotation.journal)
+
+
+def test_a_pod_that_joins_with_the_old_dsn_counts() -> None:
+    """Also after the old DSN had been let go everywhere."""
+    world = World()
+    rotation = begin(world)
+    rotation.run(lambda journal: journal.phase == "quiet")
+    world.runs["api pid 9"] = dsn(1)
+    world.unproven = {"api pid 9"}
+    rotation.turn()
+    assert rotation.journal.phase == "converged"
+    assert "api pid 9" in stuck(rotation, "converged")
+
+
+def test_the_old_key_has_to_be_quiet() -> None:
+    """What the server says counts, not the time alone."""
+    world = World()
+    world.quiet = 60.0
+    assert "by the old key" in stuck(begin(world), "drained")
+
+
+def test_quiet_begins_when_nobody_holds_the_old_dsn() -> None:
+    """The longest job may still run."""
+    rotation = begin(World())
+    rotation.run(lambda journal: journal.phase == "drained")
+    drained_at = rotation.world.now
+    rotation.run(lambda journal: journal.phase == "quiet")
+    assert rotation.world.now - drained_at >= 1800
+
+
+def test_done_is_seven_minutes_of_refusals() -> None:
+    """A server that caches accepts the old key for a while."""
+    world = World()
+    rotation = begin(world)
+    rotation.run(lambda journal: journal.phase == "retired")
+    began, world.verdicts[dsn(1)] = world.now, "accepted"
+    for _ in range(100):
+        rotation.turn()
+    assert rotation.journal.phase == "retired"
+    del world.verdicts[dsn(1)]
+    rotation.run()
+    assert world.now - began >= REFUSED_SECONDS
+
+
+def test_a_key_that_is_not_accepted_is_never_written() -> None:
+    """The rotation waits for a person; both keys live."""
+    world = World()
+    world.verdicts[dsn(2)] = "rejected"
+    rotation = begin(world)
+    rotation.run(lambda journal: bool(journal.held))
+    assert (rotation.live, rotation.source) == (sorted([OLD, NEW]), OLD)
+    rotation.turn()
+    assert rotation.journal.phase == "created"
+
+
+def test_a_foreign_dsn_at_the_source_is_not_replaced() -> None:
+    """Somebody else rotates, too."""
+    world = World()
+    rotation = begin(world)
+    rotation.run(lambda journal: journal.phase == "accepted")
+    world.versions.append(dsn(77))
+    rotation.run(lambda journal: bool(journal.held))
+    assert world.versions[-1] == dsn(77)
+
+
+def test_a_new_dsn_that_was_replaced_meanwhile_retires_nothing() -> None:
+    """What runs everywhere is not what the secret holds."""
+    world = World()
+    rotation = begin(world)
+    rotation.run(lambda journal: journal.phase == "quiet")
+    world.versions.append(dsn(1))
+    rotation.turn()
+    assert rotation.journal.held
+    assert rotation.live == sorted([OLD, NEW])
+
+
+def test_a_leaked_key_is_retired_at_its_deadline() -> None:
+    """Whatever holds it: the journal names who."""
+    world = World()
+    world.silent = ("pod lms-7",)
+    rotation = begin(world, deadline=world.now + 600)
+    rotation.run()
+    assert rotation.live == [NEW]
+    assert "the deadline is over" in encode(rotation.journal)
+    assert "pod lms-7" in encode(rotation.journal)
+
+
+def test_a_server_that_ignores_the_switch_is_asked_to_delete() -> None:
+    """GlitchTip answers 200 and keeps the key."""
+    world = World()
+    world.ignores_switch = True
+    rotation = begin(world)
+    rotation.run()
+    assert [key.fingerprint for key in world.server] == [NEW]
+    assert world.retired_while_held == []
+
+
+def test_failures_are_retried_then_held() -> None:
+    """A held rotation goes on only when a person says so."""
+    world = World()
+    rotation = begin(world)
+    rotation.run(lambda journal: journal.phase == "accepted")
+    world.server = [key for key in world.server if key.fingerprint == OLD]
+    rotation.run(lambda journal: bool(journal.held))
+    assert rotation.journal.tries == TRIES_LIMIT
+    rotation.turn()
+    assert rotation.journal.phase == "accepted"
+    assert (rotation.live, rotation.source) == ([OLD], OLD)
