@@ -1,0 +1,1 @@
+"""Asks every pod of a service what its processes run."""
