@@ -1,0 +1,80 @@
+"""The keys of a server without an API for them: a person does what the API would do.
+
+Nothing is skipped: the rotation waits, says what to do, and looks whether it was done.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.errors import AgentError
+from agent.rotation.keys import Key
+from resentry.contract import fingerprint
+from resentry.values import show_dsn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class PersonNeeded(AgentError):
+    """Only a person can do the next step. The rotation waits until it is done."""
+
+    exit_code = 73
+    retry_soon = True
+
+
+class GivenKeys:
+    """The old and the new DSN, as a person and the secret gave them.
+
+    Args:
+        dsns: returns the DSNs that are known now.
+        new: the DSN that a person made; empty if it is not known yet.
+        is_refused: whether the server refuses a DSN, by the DSN check.
+
+    """
+
+    def __init__(
+        self,
+        dsns: Callable[[], list[str]],
+        new: str,
+        is_refused: Callable[[str], bool],
+    ) -> None:
+        self._dsns = dsns
+        self._new = new
+        self._is_refused = is_refused
+
+    def all(self) -> list[Key]:
+        """Return the keys that are known."""
+        marks = {fingerprint(dsn): dsn for dsn in (*self._dsns(), self._new) if dsn}
+        return [
+            Key(mark, "", dsn, is_active=not self._is_refused(dsn))
+            for mark, dsn in marks.items()
+        ]
+
+    def named(self, name: str) -> list[Key]:
+        """Return the new key, whatever it is called at the server."""
+        del name
+        return [key for key in self.all() if key.dsn == self._new]
+
+    def make(self, name: str) -> Key:
+        """Ask for a new DSN."""
+        raise PersonNeeded(
+            "this server has no API that makes keys",
+            f"make a key at the server, for example with the name {name}, and give its "
+            "DSN with --new-dsn FILE",
+        )
+
+    def switch(self, key_id: str, *, is_active: bool) -> Key:
+        """Ask for the switch, until the server does as if it was made."""
+        (key,) = (key for key in self.all() if key.id == key_id)
+        if key.is_active is not is_active:
+            verb = "enable" if is_active else "disable or delete"
+            raise PersonNeeded(
+                f"this server has no API that switches keys: {verb} {show_dsn(key.dsn)}",
+                "do so on the page of the project's client keys; the rotation goes on "
+                "when the server answers accordingly",
+            )
+        return key
+
+    def delete(self, key_id: str) -> None:
+        """Do nothing: a key that the server refuses needs no deletion."""
