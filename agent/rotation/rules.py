@@ -8,14 +8,16 @@ from typing import NamedTuple
 class Process(NamedTuple):
     """One process that may send by a DSN of this rotation.
 
-    `holds` are the fingerprints of every DSN that it still sends by. One that cannot
-    prove what it holds (`proves` is false) counts as one that holds the old DSN.
+    `runs` and `holds` are fingerprints: of its current DSN, and of every DSN that it still
+    sends by. One that cannot prove what it holds (`proves` is false) counts as one that
+    holds the old DSN. `follows` is false if the new DSN is not for its role.
     """
 
     name: str
     runs: str
     holds: frozenset[str]
     proves: bool = True
+    follows: bool = True
 
 
 class Fleet(NamedTuple):
@@ -32,13 +34,15 @@ def unconverged(fleet: Fleet, new: str, forced: frozenset[str]) -> list[str]:
     """Return who does not run the new DSN, by name. Nobody at all is no proof."""
     if not fleet.processes and not fleet.silent:
         return ["no process has shown itself"]
-    late = [each.name for each in fleet.processes if each.runs != new]
+    late = [each.name for each in fleet.processes if each.follows and each.runs != new]
     return [name for name in (*late, *fleet.silent) if name not in forced]
 
 
 def holders(fleet: Fleet, old: str, forced: frozenset[str]) -> list[str]:
     """Return who may still send by the old DSN, by name."""
     found = [
-        each.name for each in fleet.processes if not each.proves or old in each.holds
+        each.name
+        for each in fleet.processes
+        if not each.proves or old in {each.runs, *each.holds}
     ]
     return [name for name in (*found, *fleet.silent) if name not in forced]

@@ -1,0 +1,164 @@
+"""Carries a rotation on: takes the lock, does a step, saves the journal.
+
+Lock and journal are one document, so one check-and-set writes both: a holder that has lost
+the lock cannot save what it did, and whoever has it finds that done.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
+
+from agent.errors import AgentError
+from agent.rotation.journal import LEASE_SECONDS, PHASES, Journal
+from agent.rotation.steps import Waiting, failed, step
+from resentry.contract import time_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.rotation.steps import World
+    from agent.rotation.vault import JournalFile
+
+
+class RotationBusy(AgentError):
+    """Somebody else carries this rotation on, or another one has not ended."""
+
+    exit_code = 75
+
+
+class RotationMissing(AgentError):
+    """There is no rotation to resume or to abort."""
+
+    exit_code = 66
+
+
+class Turn(NamedTuple):
+    """What one turn came to. `waits_for` is why the phase goes on; else empty."""
+
+    journal: Journal
+    waits_for: str = ""
+
+
+class Keeper:
+    """Carries the rotations of one secret on.
+
+    Args:
+        file: the journal.
+        world: what the rotation reads and changes.
+        holder: the name of this process in the lock.
+        clock: seconds since the epoch.
+
+    """
+
+    def __init__(
+        self,
+        file: JournalFile,
+        world: World,
+        holder: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._file = file
+        self._world = world
+        self._holder = holder
+        self._clock = clock
+
+    def begin(self, journal: Journal) -> Journal:
+        """Write the first journal of a rotation. Nothing else is changed.
+
+        Raises `RotationBusy` if an earlier one has not ended, or its key still lives.
+        """
+        earlier, version = self._file.load()
+        if earlier is not None and not earlier.has_ended:
+            raise RotationBusy(
+                f"rotation {earlier.rotation} is {earlier.phase}",
+                "resentry-agent rotate --resume goes on with it, --abort ends it",
+            )
+        self._must_be_over(earlier)
+        taken = journal.take(self._holder, self._clock())
+        self._file.save(taken, version)
+        return taken
+
+    def _must_be_over(self, earlier: Journal | None) -> None:
+        if earlier is None:
+            return
+        left = earlier.new if earlier.phase == "aborted" else earlier.old
+        keys = self._world.keys.all()
+        if any(key.is_active for key in keys if key.fingerprint == left):
+            raise RotationBusy(
+                f"the key {left} of rotation {earlier.rotation} is active again",
+                "deactivate it at the server, then rotate",
+            )
+
+    def take(self) -> Journal:
+        """Take the lock of a rotation that has not ended.
+
+        Raises `RotationMissing`, or `RotationBusy` while somebody else has it.
+        """
+        journal, version = self._load()
+        return self._take(journal, version)
+
+    def _load(self) -> tuple[Journal, int]:
+        journal, version = self._file.load()
+        if journal is None or journal.has_ended:
+            raise RotationMissing(
+                "no rotation of this secret is under way",
+                "resentry-agent rotate begins one",
+            )
+        return journal, version
+
+    def _take(self, journal: Journal, version: int) -> Journal:
+        now = self._clock()
+        if not journal.is_free(self._holder, now):
+            raise RotationBusy(
+                f"{journal.holder} carries rotation {journal.rotation} on",
+                "wait for it, or end that process: the lock ends at "
+                f"{time_text(journal.until, 'seconds')}",
+            )
+        taken = journal.take(self._holder, now)
+        self._file.save(taken, version)
+        return taken
+
+    def change(self, **news: object) -> Journal:
+        """Take the lock, and change what a person decides: go on, abort, force."""
+        journal, version = self._load()
+        return self._take(replace(journal, **news), version)
+
+    def turn(self) -> Turn:
+        """Do one step. Raises `AgentError` only if the journal cannot be kept."""
+        journal, version = self._load()
+        now = self._clock()
+        is_ours = journal.holder == self._holder
+        if not is_ours or journal.until - now < LEASE_SECONDS / 2:
+            journal = self._take(journal, version)
+            journal, version = self._load()
+        try:
+            came = step(journal, self._world, now)
+        except AgentError as error:
+            came = failed(journal, error, now)
+            self._save(came, version)
+            return Turn(came, error.what)
+        if isinstance(came, Waiting):
+            return Turn(journal, came.reason)
+        self._save(came, version)
+        return Turn(came)
+
+    def _save(self, journal: Journal, version: int) -> None:
+        self._file.save(journal.take(self._holder, self._clock()), version)
+
+    def leave(self) -> None:
+        """Give the lock back: somebody else may go on at once."""
+        journal, version = self._file.load()
+        if journal is not None and journal.holder == self._holder:
+            self._file.save(replace(journal, holder="", until=0.0), version)
+
+
+def progress(journal: Journal) -> str:
+    """Return the way so far in one line, as `planned > created > …`."""
+    done = PHASES.index(journal.phase)
+    shown = PHASES[:-1] if journal.phase != "aborted" else PHASES
+    return " > ".join(
+        phase.upper() if PHASES.index(phase) == done else phase for phase in shown
+    )

@@ -1,0 +1,89 @@
+"""The servers and the fleet that a rotation reads and changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.domain.dsn_check import FAILING, PASSING
+from agent.rotation.rules import Fleet, Process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from agent.dsn_check.checker import Checker
+    from agent.fleet.ask import Answer
+    from agent.rotation.steps import KeyServer, Secret, Verdict
+
+
+class Servers:
+    """A `World` of real servers.
+
+    Args:
+        keys: the server that makes the keys.
+        secret: the secret whose DSN is replaced.
+        checker: asks the server of a DSN whether it accepts it.
+        ask: asks every pod.
+        role: the role whose own DSN is replaced; empty for the DSN of all roles.
+        expected: so many pods must answer.
+
+    """
+
+    def __init__(
+        self,
+        keys: KeyServer,
+        secret: Secret,
+        checker: Checker,
+        ask: Callable[[], Sequence[Answer]],
+        role: str = "",
+        expected: int = 0,
+    ) -> None:
+        self.keys = keys
+        self.secret = secret
+        self._checker = checker
+        self._ask = ask
+        self._role = role
+        self._expected = expected
+
+    def fleet(self) -> Fleet:
+        """Return every process that is known now."""
+        return fleet_of(self._ask(), self._role, self._expected)
+
+    def verdict(self, dsn: str) -> Verdict:
+        """Return what the server says to envelopes by this DSN, so far."""
+        (report,) = self._checker.ask({dsn}, in_use=())
+        if report.verdict in PASSING:
+            return "accepted"
+        return "rejected" if report.verdict in FAILING else "unknown"
+
+    def quiet_for(self, dsn: str) -> float | None:
+        """Return how long nothing came by this DSN; `None` if the server cannot say."""
+        del dsn
+        return None
+
+
+def fleet_of(answers: Sequence[Answer], role: str, expected: int) -> Fleet:
+    """Return the processes of all pods, as the rules of a rotation judge them."""
+    processes = []
+    silent = [answer.pod.name for answer in answers if answer.summary is None]
+    for answer in answers:
+        summary = answer.summary
+        if summary is None:
+            continue
+        if not summary.is_complete:
+            silent.append(f"{answer.pod.name} (not all of its processes)")
+        for each in summary.processes:
+            is_off = not each.runs and each.proves
+            has_own = each.role in summary.dsns
+            processes.append(
+                Process(
+                    f"{answer.pod.name} {each.role} pid {each.pid}",
+                    each.runs,
+                    frozenset(each.holds),
+                    each.proves,
+                    follows=not is_off and (each.role == role if role else not has_own),
+                )
+            )
+    lacking = expected - len(answers)
+    if lacking > 0:
+        silent.append(f"{lacking} of {expected} expected pods")
+    return Fleet(tuple(processes), tuple(silent))
