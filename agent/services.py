@@ -65,7 +65,12 @@ class Services:
         self.metrics = Metrics(version, settings.poll_seconds)
         self.schedule = Schedule(settings.poll_seconds, doors.poll)
         sources = Sources(
-            doors.view, doors.document, self.metrics, settings, doors.findings
+            doors.view,
+            doors.document,
+            self.metrics,
+            settings,
+            version,
+            doors.findings,
         )
         http, probes = settings.http_listen, settings.probes_listen
         self._waiting: dict[str, Callable[[], None]] = {

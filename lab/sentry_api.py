@@ -23,6 +23,7 @@ from lab.sink import key_of
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
+    from collections.abc import Callable
 
 DESCRIPTION = REPOSITORY / "tests" / "data" / "sentry-web-api.json"
 PAGE = 10
@@ -86,6 +87,8 @@ class SentryApi(Server):
         """Method, path and status of each request."""
         self.broken: list[str] = []
         """Where a request or an answer differs from the description."""
+        self.switched: Callable[[int, str, bool], None] = lambda *_: None
+        """Called with project, key and whether it is active, after each change."""
         self._made = 0
 
     @property
@@ -192,9 +195,11 @@ class SentryApi(Server):
             return 404, None, {}
         if method == "DELETE":
             project.keys.remove(key)
+            self.switched(project.number, key_id, False)
             return 204, None, {}
         if method == "PUT" and not self.is_glitchtip:
             key |= {name: body[name] for name in body.keys() & {"name", "isActive"}}
+            self.switched(project.number, key_id, key["isActive"])
         return 200, key, {}
 
     def _page(

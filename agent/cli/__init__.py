@@ -31,6 +31,7 @@ COMMANDS = (
     "boost",
     "log-level",
     "completion",
+    "rotate",
 )
 
 

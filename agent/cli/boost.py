@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import msgspec
 from agent.cli import options
 from agent.cli.answer import Answer
 from agent.cli.ask import ask
+from agent.cli.durations import seconds_of
 from agent.cli.gather import gather
 from agent.cli.lines import boost_line
 from agent.cli.results import BoostResult, PassResult
@@ -19,8 +19,6 @@ from agent.operator import read_boost
 
 if TYPE_CHECKING:
     from agent.settings import Loaded, Settings
-
-_UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 @options.command("boost")
@@ -62,7 +60,7 @@ def command(  # noqa: PLR0913 - one argument per option
     request = {
         "command": "boost",
         "traces": traces,
-        "seconds": _seconds(duration),
+        "seconds": seconds_of("--for", duration),
         "role": role,
         "match": match,
     }
@@ -86,10 +84,3 @@ def _list(settings: Settings) -> Answer:
     boosts = current.boosts if current else []
     lines = tuple(map(boost_line, boosts)) or ("no boost is running",)
     return Answer(BoostResult(boosts=boosts, done=None), lines)
-
-
-def _seconds(duration: str) -> int:
-    parts = re.fullmatch(r"([0-9]{1,9})([smh])", duration)
-    if not parts:
-        raise click.UsageError("--for must be a number with s, m or h, as 15m")
-    return int(parts[1]) * _UNITS[parts[2]]

@@ -209,6 +209,21 @@ class LogLevelResult(Struct, frozen=True, kw_only=True):
     ]
 
 
+class RotateResult(Struct, frozen=True, kw_only=True):
+    """The result of `rotate`."""
+
+    rotation: Annotated[str, Meta(description="The name of the rotation.")]
+    phase: Annotated[str, Meta(description="How far it has got.")]
+    old: Annotated[str, Meta(description="The fingerprint of the old DSN.")]
+    new: Annotated[
+        str, Meta(description="The fingerprint of the new DSN; empty before its key.")
+    ]
+    held: Annotated[
+        str, Meta(description="Why a person has to decide; empty if nobody has to.")
+    ]
+    entries: Annotated[list[str], Meta(description="The journal, the oldest first.")]
+
+
 DOCUMENTS: dict[str, Any] = {
     "once": Envelope[OnceResult],
     "check": Envelope[CheckResult],
@@ -221,5 +236,6 @@ DOCUMENTS: dict[str, Any] = {
     "boost": Envelope[BoostResult],
     "verify": Envelope[VerifyResult],
     "log-level": Envelope[LogLevelResult],
+    "rotate": Envelope[RotateResult],
 }
 """What each command prints, by its name."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from agent.domain.summary import encode_summary, summarize
 from agent.errors import SettingsError
 from agent.observe import health, page
 from agent.observe.listener import listen
@@ -51,6 +52,7 @@ class Sources(NamedTuple):
     document: Callable[[], Whole]
     metrics: Metrics
     settings: Settings
+    version: str
     findings: Callable[[View], Any] | None = None
     """Examines a view as `doctor` does, without asking any server."""
 
@@ -92,7 +94,15 @@ def _public(sources: Sources) -> dict[str, Callable[[], Answer]]:
         "/readyz": lambda: answer(health.ready),
         "/startupz": lambda: answer(health.started),
         "/metrics": lambda: Answer("200 OK", CONTENT_TYPE, sources.metrics.render()),
+        "/fleet": lambda: _summary(sources),
     }
+
+
+def _summary(sources: Sources) -> Answer:
+    """Answer what a fleet asks: no secret, so the probes' address serves it, too."""
+    view = sources.view()
+    summary = summarize(sources.version, view.known.current, view.rollout)
+    return Answer("200 OK", "application/json", encode_summary(summary))
 
 
 def _all(sources: Sources) -> dict[str, Callable[[], Answer]]:

@@ -34,6 +34,8 @@ PHASES: tuple[Phase, ...] = get_args(Phase)
 ENDED: frozenset[Phase] = frozenset({"done", "aborted"})
 """The phases in which nothing is left to do, and another rotation may begin."""
 ENTRIES_LIMIT = 200
+REFUSED_SECONDS = 420.0
+"""Servers go on accepting a retired key for minutes: they cache."""
 LEASE_SECONDS = 60.0
 """So long the rotation belongs to its holder, after the holder's last sign of life."""
 
@@ -70,6 +72,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     """The version of the secret that held the old DSN last; 0 until it is replaced."""
     quiet_seconds: float
     """So long nothing may have come by the old key, before it is retired."""
+    refused_seconds: float = REFUSED_SECONDS
+    """So long the retired key must have been refused."""
     deadline: float | None = None
     """Of a leaked key: then it is retired, whatever still holds it."""
     phase: Phase = "planned"

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from agent.rotation.keys import Key
     from agent.rotation.rules import Fleet
 
-REFUSED_SECONDS = 420.0
-"""A retired key must have been refused this long: servers cache for up to five minutes."""
 TRIES_LIMIT = 8
 Verdict = Literal["accepted", "rejected", "unknown"]
 
@@ -188,8 +186,8 @@ def _finish(journal: Journal, world: World, now: float) -> Journal | Waiting:
     key = _old_key(journal, world)
     if key is not None and world.verdict(key.dsn) != "rejected":
         return Waiting("the server still accepts the old key: it caches for minutes")
-    if now - journal.since < REFUSED_SECONDS:
-        rest = REFUSED_SECONDS - (now - journal.since)
+    rest = journal.refused_seconds - (now - journal.since)
+    if rest > 0:
         return Waiting(f"the old key must be refused for {rest:.0f} s more")
     return journal.enter("done", now, "the server refuses the old key")
 

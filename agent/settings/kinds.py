@@ -29,6 +29,8 @@ DSN_CHECK = "DSN check"
 HTTP = "HTTP"
 NOTIFY = "Notify"
 VERIFY = "Verification"
+ROTATION = "Rotation"
+FLEET = "Fleet"
 LOGS = "Logs"
 GROUPS = (
     VAULT,
@@ -42,6 +44,8 @@ GROUPS = (
     HTTP,
     NOTIFY,
     VERIFY,
+    ROTATION,
+    FLEET,
     LOGS,
 )
 """The groups of settings, in the order of `--help` and docs/settings.md."""

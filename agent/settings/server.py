@@ -6,10 +6,10 @@ from typing import Annotated
 
 from agent.settings import parse
 from agent.settings.kinds import VERIFY, SecretValue, says
-from agent.settings.source import SourceSettings
+from agent.settings.rotation import RotationSettings
 
 
-class ServerSettings(SourceSettings, frozen=True, kw_only=True):
+class ServerSettings(RotationSettings, frozen=True, kw_only=True):
     """The part of the settings that `verify` alone needs."""
 
     verify_api: Annotated[

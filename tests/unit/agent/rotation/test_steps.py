@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from agent.errors import AgentError
-from agent.rotation.journal import Journal, decode, encode
-from agent.rotation.steps import REFUSED_SECONDS, TRIES_LIMIT, Waiting, failed, step
+from agent.rotation.journal import REFUSED_SECONDS, Journal, decode, encode
+from agent.rotation.steps import TRIES_LIMIT, Waiting, failed, step
 from resentry.contract import fingerprint
 from tests.unit.agent.rotation.world import Killed, World, dsn
 

@@ -1,0 +1,246 @@
+"""`rotate`: a new DSN everywhere, then the old key's end."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agent.cli import options
+from agent.cli.answer import NO, Answer
+from agent.cli.durations import seconds_of
+from agent.cli.results import RotateResult
+from agent.errors import AgentError, SettingsError
+from agent.observe import stderr
+from agent.observe.results import Error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agent.rotation.journal import Journal
+    from agent.rotation.open import Choice, Opened
+    from agent.settings import Loaded, Settings
+
+LOOK_SECONDS = 2.0
+"""The time between two steps while a phase waits."""
+
+
+@options.command("rotate", is_heavy=True)
+@click.option(
+    "--secret",
+    metavar="PATH",
+    help="The secret that holds the DSN (default: the one of RESENTRY_VAULT_PATHS).",
+)
+@click.option(
+    "--role", default="", metavar="ROLE", help="Replace the DSN of this role."
+)
+@click.option(
+    "--new-dsn",
+    type=click.File(),
+    metavar="FILE",
+    help="A file with the new DSN, - for standard input, where no API makes keys.",
+)
+@click.option(
+    "--quiet",
+    metavar="TIME",
+    help="So long nobody may have held the old DSN: the time of your longest job, as 30m.",
+)
+@click.option(
+    "--refused",
+    default="7m",
+    show_default=True,
+    metavar="TIME",
+    help="So long the server must have refused the old key: servers cache.",
+)
+@click.option(
+    "--leaked",
+    metavar="TIME",
+    help="The old key has leaked: retire it after this time, whatever still holds it.",
+)
+@click.option(
+    "--force",
+    "forced",
+    multiple=True,
+    metavar="NAME",
+    help="Do not wait for this process or pod; may be given more than once.",
+)
+@click.option("--resume", is_flag=True, help="Go on with a rotation, also a held one.")
+@click.option("--abort", is_flag=True, help="Go back to the old DSN.")
+@click.option("--watch", is_flag=True, help="Show how a rotation goes; change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the plan, and end.")
+def command(
+    loaded: Loaded,
+    *,
+    resume: bool,
+    abort: bool,
+    watch: bool,
+    dry_run: bool,
+    **given: Any,
+) -> Answer:
+    """Replace the DSN everywhere, and retire the old key when nobody holds it.
+
+    Makes a key, waits until the server accepts it, writes its DSN to Vault, and waits until
+    every process runs it and none can send by the old one. Then it retires the old key. It
+    can be ended at any time: --resume goes on, --abort goes back. A rotation that cannot go
+    on is held, with both keys alive, until a person decides.
+    """
+    from agent.rotation.open import open_rotation, plan  # noqa: PLC0415 - heavy
+
+    if sum((resume, abort, watch, dry_run)) > 1:
+        raise click.UsageError("use one of --resume, --abort, --watch and --dry-run")
+    choice = _choice(loaded.settings, given)
+    opened = open_rotation(loaded.settings, choice)
+    if watch:
+        return _answer(_follow(opened))
+    if resume or abort:
+        return _go_on(opened, _changed(opened, choice, is_aborting=abort))
+    first = plan(opened, choice)
+    for line in _plan(first, opened):
+        stderr.say(line)
+    if dry_run:
+        return _answer(first, is_dry=True)
+    return _go_on(opened, opened.keeper.begin(first))
+
+
+def _choice(settings: Settings, given: dict[str, Any]) -> Choice:
+    from agent.rotation.open import Choice  # noqa: PLC0415 - as above
+
+    file, quiet, leaked = given["new_dsn"], given["quiet"], given["leaked"]
+    return Choice(
+        given["secret"] or _only_secret(settings),
+        given["role"],
+        file.read().strip() if file else "",
+        seconds_of("--quiet", quiet) if quiet else None,
+        seconds_of("--refused", given["refused"]),
+        seconds_of("--leaked", leaked) if leaked else None,
+        given["forced"],
+    )
+
+
+def _only_secret(settings: Settings) -> str:
+    if len(settings.vault_paths) == 1:
+        return settings.vault_paths[0]
+    raise SettingsError(
+        "RESENTRY_VAULT_PATHS does not name exactly one secret",
+        "name the secret that holds the DSN with --secret",
+    )
+
+
+def _changed(opened: Opened, choice: Choice, *, is_aborting: bool) -> Journal:
+    journal = _taken(opened)
+    if journal.secret != opened.secret.path or journal.role != choice.role:
+        of_role = f" --role {journal.role}" if journal.role else ""
+        opened.keeper.leave()
+        raise SettingsError(
+            f"rotation {journal.rotation} is of another secret or role",
+            f"use --secret {journal.secret}{of_role}",
+        )
+    return opened.keeper.change(
+        is_aborting=is_aborting or journal.is_aborting,
+        forced=tuple(sorted({*journal.forced, *choice.forced})),
+        held="",
+        tries=0,
+    )
+
+
+def _taken(opened: Opened) -> Journal:
+    """Take the lock; wait as long as one that was killed may still have it."""
+    from agent.rotation.journal import LEASE_SECONDS  # noqa: PLC0415 - heavy
+    from agent.rotation.keeper import RotationBusy  # noqa: PLC0415 - heavy
+
+    until, said = time.monotonic() + LEASE_SECONDS + LOOK_SECONDS, False
+    while True:
+        try:
+            return opened.keeper.take()
+        except RotationBusy as error:
+            if time.monotonic() >= until:
+                raise
+            if not said:
+                stderr.say(f"{error.what}: waiting until its lock ends")
+            said = True
+        time.sleep(LOOK_SECONDS)
+
+
+def _plan(journal: Journal, opened: Opened) -> Iterator[str]:
+    """Say what will be done, and what cannot be proved."""
+    fleet = opened.servers.fleet()
+    yield f"rotation {journal.rotation} of {journal.secret}"
+    yield f"  1. make the key {journal.key_name}, and wait until it is accepted"
+    yield "  2. write its DSN to Vault by check-and-set; the other keys stay"
+    yield (
+        f"  3. wait until {len(fleet.processes)} processes run it, and none can send by "
+        f"the DSN {journal.old}"
+    )
+    yield f"  4. wait until nobody has held it for {journal.quiet_seconds:g} s"
+    yield "  5. retire the old key, and wait until the server refuses it"
+    if journal.deadline is not None:
+        yield (
+            "  the old key has leaked: what still sends by it at the deadline loses its "
+            "events"
+        )
+    for name in fleet.silent:
+        yield f"  not proved: {name} gives no answer, and counts as one with the old DSN"
+    for process in fleet.processes:
+        if not process.proves:
+            yield f"  not proved: {process.name} may send by a DSN of its own"
+
+
+def _go_on(opened: Opened, journal: Journal) -> Answer:
+    """Turn until the rotation has ended or is held; give the lock back."""
+    shown = ""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # give the lock back
+    try:
+        while not journal.has_ended and not journal.held:
+            turn = opened.keeper.turn()
+            journal = turn.journal
+            line = f"{journal.phase}: {turn.waits_for or journal.entries[-1].text}"
+            if line != shown:
+                stderr.say(shown := line)
+            if turn.waits_for:
+                time.sleep(LOOK_SECONDS)
+    except KeyboardInterrupt:
+        stderr.say("resentry-agent rotate --resume goes on, --abort goes back")
+        raise
+    finally:
+        with contextlib.suppress(AgentError):
+            opened.keeper.leave()
+    return _answer(journal)
+
+
+def _follow(opened: Opened) -> Journal:
+    shown = 0
+    while True:
+        journal, _ = opened.file.load()
+        if journal is None:
+            raise SettingsError("there is no rotation of this secret")
+        for entry in journal.entries[shown:]:
+            stderr.say(f"{entry.at} {entry.phase}: {entry.text}")
+        shown = len(journal.entries)
+        if journal.has_ended or journal.held:
+            return journal
+        time.sleep(LOOK_SECONDS)
+
+
+def _answer(journal: Journal, *, is_dry: bool = False) -> Answer:
+    result = RotateResult(
+        rotation=journal.rotation,
+        phase=journal.phase,
+        old=journal.old,
+        new=journal.new,
+        held=journal.held,
+        entries=[f"{each.at} {each.phase}: {each.text}" for each in journal.entries],
+    )
+    if is_dry:
+        return Answer(result, ("nothing was changed",))
+    text = f"rotation {journal.rotation} is {journal.phase}"
+    if not journal.held:
+        return Answer(result, (text,))
+    error = Error(
+        code="RotationHeld",
+        what=f"{text}, and held: {journal.held}",
+        hint="correct it, then resentry-agent rotate --resume; --abort goes back",
+    )
+    return Answer(result, (error.what, f"  {error.hint}"), error, NO)

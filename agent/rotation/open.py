@@ -1,0 +1,184 @@
+"""Makes the parts of a rotation from the settings, and its plan."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from agent._version import __version__
+from agent.domain.dsn_check import Times
+from agent.dsn_check.checker import Checker
+from agent.dsn_check.send import check_sender
+from agent.errors import SettingsError
+from agent.fleet.ask import ask
+from agent.fleet.pods import listed, resolved
+from agent.rotation.given import GivenKeys
+from agent.rotation.journal import REFUSED_SECONDS, Journal
+from agent.rotation.keeper import Keeper
+from agent.rotation.keys import Keys
+from agent.rotation.vault import DsnSecret, JournalFile
+from agent.rotation.world import Servers
+from agent.source.login import credential
+from agent.source.vault import VaultSource
+from resentry.contract import fingerprint
+from resentry.values import split_dsn
+
+if TYPE_CHECKING:
+    from agent.fleet.ask import Answer
+    from agent.rotation.steps import KeyServer
+    from agent.settings import Settings
+
+USER_AGENT = f"resentry-agent/{__version__}"
+
+
+class Choice(NamedTuple):
+    """What an operator chose for a rotation."""
+
+    secret: str
+    role: str = ""
+    new_dsn: str = ""
+    quiet_seconds: float | None = None
+    refused_seconds: float = REFUSED_SECONDS
+    leaked_seconds: float | None = None
+    forced: tuple[str, ...] = ()
+
+
+class Opened(NamedTuple):
+    """The parts of the rotations of one secret."""
+
+    keeper: Keeper
+    servers: Servers
+    file: JournalFile
+    secret: DsnSecret
+
+
+def open_rotation(settings: Settings, choice: Choice) -> Opened:
+    """Make the parts. Raises `SettingsError` if a setting is missing."""
+    if not settings.rotation_path:
+        raise SettingsError(
+            "a rotation needs a place for its journal",
+            "set RESENTRY_ROTATION_PATH, as secret/data/rotations/lms",
+        )
+    if not settings.fleet:
+        raise SettingsError(
+            "a rotation needs to know the pods",
+            "set RESENTRY_FLEET to HOST:PORT of a headless Service, or to a URL per pod",
+        )
+    source = VaultSource(settings, USER_AGENT)
+    secret = DsnSecret(source, choice.secret, choice.role)
+    file = JournalFile(source, settings.rotation_path)
+    if file.path == secret.path:
+        raise SettingsError(
+            "RESENTRY_ROTATION_PATH is the path of the secret itself",
+            "give the journal a secret of its own",
+        )
+    times = Times(settings.dsn_check_seconds)
+    checker = Checker(times, check_sender(USER_AGENT))
+    keys = _keys(settings, choice, file, secret, checker)
+    servers = Servers(
+        keys,
+        secret,
+        checker,
+        partial(ask_fleet, settings),
+        choice.role,
+        int(settings.fleet_expect),
+    )
+    holder = f"{socket.gethostname()} pid {os.getpid()} {secrets.token_hex(4)}"
+    return Opened(Keeper(file, servers, holder), servers, file, secret)
+
+
+def ask_fleet(settings: Settings) -> list[Answer]:
+    """Ask every pod of RESENTRY_FLEET, found anew."""
+    pods = []
+    for entry in settings.fleet:
+        is_url = entry.startswith(("http://", "https://"))
+        pods += listed([entry]) if is_url else resolved(entry)
+    return ask(pods, USER_AGENT)
+
+
+def _keys(
+    settings: Settings,
+    choice: Choice,
+    file: JournalFile,
+    secret: DsnSecret,
+    checker: Checker,
+) -> KeyServer:
+    if settings.sentry_api:
+        for name in ("sentry_organization", "sentry_project"):
+            if not getattr(settings, name):
+                raise SettingsError(
+                    f"RESENTRY_{name.upper()} is not set",
+                    "the API of Sentry needs the organization and the project",
+                )
+        token = credential(
+            settings.sentry_token, settings.sentry_token_file, "sentry_token_file"
+        ).strip()
+        return Keys(
+            settings.sentry_api,
+            settings.sentry_organization,
+            settings.sentry_project,
+            token,
+        )
+
+    def dsns() -> list[str]:
+        journal, _ = file.load()
+        before = journal.version if journal is not None else 0
+        newest = secret.read().dsn
+        return [newest, *([secret.read(before).dsn] if before else [])]
+
+    def is_refused(dsn: str) -> bool:
+        (report,) = checker.ask({dsn}, in_use=())
+        return report.verdict in ("rejected", "config_error")
+
+    return GivenKeys(dsns, choice.new_dsn, is_refused)
+
+
+def plan(opened: Opened, choice: Choice) -> Journal:
+    """Return the first journal of a rotation. Nothing is changed.
+
+    Raises `SettingsError` if the choice does not fit the secret.
+    """
+    held = opened.secret.read()
+    if not fingerprint(held.dsn):
+        owner = f"role {choice.role}" if choice.role else "all roles"
+        raise SettingsError(
+            f"{opened.secret.path} holds no DSN for {owner}",
+            "check --secret and --role",
+        )
+    own = [
+        role for role, values in opened.secret.roles().items() if "SENTRY_DSN" in values
+    ]
+    if own and not choice.role:
+        raise SettingsError(
+            f"these roles have a DSN of their own: {', '.join(sorted(own))}",
+            "name one with --role, and rotate one after the other",
+        )
+    if choice.new_dsn:
+        try:
+            split_dsn(choice.new_dsn)
+        except ValueError as error:
+            raise SettingsError(f"the new DSN {error}") from None
+        if fingerprint(choice.new_dsn) == fingerprint(held.dsn):
+            raise SettingsError("the secret already holds this DSN")
+    if choice.quiet_seconds is None and choice.leaked_seconds is None:
+        raise SettingsError(
+            "this server does not tell when something came by a key last",
+            "set --quiet to the time of your longest job, as 30m",
+        )
+    now = time.time()
+    leaked = choice.leaked_seconds
+    return Journal(
+        rotation=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(2)}",
+        secret=opened.secret.path,
+        role=choice.role,
+        old=fingerprint(held.dsn),
+        quiet_seconds=choice.quiet_seconds or 0.0,
+        refused_seconds=choice.refused_seconds,
+        deadline=None if leaked is None else now + leaked,
+        forced=choice.forced,
+        since=now,
+    )
