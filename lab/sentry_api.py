@@ -43,6 +43,9 @@ _DSN_KINDS = [
 ]
 
 
+_STATS = re.compile(r"/api/0/projects/[^/]+/[^/]+/keys/([^/]+)/stats/")
+
+
 class Fault(NamedTuple):
     """One bad answer. With `lost` the server does what is asked, and says nothing."""
 
@@ -89,6 +92,10 @@ class SentryApi(Server):
         """Where a request or an answer differs from the description."""
         self.switched: Callable[[int, str, bool], None] = lambda *_: None
         """Called with project, key and whether it is active, after each change."""
+        self.has_stats = False
+        """Whether it answers what Sentry's own pages ask; that is no public API."""
+        self.used: dict[str, list[float]] = {}
+        """When errors came, by key."""
         self._made = 0
 
     @property
@@ -154,6 +161,8 @@ class SentryApi(Server):
     def _respond(self, request: messages.Message) -> tuple[int, bytes, dict[str, str]]:
         method, target, _ = request.start
         url = urlsplit(target)
+        if (stats := _STATS.fullmatch(url.path)) and self.has_stats:
+            return 200, json.dumps(self._hours(stats[1], url.query)).encode(), {}
         path = _described(url.path)
         operation = _paths()[path].get(method.lower()) if path else None
         if path is None or operation is None:
@@ -201,6 +210,17 @@ class SentryApi(Server):
             key |= {name: body[name] for name in body.keys() & {"name", "isActive"}}
             self.switched(project.number, key_id, key["isActive"])
         return 200, key, {}
+
+    def _hours(self, key_id: str, query: str) -> list[dict[str, int]]:
+        asked = parse_qs(query)
+        since, until = (int(asked[name][0]) for name in ("since", "until"))
+        hours = []
+        for start in range(since - since % 3600, until, 3600):
+            used = self.used.get(key_id, [])
+            total = sum(start <= moment < start + 3600 for moment in used)
+            kinds = {"total": total, "accepted": total, "dropped": 0, "filtered": 0}
+            hours.append({"ts": start, **kinds})
+        return hours
 
     def _page(
         self, project: Project, query: str

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SECONDS = 15.0
 """The limit of one request."""
 PAGES_LIMIT = 100
+STATS_SECONDS = 86400.0
+"""The statistics of so much time are asked for."""
+_HOUR = 3600
 _TOKEN = "the token needs the scope project:write of this organization"  # noqa: S105
 _ADDRESS = "check the address of Sentry, the organization and the project"
 
@@ -91,6 +94,26 @@ class Keys:
             self._ask("DELETE", self._of(key_id))
         except KeyApiAbsent:
             self.all()  # raises if the project itself is not there
+
+    def quiet_for(self, key: Key, now: float) -> float | None:
+        """Return how long no error came by a key, in seconds; `None` if nobody can say.
+
+        Counted from the end of the last hour with an error, accepted or dropped. This is
+        how Sentry's own pages ask (`project_key_stats.py` in getsentry/sentry); it is not
+        a public API. Transactions and logs are not counted.
+        """
+        params = {
+            "since": f"{now - STATS_SECONDS:.0f}",
+            "until": f"{now:.0f}",
+            "resolution": "1h",
+        }
+        url = urljoin(self._of(key.id), "stats/")
+        try:
+            hours = self._ask("GET", url, params=params).json()
+            used = [int(hour["ts"]) for hour in hours if int(hour["total"]) > 0]
+        except (KeyApiError, KeyError, TypeError, ValueError):
+            return None
+        return now - (max(used) + _HOUR) if used else STATS_SECONDS
 
     def _of(self, key_id: str) -> str:
         return urljoin(self._url, f"{quote(key_id, safe='')}/")

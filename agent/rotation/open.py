@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from agent.rotation.steps import KeyServer
     from agent.settings import Settings
 
+QUIET_SECONDS = 1800.0
+"""So long nothing may have come by the old key, where the server can say."""
 USER_AGENT = f"resentry-agent/{__version__}"
 
 
@@ -164,21 +166,29 @@ def plan(opened: Opened, choice: Choice) -> Journal:
             raise SettingsError(f"the new DSN {error}") from None
         if fingerprint(choice.new_dsn) == fingerprint(held.dsn):
             raise SettingsError("the secret already holds this DSN")
-    if choice.quiet_seconds is None and choice.leaked_seconds is None:
-        raise SettingsError(
-            "this server does not tell when something came by a key last",
-            "set --quiet to the time of your longest job, as 30m",
-        )
-    now = time.time()
-    leaked = choice.leaked_seconds
+    now, leaked, quiet = time.time(), choice.leaked_seconds, choice.quiet_seconds
+    if quiet is None and leaked is None:
+        quiet = QUIET_SECONDS
+        if not _tells_quiet(opened, fingerprint(held.dsn), now):
+            raise SettingsError(
+                "this server does not tell when something came by a key last",
+                "set --quiet to the time of your longest job, as 30m",
+            )
     return Journal(
         rotation=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(2)}",
         secret=opened.secret.path,
         role=choice.role,
         old=fingerprint(held.dsn),
-        quiet_seconds=choice.quiet_seconds or 0.0,
+        quiet_seconds=quiet or 0.0,
         refused_seconds=choice.refused_seconds,
         deadline=None if leaked is None else now + leaked,
         forced=choice.forced,
         since=now,
     )
+
+
+def _tells_quiet(opened: Opened, mark: str, now: float) -> bool:
+    """Whether the server can say how long nothing came by the old key."""
+    keys = opened.servers.keys
+    old = next((key for key in keys.all() if key.fingerprint == mark), None)
+    return old is not None and keys.quiet_for(old, now) is not None

@@ -60,6 +60,9 @@ class KeyServer(Protocol):
     def delete(self, key_id: str) -> None:
         """Delete a key."""
 
+    def quiet_for(self, key: Key, now: float) -> float | None:
+        """Return how long nothing came by a key; `None` if nobody can say."""
+
 
 class Secret(Protocol):
     """The secret whose DSN is replaced."""
@@ -90,9 +93,6 @@ class World(Protocol):
 
     def verdict(self, dsn: str) -> Verdict:
         """Return what the server says to an envelope by this DSN."""
-
-    def quiet_for(self, dsn: str) -> float | None:
-        """Return how long nothing came by this DSN; `None` if the server cannot say."""
 
 
 class Waiting(NamedTuple):
@@ -161,7 +161,7 @@ def _quieten(journal: Journal, world: World, now: float) -> Journal | Waiting:
     left = _who_may_send(journal, world)
     if left and not _is_over(journal, now):
         return journal.enter("converged", now, f"again with the old DSN: {named(left)}")
-    quiet = min(now - journal.since, _quiet_for(journal, world))
+    quiet = min(now - journal.since, _quiet_for(journal, world, now))
     if quiet < journal.quiet_seconds and not _is_over(journal, now):
         rest = journal.quiet_seconds - max(quiet, 0)
         return Waiting(f"nothing may come by the old key for {rest:.0f} s more")
@@ -241,9 +241,9 @@ def _who_may_send(journal: Journal, world: World) -> list[str]:
     return sorted({*late, *holders(fleet, journal.old, forced)})
 
 
-def _quiet_for(journal: Journal, world: World) -> float:
+def _quiet_for(journal: Journal, world: World, now: float) -> float:
     key = _old_key(journal, world)
-    known = world.quiet_for(key.dsn) if key is not None else None
+    known = world.keys.quiet_for(key, now) if key is not None else None
     return float("inf") if known is None else known
 
 

@@ -55,11 +55,6 @@ class Servers:
             return "accepted"
         return "rejected" if report.verdict in FAILING else "unknown"
 
-    def quiet_for(self, dsn: str) -> float | None:
-        """Return how long nothing came by this DSN; `None` if the server cannot say."""
-        del dsn
-        return None
-
 
 def fleet_of(answers: Sequence[Answer], role: str, expected: int) -> Fleet:
     """Return the processes of all pods, as the rules of a rotation judge them."""

@@ -145,3 +145,16 @@ def test_nobody_at_the_address_is_down(keys: Keys, api: SentryApi) -> None:
     with pytest.raises(KeyApiDown) as raised:
         keys.make("resentry-1")
     assert api.token not in str(raised.value)
+
+
+def test_quiet_counts_from_the_end_of_the_last_hour(keys: Keys, api: SentryApi) -> None:
+    """Where the server says so; its statistics are no public API."""
+    (key,) = keys.all()
+    now = 1_700_002_800.0 + 600  # ten minutes into an hour
+    assert keys.quiet_for(key, now) is None
+    api.has_stats = True
+    assert keys.quiet_for(key, now) == of_keys.STATS_SECONDS
+    api.used[key.id] = [now - 1200, now - 7200]
+    assert keys.quiet_for(key, now) == 600
+    api.used[key.id].append(now - 1)
+    assert keys.quiet_for(key, now) == -3000

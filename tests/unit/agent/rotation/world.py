@@ -147,6 +147,6 @@ class World:
         is_active = any(key.is_active for key in self.server if key.dsn == text)
         return named or ("accepted" if is_active else "rejected")
 
-    def quiet_for(self, text: str) -> float | None:
-        del text
+    def quiet_for(self, key: Key, now: float) -> float | None:
+        del key, now
         return self.quiet
