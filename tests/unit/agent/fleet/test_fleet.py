@@ -1,0 +1,199 @@
+"""What pods tell a fleet, and what counts when one says nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from agent.domain.rollout import LiveTarget, assess
+from agent.domain.summary import (
+    SUMMARY_BYTES,
+    PodProcess,
+    Summary,
+    decode_summary,
+    encode_summary,
+    summarize,
+)
+from agent.errors import SettingsError, SourceDown
+from agent.fleet.ask import Answer, ask
+from agent.fleet.pods import Pod, listed, resolved
+from agent.rotation.world import fleet_of
+from lab.proxy import Faults, Proxy
+from resentry.contract import Holder, Receipt, Snapshot, fingerprint
+
+OLD = fingerprint("https://old@sentry.example.org/1")
+NEW = fingerprint("https://new@sentry.example.org/1")
+
+
+def receipt(**more: Any) -> Receipt:
+    made = Receipt(id="0" * 16, role="api", pid=7, pidns=1, start_time=1, dsn=NEW)
+    return made._replace(**more)
+
+
+def process_of(target: LiveTarget) -> PodProcess:
+    rollout = assess([target], None, late=False)
+    (process,) = summarize("1", None, rollout).processes
+    return process
+
+
+@pytest.mark.parametrize(
+    ("more", "proves", "holds"),
+    [
+        ({}, True, ()),
+        ({"phase": "running"}, False, ()),
+        ({"foreign": True}, False, ()),
+        ({"holders": (Holder("client", OLD),)}, True, (OLD,)),
+        ({"holders": (Holder("client", ""),)}, False, ()),
+    ],
+)
+def test_what_a_process_proves(
+    more: dict[str, Any],
+    *,
+    proves: bool,
+    holds: tuple[str, ...],
+) -> None:
+    """Not drained, or with a client that nobody knows: it may hold any DSN."""
+    process = process_of(LiveTarget(receipt(**more), uid=0))
+    assert (process.proves, process.holds, process.runs) == (proves, holds, NEW)
+
+
+def test_a_process_without_a_readable_receipt_proves_nothing() -> None:
+    """It lives, for it holds its lock."""
+    assert not process_of(LiveTarget.unreadable("0" * 16, 7, "no")).proves
+
+
+def summary(*processes: PodProcess, **more: Any) -> Summary:
+    return Summary(agent="1", processes=processes, **more)
+
+
+def process(role: str = "api", **more: Any) -> PodProcess:
+    return PodProcess(role=role, pid=7, state="drained", **more)
+
+
+def answers(*summaries: Summary | None) -> list[Answer]:
+    return [
+        Answer(Pod(f"pod{number}", ""), each) for number, each in enumerate(summaries)
+    ]
+
+
+def test_a_pod_that_does_not_answer_is_silent() -> None:
+    """So is one that cannot name all of its processes, and one that is not there."""
+    fleet = fleet_of(answers(None, summary(is_complete=False)), "", expected=4)
+    assert fleet.silent == (
+        "pod0",
+        "pod1 (not all of its processes)",
+        "2 of 4 expected pods",
+    )
+
+
+def test_only_processes_of_the_role_follow() -> None:
+    """A role with a DSN of its own does not follow the DSN of all."""
+    told = answers(
+        summary(
+            process("api", runs=NEW),
+            process("celery", runs=OLD),
+            dsns={"": NEW, "celery": OLD},
+        )
+    )
+    follows = {each.name: each.follows for each in fleet_of(told, "", 0).processes}
+    assert follows == {"pod0 api pid 7": True, "pod0 celery pid 7": False}
+    follows = {
+        each.name: each.follows for each in fleet_of(told, "celery", 0).processes
+    }
+    assert follows == {"pod0 api pid 7": False, "pod0 celery pid 7": True}
+
+
+def test_a_process_that_is_switched_off_does_not_hold_a_rotation_up() -> None:
+    """It has no DSN, and proves it; without a proof it counts."""
+    told = answers(summary(process(), process("celery", proves=False)))
+    off, unproven = fleet_of(told, "", 0).processes
+    assert (off.follows, off.proves) == (False, True)
+    assert (unproven.follows, unproven.proves) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"{}",
+        b'{"agent": "1", "schema": 2}',
+        b'{"agent": 1}',
+        json.dumps({"agent": "1", "revision": "x" * 65}).encode(),
+        json.dumps({"agent": "1", "dsns": {"api": "https://key@host/1"}}).encode(),
+        b"[" * 100_000,
+    ],
+)
+def test_what_is_no_summary_is_refused(body: bytes) -> None:
+    """Whoever answers at the address: nothing of it is quoted."""
+    with pytest.raises(SourceDown) as raised:
+        decode_summary(body)
+    assert "key" not in raised.value.what
+
+
+@pytest.mark.server
+def test_each_pod_is_asked_within_its_limit() -> None:
+    """A late, a large and a foreign answer are silence with a reason; the good one counts."""
+    good = encode_summary(summary(process(runs=NEW)))
+    faults = [
+        Faults(status=200, body=good),
+        Faults(status=503, body=b""),
+        Faults(status=200, body=b"<html>"),
+        Faults(status=200, body=b" " * (SUMMARY_BYTES + 1)),
+        Faults(hang=True),
+    ]
+    proxies = [Proxy("127.0.0.1:9") for _ in faults]
+    for proxy, fault in zip(proxies, faults, strict=True):
+        proxy.start()
+        proxy.faults = fault
+    pods = listed([*(proxy.url for proxy in proxies), "http://127.0.0.1:9"])
+    try:
+        told = ask(pods, "tests", seconds=0.5)
+    finally:
+        for proxy in proxies:
+            proxy.stop()
+    assert told[0].summary == decode_summary(good)
+    reasons = [answer.why for answer in told[1:]]
+    assert reasons == [
+        "answers with status 503",
+        "what answers is no resentry-agent of this version (DecodeError)",
+        f"answers more than {SUMMARY_BYTES:,} bytes",
+        "no answer within 0.5 s",
+        "Connection refused",
+    ]
+
+
+def test_a_service_has_a_pod_for_each_address() -> None:
+    """As DNS gives them; what is no HOST:PORT is an error of the setting."""
+    assert listed(["http://10.0.0.7:1/", "https://[::1]:2/fleet"]) == [
+        Pod("10.0.0.7:1", "http://10.0.0.7:1/fleet"),
+        Pod("[::1]:2", "https://[::1]:2/fleet"),
+    ]
+    assert Pod("127.0.0.1:7", "http://127.0.0.1:7/fleet") in resolved("localhost:7")
+    for bad in ("localhost", ":7", "localhost:http", "localhost:"):
+        with pytest.raises(SettingsError):
+            resolved(bad)
+    with pytest.raises(SettingsError):
+        listed(["ftp://host"])
+    with pytest.raises(SourceDown, match="cannot be resolved"):
+        resolved("no-such-name.invalid:7")
+
+
+def test_the_summary_of_a_pod_has_no_secret() -> None:
+    """A DSN is in it as a fingerprint alone, and no text that a process wrote."""
+    dsn = "https://key@sentry.example.org/1"
+    snapshot = Snapshot(
+        revision="0" * 12,
+        sequence=1,
+        published_at="2026-01-31T12:00:00.000Z",
+        settings={"SENTRY_DSN": dsn, "SENTRY_ENVIRONMENT": "staging"},
+    )
+    target = LiveTarget(receipt(error="planted text", sdk="planted text"), uid=0)
+    rollout = assess([target], snapshot, late=False)
+    text = encode_summary(summarize("1", snapshot, rollout)).decode()
+    assert json.loads(text)["dsns"] == {"": fingerprint(dsn)}
+    assert "key@" not in text
+    assert "planted" not in text

@@ -1,0 +1,152 @@
+"""Lock and journal in a real Vault: one holder at a time, and every end the same."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.rotation.journal import LEASE_SECONDS, Journal
+from agent.rotation.keeper import Keeper, RotationBusy, RotationMissing
+from agent.rotation.steps import SecretChanged
+from agent.rotation.vault import JournalFile
+from agent.source.vault import VaultSource
+from lab.vault import Vault
+from resentry.contract import fingerprint
+from tests.unit.agent.rotation.world import Killed, World, dsn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from agent.settings import Settings
+
+pytestmark = pytest.mark.vault
+
+OLD, NEW = fingerprint(dsn(1)), fingerprint(dsn(2))
+_paths = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def vault() -> Iterator[Vault]:
+    with Vault() as running:
+        yield running
+
+
+@pytest.fixture
+def file(settings: Callable[..., Settings], vault: Vault) -> JournalFile:
+    made = settings(
+        vault_addr=vault.address,
+        vault_token=vault.token,
+        vault_paths=("secret/data/lms",),
+    )
+    path = f"secret/data/rotations/{next(_paths)}"
+    return JournalFile(VaultSource(made, "tests"), path)
+
+
+def keeper(file: JournalFile, world: World, holder: str = "a") -> Keeper:
+    return Keeper(file, world, holder, clock=lambda: world.now)
+
+
+def first(world: World, rotation: str = "r1", old: str = OLD) -> Journal:
+    return Journal(
+        rotation=rotation,
+        secret="secret/data/lms",
+        old=old,
+        quiet_seconds=60.0,
+        refused_seconds=60.0,
+        since=world.now,
+    )
+
+
+def run(keeper: Keeper, world: World, turns: int = 200) -> Journal:
+    for _ in range(turns):
+        world.now += 10
+        journal = keeper.turn().journal
+        if journal.has_ended or journal.held:
+            return journal
+    pytest.fail(journal.phase)
+
+
+def test_a_rotation_has_one_holder(file: JournalFile) -> None:
+    """Until the holder gives the lock back, or has shown no life for a minute."""
+    world = World()
+    ours, theirs = keeper(file, world, "a"), keeper(file, world, "b")
+    ours.begin(first(world))
+    ours.turn()
+    with pytest.raises(RotationBusy, match="a carries rotation r1 on"):
+        theirs.take()
+    with pytest.raises(RotationBusy):
+        theirs.turn()
+    world.now += LEASE_SECONDS + 1
+    assert theirs.take().holder == "b"
+    with pytest.raises(RotationBusy):
+        ours.turn()
+    theirs.leave()
+    assert run(ours, world).phase == "done"
+
+
+def test_one_rotation_at_a_time(file: JournalFile) -> None:
+    """Also of the same holder, and also while the key of the last one lives."""
+    world = World()
+    ours = keeper(file, world)
+    with pytest.raises(RotationMissing):
+        ours.take()
+    ours.begin(first(world))
+    with pytest.raises(RotationBusy, match="rotation r1 is planned"):
+        ours.begin(first(world, "r2"))
+    assert run(ours, world).phase == "done"
+
+    world.switch(world.server[0].id, is_active=True)
+    with pytest.raises(RotationBusy, match="is active again"):
+        ours.begin(first(world, "r2", NEW))
+    world.switch(world.server[0].id, is_active=False)
+    ours.begin(first(world, "r2", NEW))
+    assert run(ours, world).phase == "done"
+    assert [key.is_active for key in world.server] == [False, False, True]
+
+
+def test_two_who_begin_at_once_make_one_rotation(file: JournalFile) -> None:
+    """The second one's check-and-set fails: both had read that there is none."""
+    world = World()
+    ours, version = first(world), file.load()[1]
+    file.save(ours, version)
+    with pytest.raises(SecretChanged):
+        file.save(first(world, "r2"), version)
+    journal, _ = file.load()
+    assert journal == ours
+
+
+def test_a_held_rotation_goes_on_when_a_person_says_so(file: JournalFile) -> None:
+    """By itself it never does."""
+    world = World()
+    world.verdicts[dsn(2)] = "rejected"
+    ours = keeper(file, world)
+    ours.begin(first(world))
+    assert run(ours, world).held
+    del world.verdicts[dsn(2)]
+    assert ours.turn().journal.held
+    ours.change(held="", tries=0)
+    assert run(ours, world).phase == "done"
+
+
+@pytest.mark.parametrize("phase", ["created", "written", "drained", "retired"])
+def test_another_one_resumes_or_aborts(file: JournalFile, phase: str) -> None:
+    """Whoever it is, from what stands in Vault alone."""
+    world = World()
+    ours = keeper(file, world)
+    ours.begin(first(world))
+    while file.load()[0].phase != phase:  # type: ignore[union-attr]
+        world.now += 10
+        ours.turn()
+    world.dies_at = world.calls
+    with contextlib.suppress(Killed):
+        ours.turn()
+    world.dies_at = None
+    world.now += LEASE_SECONDS
+    other = keeper(file, world, "b")
+    other.change(is_aborting=True)
+    assert run(other, world).phase == "aborted"
+    assert [key.fingerprint for key in world.server if key.is_active] == [OLD]
+    assert fingerprint(world.read().dsn) == OLD
