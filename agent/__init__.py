@@ -23,6 +23,8 @@
     notify/       the real-time signal; a POST
     confirm/      reads receipts, and finds out which targets live
     observe/      what others see of a view: health, JSON, log lines, metrics, HTTP, a page
+    rotation/     replaces a DSN on purpose; the pipeline does not know it
+    fleet/        asks every pod what its processes run
     doctor/       examines a set-up: rules, and what each has found
     cli/          one file per command
     schemas/      the JSON Schema of what each command prints, generated

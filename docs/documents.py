@@ -16,6 +16,7 @@ NO_CODES = {
     "Timeout": "`wait`",
     "Findings": "`doctor`",
     "NotVerified": "`verify`",
+    "RotationHeld": "`rotate`",
 }
 """The codes of commands whose answer is no, without an error of the agent."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agent.backoff import backoff_seconds
 from agent.cli import options
 from agent.cli.answer import NO, Answer
 from agent.cli.durations import seconds_of
@@ -26,13 +27,15 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 2.0
 """The time between two steps while a phase waits."""
+LONGEST_SECONDS = 300.0
+"""The longest time between two tries of a step that fails."""
 
 
 @options.command("rotate", is_heavy=True)
 @click.option(
     "--secret",
     metavar="PATH",
-    help="The secret that holds the DSN (default: the one of RESENTRY_VAULT_PATHS).",
+    help="The secret (default: that of RESENTRY_VAULT_PATHS).",
 )
 @click.option(
     "--role", default="", metavar="ROLE", help="Replace the DSN of this role."
@@ -41,31 +44,31 @@ LOOK_SECONDS = 2.0
     "--new-dsn",
     type=click.File(),
     metavar="FILE",
-    help="A file with the new DSN, - for standard input, where no API makes keys.",
+    help="The new DSN, where no API makes keys.",
 )
 @click.option(
     "--quiet",
     metavar="TIME",
-    help="So long nobody may have held the old DSN: the time of your longest job, as 30m.",
+    help="The time of your longest job, as 30m.",
 )
 @click.option(
     "--refused",
     default="7m",
     show_default=True,
     metavar="TIME",
-    help="So long the server must have refused the old key: servers cache.",
+    help="So long the old key must be refused.",
 )
 @click.option(
     "--leaked",
     metavar="TIME",
-    help="The old key has leaked: retire it after this time, whatever still holds it.",
+    help="Retire the old key after this time in any case.",
 )
 @click.option(
     "--force",
     "forced",
     multiple=True,
     metavar="NAME",
-    help="Do not wait for this process or pod; may be given more than once.",
+    help="Do not wait for this process or pod; may be repeated.",
 )
 @click.option("--resume", is_flag=True, help="Go on with a rotation, also a held one.")
 @click.option("--abort", is_flag=True, help="Go back to the old DSN.")
@@ -80,12 +83,11 @@ def command(
     dry_run: bool,
     **given: Any,
 ) -> Answer:
-    """Replace the DSN everywhere, and retire the old key when nobody holds it.
+    """Replace the DSN, then retire the old key.
 
-    Makes a key, waits until the server accepts it, writes its DSN to Vault, and waits until
-    every process runs it and none can send by the old one. Then it retires the old key. It
-    can be ended at any time: --resume goes on, --abort goes back. A rotation that cannot go
-    on is held, with both keys alive, until a person decides.
+    Makes a key, writes its DSN to Vault, and waits until no process can send by the old
+    one. It can be ended at any time. A rotation that cannot go on is held, with both keys
+    alive, until a person decides.
     """
     from agent.rotation.open import open_rotation, plan  # noqa: PLC0415 - heavy
 
@@ -200,7 +202,7 @@ def _go_on(opened: Opened, journal: Journal) -> Answer:
             if line != shown:
                 stderr.say(shown := line)
             if turn.waits_for:
-                time.sleep(LOOK_SECONDS)
+                time.sleep(max(LOOK_SECONDS, _pause(journal)))
     except KeyboardInterrupt:
         stderr.say("resentry-agent rotate --resume goes on, --abort goes back")
         raise
@@ -208,6 +210,10 @@ def _go_on(opened: Opened, journal: Journal) -> Answer:
         with contextlib.suppress(AgentError):
             opened.keeper.leave()
     return _answer(journal)
+
+
+def _pause(journal: Journal) -> float:
+    return backoff_seconds(journal.tries, LONGEST_SECONDS) if journal.tries else 0.0
 
 
 def _follow(opened: Opened) -> Journal:

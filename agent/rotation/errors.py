@@ -4,7 +4,8 @@
 KeyApiError
 ├── KeyApiDown           69    tries the same step again soon
 ├── KeyApiDenied         77    is held: a person gives it another token
-└── KeyApiAbsent         66    asks a person to do the step: there is no such API
+└── KeyApiAbsent         66    is held: a person corrects the address
+PersonNeeded             73    waits until a person has done the step
 """
 
 from __future__ import annotations
@@ -40,3 +41,9 @@ class KeyApiAbsent(KeyApiError):
     """There is no API of client keys at this address, or no such project or key."""
 
     exit_code = 66
+
+
+class PersonNeeded(AgentError):
+    """Only a person can do the next step. The rotation waits until it is done."""
+
+    exit_code = 73

@@ -7,20 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.errors import AgentError
+from agent.rotation.errors import PersonNeeded
 from agent.rotation.keys import Key
 from resentry.contract import fingerprint
 from resentry.values import show_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-class PersonNeeded(AgentError):
-    """Only a person can do the next step. The rotation waits until it is done."""
-
-    exit_code = 73
-    retry_soon = True
 
 
 class GivenKeys:

@@ -21,7 +21,7 @@ from agent.rotation.journal import REFUSED_SECONDS, Journal
 from agent.rotation.keeper import Keeper
 from agent.rotation.keys import Keys
 from agent.rotation.vault import DsnSecret, JournalFile
-from agent.rotation.world import Servers
+from agent.rotation.world import Servers, fleet_of, is_refused
 from agent.source.login import credential
 from agent.source.vault import VaultSource
 from resentry.contract import fingerprint
@@ -79,15 +79,15 @@ def open_rotation(settings: Settings, choice: Choice) -> Opened:
             "give the journal a secret of its own",
         )
     times = Times(settings.dsn_check_seconds)
-    checker = Checker(times, check_sender(USER_AGENT))
+    is_glitchtip = settings.dsn_check_backend == "glitchtip"
+    checker = Checker(times, check_sender(USER_AGENT), is_glitchtip=is_glitchtip)
     keys = _keys(settings, choice, file, secret, checker)
     servers = Servers(
         keys,
         secret,
         checker,
-        partial(ask_fleet, settings),
-        choice.role,
-        int(settings.fleet_expect),
+        lambda: fleet_of(ask_fleet(settings), choice.role, int(settings.fleet_expect)),
+        is_glitchtip=is_glitchtip,
     )
     holder = f"{socket.gethostname()} pid {os.getpid()} {secrets.token_hex(4)}"
     return Opened(Keeper(file, servers, holder), servers, file, secret)
@@ -132,11 +132,7 @@ def _keys(
         newest = secret.read().dsn
         return [newest, *([secret.read(before).dsn] if before else [])]
 
-    def is_refused(dsn: str) -> bool:
-        (report,) = checker.ask({dsn}, in_use=())
-        return report.verdict in ("rejected", "config_error")
-
-    return GivenKeys(dsns, choice.new_dsn, is_refused)
+    return GivenKeys(dsns, choice.new_dsn, partial(is_refused, checker))
 
 
 def plan(opened: Opened, choice: Choice) -> Journal:

@@ -14,17 +14,22 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 from msgspec.structs import replace
 
 from agent.errors import AgentError
-from agent.rotation.errors import KeyApiDown
+from agent.rotation.errors import KeyApiDown, PersonNeeded
 from agent.rotation.journal import named
 from agent.rotation.rules import holders, unconverged
 from resentry.contract import fingerprint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agent.rotation.journal import Journal
     from agent.rotation.keys import Key
     from agent.rotation.rules import Fleet
 
-TRIES_LIMIT = 8
+RENEW_SECONDS = 60.0
+"""So often the time begins anew while the server accepts a retired key."""
+TRIES_LIMIT = 12
+"""With the pauses between them, about half an hour."""
 Verdict = Literal["accepted", "rejected", "unknown"]
 
 
@@ -88,11 +93,15 @@ class World(Protocol):
     def secret(self) -> Secret:
         """The secret at the source."""
 
-    def fleet(self) -> Fleet:
+    @property
+    def fleet(self) -> Callable[[], Fleet]:
         """Return every process that is known now."""
 
     def verdict(self, dsn: str) -> Verdict:
         """Return what the server says to an envelope by this DSN."""
+
+    def is_refused(self, dsn: str) -> bool | None:
+        """Return whether the server refuses a DSN now; `None` if it is not to be asked."""
 
 
 class Waiting(NamedTuple):
@@ -105,9 +114,11 @@ def step(journal: Journal, world: World, now: float) -> Journal | Waiting:
     """Do what is due, and return the journal to save, or why the phase goes on."""
     if journal.held:
         return Waiting(f"a person has to decide: {journal.held}")
-    if journal.is_aborting:
-        return _abort(journal, world, now)
-    return _STEPS[journal.phase](journal, world, now)
+    do = _abort if journal.is_aborting else _STEPS[journal.phase]
+    try:
+        return do(journal, world, now)
+    except PersonNeeded as error:
+        return Waiting(f"{error.what}: {error.hint}")
 
 
 def _create(journal: Journal, world: World, now: float) -> Journal | Waiting:
@@ -184,12 +195,17 @@ def _retire(journal: Journal, world: World, now: float) -> Journal | Waiting:
 
 def _finish(journal: Journal, world: World, now: float) -> Journal | Waiting:
     key = _old_key(journal, world)
-    if key is not None and world.verdict(key.dsn) != "rejected":
-        return Waiting("the server still accepts the old key: it caches for minutes")
-    rest = journal.refused_seconds - (now - journal.since)
-    if rest > 0:
+    refused = world.is_refused(key.dsn) if key is not None else None
+    waited = now - journal.since
+    if refused is False:
+        if waited >= RENEW_SECONDS:  # not at each look: that would be a version each
+            return replace(journal, since=now)
+        return Waiting("the server still accepts the old key: servers cache")
+    if waited < journal.refused_seconds:
+        rest = journal.refused_seconds - waited
         return Waiting(f"the old key must be refused for {rest:.0f} s more")
-    return journal.enter("done", now, "the server refuses the old key")
+    text = "refuses the old key" if refused else "is not asked about a deleted key"
+    return journal.enter("done", now, f"the server {text}")
 
 
 def _abort(journal: Journal, world: World, now: float) -> Journal | Waiting:

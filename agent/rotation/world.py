@@ -22,9 +22,8 @@ class Servers:
         keys: the server that makes the keys.
         secret: the secret whose DSN is replaced.
         checker: asks the server of a DSN whether it accepts it.
-        ask: asks every pod.
-        role: the role whose own DSN is replaced; empty for the DSN of all roles.
-        expected: so many pods must answer.
+        fleet: asks every pod.
+        is_glitchtip: whether no question may be asked with a wrong key.
 
     """
 
@@ -33,20 +32,15 @@ class Servers:
         keys: KeyServer,
         secret: Secret,
         checker: Checker,
-        ask: Callable[[], Sequence[Answer]],
-        role: str = "",
-        expected: int = 0,
+        fleet: Callable[[], Fleet],
+        *,
+        is_glitchtip: bool = False,
     ) -> None:
         self.keys = keys
         self.secret = secret
+        self.fleet = fleet
         self._checker = checker
-        self._ask = ask
-        self._role = role
-        self._expected = expected
-
-    def fleet(self) -> Fleet:
-        """Return every process that is known now."""
-        return fleet_of(self._ask(), self._role, self._expected)
+        self._is_glitchtip = is_glitchtip
 
     def verdict(self, dsn: str) -> Verdict:
         """Return what the server says to envelopes by this DSN, so far."""
@@ -54,6 +48,21 @@ class Servers:
         if report.verdict in PASSING:
             return "accepted"
         return "rejected" if report.verdict in FAILING else "unknown"
+
+    def is_refused(self, dsn: str) -> bool | None:
+        """Return whether the server refuses a DSN now; `None` if it is not to be asked.
+
+        GlitchTip is never asked: a wrong key makes it block the whole project.
+        """
+        return None if self._is_glitchtip else is_refused(self._checker, dsn)
+
+
+def is_refused(checker: Checker, dsn: str) -> bool:
+    """Return whether the server refuses a DSN now. It is asked again and again."""
+    (report,) = checker.ask({dsn}, in_use=())
+    if report.settled:
+        checker.again({dsn})
+    return report.verdict in FAILING
 
 
 def fleet_of(answers: Sequence[Answer], role: str, expected: int) -> Fleet:

@@ -148,7 +148,9 @@ def slug(text: str) -> str:
 
 
 def server(text: str) -> str:
-    """Read the address of a server. The error does not quote it."""
+    """Read the address of a server; empty for none. The error does not quote it."""
+    if not text:
+        return ""
     try:
         (url,) = urls((text,))
     except ValueError:

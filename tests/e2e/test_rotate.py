@@ -114,3 +114,71 @@ def test_a_rotation_under_load(system: System, sink: Sink, api: SentryApi) -> No
     assert old["id"] not in text
     assert new["id"] not in text
     assert fingerprint(new["dsn"]["public"]) in text
+
+
+def test_where_no_api_makes_keys_a_person_does(
+    system: System, sink: Sink, tmp_path: Path
+) -> None:
+    """The rotation says what to do, waits until it is done, and skips nothing."""
+    old, new = sink.dsn(PROJECT, "a" * 32), sink.dsn(PROJECT, "b" * 32)
+    system.environ["RESENTRY_SENTRY_API"] = ""
+    system.write(SENTRY_DSN=old)
+    system.start_agent()
+    system.start_api(workers=1)
+    system.converge(1, 1)
+
+    asked = rotate(system, "--quiet", "1s", "--refused", "1s")
+    eventually(lambda: "give its DSN with --new-dsn" in asked.log_text(), what="advice")
+    assert asked.stop() == 130
+    file = tmp_path / "new-dsn"
+    file.write_text(new)
+    given = rotate(system, "--resume", "--new-dsn", str(file))
+    eventually(lambda: "disable or delete" in given.log_text(), 60, "the next advice")
+    assert given.alive
+    sink.answer(PROJECT, 403, key="a" * 32)
+    result = ended(given)
+    assert (result["phase"], result["new"]) == ("done", fingerprint(new))
+    assert held(system)["SENTRY_DSN"] == new
+    assert new not in json.dumps(system.vault.client.read(JOURNAL)["data"])
+
+
+def test_an_aborted_rotation_leaves_the_old_dsn(system: System, api: SentryApi) -> None:
+    """Everywhere, and the new key is retired; what holds it up is named before."""
+    (old,) = api.projects["lms"].keys
+    system.write(SENTRY_DSN=old["dsn"]["public"])
+    system.start_agent()
+    system.start_api(workers=1)
+    system.converge(1, 1)
+    system.environ["RESENTRY_FLEET_EXPECT"] = "2"
+
+    stuck = rotate(system, "--quiet", "1s")
+    eventually(lambda: "1 of 2 expected pods" in stuck.log_text(), 60, "who is missing")
+    eventually(lambda: "written:" in stuck.log_text(), 60, "the new value")
+    assert stuck.stop() == 130
+    result = ended(rotate(system, "--abort", "--force", "1 of 2 expected pods"))
+    assert result["phase"] == "aborted"
+    assert held(system) == {"SENTRY_DSN": old["dsn"]["public"]}
+    assert [key["isActive"] for key in api.projects["lms"].keys] == [True, False]
+
+
+def test_what_is_missing_is_named_before_anything_is_done(
+    system: System, api: SentryApi
+) -> None:
+    """The three most likely slips."""
+    (old,) = api.projects["lms"].keys
+    roles = {"celery": {"SENTRY_DSN": old["dsn"]["public"]}}
+    system.write(SENTRY_DSN=old["dsn"]["public"], RESENTRY_ROLES=roles)
+    for environ, args, code, told in (
+        ({"RESENTRY_ROTATION_PATH": ""}, (), 78, "RESENTRY_ROTATION_PATH"),
+        ({"RESENTRY_FLEET": ""}, (), 78, "RESENTRY_FLEET"),
+        ({}, ("--quiet", "1s"), 78, "name one with --role"),
+        ({}, ("--role", "celery"), 78, "set --quiet"),
+        ({}, ("--resume", "--role", "celery"), 66, "no rotation of this secret"),
+    ):
+        process = system.spawn(
+            *("resentry-agent", "rotate", *args),
+            environ={"RESENTRY_FLEET": "http://127.0.0.1:9", **environ},
+        )
+        eventually(lambda p=process: not p.alive, what="its end")
+        assert (process.returncode, told in process.log_text()) == (code, True)
+    assert [method for method, _, _ in api.asked if method != "GET"] == []

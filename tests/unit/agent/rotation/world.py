@@ -147,6 +147,9 @@ class World:
         is_active = any(key.is_active for key in self.server if key.dsn == text)
         return named or ("accepted" if is_active else "rejected")
 
+    def is_refused(self, text: str) -> bool | None:
+        return None if self.ignores_switch else self.verdict(text) == "rejected"
+
     def quiet_for(self, key: Key, now: float) -> float | None:
         del key, now
         return self.quiet
