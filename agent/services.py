@@ -69,8 +69,8 @@ class Services:
             doors.document,
             self.metrics,
             settings,
-            version,
             doors.findings,
+            version,
         )
         http, probes = settings.http_listen, settings.probes_listen
         self._waiting: dict[str, Callable[[], None]] = {

@@ -52,9 +52,9 @@ class Sources(NamedTuple):
     document: Callable[[], Whole]
     metrics: Metrics
     settings: Settings
-    version: str
     findings: Callable[[View], Any] | None = None
     """Examines a view as `doctor` does, without asking any server."""
+    version: str = ""
 
 
 def serve(sources: Sources, http: Address | None, probes: Address | None) -> None:

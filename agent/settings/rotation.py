@@ -46,6 +46,7 @@ class RotationSettings(SourceSettings, frozen=True, kw_only=True):
             ROTATION,
             "FILE",
             "The file with a token of that API. It needs the scope `project:write`.",
+            read=parse.path,
         ),
     ] = ""
     sentry_token: Annotated[

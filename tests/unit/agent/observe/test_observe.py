@@ -349,7 +349,7 @@ def served() -> Served:
     return Served()
 
 
-PUBLIC = ["/livez", "/readyz", "/startupz", "/metrics"]
+PUBLIC = ["/livez", "/readyz", "/startupz", "/metrics", "/fleet"]
 
 
 @pytest.mark.parametrize("probes", [False, True])
@@ -359,12 +359,12 @@ def test_probes_turn_with_the_status(served: Served, *, probes: bool) -> None:
     passes = Passes(now).after(NEVER, Moment(0.0, now), 0.02)
     served.view = replace(served.view, passes=passes, known=Known())
     codes = [served.ask(path, probes=probes)[0] for path in PUBLIC]
-    assert codes == [200, 503, 503, 200]
+    assert codes == [200, 503, 503, 200, 200]
     assert "nothing is published yet" in served.ask("/readyz", probes=probes)[2]
     passes = passes.after(PUBLISHED, Moment(0.0, now), 0.02)
     served.view = replace(served.view, passes=passes, known=Known(CURRENT))
     codes = [served.ask(path, probes=probes)[0] for path in PUBLIC]
-    assert codes == [200, 200, 200, 200]
+    assert codes == [200] * 5
 
 
 def test_metrics_come_in_prometheus_s_own_format(served: Served) -> None:
@@ -418,7 +418,7 @@ def test_the_status_is_for_who_names_an_address(
     assert served.ask("/livez", host=host)[0] == 200
 
 
-def test_the_probes_socket_serves_four_paths_alone(served: Served) -> None:
+def test_the_probes_socket_serves_five_paths_alone(served: Served) -> None:
     """It says which; everything else is 404."""
     code, _, body = served.ask("/", probes=True)
     assert (code, body.split()) == (404, PUBLIC)
