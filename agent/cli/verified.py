@@ -95,7 +95,7 @@ def _rows(process: VerifyProcess) -> Iterator[tuple[str, ...]]:
     runs = (process.environment, process.release)
     if not process.items:
         said = process.verdict if process.verdict != "waiting" else ""
-        yield (*who, said or "-", "-", "-", "-", *runs, "-")
+        yield (*who, "-", said or "-", "-", "-", *runs, "-")
     for item in process.items:
         is_sent = item.state != "unused"
         answered = item.status is not None or item.ms > 0
@@ -114,6 +114,8 @@ def _rows(process: VerifyProcess) -> Iterator[tuple[str, ...]]:
 def _accepted(item: VerifyItem) -> str:
     if item.verdict == "off":
         return "off"
+    if item.state == "handed":
+        return "no answer"
     return "yes" if item.state == "accepted" else f"no: {item.state}"
 
 
