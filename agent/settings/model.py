@@ -200,7 +200,7 @@ class Settings(OwnSettings, frozen=True, kw_only=True):
         says(
             HTTP,
             "HOST:PORT",
-            "The listen address of health checks, `/metrics` and `/status`; `off` for "
+            "The listen address of health checks, `/metrics`, `/status` and the page; `off` for "
             "none.",
             read=parse.address,
         ),

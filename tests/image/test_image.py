@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from lab.images import obstacle
+from lab.images import COMMIT, obstacle
 from lab.process import eventually, free_port, listens
 from lab.vault import Vault
 
@@ -131,6 +131,12 @@ def test_what_it_imports_is_compiled(container: Container) -> None:
     """For the level that runs, the standard library's too, and whatever the dates say."""
     done = container.run("python", "-c", UNCOMPILED)
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+
+
+def test_it_names_the_commit_that_it_was_built_from(container: Container) -> None:
+    """There is no git in it: the build's argument REVISION says it."""
+    done = container.run("resentry-agent", "--version")
+    assert done.stdout.endswith(f", commit {COMMIT}\n"), done.stdout + done.stderr
 
 
 def test_it_may_write_nowhere_else(container: Container) -> None:
