@@ -12,6 +12,7 @@ import msgspec
 from agent.cli import options
 from agent.cli.answer import NO, UNEXAMINED, Answer
 from agent.cli.gather import gather_all, last_change, why_unknown
+from agent.cli.words import with_ages
 from agent.doctor.bundle import write_bundle
 from agent.doctor.examine import RULES, examine
 from agent.doctor.facts import Facts, ask_source, problem_of, try_dsns
@@ -107,7 +108,7 @@ def command(  # noqa: PLR0913 - the options
     )
     findings = examine(facts, areas)
     error, code = _error(findings, fail_on)
-    lines = list(_lines(findings))
+    lines = [with_ages(line, facts.now) for line in _lines(findings)]
     files = write_bundle(bundle, facts, findings) if bundle else []
     if files:
         lines += ["", f"{bundle} has, without secrets:", *(f"   {f}" for f in files)]
@@ -233,6 +234,6 @@ def _entry(rule: Rule) -> Iterator[str]:
     yield from rule.text.splitlines()
     yield ""
     yield f"See: {rule.see}"
-    yield f"Next: {rule.fix}"
+    yield f"Next: {rule.fix}".replace("`", "")
     if rule.causes:
         yield f"May follow from: {', '.join(rule.causes)}"

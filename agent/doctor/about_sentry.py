@@ -63,7 +63,9 @@ def _sights(facts: Facts, *kinds: str) -> Iterator[Sight]:
     for dsn, pairs in by_dsn.items():
         answers = [answer for _, answer in pairs]
         statuses = sorted({answer.status for answer in answers if answer.status})
-        said = f"status {', '.join(map(str, statuses))}" if statuses else "no answer"
+        said = (
+            f"status {', '.join(map(str, statuses))}" if statuses else "gave no answer"
+        )
         last = max(answer.accepted_at for answer in answers)
         accepted = f"accepted last: {last}" if last else "nothing was ever accepted"
         yield Sight(
@@ -190,7 +192,8 @@ def parked(facts: Facts) -> Iterator[Sight]:
 def quiet(facts: Facts) -> Iterator[Sight]:
     """Look when Sentry has accepted an envelope last, from any process.
 
-    A service without errors and without traces is quiet, too.
+    A service without errors and without traces is quiet, too. Where the snapshot has rules,
+    the processes count their traces: then the finding says whether there was traffic.
     """
     answers = [each for target in targets(facts) for each in target.receipt.answers]
     if not answers:
@@ -198,6 +201,7 @@ def quiet(facts: Facts) -> Iterator[Sight]:
     last = max(answer.accepted_at for answer in answers)
     age = facts.seconds_since(last)
     if age is not None and age > _QUIET_SECONDS:
-        yield Sight(
-            "every process", f"accepted last {age / 3600:.0f} h ago", since=last
-        )
+        decided = sum(t.receipt.decided or 0 for t in targets(facts))
+        beside = f"; more than {decided} traces were decided" if decided else ""
+        detail = f"accepted last {age / 3600:.0f} h ago{beside}"
+        yield Sight("every process", detail, since=last)

@@ -42,7 +42,8 @@ def late(facts: Facts) -> Iterator[Sight]:
 
 def _before(before: Mapping[str, int]) -> Iterator[str]:
     if children := before.get("children", 0):
-        yield f"before init, {children} processes were forked that have no Sentry"
+        forked = "1 process was" if children == 1 else f"{children} processes were"
+        yield f"before init, {forked} forked, without Sentry"
     if before.get("clients", 0):
         yield "before init, the application called sentry_sdk.init itself"
     if before.get("seconds", 0) >= _LATE_SECONDS:

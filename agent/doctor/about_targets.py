@@ -73,11 +73,10 @@ def overdue(facts: Facts) -> Iterator[Sight]:
     directory is mounted by subPath. Restart it if it stays so.
     """
     for target in _in_state(facts, "overdue"):
-        receipt = target.receipt
-        runs = (
-            f"runs sequence {receipt.sequence}" if receipt.revision else "runs nothing"
-        )
-        yield Sight(target.name, receipt.error or runs, since=receipt.since)
+        receipt, sequence = target.receipt, facts.published.sequence
+        runs = f"sequence {receipt.sequence}" if receipt.revision else "no snapshot"
+        detail = receipt.error or f"it runs {runs}; sequence {sequence} is published"
+        yield Sight(target.name, detail, since=receipt.since)
 
 
 @rule(

@@ -341,6 +341,7 @@ _part("RSN807", "silent", SENTRY_PROFILES_SAMPLE_RATE="0.3")
 _part("RSN951", "old SDK")
 _part("RSN955", "SDK that can hang")
 _part("RSN952", "old library")
+_part("RSN953", "does not know")
 _part("RSN954", "silent", role="celery", VERSION="2.0.0")
 
 
@@ -532,16 +533,3 @@ class Early(Proxy):
 def clock_is_off(site: Busy) -> Iterator[Look]:
     with Early(site.vault.address) as proxy:
         yield {"RESENTRY_VAULT_ADDR": proxy.url}
-
-
-@breaks("RSN953", of=Quiet)
-def does_not_know(site: Quiet) -> Iterator[None]:
-    site.write(RESENTRY_RULES='[{"match": "GET /x", "traces": 0.1}]')
-    path = site.volume / "settings.json"
-    eventually(lambda: "GET /x" in path.read_text())
-    known = path.read_text()
-    path.write_text(known.replace('"traces": 0.1', '"traces": 0.1, "parent": "keep"'))
-    with site.app("silent"):
-        yield
-    path.write_text(known)
-    site.write()

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -102,6 +103,15 @@ def own_init() -> None:
     sentry_sdk.init(dsn=sentry_sdk.get_client().dsn)
 
 
+def does_not_know() -> None:
+    """Be a library that skips a field of the snapshot's rules."""
+    running = target.running
+    assert running is not None
+    assert running.snapshot is not None
+    older = replace(running.snapshot, ignored=("rules.parent",))
+    target.running = running._replace(snapshot=older)
+
+
 held: list[Any] = []
 
 
@@ -135,6 +145,7 @@ AFTER: Mapping[str, Callable[[], None]] = {
     "own init": own_init,
     "second client": second_client,
     "flood": flood,
+    "does not know": does_not_know,
     "SDK that can hang": fork,
 }
 SILENT = {
@@ -145,6 +156,7 @@ SILENT = {
     "own DSN",
     *BEFORE,
     "SDK that can hang",
+    "does not know",
     "old SDK",
 }
 OPTIONS = {"own DSN": {"dsn": "https://key@sentry.example.org/1"}}

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +17,7 @@ from agent.call import call
 from agent.cli import group
 from agent.cli.doctor import facts_of
 from agent.doctor.examine import examine
+from agent.errors import AgentError
 from agent.settings import load_what_can_be
 from lab.mount import Mount
 from lab.process import Process, eventually
@@ -102,6 +103,9 @@ class Site:
 
         def look() -> bool:
             seen.clear()
+            if not ids:  # what was mended at the source is not known before a pass
+                with suppress(AgentError):
+                    self.ask(command="refresh")
             problems = [f for f in self.look(**how) if f.verdict == "problem"]
             seen.update({f.id: f for f in problems})
             roots = {f.id for f in problems if f.follows_from is None}
