@@ -36,10 +36,17 @@ def promtool(*args: str | Path, given: bytes | None = None) -> tuple[int, str]:
 
 
 class Prometheus(Process):
-    """A Prometheus that scrapes these targets each second, and judges by these rules."""
+    """A Prometheus that scrapes one address each second, and judges by these rules.
+
+    The series have these labels, as a PodMonitor gives them.
+    """
 
     def __init__(
-        self, folder: Path, targets: Mapping[str, str], rules: Mapping[str, Any]
+        self,
+        folder: Path,
+        address: str,
+        labels: Mapping[str, str],
+        rules: Mapping[str, Any],
     ) -> None:
         port = free_port()
         self.address = f"http://127.0.0.1:{port}"
@@ -48,8 +55,10 @@ class Prometheus(Process):
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": ["rules.yml"],
             "scrape_configs": [
-                {"job_name": job, "static_configs": [{"targets": [address]}]}
-                for job, address in targets.items()
+                {
+                    "job_name": "resentry",
+                    "static_configs": [{"targets": [address], "labels": dict(labels)}],
+                }
             ],
         }
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
@@ -63,12 +72,11 @@ class Prometheus(Process):
             ready=self._is_ready,
         )
 
-    def alerts(self) -> dict[str, str]:
-        """Return the state of each alert that is pending or firing, by its name."""
+    def alerts(self) -> dict[str, Any]:
+        """Return each alert that is pending or firing, by its name."""
         answer = requests.get(f"{self.address}/api/v1/alerts", timeout=5).json()
         return {
-            alert["labels"]["alertname"]: alert["state"]
-            for alert in answer["data"]["alerts"]
+            alert["labels"]["alertname"]: alert for alert in answer["data"]["alerts"]
         }
 
     def value(self, expression: str) -> float | None:

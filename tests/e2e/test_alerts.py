@@ -50,13 +50,18 @@ class Site:
         url = f"http://127.0.0.1:{self.system.api_port}/courses/7"
         assert requests.get(url, timeout=10).status_code == 500
 
-    def await_alert(self, name: str, within: float = 60.0) -> None:
-        """Wait until the alert fires."""
-        eventually(
-            lambda: self.watcher.alerts().get(name) == "firing",
-            within,
+    def await_alert(self, name: str) -> str:
+        """Wait until the alert fires, and return its description."""
+        alert: dict[str, Any] = eventually(
+            lambda: (
+                (now := self.watcher.alerts().get(name))
+                and now["state"] == "firing"
+                and now
+            ),
+            60,
             f"{name} fires",
         )
+        return str(alert["annotations"]["description"])
 
     def await_no_alert(self, name: str) -> None:
         """Wait until the alert is over."""
@@ -76,7 +81,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         system.converge(1, 1)
         with Prometheus(
             folder,
-            {"resentry": f"127.0.0.1:{system.http_port}"},
+            f"127.0.0.1:{system.http_port}",
+            {"namespace": "shop", "pod": "api-1"},
             {"groups": [{"name": "all", "rules": quick}]},
         ) as watcher:
             yield Site(system, sink, watcher)
@@ -92,7 +98,8 @@ def test_a_key_that_is_disabled_is_an_alert_with_and_without_traffic(
         lambda: site.watcher.value(verdict % "accepted") == 1, 30, "an accepted DSN"
     )
     site.sink.answer(1, 403)
-    site.await_alert("ResentryDsnDead")
+    described = site.await_alert("ResentryDsnDead")
+    assert all(part in described for part in ("shop/api-1", mark, "rejected"))
     assert "ResentryDsnRefused" not in site.watcher.alerts()
     site.sink.answer(1, "ok")
     site.await_no_alert("ResentryDsnDead")
@@ -107,7 +114,8 @@ def test_a_key_that_is_disabled_is_an_alert_with_and_without_traffic(
     eventually(lambda: site.watcher.value(answers % "refused") == 1, 60, "refused")
     assert time.monotonic() - began < 60
     assert site.sink.answered(403) > asked
-    site.await_alert("ResentryDsnRefused")
+    described = site.await_alert("ResentryDsnRefused")
+    assert all(part in described for part in ("shop/api-1", mark))
     (use,) = site.system.status()["dsns"]
     assert (use["fingerprint"], use["processes"]) == (mark, {"refused": 1})
     assert site.system.agent is not None

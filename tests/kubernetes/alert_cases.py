@@ -10,6 +10,7 @@ from typing import NamedTuple
 Series = dict[str, str]
 PASSED = "resentry_pass_timestamp_seconds"
 READ = "resentry_last_success_timestamp_seconds"
+AGENT = 'resentry_agent_info{version="1",commit="",python="3"}'
 POLL = {"resentry_poll_seconds": "60x2000"}
 FAILING = 'resentry_failing_since_timestamp_seconds{error="%s"}'
 ANSWERS = 'resentry_dsn_answers{dsn="5b1c9c3f2e77",kind="%s"}'
@@ -46,9 +47,8 @@ def while_up(minutes: int, series: str, *quiet: str) -> Case:
 
 
 CASES = {
-    "ResentryAbsent": Case(
-        11, {}, ({'resentry_agent_info{version="1",commit="",python="3"}': "1x20"},)
-    ),
+    "ResentryAbsent": Case(11, {}, ({AGENT: "1x20"},)),
+    "ResentryAgentsGone": Case(40, {AGENT: "1x5"}, ({AGENT: "1x60"}, {})),
     "ResentryAgentDown": Case(
         11,
         {'up{job="shop/resentry"}': "0x20"},

@@ -28,7 +28,7 @@ OF_SCRAPE = {"job", "le", "namespace", "pod"}
 WORDS = {
     *("absent", "and", "by", "changes", "count", "delta", "histogram_quantile"),
     *("increase", "max", "max_over_time", "min", "offset", "or", "rate", "sum"),
-    *("time", "without"),
+    *("time", "unless", "without"),
 }
 """What an expression may hold, except metrics."""
 POD = ',namespace="shop",pod="api-1"'
