@@ -12,7 +12,7 @@ from agent.cli.results import DOCUMENTS
 from agent.observe.results import SCHEMA, Envelope
 
 NO_CODES = {
-    "NotConfirmed": "`status`, `check`",
+    "NotConfirmed": "`status`, `check`, `fleet`",
     "Timeout": "`wait`",
     "Findings": "`doctor`",
     "NotVerified": "`verify`",

@@ -10,6 +10,16 @@ if TYPE_CHECKING:
     from agent.observe.results import Boost, Receiver
 
 
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells, as lines with columns of equal width."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = [
+        [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        for row in rows
+    ]
+    return ["  ".join(cells).rstrip() for cells in padded]
+
+
 def value_text(value: object) -> str:
     """One value, as it may stand at the source."""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.cli.lines import table
 from agent.cli.results import VerifyItem, VerifyProcess, VerifyResult
 
 if TYPE_CHECKING:
@@ -73,10 +74,7 @@ def lines_of(result: VerifyResult) -> Iterator[str]:
     """Yield the table, then what did not go well, then one sentence on the whole."""
     rows = [_HEAD, *(row for process in result.processes for row in _rows(process))]
     if result.processes:
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-            yield "  ".join(cells).rstrip()
+        yield from table(rows)
     remarks: dict[tuple[str, str], list[str]] = {}
     for process in result.processes:
         for remark in _remarks(process):

@@ -14,8 +14,7 @@ from agent.domain.dsn_check import Times
 from agent.dsn_check.checker import Checker
 from agent.dsn_check.send import check_sender
 from agent.errors import SettingsError
-from agent.fleet.ask import ask
-from agent.fleet.pods import listed, resolved
+from agent.fleet.open import ask_fleet, must_be_named
 from agent.rotation.given import GivenKeys
 from agent.rotation.journal import REFUSED_SECONDS, Journal
 from agent.rotation.keeper import Keeper
@@ -28,7 +27,6 @@ from resentry.contract import fingerprint
 from resentry.values import split_dsn
 
 if TYPE_CHECKING:
-    from agent.fleet.ask import Answer
     from agent.rotation.steps import KeyServer
     from agent.settings import Settings
 
@@ -65,11 +63,7 @@ def open_rotation(settings: Settings, choice: Choice) -> Opened:
             "a rotation needs a place for its journal",
             "set RESENTRY_ROTATION_PATH, as secret/data/rotations/lms",
         )
-    if not settings.fleet:
-        raise SettingsError(
-            "a rotation needs to know the pods",
-            "set RESENTRY_FLEET to HOST:PORT of a headless Service, or to a URL per pod",
-        )
+    must_be_named(settings)
     source = VaultSource(settings, USER_AGENT)
     secret = DsnSecret(source, choice.secret, choice.role)
     file = JournalFile(source, settings.rotation_path)
@@ -91,15 +85,6 @@ def open_rotation(settings: Settings, choice: Choice) -> Opened:
     )
     holder = f"{socket.gethostname()} pid {os.getpid()} {secrets.token_hex(4)}"
     return Opened(Keeper(file, servers, holder), servers, file, secret)
-
-
-def ask_fleet(settings: Settings) -> list[Answer]:
-    """Ask every pod of RESENTRY_FLEET, found anew."""
-    pods = []
-    for entry in settings.fleet:
-        is_url = entry.startswith(("http://", "https://"))
-        pods += listed([entry]) if is_url else resolved(entry)
-    return ask(pods, USER_AGENT)
 
 
 def _keys(

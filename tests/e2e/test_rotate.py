@@ -110,6 +110,13 @@ def test_a_rotation_under_load(system: System, sink: Sink, api: SentryApi) -> No
     eventually(lambda: sink.count("event", PROJECT) >= sent, what="every event")
     assert sink.duplicates() == 0
     assert sink.answered(403, PROJECT, old["id"]) > 0
+    fleet = f"http://127.0.0.1:{system.http_port}"
+    told = ("resentry-agent", "fleet", "--drained", "--wait", "30s", "--dsn")
+    for dsn, code in ((result["new"], 0), (result["old"], 1)):
+        asked = (*told[:-3], *told[-1:]) if code else told
+        ran = system.run(*asked, dsn, RESENTRY_FLEET=fleet)
+        assert ran[0] == code, ran[1]
+        assert f"DSN {result['new']}: 2 processes run it" in ran[1]
     text = json.dumps(system.vault.client.read(JOURNAL)["data"])
     assert old["id"] not in text
     assert new["id"] not in text

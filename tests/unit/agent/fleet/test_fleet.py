@@ -17,6 +17,7 @@ from agent.domain.summary import (
     summarize,
 )
 from agent.errors import SettingsError, SourceDown
+from agent.fleet import judge
 from agent.fleet.ask import Answer, ask
 from agent.fleet.pods import Pod, listed, resolved
 from agent.rotation.world import fleet_of
@@ -197,3 +198,54 @@ def test_the_summary_of_a_pod_has_no_secret() -> None:
     assert json.loads(text)["dsns"] == {"": fingerprint(dsn)}
     assert "key@" not in text
     assert "planted" not in text
+
+
+@pytest.mark.parametrize(
+    ("told", "more", "missing"),
+    [
+        ([summary(process(runs=NEW))], {}, []),
+        ([summary(process(runs=NEW))], {"dsn": NEW, "drained": True}, []),
+        ([summary(process())], {"dsn": NEW, "drained": True}, []),
+        ([], {}, ["0 pods were found, not 1"]),
+        ([summary(process(runs=NEW))], {"expected": 2}, ["1 pods were found, not 2"]),
+        ([None], {}, ["pod0: "]),
+        ([summary()], {}, ["pod0: no process has given a receipt yet"]),
+        (
+            [summary(process(runs=NEW), is_complete=False)],
+            {},
+            ["pod0: there may be more processes than it has read"],
+        ),
+        (
+            [summary(process(runs=OLD))],
+            {"dsn": NEW},
+            [f"pod0: api pid 7 runs the DSN {OLD}"],
+        ),
+        (
+            [summary(process(runs=NEW, holds=(OLD,)))],
+            {"drained": True},
+            [f"pod0: api pid 7 still sends by the DSN {OLD}"],
+        ),
+        ([summary(process(runs=NEW, holds=(OLD,)))], {}, []),
+        (
+            [summary(process(runs=NEW, proves=False))],
+            {"drained": True},
+            ["pod0: api pid 7 may still send by an older DSN"],
+        ),
+    ],
+)
+def test_what_keeps_a_fleet_from_being_confirmed(
+    told: list[Summary | None], more: dict[str, Any], missing: list[str]
+) -> None:
+    """Silence is no proof, of a pod, of a process or of a whole fleet."""
+    assert judge.lacking(answers(*told), **more) == missing
+
+
+def test_a_process_that_waits_is_named() -> None:
+    """Whatever the others do."""
+    late = PodProcess(role="celery", pid=8, state="overdue", runs=OLD)
+    told = answers(summary(process(runs=NEW), late))
+    assert judge.lacking(told) == ["pod0: celery pid 8 is overdue"]
+    assert (
+        judge.uses(told)
+        == [judge.DsnUse(NEW, 1, 0), judge.DsnUse(OLD, 1, 0)][:: 1 if NEW < OLD else -1]
+    )

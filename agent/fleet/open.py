@@ -1,0 +1,33 @@
+"""Asks the fleet that the settings name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent._version import __version__
+from agent.errors import SettingsError
+from agent.fleet.ask import ask
+from agent.fleet.pods import listed, resolved
+
+if TYPE_CHECKING:
+    from agent.fleet.ask import Answer
+    from agent.settings import Settings
+
+
+def must_be_named(settings: Settings) -> None:
+    """Raise `SettingsError` if no setting names the pods."""
+    if not settings.fleet:
+        raise SettingsError(
+            "the pods of the fleet are not known",
+            "set RESENTRY_FLEET to HOST:PORT of a headless Service, or to a URL per pod",
+        )
+
+
+def ask_fleet(settings: Settings) -> list[Answer]:
+    """Ask every pod of RESENTRY_FLEET, found anew. Raises `AgentError`."""
+    must_be_named(settings)
+    pods = []
+    for entry in settings.fleet:
+        is_url = entry.startswith(("http://", "https://"))
+        pods += listed([entry]) if is_url else resolved(entry)
+    return ask(pods, f"resentry-agent/{__version__}")
