@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import ipaddress
+import re
 import socket
 import ssl
 import threading
@@ -14,8 +15,10 @@ from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from urllib.parse import SplitResult
 
 BODY_BYTES = 2048
+_LOOPBACK = re.compile(r"(?:.+\.)?localhost|(?:::ffff:)?127\.[0-9.]+|(?:0:){7}1|::1")
 _LINK_LOCAL = bytes((169, 254))
 _METADATA = ipaddress.ip_network("fd00:ec2::/32")
 """Where Amazon serves the same over IPv6."""
@@ -109,6 +112,11 @@ def exchange(
         if deadline is not None:
             deadline.cancel()
         connection.close()
+
+
+def is_private(url: SplitResult) -> bool:
+    """Return true if a request to this address cannot be read on a network."""
+    return url.scheme == "https" or bool(_LOOPBACK.fullmatch(url.hostname or ""))
 
 
 def is_link_local(address: str) -> bool:

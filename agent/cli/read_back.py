@@ -13,6 +13,7 @@ from agent.domain.dsn_check import dsns_of
 from agent.observe import stderr
 from agent.publish.volume import Volume
 from agent.stored import Server, is_bugsink
+from agent.web import is_private
 from resentry.contract import fingerprint
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ USER_AGENT = f"resentry-agent/{__version__}"
 
 def open_server(settings: Settings) -> Server:
     """Return the server of RESENTRY_VERIFY_API, or raise `SettingsError`."""
+    parts = urlsplit(settings.verify_api)
+    if parts.scheme and not is_private(parts):
+        stderr.say(
+            "warning: the token is sent over http, and anybody on the network can read it: "
+            "write RESENTRY_VERIFY_API with https"
+        )
     return Server(settings, USER_AGENT)
 
 

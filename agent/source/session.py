@@ -19,6 +19,7 @@ from urllib3.exceptions import InsecureRequestWarning
 
 from agent.source.bounds import ANSWER_LIMIT_BYTES, BoundedAdapter, Bounds
 from agent.source.tls import Tls
+from agent.web import is_private
 
 if TYPE_CHECKING:
     from agent.settings import Settings
@@ -29,9 +30,6 @@ _SOCKET_URL = "http://localhost"
 INDEX, INCONSISTENT = "X-Vault-Index", "X-Vault-Inconsistent"
 _INDEX_VALUE = re.compile(r"[A-Za-z0-9+/=_-]{1,1024}")
 _HOST = re.compile(r"[a-z0-9._-]{1,253}(:[0-9]+)?|\[[a-f0-9:.]+\](:[0-9]+)?")
-
-
-_LOOPBACK = re.compile(r"(?:.+\.)?localhost|(?:::ffff:)?127\.[0-9.]+|(?:0:){7}1|::1")
 _BODY_LIMITS = {200: ANSWER_LIMIT_BYTES, 400: 64 * 1024, 404: 64 * 1024}
 """How much of a body is read. The status alone says what most answers mean."""
 
@@ -240,11 +238,6 @@ class VaultSession(requests.Session):
         to = to._replace(netloc=host, fragment="")
         self._used.add(to._replace(path="", query=""))
         return to.geturl()
-
-
-def is_private(url: SplitResult) -> bool:
-    """Return true if a request to this address cannot be read on a network."""
-    return url.scheme == "https" or bool(_LOOPBACK.fullmatch(url.hostname or ""))
 
 
 def _host(url: SplitResult, *, port: bool = True) -> str:

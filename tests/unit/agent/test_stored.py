@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent import stored
+from agent.cli.read_back import open_server
 from agent.errors import SettingsError
 from agent.stored import Found, Server
 
@@ -165,3 +166,19 @@ def test_the_token_is_read_from_its_file(
     made = settings(verify_api=BASE, verify_token_file=str(file), verify_token="other")
     Server(made, "test").find("42", {"error": EVENT})
     assert asked.asked[-1] == ("0/organizations/", f"Bearer {TOKEN}")
+
+
+def test_a_token_that_the_network_can_read_is_warned_of(
+    settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Over http to another host; not over https, nor to this machine."""
+    said: list[str] = []
+    monkeypatch.setattr("agent.cli.read_back.stderr.say", said.append)
+    monkeypatch.setattr(stored, "get", Answers())
+    for address in (BASE, "http://127.0.0.1:8000", "http://localhost"):
+        open_server(settings(verify_api=address, verify_token=TOKEN))
+    assert said == []
+    open_server(settings(verify_api="http://bugsink.example.com", verify_token=TOKEN))
+    assert len(said) == 1
+    assert TOKEN not in said[0]
