@@ -85,7 +85,7 @@ def read_back(
         lacking = [item for part in read for item in part.items if item.stored == "no"]
         if not lacking or time.monotonic() >= until:
             return read
-        stderr.say(f"{len(lacking)} items are not stored yet")
+        stderr.say(f"not stored yet: {len(lacking)}")
         time.sleep(STORED_SECONDS)
 
 

@@ -119,7 +119,8 @@ def command(
     nonce = _begin(settings, kinds, roles, timeout)
     judge = partial(verified.judge, nonce=nonce, kinds=kinds)
     try:
-        stderr.say(f"asked {len(asked)} processes; nonce {nonce}")
+        plural = "es" * (len(asked) != 1)
+        stderr.say(f"asked {len(asked)} process{plural}; nonce {nonce}")
         parts = _wait(settings, asked, judge, time.monotonic() + timeout)
     finally:
         _end(settings, nonce)
