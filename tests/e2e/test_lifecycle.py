@@ -134,6 +134,7 @@ def ends(process: Process, number: int) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.alone
 def test_sigterm_ends_the_agent_within_a_second(system: System, sink: Sink) -> None:
     """Also while Vault hangs in the middle of an answer; what is published stays."""
     with Proxy(system.vault.address) as proxy:

@@ -427,6 +427,7 @@ def test_a_start_that_fails_makes_no_token(system: System, logins: Logins) -> No
     assert living(system) == 0
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("ttl", "poll", "hung"),
     [("1h", "1", "secret/data/lms"), ("3s", "3600", "auth/token/renew-self")],
