@@ -173,6 +173,9 @@ def _error(findings: Sequence[Finding], fail_on: str) -> tuple[Error | None, int
         names = ", ".join(f.id for f in unknown)
         what = f"could not be examined: {names}; {unknown[0].detail}"
         return Error(code="NotExamined", what=what, hint=""), UNEXAMINED
+    if all(finding.verdict == "skipped" for finding in findings):
+        what = f"nothing was examined: {findings[0].detail}"
+        return Error(code="NotExamined", what=what, hint=""), UNEXAMINED
     return None, 0
 
 

@@ -48,7 +48,7 @@ def missing(facts: Facts) -> Iterator[Sight]:
     "secret",
     "The values at the source are refused",
     fix="correct the values at the source, then: `resentry-agent refresh`",
-    causes=("RSN201", "RSN202", "RSN301", "RSN403"),
+    causes=("RSN101", "RSN201", "RSN202", "RSN301", "RSN403"),
 )
 def refused(facts: Facts) -> Iterator[Sight]:
     """Judge what the source holds now. With --offline, look at the agent's last pass.

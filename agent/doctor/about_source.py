@@ -120,7 +120,7 @@ def stale(facts: Facts) -> Iterator[Sight]:
     "vault",
     "Vault gives an older version of the secret than before",
     fix="if Vault was restored from a backup: `resentry-agent refresh --accept-older`",
-    causes=("RSN201", "RSN202", "RSN301"),
+    causes=("RSN101", "RSN201", "RSN202", "RSN301"),
 )
 def older(facts: Facts) -> Iterator[Sight]:
     """Compare the version of the secret with the newest one that was ever read.
@@ -164,7 +164,7 @@ def unverified(facts: Facts) -> Iterator[Sight]:
     "vault",
     "The token may do more than the agent needs",
     fix="make a token with the policy that `resentry-agent check --policy` prints",
-    causes=("RSN201", "RSN202"),
+    causes=("RSN101", "RSN201", "RSN202"),
 )
 def too_strong(facts: Facts) -> Iterator[Sight]:
     """Ask Vault what the token may do with each path.
@@ -187,7 +187,7 @@ def too_strong(facts: Facts) -> Iterator[Sight]:
     "The token ends, and nothing renews it",
     fix="use a login (RESENTRY_VAULT_AUTH), a token file that is written anew, or a "
     "periodic token",
-    causes=("RSN201", "RSN202"),
+    causes=("RSN101", "RSN201", "RSN202"),
 )
 def token_ends(facts: Facts) -> Iterator[Sight]:
     """Look whether a given token can be renewed.
@@ -210,7 +210,10 @@ def token_ends(facts: Facts) -> Iterator[Sight]:
     "clock",
     "This machine's clock differs from the source's",
     fix="correct the clock of the machine that is off; compare: `date -u` and `curl -sI URL`",
-    causes=("RSN201",),
+    causes=(
+        "RSN101",
+        "RSN201",
+    ),
 )
 def clock_off(facts: Facts) -> Iterator[Sight]:
     """Compare the clock with the time in Vault's answer.

@@ -63,7 +63,7 @@ def examine(facts: Facts, areas: Collection[str] = ()) -> list[Finding]:
             problems.setdefault(finding.id, []).append(finding)
     processes = frozenset(target.name for target, _ in facts.rollout.targets)
     for finding in findings:
-        _put_under_its_cause(finding, problems, processes)
+        _put_under_its_cause(finding, problems, processes, areas)
     return [f for f in findings if not areas or f.area in areas]
 
 
@@ -142,9 +142,16 @@ def _finding(  # noqa: PLR0913 - the fields of a finding
 
 
 def _put_under_its_cause(
-    finding: Finding, problems: Mapping[str, list[Finding]], processes: frozenset[str]
+    finding: Finding,
+    problems: Mapping[str, list[Finding]],
+    processes: frozenset[str],
+    areas: Collection[str],
 ) -> None:
-    """Name the rule whose problem is the cause of this finding, if there is one."""
+    """Name the rule whose problem is the cause of this finding, if there is one.
+
+    What is unknown is said once, by the cause. If nobody asked for the cause's area, the
+    finding stays unknown: else it would look as if it had been examined.
+    """
     causes = [
         cause
         for cause in finding.depends_on
@@ -152,8 +159,9 @@ def _put_under_its_cause(
     ]
     if causes and finding.verdict == "problem":
         finding.follows_from = causes[0]
-    elif causes and finding.verdict == "unknown":  # said once, by the cause
-        finding.verdict, finding.detail = "skipped", f"{causes[0]} stands before it"
+    said = [each for each in causes if not areas or RULES[each].area in areas]
+    if said and finding.verdict == "unknown":
+        finding.verdict, finding.detail = "skipped", f"{said[0]} stands before it"
 
 
 def _can_cause(

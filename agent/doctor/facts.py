@@ -103,7 +103,7 @@ class Facts:
         """What the source answered. With `--offline` the rule is skipped."""
         self.must_be_own()
         if self.settings_error is not None:
-            raise SkippedError("the settings are wrong")
+            raise UnknownError("the settings are wrong")
         if self.asked is None:
             raise SkippedError("the source was left out (--offline)")
         return self.asked

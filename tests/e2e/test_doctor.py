@@ -136,7 +136,8 @@ def test_json_exits_with_the_same_code(sites: SITES) -> None:
         (("--fail-on", "info"), {"RESENTRY_ALLOWED_DSNS": ""}, 1),
         ((), {"RESENTRY_ALLOWED_DSNS": ""}, 0),
         (("--area", "rates"), unreadable, 0),
-        (("--area", "clock"), unreadable, 0),
+        (("--area", "clock"), unreadable, 3),
+        (("--area", "clock", "--offline"), {}, 3),
     ):
         assert site.doctor(*args, **environ)[0] == code
         given, printed = site.doctor(*args, "--json", **environ)

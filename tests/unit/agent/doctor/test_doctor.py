@@ -539,6 +539,15 @@ def test_a_cause_in_another_area_is_named_all_the_same(make: Make) -> None:
     assert nothing.follows_from == "RSN301"
 
 
+def test_an_area_that_could_not_be_examined_is_unknown(make: Make) -> None:
+    """Vault is down, which is in another area: nobody says so, and nothing is ok."""
+    facts = make(asked=Asked(SourceDown("refused")))
+    (clock,) = examine(facts, ["clock"])
+    assert clock.verdict == "unknown"
+    (both,) = [f for f in examine(facts, ["clock", "vault"]) if f.id == "RSN901"]
+    assert both.verdict == "skipped"
+
+
 def test_no_cause_leads_back_to_itself() -> None:
     """Else both would stand below the other, and nobody would see them."""
 
