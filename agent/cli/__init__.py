@@ -32,6 +32,7 @@ COMMANDS = (
     "log-level",
     "completion",
     "rotate",
+    "delete-key",
     "fleet",
 )
 

@@ -210,7 +210,7 @@ class LogLevelResult(Struct, frozen=True, kw_only=True):
 
 
 class RotateResult(Struct, frozen=True, kw_only=True):
-    """The result of `rotate`."""
+    """The result of `rotate` and `delete-key`."""
 
     rotation: Annotated[str, Meta(description="The name of the rotation.")]
     phase: Annotated[str, Meta(description="How far it has got.")]
@@ -283,6 +283,7 @@ DOCUMENTS: dict[str, Any] = {
     "verify": Envelope[VerifyResult],
     "log-level": Envelope[LogLevelResult],
     "rotate": Envelope[RotateResult],
+    "delete-key": Envelope[RotateResult],
     "fleet": Envelope[FleetResult],
 }
 """What each command prints, by its name."""

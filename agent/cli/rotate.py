@@ -96,14 +96,14 @@ def command(
     choice = _choice(loaded.settings, given)
     opened = open_rotation(loaded.settings, choice)
     if watch:
-        return _answer(_follow(opened))
+        return answer_of(_follow(opened))
     if resume or abort:
         return _go_on(opened, _changed(opened, choice, is_aborting=abort))
     first = plan(opened, choice)
     for line in _plan(first, opened):
         stderr.say(line)
     if dry_run:
-        return _answer(first, is_dry=True)
+        return answer_of(first, is_dry=True)
     return _go_on(opened, opened.keeper.begin(first))
 
 
@@ -112,7 +112,7 @@ def _choice(settings: Settings, given: dict[str, Any]) -> Choice:
 
     file, quiet, leaked = given["new_dsn"], given["quiet"], given["leaked"]
     return Choice(
-        given["secret"] or _only_secret(settings),
+        given["secret"] or only_secret(settings),
         given["role"],
         file.read().strip() if file else "",
         seconds_of("--quiet", quiet) if quiet else None,
@@ -122,7 +122,8 @@ def _choice(settings: Settings, given: dict[str, Any]) -> Choice:
     )
 
 
-def _only_secret(settings: Settings) -> str:
+def only_secret(settings: Settings) -> str:
+    """Return the one secret that the settings name; raise `SettingsError`."""
     if len(settings.vault_paths) == 1:
         return settings.vault_paths[0]
     raise SettingsError(
@@ -209,7 +210,7 @@ def _go_on(opened: Opened, journal: Journal) -> Answer:
     finally:
         with contextlib.suppress(AgentError):
             opened.keeper.leave()
-    return _answer(journal)
+    return answer_of(journal)
 
 
 def _pause(journal: Journal) -> float:
@@ -230,7 +231,8 @@ def _follow(opened: Opened) -> Journal:
         time.sleep(LOOK_SECONDS)
 
 
-def _answer(journal: Journal, *, is_dry: bool = False) -> Answer:
+def answer_of(journal: Journal, *, is_dry: bool = False) -> Answer:
+    """Return the answer of a command that has a rotation's journal."""
     result = RotateResult(
         rotation=journal.rotation,
         phase=journal.phase,

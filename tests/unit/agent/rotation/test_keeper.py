@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.rotation.delete import delete_retired
 from agent.rotation.journal import LEASE_SECONDS, Journal
 from agent.rotation.keeper import Keeper, RotationBusy, RotationMissing
 from agent.rotation.steps import SecretChanged
@@ -150,3 +151,29 @@ def test_another_one_resumes_or_aborts(file: JournalFile, phase: str) -> None:
     assert run(other, world).phase == "aborted"
     assert [key.fingerprint for key in world.server if key.is_active] == [OLD]
     assert fingerprint(world.read().dsn) == OLD
+
+
+def test_a_retired_key_is_deleted_days_later(file: JournalFile) -> None:
+    """Of a rotation that is done, and only while nobody has activated it again."""
+    world = World()
+    ours = keeper(file, world)
+    with pytest.raises(RotationMissing):
+        delete_retired(file, world, 0.0, world.now)
+    ours.begin(first(world))
+    with pytest.raises(RotationMissing, match="rotation r1 is planned"):
+        delete_retired(file, world, 0.0, world.now)
+    run(ours, world)
+    with pytest.raises(RotationBusy, match="done for less than"):
+        delete_retired(file, world, 3600.0, world.now)
+
+    world.switch(world.server[0].id, is_active=True)
+    with pytest.raises(RotationBusy, match="is active again"):
+        delete_retired(file, world, 0.0, world.now)
+    world.switch(world.server[0].id, is_active=False)
+    delete_retired(file, world, 0.0, world.now)
+    assert [key.fingerprint for key in world.server] == [NEW]
+    told = delete_retired(file, world, 0.0, world.now).entries[-2:]
+    assert [entry.text for entry in told] == [
+        "the old key is deleted",
+        "the old key is gone",
+    ]
