@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from agent.domain.dsn_check import dsns_of
 from agent.domain.guard_rails import BOOST_SECONDS
-from agent.domain.structured import check_match
+from agent.domain.structured import check_match, role_name
 from agent.domain.wishes import revision_without_boosts, values_of
 from agent.errors import RequestUnknown, WishRefused
-from agent.redact import kind_of_secret
 from resentry import formats
 from resentry.contract import BOOSTS_LIMIT, Boost, Snapshot, fingerprint, time_text
 from resentry.values import show_dsn
@@ -70,11 +69,9 @@ def read_boost(
         raise ValueError(f"--traces {error}") from None
     role = request.get("role")
     try:
-        role = None if role is None else formats.role(role)
+        role = None if role is None else role_name(role)
     except ValueError as error:
         raise ValueError(f"--role {error}") from None
-    if kind := kind_of_secret(role or "", may_be_a_name=True):
-        raise ValueError(f"--role holds {kind}; it must be the name of a role, as api")
     match = request.get("match")
     try:
         check_match(match)

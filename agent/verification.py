@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from agent.domain.structured import role_name
 from agent.domain.verified import SECONDS_LIMIT
 from agent.errors import RequestUnknown, WishRefused
 from agent.publish.files import FILE_MODE, as_publish_error, gid_of, own
@@ -133,8 +134,7 @@ def _read(request: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...], fl
     try:
         kinds = tuple(filter(None, str(request["kinds"]).split(",")))
         roles = tuple(
-            formats.role(role)
-            for role in filter(None, str(request["roles"]).split(","))
+            role_name(role) for role in filter(None, str(request["roles"]).split(","))
         )
         seconds = formats.number(request["seconds"])
     except ValueError:

@@ -20,6 +20,7 @@ from agent.cli.gather import LOOK_SECONDS
 from agent.cli.verified import document_of, lines_of
 from agent.confirm.receipts import Receipts
 from agent.domain import verified
+from agent.domain.structured import role_name
 from agent.errors import AgentError
 from agent.observe import stderr
 from agent.observe.results import Error
@@ -50,7 +51,7 @@ def _roles(
     _context: object, _option: object, roles: tuple[str, ...]
 ) -> tuple[str, ...]:
     try:
-        return tuple(map(formats.role, roles))
+        return tuple(map(role_name, roles))
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 

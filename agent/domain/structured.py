@@ -77,6 +77,11 @@ def no_secret(text: str) -> str:
     return text
 
 
+def role_name(text: object) -> str:
+    """Return a role that an operator has named; raise `ValueError` for any other text."""
+    return no_secret(formats.role(text))
+
+
 def _checked(item: Item) -> Item:
     """Return the item with its rate as a number, or raise `ValueError`."""
     for name, value in item._asdict().items():

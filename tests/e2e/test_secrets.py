@@ -162,6 +162,8 @@ def refuse_each(scenario: Scenario) -> None:
         scenario.ask("boost", "--end", secret)
         scenario.ask("boost", "--traces", secret, "--for", "15m")
         scenario.ask("boost", "--traces", "1", "--for", "15m", "--role", secret)
+        scenario.ask("boost", "--traces", "1", "--for", "15m", "--match", secret)
+        scenario.ask("verify", "--role", secret, "--json")
     scenario.write()
     scenario.ask("refresh", code=0)
 
