@@ -39,8 +39,20 @@ def sites() -> Iterator[SITES]:
 
 
 def test_each_rule_has_a_breakage_of_its_own() -> None:
-    """A new rule needs one."""
+    """A new rule needs one. What a breakage is seen by differs from all others."""
     assert BREAKAGES.keys() == RULES.keys()
+    seen_by = [frozenset((id_, *each.beside)) for id_, each in BREAKAGES.items()]
+    assert len(seen_by) == len(set(seen_by))
+
+
+def test_a_set_up_that_is_well_has_no_finding(sites: SITES) -> None:
+    """Exit code 0, whatever counts as bad; and nothing is unknown."""
+    for site in sites.values():
+        site.await_only()
+        code, printed = site.doctor("--fail-on", "info", "--json")
+        findings = json.loads(printed)["result"]["findings"]
+        verdicts = {finding["verdict"] for finding in findings}
+        assert (code, verdicts) == (0, {"ok", "skipped"})
 
 
 @pytest.mark.parametrize("id_", sorted(BREAKAGES))
