@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 2.0
 """The time between two steps while a phase waits."""
+MODES = ("resume", "abort", "watch", "dry_run", "scheduled")
 LONGEST_SECONDS = 300.0
 """The longest time between two tries of a step that fails."""
 
@@ -74,15 +75,12 @@ LONGEST_SECONDS = 300.0
 @click.option("--abort", is_flag=True, help="Go back to the old DSN.")
 @click.option("--watch", is_flag=True, help="Show how a rotation goes; change nothing.")
 @click.option("--dry-run", is_flag=True, help="Show the plan, and end.")
-def command(
-    loaded: Loaded,
-    *,
-    resume: bool,
-    abort: bool,
-    watch: bool,
-    dry_run: bool,
-    **given: Any,
-) -> Answer:
+@click.option(
+    "--scheduled",
+    is_flag=True,
+    help="Go on with one, or begin one if all is well.",
+)
+def command(loaded: Loaded, **given: Any) -> Answer:
     """Replace the DSN, then retire the old key.
 
     Makes a key, writes its DSN to Vault, and waits until no process can send by the old
@@ -91,20 +89,47 @@ def command(
     """
     from agent.rotation.open import open_rotation, plan  # noqa: PLC0415 - heavy
 
-    if sum((resume, abort, watch, dry_run)) > 1:
-        raise click.UsageError("use one of --resume, --abort, --watch and --dry-run")
+    modes = [mode for mode in MODES if given[mode]]
+    if len(modes) > 1:
+        raise click.UsageError(f"use one of {', '.join(map(_flag, MODES))}")
+    mode = modes[0] if modes else ""
     choice = _choice(loaded.settings, given)
     opened = open_rotation(loaded.settings, choice)
-    if watch:
+    if mode == "watch":
         return answer_of(_follow(opened))
-    if resume or abort:
-        return _go_on(opened, _changed(opened, choice, is_aborting=abort))
+    if mode == "scheduled":
+        journal, _ = opened.file.load()
+        if journal is not None and journal.held:
+            return answer_of(journal)
+        if journal is not None and not journal.has_ended:
+            return _go_on(opened, _changed(opened, choice))
+        _must_be_calm(loaded.settings)
+    if mode in ("resume", "abort"):
+        return _go_on(opened, _changed(opened, choice, is_aborting=mode == "abort"))
     first = plan(opened, choice)
     for line in _plan(first, opened):
         stderr.say(line)
-    if dry_run:
+    if mode == "dry_run":
         return answer_of(first, is_dry=True)
     return _go_on(opened, opened.keeper.begin(first))
+
+
+def _flag(mode: str) -> str:
+    return f"--{mode.replace('_', '-')}"
+
+
+def _must_be_calm(settings: Settings) -> None:
+    """Raise `RotationBusy` during an outage or a boost: nobody watches."""
+    from agent.fleet import judge  # noqa: PLC0415 - heavy
+    from agent.fleet.open import ask_fleet  # noqa: PLC0415 - heavy
+    from agent.rotation.keeper import RotationBusy  # noqa: PLC0415 - heavy
+
+    answers, expected = ask_fleet(settings), int(settings.fleet_expect)
+    if trouble := [*judge.lacking(answers, expected=expected), *judge.unrest(answers)]:
+        raise RotationBusy(
+            f"no rotation is begun now: {'; '.join(trouble[:5])}",
+            "the next run of the schedule tries again; without --scheduled it begins now",
+        )
 
 
 def _choice(settings: Settings, given: dict[str, Any]) -> Choice:
@@ -132,7 +157,7 @@ def only_secret(settings: Settings) -> str:
     )
 
 
-def _changed(opened: Opened, choice: Choice, *, is_aborting: bool) -> Journal:
+def _changed(opened: Opened, choice: Choice, *, is_aborting: bool = False) -> Journal:
     journal = _taken(opened)
     if journal.secret != opened.secret.path or journal.role != choice.role:
         of_role = f" --role {journal.role}" if journal.role else ""

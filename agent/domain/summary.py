@@ -55,10 +55,20 @@ class Summary(Struct, frozen=True, kw_only=True):
     is_complete: bool = True
     """Whether these are all processes."""
     tally: dict[_Text, int] = {}
+    boosts: int = 0
+    """The boosts in force."""
+    is_failing: bool = False
+    """Whether the newest pass has not read the source."""
     schema: Literal[1] = 1
 
 
-def summarize(version: str, current: Snapshot | None, rollout: Rollout) -> Summary:
+def summarize(
+    version: str,
+    current: Snapshot | None,
+    rollout: Rollout,
+    *,
+    is_failing: bool = False,
+) -> Summary:
     """Return the summary of this pod."""
     tally: Counter[str] = Counter()
     for target, _ in rollout.targets:
@@ -72,6 +82,8 @@ def summarize(version: str, current: Snapshot | None, rollout: Rollout) -> Summa
         processes=tuple(_process(target, state) for target, state in rollout.targets),
         is_complete=not rollout.unknown,
         tally=dict(tally),
+        boosts=len(current.boosts) if current else 0,
+        is_failing=is_failing,
     )
 
 

@@ -80,3 +80,18 @@ def _why(process: PodProcess, dsn: str, *, drained: bool) -> str:
     if drained and not process.proves:
         return "may still send by an older DSN"
     return ""
+
+
+def unrest(answers: Sequence[Answer]) -> list[str]:
+    """Return why a rotation that nobody watches should not begin now, in words."""
+    troubled = [
+        f"{answer.pod.name} cannot read its source"
+        for answer in answers
+        if answer.summary and answer.summary.is_failing
+    ]
+    boosted = [
+        f"{answer.pod.name} has a boost in force"
+        for answer in answers
+        if answer.summary and answer.summary.boosts
+    ]
+    return [*troubled, *boosted]

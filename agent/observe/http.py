@@ -101,7 +101,12 @@ def _public(sources: Sources) -> dict[str, Callable[[], Answer]]:
 def _summary(sources: Sources) -> Answer:
     """Answer what a fleet asks: no secret, so the probes' address serves it, too."""
     view = sources.view()
-    summary = summarize(sources.version, view.known.current, view.rollout)
+    summary = summarize(
+        sources.version,
+        view.known.current,
+        view.rollout,
+        is_failing=view.passes.failures > 0,
+    )
     return Answer("200 OK", "application/json", encode_summary(summary))
 
 

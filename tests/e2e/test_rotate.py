@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from lab.process import Process, eventually
-from lab.sentry_api import SentryApi
+from lab.sentry_api import Fault, SentryApi
 from lab.sink import Sink
 from lab.system import SECRET, System
 from resentry.contract import fingerprint
@@ -71,7 +71,7 @@ def ended(process: Process, code: int = 0) -> dict[str, Any]:
     eventually(lambda: not process.alive, 90, "the end of rotate")
     printed = process.log_text()
     assert process.returncode == code, printed
-    result: dict[str, Any] = json.loads(printed[printed.index("\n{") :])["result"]
+    result: dict[str, Any] = json.loads(printed[printed.index("{") :])["result"]
     return result
 
 
@@ -189,3 +189,30 @@ def test_what_is_missing_is_named_before_anything_is_done(
         eventually(lambda p=process: not p.alive, what="its end")
         assert (process.returncode, told in process.log_text()) == (code, True)
     assert [method for method, _, _ in api.asked if method != "GET"] == []
+
+
+def test_a_schedule_begins_only_while_all_is_well(
+    system: System, api: SentryApi
+) -> None:
+    """Not during a boost or an outage; what was begun is gone on with; held stays held."""
+    (old,) = api.projects["lms"].keys
+    system.write(SENTRY_DSN=old["dsn"]["public"])
+    system.start_agent()
+    system.start_api(workers=1)
+    system.converge(1, 1)
+    scheduled = ("--scheduled", "--quiet", "1s", "--refused", "1s")
+
+    assert system.run("resentry-agent", "boost", "--traces", "1", "--for", "1h")[0] == 0
+    process = rotate(system, *scheduled)
+    ended(process, 75)
+    assert "has a boost in force" in process.log_text()
+    boosts = json.loads(system.run("resentry-agent", "boost", "--list", "--json")[1])
+    boost = boosts["result"]["boosts"][0]["id"]
+    assert system.run("resentry-agent", "boost", "--end", boost)[0] == 0
+    system.converge(1, 3)
+
+    api.faults = [Fault(503)] * 3 + [Fault(403)]
+    assert ended(rotate(system, *scheduled), 1)["held"]
+    assert ended(rotate(system, *scheduled), 1)["held"]
+    assert [key["isActive"] for key in api.projects["lms"].keys] == [True]
+    assert ended(rotate(system, "--resume"))["phase"] == "done"
