@@ -119,7 +119,7 @@ def lags(site: Busy) -> Iterator[Look]:
     with (
         Proxy(site.vault.address) as proxy,
         another(site, RESENTRY_VAULT_ADDR=proxy.url) as other,
-        other.app("plain"),
+        other.app("silent"),
     ):
         eventually((other.volume / "settings.json").exists)
         proxy.faults = Faults(status=200, body=older)
@@ -132,7 +132,7 @@ def token_ends(site: Busy) -> Iterator[Site]:
         policies=["lab-1"], ttl="1h", renewable=False
     )
     token = made["auth"]["client_token"]
-    with another(site, RESENTRY_VAULT_TOKEN=token) as other, other.app("plain"):
+    with another(site, RESENTRY_VAULT_TOKEN=token) as other, other.app("silent"):
         yield other
 
 
@@ -347,10 +347,10 @@ _part("RSN954", "silent", role="celery", VERSION="2.0.0")
 
 @breaks("RSN614")
 def crashes(site: Busy) -> Iterator[Site]:
-    with another(site) as other, other.app("plain"):
+    with another(site) as other, other.app("silent"):
         other.await_only()
         for _ in range(3):
-            with other.app("plain") as process:
+            with other.app("silent") as process:
                 eventually(lambda: receipt_of(other, process))
                 process.kill()
             eventually(lambda: receipt_of(other, process) is None)

@@ -76,6 +76,7 @@ def receipts() -> str:
 def hold_lock() -> None:
     """Be a live target without a receipt."""
     ReceiptFile(receipts(), Identity())._hold()
+    os.write(1, b"ready\n")
     forever()
 
 
@@ -164,6 +165,7 @@ OPTIONS = {"own DSN": {"dsn": "https://key@sentry.example.org/1"}}
 signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # ends in order: no crash
 BEFORE.get(ODDITY, int)()
 resentry.init(role=ROLE, **OPTIONS.get(ODDITY, {}))
+os.write(1, b"ready\n")
 AFTER.get(ODDITY, int)()
 while True:
     if ODDITY not in SILENT:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +67,8 @@ class Site:
         command = [sys.executable, str(APPLICATION), role, oddity]
         with Process(command, env=self.environ | environ) as process:
             yield process
+            # An exit in the middle of `init` is caught there.
+            eventually(lambda: not process.alive or "ready" in process.log_text())
 
     def settings(self, **environ: str) -> Settings:
         return load_what_can_be({}, self._given(environ)).settings
@@ -109,6 +112,8 @@ class Site:
             problems = [f for f in self.look(**how) if f.verdict == "problem"]
             seen.update({f.id: f for f in problems})
             roots = {f.id for f in problems if f.follows_from is None}
+            if roots != set(ids):
+                time.sleep(0.1)  # else looking slows down what it waits for
             return roots == set(ids)
 
         try:
