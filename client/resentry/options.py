@@ -104,7 +104,7 @@ def usable(
     def works(candidate: Mapping[str, Any], what: str) -> bool:
         try:
             build(candidate)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the application's
+        except Exception as error:  # noqa: BLE001 - the application's
             why = describe(error)[:300]
             problems.append(f"{what} can't be used and is left out: {why}")
             return False

@@ -136,7 +136,9 @@ class Target:
                 new = self._build(plan, effective, snapshot, explicitly=explicitly)
         except swap.SupersededError:
             return "failed"
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the application's
+        except (Exception, SystemExit) as error:
+            if explicitly and isinstance(error, SystemExit):
+                raise  # a signal handler ends the process
             self._refuse(name, describe(effective, error), kept)
             return "failed"
         self.plan.log_problems(logged=plan)
@@ -164,7 +166,7 @@ class Target:
 
         try:
             client = attempt(plan.options)
-        except (Exception, SystemExit):
+        except Exception:
             if not explicitly:
                 raise
             kept = usable(

@@ -300,3 +300,33 @@ last.append(lambda: noting(sentry_sdk.get_client().{name}, 30))
     )
     assert is_clean(ran)
     assert sink.events() == []
+
+
+@pytest.mark.parametrize("init", ["resentry.init", "sentry_sdk.init"])
+def test_a_handler_of_sigterm_may_exit_in_the_middle_of_init(
+    run: Run, volume: str, init: str
+) -> None:
+    """The library takes it for no fault of an option: the process ends at once."""
+    ran = run(
+        f"""
+        import signal, sys
+        from sentry_sdk.integrations import Integration
+
+        class Slow(Integration):
+            identifier = "slow"
+            @staticmethod
+            def setup_once():
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        publish({{"SENTRY_DSN": "https://key@sentry.invalid/1"}})
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+        try:
+            {init}(integrations=[Slow()], default_integrations=False)
+        except SystemExit as error:
+            say(code=error.code)
+        else:
+            say(code=None)
+        """,
+        RESENTRY_DIR=volume,
+    )
+    assert ran.said == {"code": 7}
