@@ -1,9 +1,8 @@
 """One process that runs snapshots: it looks, swaps, says what runs, and survives forks.
 
-`init` swaps in the thread that calls it. Every other swap happens in the follower's thread.
-A gate lets one of them build at a time, and an application's thread never waits for it.
-`plan`, `running` and `refusal` are values that are replaced as a whole, so any thread may
-read them. A forked child makes its own follower.
+`init` swaps in the thread that calls it, every other swap is in the follower's thread. A gate
+lets one of them build at a time; an application's thread never waits for it. Any thread may
+read `plan`, `running` and `refusal`: they are replaced as a whole.
 """
 
 from __future__ import annotations
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from resentry.follower import Follower
 
 _EXIT_DRAIN_SECONDS = 2.0
-
 Became = Literal["runs", "refused", "failed"]
 """The result of a swap: the snapshot runs, is refused for good, or is tried again."""
 
