@@ -9,7 +9,8 @@ import click
 
 from agent.cli import options
 from agent.cli.durations import seconds_of
-from agent.cli.rotate import answer_of, only_secret
+from agent.cli.rotate import only_secret
+from agent.cli.rotating import answer_of
 from agent.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from agent.settings import Loaded
 
 
-@options.command("delete-key", is_heavy=True)
+@options.command("delete-key")
 @click.option(
     "--secret",
     metavar="PATH",

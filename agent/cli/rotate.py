@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent.backoff import backoff_seconds
 from agent.cli import options
-from agent.cli.answer import NO, Answer
 from agent.cli.durations import seconds_of
-from agent.cli.results import RotateResult
-from agent.errors import AgentError, SettingsError
+from agent.cli.rotating import (
+    LOOK_SECONDS,
+    answer_of,
+    follow,
+    go_on,
+    plan_lines,
+)
+from agent.errors import SettingsError
 from agent.observe import stderr
-from agent.observe.results import Error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from agent.cli.answer import Answer
     from agent.rotation.journal import Journal
     from agent.rotation.open import Choice, Opened
     from agent.settings import Loaded, Settings
 
-LOOK_SECONDS = 2.0
-"""The time between two steps while a phase waits."""
 MODES = ("resume", "abort", "watch", "dry_run", "scheduled")
-LONGEST_SECONDS = 300.0
-"""The longest time between two tries of a step that fails."""
 
 
-@options.command("rotate", is_heavy=True)
+@options.command("rotate")
 @click.option(
     "--secret",
     metavar="PATH",
@@ -96,22 +92,23 @@ def command(loaded: Loaded, **given: Any) -> Answer:
     choice = _choice(loaded.settings, given)
     opened = open_rotation(loaded.settings, choice)
     if mode == "watch":
-        return answer_of(_follow(opened))
+        return answer_of(follow(opened))
     if mode == "scheduled":
         journal, _ = opened.file.load()
         if journal is not None and journal.held:
             return answer_of(journal)
         if journal is not None and not journal.has_ended:
-            return _go_on(opened, _changed(opened, choice))
+            return go_on(opened, _changed(opened, choice))
         _must_be_calm(loaded.settings)
     if mode in ("resume", "abort"):
-        return _go_on(opened, _changed(opened, choice, is_aborting=mode == "abort"))
+        return go_on(opened, _changed(opened, choice, is_aborting=mode == "abort"))
+    opened.keeper.must_be_free()
     first = plan(opened, choice)
-    for line in _plan(first, opened):
+    for line in plan_lines(first, opened, choice):
         stderr.say(line)
     if mode == "dry_run":
         return answer_of(first, is_dry=True)
-    return _go_on(opened, opened.keeper.begin(first))
+    return go_on(opened, opened.keeper.begin(first))
 
 
 def _flag(mode: str) -> str:
@@ -190,90 +187,3 @@ def _taken(opened: Opened) -> Journal:
                 stderr.say(f"{error.what}: waiting until its lock ends")
             said = True
         time.sleep(LOOK_SECONDS)
-
-
-def _plan(journal: Journal, opened: Opened) -> Iterator[str]:
-    """Say what will be done, and what cannot be proved."""
-    fleet = opened.servers.fleet()
-    yield f"rotation {journal.rotation} of {journal.secret}"
-    yield f"  1. make the key {journal.key_name}, and wait until it is accepted"
-    yield "  2. write its DSN to Vault by check-and-set; the other keys stay"
-    yield (
-        f"  3. wait until {len(fleet.processes)} processes run it, and none can send by "
-        f"the DSN {journal.old}"
-    )
-    yield f"  4. wait until nobody has held it for {journal.quiet_seconds:g} s"
-    yield "  5. retire the old key, and wait until the server refuses it"
-    if journal.deadline is not None:
-        yield (
-            "  the old key has leaked: what still sends by it at the deadline loses its "
-            "events"
-        )
-    for name in fleet.silent:
-        yield f"  not proved: {name} gives no answer, and counts as one with the old DSN"
-    for process in fleet.processes:
-        if not process.proves:
-            yield f"  not proved: {process.name} may send by a DSN of its own"
-
-
-def _go_on(opened: Opened, journal: Journal) -> Answer:
-    """Turn until the rotation has ended or is held; give the lock back."""
-    shown = ""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # give the lock back
-    try:
-        while not journal.has_ended and not journal.held:
-            turn = opened.keeper.turn()
-            journal = turn.journal
-            line = f"{journal.phase}: {turn.waits_for or journal.entries[-1].text}"
-            if line != shown:
-                stderr.say(shown := line)
-            if turn.waits_for:
-                time.sleep(max(LOOK_SECONDS, _pause(journal)))
-    except KeyboardInterrupt:
-        stderr.say("resentry-agent rotate --resume goes on, --abort goes back")
-        raise
-    finally:
-        with contextlib.suppress(AgentError):
-            opened.keeper.leave()
-    return answer_of(journal)
-
-
-def _pause(journal: Journal) -> float:
-    return backoff_seconds(journal.tries, LONGEST_SECONDS) if journal.tries else 0.0
-
-
-def _follow(opened: Opened) -> Journal:
-    shown = 0
-    while True:
-        journal, _ = opened.file.load()
-        if journal is None:
-            raise SettingsError("there is no rotation of this secret")
-        for entry in journal.entries[shown:]:
-            stderr.say(f"{entry.at} {entry.phase}: {entry.text}")
-        shown = len(journal.entries)
-        if journal.has_ended or journal.held:
-            return journal
-        time.sleep(LOOK_SECONDS)
-
-
-def answer_of(journal: Journal, *, is_dry: bool = False) -> Answer:
-    """Return the answer of a command that has a rotation's journal."""
-    result = RotateResult(
-        rotation=journal.rotation,
-        phase=journal.phase,
-        old=journal.old,
-        new=journal.new,
-        held=journal.held,
-        entries=[f"{each.at} {each.phase}: {each.text}" for each in journal.entries],
-    )
-    if is_dry:
-        return Answer(result, ("nothing was changed",))
-    text = f"rotation {journal.rotation} is {journal.phase}"
-    if not journal.held:
-        return Answer(result, (text,))
-    error = Error(
-        code="RotationHeld",
-        what=f"{text}, and held: {journal.held}",
-        hint="correct it, then resentry-agent rotate --resume; --abort goes back",
-    )
-    return Answer(result, (error.what, f"  {error.hint}"), error, NO)

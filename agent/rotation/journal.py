@@ -84,6 +84,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     """Why a person has to decide; else empty. Both keys live on meanwhile."""
     tries: int = 0
     """The failures in a row of this phase."""
+    waits: str = ""
+    """What this phase waits for."""
     forced: tuple[str, ...] = ()
     """The processes that a person has told this rotation not to wait for."""
     holder: str = ""
@@ -113,7 +115,9 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     def enter(self, phase: Phase, now: float, text: str, **news: object) -> Journal:
         """Return the journal with the next phase, and an entry that says why."""
         journal = self.note(now, text, phase)
-        return replace(journal, phase=phase, since=now, tries=0, held="", **news)
+        return replace(
+            journal, phase=phase, since=now, tries=0, held="", waits="", **news
+        )
 
     def note(self, now: float, text: str, phase: Phase | None = None) -> Journal:
         """Return the journal with one more entry. The oldest entries go first."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from agent.errors import AgentError
-from agent.rotation.journal import LEASE_SECONDS, PHASES, Journal
-from agent.rotation.steps import Waiting, failed, step
+from agent.rotation.journal import LEASE_SECONDS, Journal
+from agent.rotation.steps import Waiting, step
 from resentry.contract import time_text
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
     from agent.rotation.steps import World
     from agent.rotation.vault import JournalFile
+
+
+TRIES_LIMIT = 12
+"""With the pauses between them, about half an hour."""
 
 
 class RotationBusy(AgentError):
@@ -70,6 +74,13 @@ class Keeper:
 
         Raises `RotationBusy` if an earlier one has not ended, or its key still lives.
         """
+        version = self.must_be_free()
+        taken = journal.take(self._holder, self._clock())
+        self._file.save(taken, version)
+        return taken
+
+    def must_be_free(self) -> int:
+        """Return the journal's version; raise `RotationBusy` as `begin` does."""
         earlier, version = self._file.load()
         if earlier is not None and not earlier.has_ended:
             raise RotationBusy(
@@ -77,9 +88,7 @@ class Keeper:
                 "resentry-agent rotate --resume goes on with it, --abort ends it",
             )
         self._must_be_over(earlier)
-        taken = journal.take(self._holder, self._clock())
-        self._file.save(taken, version)
-        return taken
+        return version
 
     def _must_be_over(self, earlier: Journal | None) -> None:
         if earlier is None:
@@ -141,6 +150,9 @@ class Keeper:
             self._save(came, version)
             return Turn(came, error.what)
         if isinstance(came, Waiting):
+            if came.reason != journal.waits:
+                journal = replace(journal, waits=came.reason)
+                self._save(journal, version)
             return Turn(journal, came.reason)
         self._save(came, version)
         return Turn(came)
@@ -155,10 +167,10 @@ class Keeper:
             self._file.save(replace(journal, holder="", until=0.0), version)
 
 
-def progress(journal: Journal) -> str:
-    """Return the way so far in one line, as `planned > created > …`."""
-    done = PHASES.index(journal.phase)
-    shown = PHASES[:-1] if journal.phase != "aborted" else PHASES
-    return " > ".join(
-        phase.upper() if PHASES.index(phase) == done else phase for phase in shown
-    )
+def failed(journal: Journal, error: AgentError, now: float) -> Journal:
+    """Return the journal after a step that raised: once more, or held."""
+    tries = journal.tries + 1
+    counted = replace(journal, tries=tries)
+    if not error.retry_soon or tries >= TRIES_LIMIT:
+        return counted.hold(now, error.what)
+    return counted.note(now, error.what) if tries == 1 else counted

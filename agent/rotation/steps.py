@@ -17,7 +17,7 @@ from agent.errors import AgentError
 from agent.rotation.errors import KeyApiDown, PersonNeeded
 from agent.rotation.journal import named
 from agent.rotation.rules import holders, unconverged
-from resentry.contract import fingerprint
+from resentry.contract import fingerprint, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 RENEW_SECONDS = 60.0
 """So often the time begins anew while the server accepts a retired key."""
-TRIES_LIMIT = 12
-"""With the pauses between them, about half an hour."""
 Verdict = Literal["accepted", "rejected", "unknown"]
 
 
@@ -157,7 +155,10 @@ def _write(journal: Journal, world: World, now: float) -> Journal | Waiting:
 def _converge(journal: Journal, world: World, now: float) -> Journal | Waiting:
     late = unconverged(world.fleet(), journal.new, frozenset(journal.forced))
     if late and not _is_over(journal, now):
-        return Waiting(f"the new DSN does not run everywhere: {named(late)}")
+        return Waiting(
+            f"the new DSN does not run everywhere: {named(late)}; agents read within "
+            "their RESENTRY_POLL_SECONDS, or at once with resentry-agent refresh"
+        )
     return journal.enter("converged", now, _despite("the new DSN runs", late))
 
 
@@ -174,8 +175,8 @@ def _quieten(journal: Journal, world: World, now: float) -> Journal | Waiting:
         return journal.enter("converged", now, f"again with the old DSN: {named(left)}")
     quiet = min(now - journal.since, _quiet_for(journal, world, now))
     if quiet < journal.quiet_seconds and not _is_over(journal, now):
-        rest = journal.quiet_seconds - max(quiet, 0)
-        return Waiting(f"nothing may come by the old key for {rest:.0f} s more")
+        until = time_text(now + journal.quiet_seconds - quiet, "seconds")
+        return Waiting(f"nothing may come by the old key until {until}")
     return journal.enter("quiet", now, "nothing comes by the old key")
 
 
@@ -202,8 +203,8 @@ def _finish(journal: Journal, world: World, now: float) -> Journal | Waiting:
             return replace(journal, since=now)
         return Waiting("the server still accepts the old key: servers cache")
     if waited < journal.refused_seconds:
-        rest = journal.refused_seconds - waited
-        return Waiting(f"the old key must be refused for {rest:.0f} s more")
+        until = time_text(journal.since + journal.refused_seconds, "seconds")
+        return Waiting(f"the old key must be refused until {until}")
     text = "refuses the old key" if refused else "is not asked about a deleted key"
     return journal.enter("done", now, f"the server {text}")
 
@@ -231,15 +232,6 @@ def _abort(journal: Journal, world: World, now: float) -> Journal | Waiting:
         if world.keys.switch(key.id, is_active=False).is_active:
             world.keys.delete(key.id)
     return journal.enter("aborted", now, "the old DSN stays, the new key is retired")
-
-
-def failed(journal: Journal, error: AgentError, now: float) -> Journal:
-    """Return the journal after a step that raised: once more, or held."""
-    tries = journal.tries + 1
-    counted = replace(journal, tries=tries)
-    if not error.retry_soon or tries >= TRIES_LIMIT:
-        return counted.hold(now, error.what)
-    return counted.note(now, error.what) if tries == 1 else counted
 
 
 def _is_over(journal: Journal, now: float) -> bool:

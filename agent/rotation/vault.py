@@ -32,7 +32,7 @@ class Versioned:
 
     def __init__(self, source: VaultSource, path: str) -> None:
         source.log_in()
-        self._api = source.api
+        self._source = source
         place = source.locate(path)
         self.key, self.path = place.key, place.path
         if place.version != 2 or place.pin is not None:
@@ -48,8 +48,9 @@ class Versioned:
         A newest version that is deleted has a number, and no keys.
         """
         params = {"version": str(version)} if version else None
+        self._source.log_in()  # a rotation outlives a token
         try:
-            data = self._api.get(self.path, params).get("data")
+            data = self._source.api.get(self.path, params).get("data")
         except SourceMissing:
             if version is not None:
                 raise
@@ -66,7 +67,7 @@ class Versioned:
         """Write the next version, if `after` is the newest; return its number."""
         body = {"options": {"cas": after}, "data": held}
         try:
-            data = self._api.post(self.path, body).get("data") or {}
+            data = self._source.api.post(self.path, body).get("data") or {}
         except SourceDenied:
             # The status is the same for a lost race and for a request that is wrong.
             if self.get()[1] != after:
@@ -80,7 +81,7 @@ class Versioned:
     def _newest(self) -> int:
         mount, _, name = self.path.partition("/data/")
         try:
-            data = self._api.get(f"{mount}/metadata/{name}").get("data") or {}
+            data = self._source.api.get(f"{mount}/metadata/{name}").get("data") or {}
         except SourceMissing:
             return 0
         return formats.whole(str(data.get("current_version")))

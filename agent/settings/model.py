@@ -210,7 +210,7 @@ class Settings(OwnSettings, frozen=True, kw_only=True):
         says(
             HTTP,
             "HOST:PORT",
-            "A second listen address, for health checks and `/metrics` alone.",
+            "A second listen address, for health checks, `/metrics` and `/fleet` alone.",
             read=parse.address,
         ),
     ] = None

@@ -71,8 +71,8 @@ def ended(process: Process, code: int = 0) -> dict[str, Any]:
     eventually(lambda: not process.alive, 90, "the end of rotate")
     printed = process.log_text()
     assert process.returncode == code, printed
-    result: dict[str, Any] = json.loads(printed[printed.index("{") :])["result"]
-    return result
+    result = json.loads(printed[printed.index("{") :])["result"]
+    return dict(result or {})
 
 
 def held(system: System) -> dict[str, Any]:
@@ -141,9 +141,19 @@ def test_where_no_api_makes_keys_a_person_does(
     file.write_text(new)
     given = rotate(system, "--resume", "--new-dsn", str(file))
     eventually(lambda: "disable or delete" in given.log_text(), 60, "the next advice")
+    watching = rotate(system, "--watch")
+    eventually(lambda: "disable or delete" in watching.log_text(), what="the same")
+    busy = rotate(system, "--quiet", "1s", "--new-dsn", str(file))
+    ended(busy, 75)
+    assert "--resume goes on with it" in busy.log_text()
+    before = len(given.log_text())
+    system.vault.pause()
+    eventually(lambda: "Vault" in given.log_text()[before:], 60, "a failure")
+    system.vault.resume()
     assert given.alive
     sink.answer(PROJECT, 403, key="a" * 32)
     result = ended(given)
+    assert ended(watching)["phase"] == "done"
     assert (result["phase"], result["new"]) == ("done", fingerprint(new))
     assert held(system)["SENTRY_DSN"] == new
     assert new not in json.dumps(system.vault.client.read(JOURNAL)["data"])

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from agent.errors import AgentError
 from agent.rotation.journal import REFUSED_SECONDS, Journal, decode, encode
-from agent.rotation.steps import TRIES_LIMIT, Waiting, failed, step
+from agent.rotation.keeper import TRIES_LIMIT, failed
+from agent.rotation.steps import Waiting, step
 from resentry.contract import fingerprint
 from tests.unit.agent.rotation.world import Killed, World, dsn
 

@@ -1,0 +1,144 @@
+"""Carries a rotation on for `rotate`, and shows how it goes."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from agent.backoff import retry_seconds
+from agent.cli.answer import NO, Answer
+from agent.cli.results import RotateResult
+from agent.errors import AgentError
+from agent.observe import stderr
+from agent.observe.results import Error
+from resentry.contract import time_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agent.rotation.journal import Journal
+    from agent.rotation.open import Choice, Opened
+
+LOOK_SECONDS = 2.0
+"""The time between two steps while a phase waits."""
+LONGEST_SECONDS = 300.0
+"""The longest time between two tries of a step that fails."""
+FAILURES_LIMIT = 12
+"""With the pauses between them, about half an hour."""
+NEXT = "resentry-agent rotate --resume goes on, --abort goes back"
+
+
+def plan_lines(journal: Journal, opened: Opened, choice: Choice) -> Iterator[str]:
+    """Say what will be done, and what cannot be proved."""
+    fleet = opened.servers.fleet()
+    yield f"rotation {journal.rotation} of {journal.secret}"
+    make = "take the new DSN" if choice.new_dsn else f"make the key {journal.key_name}"
+    yield f"  1. {make}, and wait until the server accepts it"
+    yield "  2. write its DSN to Vault by check-and-set; the other keys stay"
+    yield (
+        f"  3. wait until {len(fleet.processes)} processes run it, and none can send by "
+        f"the DSN {journal.old}"
+    )
+    yield f"  4. wait until nobody has held it for {journal.quiet_seconds:g} s"
+    yield "  5. retire the old key, and wait until the server refuses it"
+    if journal.deadline is not None:
+        yield (
+            "  the old key has leaked: what still sends by it at the deadline loses its "
+            "events"
+        )
+    for name in fleet.silent:
+        yield f"  not proved: {name} gives no answer, and counts as one with the old DSN"
+    for process in fleet.processes:
+        if not process.proves:
+            yield f"  not proved: {process.name} may send by a DSN of its own"
+
+
+def go_on(opened: Opened, journal: Journal) -> Answer:
+    """Turn until the rotation has ended or is held; give the lock back.
+
+    While Vault cannot be asked, the journal cannot be kept: this tries again, too.
+    """
+    shown, failures = "", 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # give the lock back
+    try:
+        while not journal.has_ended and not journal.held:
+            pause, waits = 0.0, ""
+            try:
+                turn = opened.keeper.turn()
+                journal, waits, failures = turn.journal, turn.waits_for, 0
+            except AgentError as error:
+                failures += 1
+                if not error.retry_soon or failures >= FAILURES_LIMIT:
+                    error.hint = (
+                        f"rotation {journal.rotation} is {journal.phase}: {NEXT}"
+                    )
+                    raise
+                pause, waits = (
+                    retry_seconds(failures, LONGEST_SECONDS, None),
+                    error.what,
+                )
+            line = f"{journal.phase}: {waits or journal.entries[-1].text}"
+            if line != shown:
+                stderr.say(f"{time_text(time.time(), 'seconds')} {line}")
+                shown = line
+            if waits and journal.tries:
+                pause = retry_seconds(journal.tries, LONGEST_SECONDS, None)
+            time.sleep(max(LOOK_SECONDS, pause) if waits else 0)
+    except KeyboardInterrupt:
+        stderr.say(NEXT)
+        raise
+    finally:
+        with contextlib.suppress(AgentError):
+            opened.keeper.leave()
+    return answer_of(journal)
+
+
+def follow(opened: Opened) -> Journal:
+    """Show how a rotation goes, until it has ended or is held."""
+    from agent.rotation.keeper import RotationMissing  # noqa: PLC0415 - heavy
+
+    entries, shown = 0, ""
+    while True:
+        journal, _ = opened.file.load()
+        if journal is None:
+            raise RotationMissing(
+                "there was no rotation of this secret",
+                "resentry-agent rotate begins one",
+            )
+        for entry in journal.entries[entries:]:
+            stderr.say(f"{entry.at} {entry.phase}: {entry.text}")
+        entries = len(journal.entries)
+        if journal.has_ended or journal.held:
+            return journal
+        waits = journal.waits
+        if time.time() >= journal.until:
+            waits = f"no process carries this rotation on: {NEXT}"
+        if waits and waits != shown:
+            stderr.say(f"{time_text(time.time(), 'seconds')} {journal.phase}: {waits}")
+        shown = waits
+        time.sleep(LOOK_SECONDS)
+
+
+def answer_of(journal: Journal, *, is_dry: bool = False) -> Answer:
+    """Return the answer of a command that has a rotation's journal."""
+    result = RotateResult(
+        rotation=journal.rotation,
+        phase=journal.phase,
+        old=journal.old,
+        new=journal.new,
+        held=journal.held,
+        entries=[f"{each.at} {each.phase}: {each.text}" for each in journal.entries],
+    )
+    if is_dry:
+        return Answer(result, ("nothing was changed",))
+    text = f"rotation {journal.rotation} is {journal.phase}"
+    if not journal.held:
+        return Answer(result, (text,))
+    error = Error(
+        code="RotationHeld",
+        what=f"{text}, and held: {journal.held}",
+        hint="correct it, then resentry-agent rotate --resume; --abort goes back",
+    )
+    return Answer(result, (error.what, f"  {error.hint}"), error, NO)
