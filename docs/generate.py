@@ -103,7 +103,7 @@ LABELS = {
     "error": "the class of the error, as in [commands.md](commands.md)",
     "kind": f"of answers: {_listed(KINDS)}, as in [contract.md](contract.md), or `other`; of "
     "the source: `vault` or `files`",
-    "library": "the version of `resentry` in the process",
+    "library": "the version of `resentry` in the process, or `other`",
     "outcome": f"of passes: {_listed(get_args(Kind))}; of requests also `denied`",
     "path": "the path of a secret or of a file",
     "python": "the version of Python",
@@ -116,7 +116,7 @@ LABELS = {
     "revision": "the revision of the snapshot",
     "role": "the role that the process gave to `resentry.init`; `unknown` without a "
     "readable receipt",
-    "sdk": "the version of sentry-sdk in the process",
+    "sdk": "the version of sentry-sdk in the process, or `other`",
     "setting": "a setting's environment variable; of a refused candidate a key of the secret, "
     "`dsn_check` or `other`",
     "state": f"of the rollout: {_listed(get_args(State))}",
@@ -169,7 +169,8 @@ def metrics_page() -> str:
         + "\n".join(rows)
         + "\n\n## Labels\n\n"
         "Processes write receipts, and a stranger can forge one. So the number of values of "
-        "each\nlabel has a bound.\n\n| label | meaning |\n|---|---|\n"
+        "each\nlabel has a bound. Of a process's count, at most 10^6 are added from one look "
+        "to the next.\n\n| label | meaning |\n|---|---|\n"
         + "".join(f"| `{name}` | {LABELS[name]} |\n" for name in sorted(used))
         + "\n## Alerts\n\n"
         "[k8s/monitoring](../k8s/monitoring) has a PodMonitor, rules with alerts and a "

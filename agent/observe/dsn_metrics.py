@@ -89,7 +89,7 @@ class DsnMetrics:
             for kind in KINDS:
                 self._envelopes.labels(dsn, kind)
         if published != self._published:  # a process's counts get other labels
-            self._growth = Growth()
+            self._growth.restart()
         self._published = published
 
     def _label(self, fingerprint: str) -> str:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-LARGEST = 2**53
-"""A larger count is a forged one. Up to here a float is exact."""
+GROWTH_LIMIT = 10**6
+"""No process counts more than this from one look to the next. A larger step is forged."""
+SUM_LIMIT = 2**50
+"""A sum ends here. A metric is a float, which is exact to one up to 2**53."""
 Key = TypeVar("Key")
 
 
@@ -20,7 +22,12 @@ class Growth(Generic[Key]):
     """
 
     def __init__(self) -> None:
-        self._before: dict[str, dict[Key, int]] | None = None
+        self._before: Mapping[str, Mapping[Key, int]] | None = None
+        self._sum: Counter[Key] = Counter()
+
+    def restart(self) -> None:
+        """Take the next look as the first one."""
+        self._before = None
 
     def since(
         self, counts: Mapping[str, Mapping[Key, int]], present: Collection[str]
@@ -31,15 +38,15 @@ class Growth(Generic[Key]):
         live, also those whose counts could not be read now.
         """
         added: Counter[Key] = Counter()
-        before = self._before
-        after = {
-            process: {key: min(max(n, 0), LARGEST) for key, n in each.items()}
-            for process, each in counts.items()
-        }
-        for process, each in after.items() if before is not None else ():
-            known = before.get(process, {}) if before else {}
+        before = self._before or {}
+        for process, each in counts.items() if self._before is not None else ():
+            known = before.get(process, {})
             for key, count in each.items():
-                added[key] += max(count - known.get(key, 0), 0)
-        kept = {name: each for name, each in (before or {}).items() if name in present}
-        self._before = kept | after
+                step = max(count - known.get(key, 0), 0)
+                added[key] += min(step, GROWTH_LIMIT)
+        for key, number in added.items():
+            added[key] = min(number, SUM_LIMIT - self._sum[key])
+            self._sum[key] += added[key]
+        kept = {name: each for name, each in before.items() if name in present}
+        self._before = {**kept, **counts}
         return added

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import re
 from typing import TYPE_CHECKING, get_args
 
 from prometheus_client import Counter, Gauge
@@ -19,11 +20,16 @@ if TYPE_CHECKING:
     from agent.domain.rollout import LiveTarget, Rollout
 
 VERSIONS_LIMIT = 20
-"""The number of pairs of versions with labels of their own."""
+"""So many pairs of versions get labels of their own while the agent runs."""
 ROLES_LIMIT = 50
-"""The number of roles with a label of their own. The roles that came first have one."""
-OTHER_ROLES = "other"
-"""The label of all other roles."""
+"""So many roles get a label of their own while the agent runs: those that came first."""
+OTHER = "other"
+"""The label of all other roles and versions."""
+_VERSION = re.compile(
+    r"(?:[0-9]{1,5}(?:\.[0-9]{1,5}){1,3}(?:\.?(?:a|b|rc|post|dev)[0-9]{1,5}){0,2}"
+    r"(?:\+[a-z0-9.]{1,20})?)?"
+)
+"""A version as releases have it. An older library names none."""
 RATES = (
     "SENTRY_SAMPLE_RATE",
     "SENTRY_TRACES_SAMPLE_RATE",
@@ -37,7 +43,9 @@ class TargetMetrics:
     """How many targets there are, in which state, what they run, and what they count."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._roles: list[str] = []
+        # A label is never taken back: roles that come and go would make ever new series.
+        self._roles: set[str] = set()
+        self._pairs: set[tuple[str, str]] = set()
         self._seen = Gauge(
             "resentry_targets_seen",
             "The number of live targets; 0 while no process has given a receipt.",
@@ -46,15 +54,16 @@ class TargetMetrics:
         self._versions = Gauge(
             "resentry_target_versions",
             "The number of live targets, by versions of the library and of sentry-sdk. "
-            "Of more than "
-            f"{VERSIONS_LIMIT} pairs, `other` counts the rest.",
+            f"The first {VERSIONS_LIMIT} pairs since the agent started have labels of "
+            "their own; `other` counts the rest.",
             ["library", "sdk"],
             registry=registry,
         )
         self._targets = Gauge(
             "resentry_targets",
-            "The number of live targets, by role and by state of the rollout. Of more than "
-            f"{ROLES_LIMIT} roles, the role `{OTHER_ROLES}` counts those that came last.",
+            "The number of live targets, by role and by state of the rollout. The first "
+            f"{ROLES_LIMIT} roles since the agent started have a label of their own; the "
+            f"role `{OTHER}` counts the rest.",
             ["role", "state"],
             registry=registry,
         )
@@ -117,7 +126,6 @@ class TargetMetrics:
             self._tally.labels(name)
         self._growth: Growth[str] = Growth()
         self._known: set[str] | None = None
-        self._starters: set[str] = set()
 
     def show(self, rollout: Rollout) -> None:
         """Show the targets of now."""
@@ -130,16 +138,14 @@ class TargetMetrics:
             self._count(rollout)
 
     def _name_roles(self, rollout: Rollout) -> None:
-        present = dict.fromkeys(target.receipt.role for target, _ in rollout.targets)
-        known = [role for role in self._roles if role in present]
-        new = [role for role in present if role not in known]
-        self._roles = [*known, *new][:ROLES_LIMIT]
-        for role in self._roles:
-            self._started.labels(self._starter(role))
+        for target, _ in rollout.targets:
+            if len(self._roles) < ROLES_LIMIT:
+                self._roles.add(target.receipt.role)
+            self._started.labels(self._label(target))
 
     def _label(self, target: LiveTarget) -> str:
         role = target.receipt.role
-        return role if role in self._roles else OTHER_ROLES
+        return role if role in self._roles else OTHER
 
     def _show_states(self, rollout: Rollout) -> None:
         counts = collections.Counter(
@@ -158,15 +164,19 @@ class TargetMetrics:
 
     def _show_versions(self, rollout: Rollout) -> None:
         pairs = collections.Counter(
-            (target.receipt.library, target.receipt.sdk)
+            # After an sdk's version may stand what is wrong with the version.
+            (target.receipt.library, target.receipt.sdk.partition(" ")[0])
             for target, _ in rollout.targets
             if target.readable
         )
+        shown: collections.Counter[tuple[str, str]] = collections.Counter()
+        for pair, number in pairs.most_common():
+            if len(self._pairs) < VERSIONS_LIMIT and all(map(_VERSION.fullmatch, pair)):
+                self._pairs.add(pair)
+            shown[pair if pair in self._pairs else (OTHER, OTHER)] += number
         self._versions.clear()
-        for pair, number in pairs.most_common(VERSIONS_LIMIT):
+        for pair, number in shown.items():
             self._versions.labels(*pair).set(number)
-        if rest := sum(n for _, n in pairs.most_common()[VERSIONS_LIMIT:]):
-            self._versions.labels("other", "other").set(rest)
 
     def _show_values(self, rollout: Rollout) -> None:
         """Show what runs, as the receipts tell it; an older library tells nothing."""
@@ -195,7 +205,7 @@ class TargetMetrics:
             self._known = {target.receipt.id for target in readable}
         for target in readable:
             if target.receipt.id not in self._known:
-                self._started.labels(self._starter(target.receipt.role)).inc()
+                self._started.labels(self._label(target)).inc()
         self._known = self._known & present | {t.receipt.id for t in readable}
         counts = {
             target.receipt.id: {
@@ -205,12 +215,6 @@ class TargetMetrics:
         }
         for name, number in self._growth.since(counts, present).items():
             self._tally.labels(name).inc(number)
-
-    def _starter(self, role: str) -> str:
-        """Return the label of a role that may have no live target now."""
-        if len(self._starters) < ROLES_LIMIT:
-            self._starters.add(role)
-        return role if role in self._starters else OTHER_ROLES
 
 
 def _rate(value: object) -> float:

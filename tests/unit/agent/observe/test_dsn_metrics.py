@@ -19,10 +19,11 @@ from agent.domain.rollout import LiveTarget, assess
 from agent.domain.view import Known, View
 from agent.domain.wishes import Held, Wishes
 from agent.errors import CandidateRefused
-from agent.observe import document
+from agent.observe import document, growth
 from agent.observe.changes import count_changes, log_changes
+from agent.observe.growth import GROWTH_LIMIT
 from agent.observe.metrics import Metrics
-from agent.observe.target_metrics import ROLES_LIMIT
+from agent.observe.target_metrics import ROLES_LIMIT, VERSIONS_LIMIT
 from resentry.answers import ANSWERS_LIMIT, Answer
 from resentry.contract import Boost, Holder, Receipt, Snapshot, fingerprint, time_text
 
@@ -154,6 +155,33 @@ def test_a_forged_count_breaks_nothing(view: Callable[..., View], number: int) -
     assert set(rate.values()) <= {0.0, 1.0}
 
 
+def test_what_a_forged_count_adds_hides_no_real_count(
+    view: Callable[..., View], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step is bounded, and so is the sum: a float then still shows a step of one."""
+    monkeypatch.setattr(growth, "SUM_LIMIT", 5 * GROWTH_LIMIT + 1)
+    real = {"answers": (answer(accepted=1),), "tally": {"dropped": 1}}
+    more = {"answers": (answer(accepted=2),), "tally": {"dropped": 2}}
+    forged = {"answers": (answer(accepted=2**53),), "tally": {"dropped": 2**53}}
+    metrics = Metrics("1")
+
+    def counted() -> tuple[float, float]:
+        envelopes = shown(metrics, "resentry_dsn_envelopes_total")
+        tally = shown(metrics, "resentry_tally_total")
+        return envelopes[MARK, "accepted"], tally["dropped",]
+
+    told(metrics, view(real), view(real, forged, forged))
+    assert counted() == (2 * GROWTH_LIMIT,) * 2
+    told(metrics, view(real, forged, forged), view(more, forged, forged))
+    assert counted() == (2 * GROWTH_LIMIT + 1,) * 2
+    for _ in range(3):
+        told(metrics, view(more), view(more, forged, forged))
+    assert counted() == (5 * GROWTH_LIMIT + 1,) * 2
+    rotated = replace(CURRENT, settings={"SENTRY_DSN": OLD})
+    told(metrics, view(more, forged, current=rotated), view(more), view(more, forged))
+    assert counted()[1] == 5 * GROWTH_LIMIT + 1
+
+
 def test_a_bug_in_a_metric_is_logged_and_hides_nothing(
     view: Callable[..., View], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +232,36 @@ def test_forged_receipts_are_a_bounded_number_of_labels(
     assert "kind7" not in text
     assert "7-1" not in text
     assert len(shown(metrics, "resentry_targets_started_total")) <= ROLES_LIMIT + 1
+
+
+def test_roles_and_versions_that_change_are_a_bounded_number_of_labels(
+    view: Callable[..., View],
+) -> None:
+    """However often a scraper looks, and whatever the receipts name by then."""
+    metrics = Metrics("1")
+    seen: set[tuple[str, ...]] = set()
+    names = ("resentry_targets", "resentry_target_versions", "resentry_rate")
+    first = {"role": "api", "library": "0.1.0", "sdk": "2.43.0"}
+    for look in range(20):
+        forged = [
+            {
+                "role": f"r{look}x{n}",
+                "library": f"0.{look}.{n}" if n % 2 else f"0.1.0x{look}",
+                "sdk": "2.43.0",
+                "values": {"SENTRY_SAMPLE_RATE": 1.0},
+            }
+            for n in range(20)
+        ]
+        told(metrics, view(first), view(first, *forged))
+        for name in names:
+            series = shown(metrics, name)
+            seen |= {(name, *labels) for labels in series}
+    assert {role for name, role, *_ in seen if name == names[0]} >= {"api", "other"}
+    assert len({role for name, role, *_ in seen if name == names[0]}) == ROLES_LIMIT + 1
+    versions = {library for name, library, *_ in seen if name == names[1]}
+    assert {"0.1.0", "other"} <= versions
+    assert len(versions) <= VERSIONS_LIMIT + 1
+    assert not any("x" in version for version in versions)
 
 
 @pytest.mark.parametrize(

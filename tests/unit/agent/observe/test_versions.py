@@ -91,7 +91,7 @@ def test_forged_versions_are_a_bounded_number_of_labels(
     receipt: Callable[..., Receipt],
 ) -> None:
     """A container may write what it likes."""
-    forged = [receipt(library=f"0.{n}", sdk="x") for n in range(100)]
+    forged = [receipt(library=f"0.{n}", sdk="2.43.0") for n in range(100)]
     metrics = Metrics("1")
     metrics.show(view(forged, {}))
     series = shown(metrics, "resentry_target_versions")
@@ -99,6 +99,25 @@ def test_forged_versions_are_a_bounded_number_of_labels(
     assert sum(value for _, _, value in series) == 100
     rest = (("library", "other"), ("sdk", "other"))
     assert ("resentry_target_versions", rest, 100.0 - VERSIONS_LIMIT) in series
+
+
+@pytest.mark.parametrize(
+    ("sdk", "label"),
+    [
+        ("2.44.0a1", "2.44.0a1"),
+        ("2.44.0+fork.1", "2.44.0+fork.1"),
+        ("3.0.0 is not supported (>=2.43,<3): falling back", "3.0.0"),
+        ("", ""),
+    ],
+)
+def test_a_version_is_a_label_without_what_is_wrong_with_it(
+    receipt: Callable[..., Receipt], sdk: str, label: str
+) -> None:
+    """An older library names no version."""
+    metrics = Metrics("1")
+    metrics.show(view([receipt(library="0.1.0", sdk=sdk)], {}))
+    ((_, labels, _),) = shown(metrics, "resentry_target_versions")
+    assert dict(labels) == {"library": "0.1.0", "sdk": label}
 
 
 def test_status_shows_the_versions_of_each_target(
