@@ -7,11 +7,10 @@ import time
 from typing import TYPE_CHECKING, get_args
 
 import click
-import msgspec
 
 from agent.cli import options
 from agent.cli.answer import NO, UNEXAMINED, Answer
-from agent.cli.gather import gather_all, last_change, why_unknown
+from agent.cli.gather import copied, gather_all, why_unknown
 from agent.cli.words import with_ages
 from agent.doctor.bundle import write_bundle
 from agent.doctor.examine import RULES, examine
@@ -62,7 +61,7 @@ def _rule(_context: object, _option: object, given: str | None) -> Rule | None:
 )
 @click.option(
     "--from-volume",
-    "copied",
+    "volume",
     type=click.Path(exists=True, file_okay=False),
     metavar="PATH",
     help="Examine a copied or orphaned volume: only what stands there.",
@@ -85,7 +84,7 @@ def command(  # noqa: PLR0913 - the options
     areas: Sequence[str],
     offline: bool,
     fail_on: str,
-    copied: str | None,
+    volume: str | None,
     bundle: str | None,
     is_list: bool,
     explain: Rule | None,
@@ -104,7 +103,7 @@ def command(  # noqa: PLR0913 - the options
         listed = (f"{r.id}  {r.severity:8}{r.area:12}{r.title}" for r in rules)
         return _rules(rules, listed)
     facts = (
-        facts_of_copy(loaded, copied) if copied else facts_of(loaded, offline=offline)
+        facts_of_copy(loaded, volume) if volume else facts_of(loaded, offline=offline)
     )
     findings = examine(facts, areas)
     error, code = _error(findings, fail_on)
@@ -146,9 +145,7 @@ def _rules(rules: Sequence[Rule], lines: Iterable[str]) -> Answer:
 
 def facts_of_copy(loaded: Loaded, directory: str) -> Facts:
     """Gather what a volume tells that was copied here, or that no agent has any more."""
-    directory = os.path.realpath(directory)
-    settings = msgspec.structs.replace(loaded.settings, dir=directory, receipts="")
-    now = last_change(settings)
+    settings, now = copied(loaded.settings, directory)
     gathered = gather_all(settings, copied_at=now)
     return Facts(
         settings=settings,

@@ -8,16 +8,19 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec import structs
+
 from agent.call import STATUS, STATUS_SECONDS, Silent, call_once, identity
 from agent.confirm.receipts import Receipts
 from agent.domain.wishes import decode_wishes
 from agent.errors import AgentError, PublishError
 from agent.observe import document
 from agent.observe.results import Origin
-from agent.publish.memory import STATE, WISHES
+from agent.publish.memory import HISTORY_DIR, STATE, WISHES
+from agent.publish.names import PRIVATE_DIR
 from agent.publish.volume import LOCK_FILE, Volume
 from resentry import formats
-from resentry.contract import SETTINGS_FILE
+from resentry.contract import DATA_LINK, RECEIPTS_DIR, SETTINGS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +30,14 @@ if TYPE_CHECKING:
     from agent.settings import Settings
     from resentry.contract import Snapshot
 
+COPIED = (
+    DATA_LINK,
+    SETTINGS_FILE,
+    RECEIPTS_DIR,
+    PRIVATE_DIR,
+    f"{PRIVATE_DIR}/{HISTORY_DIR}",
+)
+"""What is read of a copied volume."""
 LOOK_SECONDS = 0.2
 """The time between two looks of a command that waits."""
 UNRESPONSIVE_HINT = "read its log, then restart it: the snapshot stays published"
@@ -135,8 +146,25 @@ def _moment(text: object) -> str | None:
     return str(text)
 
 
-def last_change(settings: Settings) -> float:
-    """Return when something was written to a volume last."""
+def copied(settings: Settings, directory: str) -> tuple[Settings, float]:
+    """Return the settings for a copy of a volume, and when it was written to last.
+
+    A copy may come from anybody. So a copy with links that leave it is refused: they name
+    files of this machine.
+    """
+    top = os.path.realpath(directory)
+    for name in COPIED:
+        place = os.path.realpath(f"{top}/{name}")
+        if not place.startswith(f"{top}/"):
+            raise PublishError(
+                f"{top}/{name} is a link to {place}, outside the copied volume",
+                f"remove the link {top}/{name}, or copy the volume again with `cp -a`",
+            )
+    settings = structs.replace(settings, dir=top, receipts="")
+    return settings, _last_change(settings)
+
+
+def _last_change(settings: Settings) -> float:
     times = [0.0]
     for folder in (settings.dir, settings.receipts_dir, f"{settings.dir}/agent"):
         with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -174,7 +202,7 @@ def why_unknown(settings: Settings) -> str:
 
 def _error_of(path: str) -> OSError | None:
     try:
-        os.close(os.open(path, os.O_RDONLY))
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
     except OSError as error:
         return error
     return None

@@ -8,11 +8,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import click
-from msgspec import structs
 
 from agent.cli import options
 from agent.cli.answer import NO, UNEXAMINED, Answer
-from agent.cli.gather import gather, last_change, why_unknown
+from agent.cli.gather import copied, gather, why_unknown
 from agent.cli.status_lines import plain, status_lines
 from agent.observe.document import not_confirmed
 from agent.observe.results import Error
@@ -65,9 +64,7 @@ def command(loaded: Loaded, *, volume: str | None, watch: bool) -> Answer:
     """
     settings, copied_at = loaded.settings, None
     if volume is not None:
-        directory = os.path.realpath(volume)
-        settings = structs.replace(settings, dir=directory, receipts="")
-        copied_at = last_change(settings)
+        settings, copied_at = copied(settings, volume)
     if watch:
         _watch(settings, copied_at)
     return _look(settings, copied_at)

@@ -14,7 +14,8 @@ from agent.publish.files import gid_of
 from agent.publish.lock import Lock
 from agent.publish.volume import LOCK_FILE
 from resentry.advice import SUBPATH, is_mounted_alone
-from resentry.contract import SETTINGS_FILE
+from resentry.contract import SETTINGS_FILE, ContractError
+from resentry.reader import SharedDir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,12 +45,23 @@ _ROOM_BYTES = 4 * 1024 * 1024
     ),
 )
 def nothing(facts: Facts) -> Iterator[Sight]:
-    """Look for a snapshot on the volume.
+    """Look for a snapshot on the volume, under the name that processes read.
 
-    Applications run with their own environment variables.
+    Applications run with their own environment variables, or keep what they run.
     """
     if facts.current is None:
         yield Sight(facts.settings.dir, "the volume has no snapshot")
+        return
+    path = f"{facts.settings.dir}/{SETTINGS_FILE}"
+    try:
+        read = SharedDir(facts.settings.dir, "", expected=True).read()
+    except (OSError, ContractError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        yield Sight(path, f"processes cannot read this file: {why}")
+        return
+    if read.sequence < facts.current.sequence:
+        detail = f"processes read sequence {read.sequence} here; sequence {facts.current.sequence} is published"
+        yield Sight(path, detail)
 
 
 @rule(

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 DIR_MODE = 0o750
 FILE_MODE = 0o640
 PRIVATE_MODE = 0o700
+READ_LIMIT_BYTES = 4 * 1024 * 1024
+"""The agent writes no larger file. Whoever sent a copy of a volume may have."""
 RECEIPTS_MODE = 0o3770
 _PARENT_MODE = 0o755
 _NO_GID = 2**32 - 1
@@ -55,12 +57,16 @@ def _as_text(value: Any) -> str:
 
 
 def read_file(path: str) -> bytes | None:
-    """Return the content of a regular file; `None` if there is none that can be read."""
+    """Return the content of a regular file; `None` if there is none that can be read.
+
+    Links, pipes and devices are not read, and no file larger than `READ_LIMIT_BYTES`.
+    """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
     try:
         with open(os.open(path, flags), "rb") as file:
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return file.read()
+                body = file.read(READ_LIMIT_BYTES + 1)
+                return body if len(body) <= READ_LIMIT_BYTES else None
     except OSError:
         pass
     return None

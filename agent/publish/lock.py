@@ -90,7 +90,7 @@ class Lock:
 
 def _is_held(path: str) -> bool | None:
     try:
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError:
         return None
     try:

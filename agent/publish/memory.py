@@ -7,6 +7,7 @@ import os
 
 from agent.domain.kept import decode_kept
 from agent.domain.wishes import revision_without_boosts
+from agent.publish.files import read_file
 from resentry import formats
 from resentry.beside import TEMPORARY_SUFFIX, replace_file
 from resentry.contract import (
@@ -37,11 +38,7 @@ class Memory:
 
     def read(self, name: str) -> bytes | None:
         """Return the content of one file, or `None` if it cannot be read."""
-        try:
-            with open(f"{self._directory}/{name}", "rb") as file:
-                return file.read()
-        except OSError:
-            return None
+        return read_file(f"{self._directory}/{name}")
 
     def write(self, name: str, body: bytes, *, flush: bool = True) -> None:
         """Replace one file. After an `OSError` the old file is still there."""

@@ -38,6 +38,7 @@ from resentry.contract import (
     Receipt,
     Rule,
     Snapshot,
+    encode_snapshot,
     fingerprint,
     time_text,
 )
@@ -98,6 +99,7 @@ def make(tmp_path: Path) -> Make:
     (directory / "receipts").mkdir(parents=True)
     directory.chmod(0o750)
     (directory / "receipts").chmod(0o3770)
+    (directory / "settings.json").write_bytes(encode_snapshot(SNAPSHOT))
 
     def facts(  # noqa: PLR0913 - what can be broken
         *,
