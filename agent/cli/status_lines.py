@@ -15,8 +15,8 @@ from agent.domain.roles import ORIGINS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from agent.observe.chain import Stage
     from agent.observe.results import SourceReport, StatusResult
+    from agent.observe.stage import Stage
     from agent.observe.target_results import RoleReport, Target
 
     Paint = Callable[[str, str], str]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.doctor.about_targets import targets
 from agent.doctor.rule import Sight, SkippedError, rule
+from agent.domain.roles import ERRORS
 from resentry.values import PRODUCTION, environment_name
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ _HIGH = 0.5
 _LONG_SECONDS = 3600.0
 _ENOUGH = 100
 """So many traces say something about a rule."""
-TRACES, ERRORS = "SENTRY_TRACES_SAMPLE_RATE", "SENTRY_SAMPLE_RATE"
+TRACES = "SENTRY_TRACES_SAMPLE_RATE"
 
 
 def _per_role(facts: Facts, name: str) -> Iterator[tuple[str, Any, str]]:

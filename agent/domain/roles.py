@@ -11,8 +11,12 @@ if TYPE_CHECKING:
     from agent.domain.rollout import LiveTarget, Rollout
     from resentry.contract import Receipt, Snapshot
 
+ERRORS = "SENTRY_SAMPLE_RATE"
+"""The rate of errors: 0 ends error reports as silently as a dead key does."""
+FOREIGN = "the application's own client runs"
+"""Why a process sends nothing by resentry."""
 RATES = (
-    "SENTRY_SAMPLE_RATE",
+    ERRORS,
     "SENTRY_TRACES_SAMPLE_RATE",
     "SENTRY_PROFILES_SAMPLE_RATE",
 )
@@ -88,7 +92,7 @@ def _rates(receipt: Receipt) -> Iterable[Rate]:
 
 def _why_off(receipt: Receipt) -> str:
     if receipt.foreign:
-        return "the application's own client runs"
+        return FOREIGN
     if receipt.dsn:
         return ""
     switch = "SENTRY_ENABLE_FOR_CELERY"

@@ -5,50 +5,26 @@ It is a pure function of a status: `status`, `/status` and the page tell the sam
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-from msgspec import Meta, Struct, structs
+from msgspec import structs
 
 from agent.domain.dsn_check import FAILING, PASSING
 from agent.domain.passes import GOOD
 from agent.domain.provenance import origin_of
-from agent.domain.rollout import DONE
 from agent.domain.view import VOLUME
 from agent.errors import CandidateRefused, PublishError, VolumeBusy
+from agent.observe.arrival import arrive, confirm, drain
+from agent.observe.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agent.observe.results import SourceReport, StatusResult
-    from agent.observe.target_results import RolloutReport
+    from agent.observe.stage import Name, StageState
 
-Name = Literal[
-    "source", "values", "checks", "publish", "notify", "confirm", "drain", "arrive"
-]
-StageState = Literal["ok", "waiting", "held", "broken", "unknown", "off"]
 TO_PUBLISH = frozenset({PublishError.__name__, VolumeBusy.__name__})
 """The errors that say that the volume is at fault, not the source."""
-
-
-class Stage(Struct, frozen=True, kw_only=True):
-    """One stage of the chain."""
-
-    stage: Annotated[Name, Meta(description="The stage.")]
-    state: Annotated[
-        StageState,
-        Meta(
-            description="`held`: an operator's rollback is in force. `unknown`: nobody "
-            "knows, as when an earlier stage is broken. `off`: the stage is not used."
-        ),
-    ]
-    sentence: Annotated[str, Meta(description="The state in words.")]
-    since: Annotated[
-        str | None, Meta(description="Since when; null if that is not known.")
-    ] = None
-    hint: Annotated[str, Meta(description="What to do; may be empty.")] = ""
-    first_broken: Annotated[
-        bool, Meta(description="True for the first stage that is broken.")
-    ] = False
 
 
 def chain(status: StatusResult) -> list[Stage]:
@@ -67,9 +43,9 @@ def _stages(status: StatusResult) -> Iterator[Stage]:
     yield _checks(status)
     yield _publish(status)
     yield _notify(status)
-    yield _confirm(status)
-    yield _drain(status)
-    yield _arrive(status)
+    yield confirm(status)
+    yield drain(status)
+    yield arrive(status)
 
 
 def _of_pass(stage: Name, state: StageState, source: SourceReport) -> Stage:
@@ -227,71 +203,4 @@ def _notify(status: StatusResult) -> Stage:
         stage="notify",
         state="waiting" if waits else "ok",
         sentence=", ".join(receiver.receiver for receiver in status.notify),
-    )
-
-
-def _confirm(status: StatusResult) -> Stage:
-    rollout = status.rollout
-    is_bad = rollout.state in ("refused", "overdue") or rollout.obstacle
-    state: StageState = "waiting"
-    if is_bad:
-        state = "broken"
-    elif rollout.unknown:
-        state = "unknown"
-    elif rollout.state in DONE:
-        state = "ok"
-    published = status.current.published_at if status.current else None
-    slowest = max((target.swap_ms for target in rollout.targets), default=0.0)
-    more = f"; the slowest swap took {slowest:.0f} ms" if slowest >= 1 else ""
-    return Stage(
-        stage="confirm",
-        state=state,
-        sentence=f"{rollout.sentence}{more if state == 'ok' else ''}",
-        since=published,
-        hint=rollout.hint,
-    )
-
-
-def _drain(status: StatusResult) -> Stage:
-    rollout = status.rollout
-    if rollout.state == "drained":
-        sentence = "no process sends by an older DSN"
-        return Stage(stage="drain", state="ok", sentence=sentence)
-    if rollout.state not in DONE:
-        sentence = "not every process has confirmed yet"
-        return Stage(stage="drain", state="unknown", sentence=sentence)
-    return _undrained(rollout)
-
-
-def _undrained(rollout: RolloutReport) -> Stage:
-    left = [target for target in rollout.targets if target.state != "drained"]
-    holders = [target.name for target in left if target.holders]
-    sentence = f"{len(left)} of {len(rollout.targets)} still send what they held before"
-    if holders:
-        sentence += f"; an older DSN is held by {', '.join(holders[:5])}"
-    hint = "restart the process to end what holds the older DSN" if holders else ""
-    return Stage(stage="drain", state="waiting", sentence=sentence, hint=hint)
-
-
-def _arrive(status: StatusResult) -> Stage:
-    """Whether Sentry accepts what the processes send."""
-    uses = status.dsns
-    if not uses:
-        sentence = "no DSN is published"
-        return Stage(stage="arrive", state="off", sentence=sentence)
-    for use in uses:
-        if any(kind != "accepted" for kind in use.processes):
-            return Stage(
-                stage="arrive",
-                state="broken",
-                sentence=use.sentence,
-                since=use.since,
-                hint=use.hint or "resentry-agent doctor --area sentry says more",
-            )
-    is_seen = all(use.processes for use in uses)
-    return Stage(
-        stage="arrive",
-        state="ok" if is_seen else "unknown",
-        sentence="; ".join(use.sentence for use in uses),
-        hint="" if is_seen else "resentry-agent verify sends test events",
     )

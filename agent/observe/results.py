@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from agent.domain.dsn_check import Verdict
 from agent.domain.outcome import Kind
 from agent.domain.timeline import Event
-from agent.observe.chain import Stage
+from agent.observe.stage import Stage
 from agent.observe.target_results import RoleReport, RolloutReport
 
 SCHEMA = 1

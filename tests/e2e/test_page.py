@@ -87,6 +87,10 @@ def test_the_page_tells_each_state_without_a_reload(
         assert "nothing was refused" in browser.text("#refusals")
         assert fits(browser)
 
+        system.write(SENTRY_DSN=sink.dsn(1), SENTRY_SAMPLE_RATE="0")
+        browser.await_text("Broken at arrive", "#verdict")
+        system.write(SENTRY_DSN=sink.dsn(1), SENTRY_TRACES_SAMPLE_RATE="0.1")
+        browser.await_text("Everything works", "#verdict")
         system.write(SENTRY_DSN=sink.dsn(1), SENTRY_TRACES_SAMPLE_RATE="7")
         browser.await_text("Broken at values", "#verdict")
         assert "SENTRY_TRACES_SAMPLE_RATE" in browser.text("#refusals")
@@ -201,6 +205,42 @@ def test_what_others_wrote_is_shown_as_text(browser: Browser) -> None:
     # The browser itself would not let it happen.
     browser.run("document.body.innerHTML = '<img src=x>'")
     assert browser.run("document.querySelectorAll('img').length") == 0
+
+
+def test_the_headline_is_green_without_an_error_alone(browser: Browser) -> None:
+    """A finding that no stage shows makes it red. A check that goes on is a note."""
+    view = View(Known(), Passes(0.0), 0.0, assess([], None, late=False))
+    plain = msgspec.to_builtins(whole(view))
+    for stage in plain["result"]["chain"]:
+        waits = stage["stage"] == "checks"
+        stage |= {"state": "waiting" if waits else "ok", "sentence": stage["stage"]}
+    finding = {
+        "id": "RSN801",
+        "title": "No errors",
+        "subject": "role api",
+        "detail": "0",
+        "severity": "error",
+        "verdict": "problem",
+        "fix": "x",
+        "follows_from": None,
+    }
+    findings = {"findings": [finding]}
+    port = free_port()
+    sources = Sources(
+        lambda: view,
+        lambda: plain,
+        Metrics("1"),
+        load({"config": ""}, {}).settings,
+        lambda _view: findings,
+    )
+    serve(sources, Address("127.0.0.1", port), None)
+    browser.open(f"http://127.0.0.1:{port}/")
+    browser.await_text("RSN801 No errors", "#verdict")
+    findings["findings"] = []
+    browser.await_text("Everything works", "#verdict")
+    assert "checks" in browser.text("#verdict")
+    plain["result"]["source"]["outcome"] = "checking"
+    browser.await_text("Not finished at checks", "#verdict")
 
 
 def test_a_page_that_gets_no_answer_says_so(browser: Browser) -> None:

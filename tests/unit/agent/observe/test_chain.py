@@ -100,6 +100,28 @@ def test_a_dsn_that_its_server_refuses_is_the_broken_link(
 
 
 @pytest.mark.parametrize(
+    "silent",
+    [
+        {"values": {"SENTRY_SAMPLE_RATE": 0.0}, "dsn": fingerprint(DSN)},
+        {"values": {"SENTRY_SAMPLE_RATE": 1.0}, "foreign": True},
+    ],
+)
+def test_a_role_that_sends_no_errors_is_the_broken_link(
+    look: Look, silent: dict[str, Any]
+) -> None:
+    """Whatever was accepted before: its rate is 0, or the application's client runs."""
+    seen = look(answers=(answered("accepted"),), **silent)
+    assert seen["arrive"] == ("broken", True)
+
+
+def test_a_role_that_is_switched_off_on_purpose_is_not_broken(look: Look) -> None:
+    """Celery's own switch is no fault."""
+    off = {"SENTRY_ENABLE_FOR_CELERY": False, "SENTRY_SAMPLE_RATE": 0.0}
+    seen = look(answers=(answered("accepted"),), role="celery", values=off)
+    assert seen["arrive"] == ("ok", False)
+
+
+@pytest.mark.parametrize(
     ("error", "stage"),
     [
         (SourceDown("Vault is sealed", "unseal it"), "source"),
