@@ -14,8 +14,13 @@ if TYPE_CHECKING:
 
 
 def targets(facts: Facts) -> list[LiveTarget]:
-    """Return the live processes with a readable receipt. Without one the rule is skipped."""
+    """Return the live processes with a readable receipt. Without one the rule is skipped.
+
+    The rule is unknown if no receipt was read, and there may be some.
+    """
     readable = [target for target, _ in facts.rollout.targets if target.readable]
+    if not readable and facts.rollout.unknown:
+        raise UnknownError(facts.rollout.unknown)
     if not readable:
         raise SkippedError("no process has given a readable receipt")
     return readable
@@ -111,6 +116,8 @@ def unreadable(facts: Facts) -> Iterator[Sight]:
 
     Nobody knows what that process runs, so nothing is confirmed.
     """
+    if not facts.rollout.targets and facts.rollout.unknown:
+        raise UnknownError(facts.rollout.unknown)
     if not facts.rollout.targets:
         raise SkippedError("no process holds a lock in the receipts' directory")
     for target, _ in facts.rollout.targets:
@@ -150,6 +157,8 @@ def too_few(facts: Facts) -> Iterator[Sight]:
     """Compare the receipts with `RESENTRY_MIN_TARGETS`."""
     if not facts.own.min_targets:
         raise SkippedError("RESENTRY_MIN_TARGETS is not set")
+    if facts.rollout.missing and facts.rollout.unknown:
+        raise UnknownError(facts.rollout.unknown)
     for role, lacking in facts.rollout.missing.items():
         wanted = facts.settings.min_targets.get(role, lacking)
         yield Sight(role, f"{wanted - lacking} of {wanted} processes have a receipt")
@@ -173,6 +182,8 @@ def nobody_has_it(facts: Facts) -> Iterator[Sight]:
     roles = [rule.role for rule in snapshot.rules]
     roles += [boost.role for boost in snapshot.boosts]
     named = {*snapshot.roles, *filter(None, roles)}
+    if named - live and facts.rollout.unknown:
+        raise UnknownError(facts.rollout.unknown)
     for role in sorted(named - live):
         yield Sight(role, f"processes have: {', '.join(sorted(live))}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.doctor import (
@@ -21,7 +22,7 @@ from agent.doctor import (
 )
 from agent.doctor.facts import Facts
 from agent.doctor.results import DoctorResult, Finding, Verdict
-from agent.doctor.rule import Rule, SkippedError, UnknownError
+from agent.doctor.rule import Rule, Sight, SkippedError, UnknownError
 from agent.observe import stderr
 from agent.observe.document import whole
 from agent.redact import redact_foreign
@@ -87,31 +88,49 @@ def examine_view(loaded: Loaded, view: View) -> DoctorResult:
 
 
 def _apply(rule: Rule, facts: Facts) -> Iterator[Finding]:
+    sights: list[Sight] = []
+    rest: Verdict = "ok"
+    detail = ""
     try:
-        sights = list(rule.look(facts))
+        sights.extend(rule.look(facts))  # what was seen before an error counts
+        if _has_seen_a_part(rule, facts):
+            rest, detail = "unknown", facts.rollout.unknown
     except SkippedError as why:
-        yield _finding(rule, "skipped", detail=str(why))
+        rest, detail = "skipped", str(why)
     except UnknownError as why:
-        yield _finding(rule, "unknown", detail=str(why))
+        rest, detail = "unknown", str(why)
     except Exception as error:  # noqa: BLE001 - one rule must not hide all others
         # Not logged: a command prints its answer alone.
         stderr.say(redact_foreign(traceback.format_exc()))
+        rest, detail = "unknown", f"internal error ({type(error).__name__})"
+    for sight in sights:
         yield _finding(
-            rule, "unknown", detail=f"internal error ({type(error).__name__})"
+            rule,
+            "problem",
+            subject=sight.subject,
+            detail=sight.detail,
+            evidence=list(sight.evidence),
+            since=sight.since or None,
+            fix=sight.fix or rule.fix,
         )
-    else:
-        if not sights:
-            yield _finding(rule, "ok")
-        for sight in sights:
-            yield _finding(
-                rule,
-                "problem",
-                subject=sight.subject,
-                detail=sight.detail,
-                evidence=list(sight.evidence),
-                since=sight.since or None,
-                fix=sight.fix or rule.fix,
-            )
+    if not sights or rest == "unknown":
+        yield _finding(rule, rest, detail=detail)
+
+
+def _has_seen_a_part(rule: Rule, facts: Facts) -> bool:
+    """Whether the rule looks at receipts, and not all receipts were read.
+
+    Such a rule is unknown without any receipt, so it is asked once more without them.
+    """
+    if not facts.rollout.unknown:
+        return False
+    try:
+        list(rule.look(replace(facts, rollout=replace(facts.rollout, targets=()))))
+    except UnknownError:
+        return True
+    except SkippedError:
+        pass
+    return False
 
 
 def _finding(  # noqa: PLR0913 - the fields of a finding
@@ -149,8 +168,8 @@ def _put_under_its_cause(
 ) -> None:
     """Name the rule whose problem is the cause of this finding, if there is one.
 
-    What is unknown is said once, by the cause. If nobody asked for the cause's area, the
-    finding stays unknown: else it would look as if it had been examined.
+    What is unknown is said once, by the cause. If nobody asked for the cause's area, or the
+    cause is no error, the finding stays unknown: else the command could exit with 0.
     """
     causes = [
         cause
@@ -159,7 +178,11 @@ def _put_under_its_cause(
     ]
     if causes and finding.verdict == "problem":
         finding.follows_from = causes[0]
-    said = [each for each in causes if not areas or RULES[each].area in areas]
+    said = [
+        each
+        for each in causes
+        if RULES[each].severity == "error" and (not areas or RULES[each].area in areas)
+    ]
     if said and finding.verdict == "unknown":
         finding.verdict, finding.detail = "skipped", f"{said[0]} stands before it"
 

@@ -13,7 +13,7 @@ import pytest
 
 from agent._version import __version__
 from agent.doctor import facts as gathering
-from agent.doctor.examine import RULES, examine
+from agent.doctor.examine import RULES, _put_under_its_cause, examine
 from agent.doctor.facts import Asked, Facts
 from agent.doctor.results import Finding
 from agent.doctor.rule import Sight, SkippedError
@@ -548,6 +548,37 @@ def test_an_area_that_could_not_be_examined_is_unknown(make: Make) -> None:
     assert clock.verdict == "unknown"
     (both,) = [f for f in examine(facts, ["clock", "vault"]) if f.id == "RSN901"]
     assert both.verdict == "skipped"
+
+
+def test_a_cause_that_fails_nothing_hides_nothing(make: Make) -> None:
+    """RSN607 is a warning: with the default --fail-on the command would exit with 0."""
+    finding = examine(make())[0]
+    finding.verdict, finding.depends_on = "unknown", ["RSN607"]
+    _put_under_its_cause(finding, {"RSN607": [finding]}, frozenset(), ())
+    assert finding.verdict == "unknown"
+
+
+@pytest.mark.parametrize("receipts", [(LiveTarget(RECEIPT, 0),), ()])
+def test_what_only_a_part_of_the_receipts_tells_is_unknown(
+    make: Make, receipts: tuple[LiveTarget, ...]
+) -> None:
+    """The process that has the problem may be one that was not read."""
+    findings = examine(make(receipts=receipts, unknown="holds too many files"))
+    unknown = {f.id for f in findings if f.verdict == "unknown"}
+    of_receipts = {
+        id_
+        for id_, breakage in BREAKAGES.items()
+        if {"receipts"} == breakage.keys() - {"settings", "late"}
+    }
+    assert of_receipts <= unknown
+    assert problems(findings) == {}
+
+
+def test_what_a_part_of_the_receipts_shows_is_a_problem(make: Make) -> None:
+    """The rule is unknown for the others."""
+    facts = make(receipts=answered("refused", 403), unknown="holds too many files")
+    verdicts = [f.verdict for f in examine(facts) if f.id == "RSN701"]
+    assert verdicts == ["problem", "unknown"]
 
 
 def test_no_cause_leads_back_to_itself() -> None:
