@@ -120,11 +120,11 @@ class Daemon:
             return document.answer(answer, self._pipeline.known.current)
         return answer
 
-    def document(self) -> document.Whole:
-        """Return what is known, as `/status` shows it, with the receipts read now."""
+    def read(self) -> View:
+        """Return what is known, with the receipts read now."""
         view = self.view
         rollout = self._rollout(Receipts(self._settings.receipts_dir), view.known)
-        return document.whole(replace(view, rollout=rollout))
+        return replace(view, rollout=rollout)
 
     # Only the loop's thread calls these
 
@@ -137,7 +137,7 @@ class Daemon:
 
         doors = Doors(
             view=lambda: self.view,
-            document=self.document,
+            read=self.read,
             findings=self._parts.findings,
             ask=self.ask,
             poll=lambda: self._loop.post(self._passing.start),

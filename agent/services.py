@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from agent.domain.passes import Passes
     from agent.domain.view import View
-    from agent.observe.document import Whole
     from agent.observe.own import OwnEvents
     from agent.settings import Settings
 
@@ -43,7 +42,8 @@ class Doors(NamedTuple):
     """The functions of the daemon that threads of services may call."""
 
     view: Callable[[], View]
-    document: Callable[[], Whole]
+    read: Callable[[], View]
+    """Return what is known, with the receipts read now."""
     findings: Callable[[View], Any] | None
     ask: Callable[[dict[str, Any]], dict[str, Any]]
     poll: Callable[[], None]
@@ -64,12 +64,13 @@ class Services:
         self._doors = doors
         self.metrics = Metrics(version, settings.poll_seconds)
         self.schedule = Schedule(settings.poll_seconds, doors.poll)
+        examine = doors.findings
         sources = Sources(
             doors.view,
-            doors.document,
+            lambda: document.whole(doors.read()),
             self.metrics,
             settings,
-            doors.findings,
+            None if examine is None else lambda: examine(doors.read()),
             version,
         )
         http, probes = settings.http_listen, settings.probes_listen
@@ -187,9 +188,10 @@ class Services:
         mark = _mark(self._settings.receipts_dir)
         if self.is_watching or mark == self._receipts_mark:
             return
-        self._receipts_mark, receipts = mark, self._settings.receipts_dir
+        receipts = self._settings.receipts_dir
         if not os.path.isdir(receipts):  # each pass makes it, or says what is there
             return
+        self._receipts_mark = mark
         self._end_watch = watch_receipts(receipts, self._doors.wake)
         if not self.is_watching:
             log.warning(

@@ -52,8 +52,8 @@ class Sources(NamedTuple):
     document: Callable[[], Whole]
     metrics: Metrics
     settings: Settings
-    findings: Callable[[View], Any] | None = None
-    """Examines a view as `doctor` does, without asking any server."""
+    findings: Callable[[], Any] | None = None
+    """Examines what is known as `doctor` does, without asking any server."""
     version: str = ""
 
 
@@ -117,7 +117,7 @@ def _all(sources: Sources) -> dict[str, Callable[[], Answer]]:
         PAGE: _page,
     }
     if (examine := sources.findings) is not None:
-        paths[FINDINGS] = lambda: _json(examine(sources.view()))
+        paths[FINDINGS] = lambda: _json(examine())
     return paths
 
 

@@ -184,20 +184,22 @@ def test_what_others_wrote_is_shown_as_text(browser: Browser) -> None:
         "fix": "x",
         "follows_from": None,
     }
-    answers = nasty(plain), nasty({"findings": [finding]})
+    unknown = finding | {"verdict": "unknown", "severity": "warning"}
+    answers = nasty(plain), nasty({"findings": [finding, unknown]})
     port = free_port()
     sources = Sources(
         lambda: view,
         lambda: answers[0],
         Metrics("1"),
         load({"config": ""}, {}).settings,
-        lambda _view: answers[1],
+        lambda: answers[1],
     )
     serve(sources, Address("127.0.0.1", port), None)
     browser.open(f"http://127.0.0.1:{port}/")
     for part in ("verdict", "chain", "processes", "timeline", "refusals", "findings"):
         browser.await_text("<img src=x onerror", f"#{part}")
     assert "<img" in browser.text("#rates")
+    assert f"could not be examined: {NASTY}" in browser.text("#findings")
     assert browser.run("document.querySelectorAll('main img, main script').length") == 0
     assert "owned" not in browser.run("document.title").replace(NASTY, "")
     assert fits(browser)
@@ -231,7 +233,7 @@ def test_the_headline_is_green_without_an_error_alone(browser: Browser) -> None:
         lambda: plain,
         Metrics("1"),
         load({"config": ""}, {}).settings,
-        lambda _view: findings,
+        lambda: findings,
     )
     serve(sources, Address("127.0.0.1", port), None)
     browser.open(f"http://127.0.0.1:{port}/")
@@ -241,6 +243,38 @@ def test_the_headline_is_green_without_an_error_alone(browser: Browser) -> None:
     assert "checks" in browser.text("#verdict")
     plain["result"]["source"]["outcome"] = "checking"
     browser.await_text("Not finished at checks", "#verdict")
+
+
+def test_what_could_not_be_examined_is_shown_as_unknown(browser: Browser) -> None:
+    """The page says that `doctor` finds nothing only if everything was examined."""
+    view = View(Known(), Passes(0.0), 0.0, assess([], None, late=False))
+    unknown = {
+        "id": "RSN508",
+        "title": "A process holds an older DSN",
+        "severity": "warning",
+        "verdict": "unknown",
+        "subject": "",
+        "detail": "not all receipts were read",
+        "fix": "",
+        "follows_from": None,
+    }
+    findings: list[Any] = []
+    port = free_port()
+    sources = Sources(
+        lambda: view,
+        lambda: whole(view),
+        Metrics("1"),
+        load({"config": ""}, {}).settings,
+        lambda: {"findings": findings},
+    )
+    serve(sources, Address("127.0.0.1", port), None)
+    browser.open(f"http://127.0.0.1:{port}/")
+    browser.await_text("doctor finds nothing", "#findings")
+    findings.append(unknown)
+    browser.open(f"http://127.0.0.1:{port}/?again")
+    browser.await_text("not all receipts were read", "#findings")
+    assert "?" in browser.text("#findings .mark")
+    assert "finds nothing" not in browser.text("#findings")
 
 
 def test_a_page_that_gets_no_answer_says_so(browser: Browser) -> None:

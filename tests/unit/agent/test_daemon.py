@@ -353,7 +353,7 @@ def test_no_field_is_written_by_two_threads(
             with contextlib.suppress(WishRefused):
                 one.ask({"command": "resume"})
             one.poll()
-            one.document()
+            one.read()
 
     asking = [threading.Thread(target=ask, name=f"control-{n}") for n in range(3)]
     for thread in asking:
@@ -397,10 +397,9 @@ def test_a_rollout_without_any_receipt_is_a_warning_after_its_time(
     assert line["log_level"] == "warning"
     assert str(tmp_path / "volume" / "receipts") in line["hint"]
     assert "group" in line["hint"]
-    result = one.document().result
-    assert result is not None
-    assert result.rollout.obstacle
-    assert result.rollout.hint == line["hint"]
+    rollout = one.read().rollout
+    assert rollout.obstacle
+    assert rollout.hint == line["hint"]
 
 
 @pytest.mark.parametrize("broken", ["_wake_at", "_look", "_start_services"])

@@ -80,8 +80,7 @@ class Agent:
 
     @property
     def rollout(self) -> str:
-        result = self.daemon.document().result
-        state: str = result.rollout.state if result else "unknown"
+        state: str = self.daemon.read().rollout.state
         return state
 
     def stop(self) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
 
+from agent.domain.passes import Passes
+from agent.domain.rollout import assess
+from agent.domain.view import Known, View
 from agent.services import Doors, Services
+from lab.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +23,9 @@ if TYPE_CHECKING:
     from agent.settings import Settings
 
 pytestmark = pytest.mark.server
+VIEW = View(Known(), Passes(0.0), 0.0, assess([], None, late=False))
+NOBODY: Doors = Doors(*[lambda *_: False] * len(Doors._fields))  # type: ignore[arg-type, list-item]
+NOBODY = NOBODY._replace(view=lambda: VIEW)
 
 
 def test_a_file_in_the_place_of_the_receipts_is_not_watched(
@@ -26,8 +36,7 @@ def test_a_file_in_the_place_of_the_receipts_is_not_watched(
     receipts = Path(made.receipts_dir)
     receipts.parent.mkdir()
     receipts.touch()
-    nobody: Doors = Doors(*[lambda *_: False] * len(Doors._fields))  # type: ignore[arg-type, list-item]
-    services = Services(made, "1", nobody)
+    services = Services(made, "1", NOBODY)
     try:
         with capture_logs() as logs:
             services.tend()
@@ -36,5 +45,24 @@ def test_a_file_in_the_place_of_the_receipts_is_not_watched(
         receipts.mkdir()
         services.tend()
         assert services.is_watching
+    finally:
+        services.stop()
+
+
+def test_findings_are_of_the_receipts_as_they_are_now(
+    settings: Callable[..., Settings],
+) -> None:
+    """An idle agent draws a new view only with the next pass."""
+    blind = assess([], None, late=False, unknown="too many files")
+    doors = NOBODY._replace(
+        read=lambda: replace(VIEW, rollout=blind),
+        findings=lambda view: {"findings": [view.rollout.unknown]},
+    )
+    port = free_port()
+    services = Services(settings(http_listen=f"127.0.0.1:{port}"), "1", doors)
+    try:
+        services.tend()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/findings") as answer:
+            assert json.load(answer) == {"findings": ["too many files"]}
     finally:
         services.stop()

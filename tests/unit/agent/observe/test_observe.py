@@ -309,7 +309,7 @@ def page(served: Any) -> Sources:
         lambda: whole(view()),
         Metrics("1"),
         settings,
-        lambda view: {"sequence": view.known.current and view.known.current.sequence},
+        lambda: {"sequence": served.view.passes.failures},
     )
 
 
