@@ -16,7 +16,7 @@ from manifests import AGENT, K8S, OVERLAYS, named, overlay, pod, workloads
 from operated import BAO, check, set_up
 from servers import NAMESPACE, restricted
 
-from lab import golang
+from lab import golang, kustomize
 from lab.apiserver import PARTS, ApiServer
 from lab.process import Process, eventually
 from lab.vault import Vault
@@ -99,6 +99,17 @@ def test_the_server_takes_each_object(server: ApiServer, name: str) -> None:
     objects = [built for built in overlay(name) if not is_custom(built)]
 
     assert len(dry_run(server, objects)) == len(objects)
+
+
+def test_the_server_takes_a_rotation_on_a_schedule(server: ApiServer) -> None:
+    """Its objects pass a dry run, and its pod is one that `restricted` admits."""
+    objects = kustomize.build(K8S / "rotation")
+    (job,) = (built for built in objects if built["kind"] == "CronJob")
+    spec = dict(job["spec"]["jobTemplate"]["spec"]["template"]["spec"])
+    del spec["serviceAccountName"]  # a dry run does not make it
+    made = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "rotation"}}
+
+    assert len(dry_run(server, [*objects, {**made, "spec": spec}])) == len(objects) + 1
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
