@@ -36,6 +36,8 @@ class Record:
         self.rejections = Rejections.from_document(saved.get("rejections"))
         self._passes = Passes.resumed(saved, now)
         self._timeline = document.timeline_of(saved)
+        self._last_processes = document.last_processes_of(saved)
+        self._last_accepted = document.last_accepted_of(saved)
         self.problems: tuple[Problem, ...] = ()
         """Why the file could not be written; else empty."""
 
@@ -50,6 +52,8 @@ class Record:
             rollout,
             source=source,
             timeline=self._timeline,
+            last_processes=self._last_processes,
+            last_accepted=self._last_accepted,
         )
 
     def note(self, view: View) -> None:

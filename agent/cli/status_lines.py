@@ -192,6 +192,8 @@ def _notify_details(status: StatusResult) -> Iterable[str]:
 def _confirm_details(status: StatusResult) -> Iterator[str]:
     for role in status.rollout.idle_roles:
         yield idle_role_text(role)
+    for each in status.ended if status.rollout.targets else ():
+        yield f"role {each.role} has no process left: {each.sentence}"
 
 
 _DETAILS: dict[str, Callable[[StatusResult], Iterable[str]]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.doctor.rule import Sight, SkippedError, UnknownError, rule
+from agent.domain.rollout import ENDED_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ def _in_state(facts: Facts, state: State) -> Iterator[LiveTarget]:
     "no-receipt",
     "error",
     "targets",
-    "No process has given a receipt",
+    "No live process has given a receipt",
     fix="in each application's container: mount the volume, set RESENTRY_DIR, give its user "
     "the group of the volume, and call resentry.init",
     causes=("RSN501", "RSN504"),
@@ -53,7 +54,12 @@ def no_receipt(facts: Facts) -> Iterator[Sight]:
     if facts.rollout.unknown:
         raise UnknownError(facts.rollout.unknown)
     published_at = facts.published.published_at
-    if not facts.rollout.targets:
+    ended = facts.status.ended
+    if not facts.rollout.targets and ended:
+        detail = f"no process is left: {'; '.join(each.sentence for each in ended)}"
+        since = max(each.ended_at or "" for each in ended)
+        yield Sight(facts.settings.receipts_dir, detail, since=since, fix=ENDED_HINT)
+    elif not facts.rollout.targets:
         yield Sight(
             facts.settings.receipts_dir,
             "the directory holds no receipt of a live process",

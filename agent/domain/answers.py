@@ -88,8 +88,16 @@ HINTS = {
 }
 
 
-def uses(current: Snapshot | None, rollout: Rollout, now: float) -> tuple[DsnUse, ...]:
-    """Return how the server of each published DSN answers."""
+def uses(
+    current: Snapshot | None,
+    rollout: Rollout,
+    now: float,
+    earlier: Mapping[str, float] | None = None,
+) -> tuple[DsnUse, ...]:
+    """Return how the server of each published DSN answers.
+
+    `earlier` says when it last accepted something, also from processes that have ended.
+    """
     published = published_dsns(current)
     answers: dict[str, list[Answer]] = {mark: [] for mark in published}
     for target, _ in rollout.targets:
@@ -97,6 +105,8 @@ def uses(current: Snapshot | None, rollout: Rollout, now: float) -> tuple[DsnUse
             if answer.dsn in answers:
                 answers[answer.dsn].append(answer)
     accepted = accepted_at(rollout, now)
+    for mark, moment in (earlier or {}).items():
+        accepted[mark] = max(moment, accepted.get(mark, 0.0))
     return tuple(
         _use(dsn, mark, answers[mark], accepted.get(mark))
         for mark, dsn in published.items()

@@ -11,6 +11,7 @@ from resentry.contract import Receipt
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from agent.domain.last import LastProcess
     from resentry.contract import Snapshot
 
 UNKNOWN_ROLE = "unknown"
@@ -28,6 +29,7 @@ OVERDUE_HINT = "read the log of the process; restart the process if it stays ove
 REFUSED_HINT = (
     "correct the values at the source, or the environment variables of the process"
 )
+ENDED_HINT = "see why it ended: its log, or kubectl logs POD -c CONTAINER --previous"
 MISSING_HINT = (
     "start more processes of the role that is missing, or lower RESENTRY_MIN_TARGETS"
 )
@@ -119,6 +121,8 @@ class Rollout:
     """What to do about the obstacle."""
     idle_roles: tuple[str, ...] = ()
     """Roles that the snapshot names and that no process here has."""
+    ended: Sequence[LastProcess] = ()
+    """The last process of each role that has none left."""
     ends: Mapping[str, int] = field(default_factory=dict)
     """How many processes ended soon after their start, by role, as the agent saw them."""
 
@@ -143,6 +147,9 @@ class Rollout:
     def sentence(self) -> str:
         """One line for people."""
         total = len(self.targets)
+        if not total and self.ended and not self.unknown:
+            left = "; ".join(each.sentence for each in self.ended)
+            return f"no process is left: {left}"
         if not total:
             nobody = self.unknown or "no process has given a receipt yet"
             return "; ".join(filter(None, (nobody, self.obstacle)))
@@ -163,6 +170,8 @@ class Rollout:
     @property
     def hint(self) -> str:
         """What an operator can do next; empty if there is nothing to do."""
+        if self.ended and not self.targets and not self.unknown:
+            return ENDED_HINT
         states = self.counts
         hints = (
             REFUSED_HINT if states["refused"] else "",

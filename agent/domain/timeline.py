@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct, structs
 
+from agent.domain.last import last_accepted, last_processes
 from agent.domain.passes import GOOD
 from agent.domain.rollout import State
 from agent.domain.wishes import difference, is_held
@@ -76,11 +77,17 @@ Timeline = tuple[Event, ...]
 
 
 def followed(before: View, after: View, now: float) -> View:
-    """Return the view `after` with what has happened since `before` in its timeline."""
+    """Return the view `after` with what has happened since `before`."""
     timeline = _with_snapshot(after.timeline, before, after)
     if after.passes is not before.passes:
         timeline = _with_pass(timeline, after, now)
-    return after if timeline is after.timeline else replace(after, timeline=timeline)
+    current, rollout = after.known.current, after.rollout
+    return replace(
+        after,
+        timeline=timeline,
+        last_processes=last_processes(before.last_processes, rollout, now),
+        last_accepted=last_accepted(before.last_accepted, current, rollout, now),
+    )
 
 
 def _with_pass(timeline: Timeline, view: View, now: float) -> Timeline:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.domain.dsn_check import DsnReport
+    from agent.domain.last import LastProcesses
     from agent.domain.passes import Passes
     from agent.domain.receiver import Delivery
     from agent.domain.rollout import Rollout
@@ -72,10 +73,20 @@ class View:
     problems: tuple[Problem, ...] = ()
     next_pass_at: float | None = None
     """When the next pass is planned, in seconds since the epoch."""
+    last_processes: LastProcesses = ()
+    """A process of each role: a live one, or the one that was seen last."""
+    last_accepted: Mapping[str, float] = field(default_factory=dict)
+    """When each published DSN was last accepted, in seconds since the epoch."""
     timeline: Timeline = ()
     """What happened lately, the newest last."""
 
     @property
     def reports(self) -> tuple[object, ...]:
         """What is saved as soon as it changes."""
-        return self.dsn_checks, self.deliveries, self.problems, self.timeline
+        return (
+            self.dsn_checks,
+            self.deliveries,
+            self.problems,
+            self.timeline,
+            self.last_processes,
+        )

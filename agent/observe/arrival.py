@@ -32,7 +32,7 @@ def confirm(status: StatusResult) -> Stage:
         stage="confirm",
         state=state,
         sentence=f"{rollout.sentence}{more if state == 'ok' else ''}",
-        since=published,
+        since=None if status.ended and not rollout.targets else published,
         hint=rollout.hint,
     )
 
@@ -78,11 +78,12 @@ def arrive(status: StatusResult) -> Stage:
         if why := _why_silent(role):
             return Stage(stage="arrive", state="broken", sentence=why[0], hint=why[1])
     is_seen = all(use.processes for use in uses)
+    can_verify = not is_seen and status.rollout.targets
     return Stage(
         stage="arrive",
         state="ok" if is_seen else "unknown",
         sentence="; ".join(use.sentence for use in uses),
-        hint="" if is_seen else "resentry-agent verify sends test events",
+        hint="resentry-agent verify sends test events" if can_verify else "",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -11,16 +12,21 @@ from msgspec import structs
 
 from agent._version import __version__
 from agent.domain.answers import uses
+from agent.domain.last import LastProcess, ended
 from agent.domain.rollout import DONE
 from agent.domain.timeline import Event
 from agent.domain.wishes import boosts_with_seconds_left
 from agent.observe.chain import chain
+from agent.observe.dsn_document import (
+    dsn_check_report,
+    dsn_use_report,
+    time_or_null,
+)
 from agent.observe.results import (
     Agent,
     Boost,
     CurrentSnapshot,
     DsnCheckReport,
-    DsnUseReport,
     Envelope,
     Error,
     Origin,
@@ -36,8 +42,7 @@ from resentry.values import show_dsn
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.domain.answers import DsnUse
-    from agent.domain.dsn_check import DsnReport
+    from agent.domain.last import LastProcesses
     from agent.domain.outcome import Outcome
     from agent.domain.passes import Passes
     from agent.domain.receiver import Delivery
@@ -53,6 +58,7 @@ Whole = Envelope[StatusResult]
 VOLUME = Origin(by="volume")
 _LISTS: dict[str, Any] = {
     "dsn_checks": DsnCheckReport,
+    "last_processes": LastProcess,
     "notify": Receiver,
     "problems": ProblemReport,
     "timeline": Event,
@@ -90,12 +96,14 @@ def state(view: View) -> dict[str, Any]:
     saved = {
         "written_at": time_text(time.time()),
         "version": __version__,
-        "next_at": _time(view.next_pass_at),
+        "next_at": time_or_null(view.next_pass_at),
         "held": held and held.snapshot.revision,
         **_passes(view.passes),
         "where": dict(view.source),
         "ends": dict(view.rollout.ends),
-        "dsn_checks": [_dsn_check(report) for report in view.dsn_checks],
+        "last_processes": list(view.last_processes),
+        "last_accepted": dict(view.last_accepted),
+        "dsn_checks": [dsn_check_report(report) for report in view.dsn_checks],
         "notify": receivers(view.deliveries),
         "problems": [
             ProblemReport(setting=each.setting, what=each.what, hint=each.hint)
@@ -139,6 +147,7 @@ def status(
     `saved` is what only a daemon knows, and `origin` says where that comes from.
     """
     version = _text(saved.get("version"))
+    rollout = replace(rollout, ended=ended(last_processes_of(saved), rollout))
     source = _source(saved)
     if agent != "running":
         source = structs.replace(source, next_at=None)
@@ -147,10 +156,14 @@ def status(
         origin=origin,
         held=_text(saved.get("held")),
         ends=_counts(saved.get("ends")),
+        ended=list(rollout.ended),
         current=None if current is None else _current(current),
         source=source,
         dsn_checks=_list(saved, "dsn_checks", DsnCheckReport),
-        dsns=[_dsn_use(use) for use in uses(current, rollout, time.time())],
+        dsns=[
+            dsn_use_report(use)
+            for use in uses(current, rollout, time.time(), last_accepted_of(saved))
+        ],
         notify=_list(saved, "notify", Receiver),
         rollout=rollout_report(rollout, version),
         roles=role_reports(current, rollout, [each.id for each in boosts(current)]),
@@ -164,6 +177,19 @@ def status(
 def timeline_of(saved: Mapping[str, Any]) -> Timeline:
     """Return the timeline that the last agent wrote."""
     return tuple(_list(saved, "timeline", Event))
+
+
+def last_processes_of(saved: Mapping[str, Any]) -> LastProcesses:
+    """Return the processes that the last agent saw."""
+    return tuple(_list(saved, "last_processes", LastProcess))
+
+
+def last_accepted_of(saved: Mapping[str, Any]) -> dict[str, float]:
+    """Return when each DSN was last accepted, as the last agent wrote it."""
+    try:
+        return msgspec.convert(saved.get("last_accepted") or {}, dict[str, float])
+    except msgspec.ValidationError:  # of another version
+        return {}
 
 
 def outcome_of(outcome: Outcome) -> dict[str, Any]:
@@ -200,7 +226,7 @@ def receivers(deliveries: Sequence[Delivery]) -> list[Receiver]:
             sequence=delivery.sequence,
             failures=delivery.failures,
             error=delivery.error,
-            since=_time(delivery.since),
+            since=time_or_null(delivery.since),
         )
         for delivery in deliveries
     ]
@@ -221,7 +247,7 @@ def masked(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _passes(passes: Passes) -> dict[str, Any]:
-    success = {"last_success_at": _time(passes.last_success)}
+    success = {"last_success_at": time_or_null(passes.last_success)}
     outcome = passes.outcome
     if outcome is None:
         return NO_PASS | success
@@ -229,7 +255,7 @@ def _passes(passes: Passes) -> dict[str, Any]:
         **outcome_of(outcome),
         "error": outcome.error,
         "fingerprint": outcome.fingerprint,
-        "since": _time(passes.since),
+        "since": time_or_null(passes.since),
         "failures": passes.failures,
         **success,
     }
@@ -242,29 +268,6 @@ def _source(saved: Mapping[str, Any]) -> SourceReport:
 
 def _list(saved: Mapping[str, Any], key: str, kind: type[Kind]) -> list[Kind]:
     return msgspec.convert(saved.get(key, []), list[kind])  # type: ignore[valid-type]
-
-
-def _dsn_check(report: DsnReport) -> DsnCheckReport:
-    return DsnCheckReport(
-        dsn=report.dsn,
-        verdict=report.verdict,
-        settled=report.settled,
-        since=_time(report.since),
-        answers=report.answers,
-        sentence=report.sentence,
-    )
-
-
-def _dsn_use(use: DsnUse) -> DsnUseReport:
-    return DsnUseReport(
-        dsn=use.dsn,
-        fingerprint=use.fingerprint,
-        processes=dict(use.processes),
-        since=_time(use.since),
-        accepted_at=_time(use.accepted_at),
-        sentence=use.sentence,
-        hint=use.hint,
-    )
 
 
 def _current(current: Snapshot) -> CurrentSnapshot:
@@ -289,7 +292,3 @@ def _counts(value: object) -> dict[str, int]:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _time(moment: float | None) -> str | None:
-    return None if moment is None else time_text(moment)

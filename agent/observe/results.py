@@ -10,6 +10,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from msgspec import Meta, Struct
 
 from agent.domain.dsn_check import Verdict
+from agent.domain.last import LastProcess
 from agent.domain.outcome import Kind
 from agent.domain.timeline import Event
 from agent.observe.stage import Stage
@@ -256,6 +257,10 @@ class StatusResult(Struct, frozen=True, kw_only=True):
             "start, in the last 15 minutes."
         ),
     ] = {}
+    ended: Annotated[
+        list[LastProcess],
+        Meta(description="The last process of each role that has none left."),
+    ] = []
     rollout: Annotated[RolloutReport, Meta(description="The processes.")]
     roles: Annotated[
         list[RoleReport], Meta(description="What the processes of each role send.")

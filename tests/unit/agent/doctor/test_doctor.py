@@ -322,6 +322,16 @@ def test_a_set_up_that_is_well_has_no_finding(make: Make) -> None:
     assert {f.id for f in findings} == RULES.keys()
 
 
+def test_a_role_whose_processes_have_ended_had_some(make: Make) -> None:
+    """RSN601 names the last process, and not the mounts."""
+    gone = {"role": "api", "name": "api pid 7", "ended_at": RECENT}
+    facts = make(**BREAKAGES["RSN601"], saved={"last_processes": [gone]})
+    finding = problems(examine(facts))["RSN601"]
+    assert f"api pid 7 ended at {RECENT}" in finding.detail
+    assert finding.since == RECENT
+    assert "see why it ended" in finding.fix
+
+
 @pytest.mark.parametrize("id_", BREAKAGES)
 def test_a_rule_sees_its_own_breakage(make: Make, id_: str) -> None:
     """No other rule sees it, unless it follows from it or stands beside it."""
