@@ -31,7 +31,11 @@ _NAMELESS = (
     ),
     ("the key of a DSN", re.compile(r"[0-9a-f]{32}", re.IGNORECASE)),
 )
-"""Forms that names can have, too. They count only as a whole text."""
+"""Forms that names can have, too. They count as a whole text, or in a foreign one."""
+_NAMELESS_WORDS = [
+    re.compile(rf"(?<![0-9A-Za-z]){form.pattern}(?![0-9A-Za-z])", form.flags)
+    for _, form in _NAMELESS
+]
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
 
@@ -56,13 +60,16 @@ def redact(value: Any) -> Any:
 def redact_foreign(text: str) -> str:
     """Return a text that somebody else's code has made without secrets, as a traceback.
 
-    It may quote anything. So the value after a name that means a secret is masked as well.
+    It may quote anything. So the value after a name that means a secret is masked as well,
+    and so are UUIDs and what may be the key of a DSN.
     """
     # Such texts are rare, and most agents never meet one.
     from resentry.scrub.text import scrub_text  # noqa: PLC0415
     from resentry.scrub.values import FILTERED  # noqa: PLC0415
 
     masked: str = redact(text)
+    for form in _NAMELESS_WORDS:
+        masked = form.sub("…", masked)
     return scrub_text(masked).replace(FILTERED, "…")
 
 

@@ -142,6 +142,8 @@ class Services:
         """
         if request.get("command") == LOG_LEVEL:
             level = logs.change_level(request.get("level"))
+            if request.get("level") is not None:
+                self.metrics.asked(LOG_LEVEL, "changed")
             return {"level": level, "at_start": self._settings.log_level}
         if request != STATUS:
             return self._doors.ask(request)

@@ -104,7 +104,7 @@ LABELS = {
     "kind": f"of answers: {_listed(KINDS)}, as in [contract.md](contract.md), or `other`; of "
     "the source: `vault` or `files`",
     "library": "the version of `resentry` in the process, or `other`",
-    "outcome": f"of passes: {_listed(get_args(Kind))}; of requests also `denied`",
+    "outcome": f"of passes: {_listed(get_args(Kind))}; of requests also `denied` and `changed`",
     "path": "the path of a secret or of a file",
     "python": "the version of Python",
     "reason": "`no_dsn`: no DSN runs; `switched_off`: by `SENTRY_ENABLE_FOR_CELERY`; "

@@ -150,7 +150,8 @@ class Metrics:
         self._requests = Counter(
             "resentry_requests",
             "The number of operators' requests, by their outcome; `denied` if the agent "
-            "refused the request. `boost_end` counts boosts that ended by themselves.",
+            "refused the request, `changed` for a new log level. `boost_end` counts boosts "
+            "that ended by themselves.",
             ["request", "outcome"],
             registry=self.registry,
         )

@@ -9,6 +9,7 @@ lock of its own sees none.
 from __future__ import annotations
 
 import atexit
+import errno
 import math
 import os
 import re
@@ -24,7 +25,7 @@ from agent.domain.passes import GOOD
 from agent.domain.rollout import AGENT_ROLE
 from agent.errors import SettingsError
 from agent.observe import logs
-from agent.redact import redact
+from agent.redact import redact, redact_foreign
 from resentry.target import target
 
 if TYPE_CHECKING:
@@ -49,6 +50,16 @@ CHECK_IN_SECONDS = 45.0
 """The least time between two equal check-ins."""
 _THEIRS = ("sentry_sdk", "resentry", "urllib3")
 """The loggers whose lines are not reported: they tell of the way to Sentry itself."""
+_NEXT = {
+    errno.EEXIST: "remove the file that is there",
+    errno.ENOTDIR: "remove the file that is in the place of its parent directory",
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room on the volume"),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM),
+        "let the agent's user write to its parent directory",
+    ),
+    errno.EROFS: "mount the volume writable for the agent",
+}
 _DIGITS = re.compile(r"[0-9a-f]*[0-9][0-9a-f]*")
 
 
@@ -88,8 +99,9 @@ class OwnEvents:
         try:
             os.makedirs(receipts, 0o700, exist_ok=True)
         except OSError as error:
+            hint = _NEXT.get(error.errno or 0, "look at the volume and at its rights")
             raise SettingsError(
-                f"cannot make {receipts}: {error.strerror}", "make room on the volume"
+                f"cannot make the directory {receipts}: {error.strerror}", hint
             ) from None
         environ = {
             "ENVIRONMENT": settings.environment,
@@ -121,13 +133,13 @@ class OwnEvents:
                 if line.get(name):
                     scope.set_tag(f"resentry.{name}", str(line[name])[:200])
             if isinstance(error, BaseException):
-                scope.set_tag("resentry.line", redact(text)[:200])
+                scope.set_tag("resentry.line", redact_foreign(text)[:200])
                 scope.capture_exception(error)
                 return
             # An outage is one issue, whatever the sentence says of times and revisions.
             kind = line.get("error") or _DIGITS.sub("", text[:80])
             scope.fingerprint = ["resentry-agent", str(kind)]
-            scope.capture_message(redact(text))
+            scope.capture_message(redact_foreign(text))
 
     def passed(self, passes: Passes) -> None:
         """Check in with the newest pass."""
@@ -158,4 +170,6 @@ class OwnEvents:
     ) -> dict[str, Any]:
         """Return the event without secrets. It has the agent's release, not the application's."""
         whole: dict[str, Any] = redact(dict(event))
+        for exception in (whole.get("exception") or {}).get("values") or ():
+            exception["value"] = redact_foreign(str(exception.get("value") or ""))
         return {**whole, "release": self._release}

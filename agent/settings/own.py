@@ -17,8 +17,9 @@ class OwnSettings(ServerSettings, frozen=True, kw_only=True):
         says(
             LOGS,
             "BOOLEAN",
-            "Report the agent's own errors to Sentry, by the published DSN, as a process "
-            "with the role `agent`. It takes 8 MiB of memory.",
+            "Report the agent's own errors to Sentry, as a process with the role `agent`. "
+            "They go to the project of the application, unless the role `agent` has a "
+            "`SENTRY_DSN` of its own in `RESENTRY_ROLES`. It takes 8 MiB of memory.",
         ),
     ] = False
     cron_monitor: Annotated[
@@ -27,7 +28,8 @@ class OwnSettings(ServerSettings, frozen=True, kw_only=True):
             LOGS,
             "SLUG",
             "Report each pass, at most one a minute, to this monitor of Sentry Crons. "
-            "The first report makes the monitor. It takes 8 MiB of memory.",
+            "The first report makes the monitor. All agents with one slug report to one "
+            "monitor, which then does not show which pod fails. It takes 8 MiB of memory.",
             read=parse.slug,
         ),
     ] = ""

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from agent.call import LOG_LEVEL
 from agent.domain.passes import Passes
 from agent.domain.rollout import assess
 from agent.domain.view import Known, View
+from agent.observe.logs import LEVEL
 from agent.services import Doors, Services
 from lab.process import free_port
 
@@ -64,5 +66,20 @@ def test_findings_are_of_the_receipts_as_they_are_now(
         services.tend()
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/findings") as answer:
             assert json.load(answer) == {"findings": ["too many files"]}
+    finally:
+        services.stop()
+
+
+def test_a_changed_log_level_is_counted_as_a_request(
+    settings: Callable[..., Settings],
+) -> None:
+    """A question for the level is not."""
+    services = Services(settings(http_listen="off"), "1", NOBODY)
+    try:
+        services._answer({"command": LOG_LEVEL, "level": None})
+        assert b"resentry_requests_total{" not in services.metrics.render()
+        services._answer({"command": LOG_LEVEL, "level": LEVEL.name})
+        line = b'resentry_requests_total{outcome="changed",request="log_level"} 1.0'
+        assert line in services.metrics.render()
     finally:
         services.stop()

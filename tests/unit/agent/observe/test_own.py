@@ -1,13 +1,14 @@
 """The agent's own events: bounded in number, and one check-in a minute."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
-from agent.errors import SourceDown
+from agent.errors import SettingsError, SourceDown
 from agent.observe import own
 from agent.observe.logs import Tap
 from agent.observe.own import BURST, Budget, OwnEvents
@@ -50,6 +51,45 @@ def test_without_a_monitor_nobody_checks_in(
     events = OwnEvents(settings(report_errors=True), "1.2.3")
     events.passed(after(GOOD))
     assert check_ins == []
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "hint"),
+    [
+        ("agent/own-receipts", "remove the file that is there"),
+        ("agent", "in the place of its parent directory"),
+    ],
+)
+def test_a_file_in_the_place_of_the_receipts_is_named(
+    settings: Callable[..., Settings], obstacle: str, hint: str
+) -> None:
+    """Room on the volume would not help."""
+    made = settings(report_errors=True)
+    path = Path(made.dir, obstacle)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    with pytest.raises(SettingsError) as raised:
+        OwnEvents(made, "1.2.3").start()
+    assert f"{made.dir}/agent/own-receipts" in raised.value.what
+    assert hint in raised.value.hint
+
+
+def test_an_event_shows_no_secret_without_a_form(
+    settings: Callable[..., Settings],
+) -> None:
+    """An exception's text may hold anything. The event's own ids stay."""
+    key, uuid = "c0ffee00" * 4, "12345678-1234-1234-1234-123456789abc"
+    caught = [{"type": "E", "value": f"no {key}"}, {"type": "E", "value": uuid}, {}]
+    event = {"event_id": key, "exception": {"values": caught}}
+    finish = OwnEvents(settings(report_errors=True), "1.2.3")._finished
+    finished = finish(event, {})
+    assert finished["event_id"] == key
+    assert [each["value"] for each in finished["exception"]["values"]] == [
+        "no …",
+        "…",
+        "",
+    ]
+    assert finish({"exception": None}, {})["exception"] is None
 
 
 def test_the_number_of_events_is_bounded() -> None:
