@@ -45,6 +45,8 @@ SERVICES_SECONDS = 1.0
 """The services start after the first pass, or after this time."""
 RECEIPTS_SECONDS = 1.0
 """The time between two looks at the receipts while a rollout is not finished."""
+FINISHED_SECONDS = 10.0
+"""The time between two looks after that: a change or a death makes an event before."""
 NEVER = float("inf")
 
 log = structlog.get_logger()
@@ -166,16 +168,13 @@ class Daemon:
         times = [self._boost_ends_at, self._give_up_at, self._parts.gate.again_at]
         if not self._passing.is_running:
             times.append(self._overdue_at)
-        if services is None:
-            times.append(now + SERVICES_SECONDS)
-        else:
-            times.append(services.again_at)
+        times.append(services.again_at if services else now + SERVICES_SECONDS)
         late_at = self._pipeline.known.published_at + self._settings.confirm_seconds
         if late_at > now:
             times.append(late_at)
         is_blind = services is None or not services.is_watching
-        if self.view.rollout.is_unfinished or is_blind:
-            times.append(now + RECEIPTS_SECONDS)
+        is_soon = self.view.rollout.is_unfinished or is_blind
+        times.append(now + (RECEIPTS_SECONDS if is_soon else FINISHED_SECONDS))
         return min(times)
 
     @property
@@ -201,6 +200,7 @@ class Daemon:
         rollout = self._rollout(self._parts.receipts, self._pipeline.known)
         self._parts.gate.check_idle(self._pipeline.known.current, rollout)
         is_confirmed = self._pipeline.known.is_own and rollout.state in DONE
+        now = time.monotonic()  # a boost may have ended, and been confirmed, since
         confirmed_at = self.view.confirmed_at or (now if is_confirmed else None)
         self._update(rollout=rollout, confirmed_at=confirmed_at)
         self._record.note(self.view)

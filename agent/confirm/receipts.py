@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from agent.confirm.ends import Ends
 from agent.confirm.mask import without_secrets
 from agent.domain.rollout import LiveTarget, Rollout, assess
-from agent.locks import holder
+from agent.locks import holder_of
 from resentry import formats
 from resentry.contract import (
     LOCK_SUFFIX,
@@ -72,7 +72,7 @@ class Receipts:
         self._tidy = tidy
         self._ends = Ends()
         self._is_copy = is_copy
-        self._holder = (lambda *_: 0) if is_copy else _holder
+        self._holder = (lambda *_: 0) if is_copy else holder_of
 
     def read(self) -> list[LiveTarget]:
         """Return the live targets that were found."""
@@ -143,6 +143,8 @@ class Receipts:
         ]
         if len(names) > FILES_LIMIT:
             unknown = f"holds more than {FILES_LIMIT:,} files"
+        present = {target.receipt.id for target in targets}
+        self._ends.follow(present, time.monotonic(), is_whole=not unknown)
         if unknown:
             unknown = f"{self._directory} {unknown}: not all receipts were read"
         return Seen(targets, unknown)
@@ -163,7 +165,9 @@ class Receipts:
                 continue
             pid = self._holder(directory, name)
             if pid is None:
-                self._note_end(directory, target, name)
+                with contextlib.suppress(OSError, ContractError):
+                    receipt = _decode(_read_body(directory, target)[0], target)
+                    self._add(directory, receipt)
                 self._remove(directory, target + RECEIPT_SUFFIX, name)
                 continue
             if len(targets) == TARGETS_LIMIT:
@@ -173,7 +177,9 @@ class Receipts:
                 size += len(body)
                 if size > TOTAL_BYTES:
                     return targets, f"holds more than {TOTAL_BYTES:,} bytes of receipts"
-                targets.append(LiveTarget(_decode(body, target), uid))
+                receipt = _decode(body, target)
+                targets.append(LiveTarget(receipt, uid))
+                self._add(directory, receipt)
             except (OSError, ContractError) as error:
                 # The target may have ended meanwhile, and removed its receipt.
                 if self._holder(directory, name) is not None:
@@ -190,16 +196,15 @@ class Receipts:
             if status.st_mtime < time.time() - _STALE_SECONDS:
                 self._remove(directory, name)
 
-    def _note_end(self, directory: int, target: str, lock: str) -> None:
-        """Note that a process ended soon after its start. Forked children do not count."""
-        if not self._tidy:
+    def _add(self, directory: int, receipt: Receipt) -> None:
+        """Follow a target until its end. Forked children do not count."""
+        if not self._tidy or receipt.parent or self._ends.knows(receipt.id):
             return
-        with contextlib.suppress(OSError, ContractError):
+        with contextlib.suppress(OSError):
+            lock = receipt.id + LOCK_SUFFIX
             began = os.stat(lock, dir_fd=directory, follow_symlinks=False).st_mtime
-            receipt = decode_receipt(_read_body(directory, target)[0])
-            if receipt.parent is None:
-                age, now = time.time() - began, time.monotonic()
-                self._ends.note(receipt.role, age, now)
+            age = time.time() - began
+            self._ends.add(receipt.id, receipt.role, time.monotonic() - age)
 
     def _remove(self, directory: int, *names: str) -> None:
         for name in names if self._tidy else ():
@@ -264,27 +269,6 @@ def _reason(error: OSError | ContractError) -> str:
     if error.errno == errno.ELOOP:
         return "the receipt is a symbolic link"
     return f"the receipt cannot be read: {error.strerror}"
-
-
-def _holder(directory: int, name: str) -> int | None:
-    """Return the pid of the process that holds the record lock, without taking it.
-
-    Returns 0 if the pid is not known, and `None` if nobody holds the lock. A lock that
-    cannot be examined counts as held, so that the files of a live target stay.
-    """
-    # Without O_CREAT: with it, fs.protected_regular refuses another user's file.
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        file = os.open(name, flags, dir_fd=directory)
-    except OSError as error:
-        # A symbolic link is no lock.
-        return None if error.errno in (errno.ENOENT, errno.ELOOP) else 0
-    try:
-        return holder(file)
-    except OSError:
-        return 0
-    finally:
-        os.close(file)
 
 
 def _exists(directory: int, name: str) -> bool:

@@ -1,4 +1,7 @@
-"""Notices at once that a receipt was written or removed, by inotify.
+"""Notices at once that a receipt was written or removed, or a process died, by inotify.
+
+A process holds its lock file open for writing as long as it lives. So its death closes the
+file, however it dies, and that is an event. The kernel has freed the lock before the event.
 
 Whoever may write receipts decides how many events come. So events are not kept: many
 events make one call, and after each call the thread pauses.
@@ -13,13 +16,17 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from resentry.contract import LOCK_SUFFIX
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _IN_MOVED_TO, _IN_DELETE, _IN_ONLYDIR = 0x80, 0x200, 0x1000000
+_IN_CLOSE_WRITE = 0x8
 _IN_MOVE_SELF, _IN_IGNORED = 0x800, 0x8000
-_CHANGES = _IN_MOVED_TO | _IN_DELETE | _IN_MOVE_SELF | _IN_ONLYDIR
+_CHANGES = _IN_MOVED_TO | _IN_DELETE | _IN_CLOSE_WRITE | _IN_MOVE_SELF | _IN_ONLYDIR
 _EVENT = struct.Struct("iIII")
+_LOCK_SUFFIX = LOCK_SUFFIX.encode()
 _READ_BYTES = 64 * 1024
 
 PAUSE_SECONDS, LONGEST_SECONDS = 0.02, 2.0
@@ -35,8 +42,8 @@ def watch_receipts(
 ) -> Callable[[], None] | None:
     """Call `changed` in a daemon thread. Returns what ends this; `None` without a watch.
 
-    The death of a target frees its lock, which makes no event. So the caller also has to
-    look from time to time.
+    A dead target makes no event while a child that it forked keeps the lock file open. So
+    the caller also has to look from time to time.
     """
     try:
         watch = _Watch(directory)
@@ -95,15 +102,22 @@ class _Watch:
             time.sleep(RETRY_SECONDS)
             self._number = self._arm()
             return True
-        events = os.read(self._file, _READ_BYTES)
-        offset = 0
+        while not self._matter(os.read(self._file, _READ_BYTES)):
+            """Wait on: a receipt that was written gets its name later."""
+        return True
+
+    def _matter(self, events: bytes) -> bool:
+        """Take events in. Returns true if one may change which targets there are."""
+        offset, matter = 0, False
         while offset < len(events):
             _, mask, _, length = _EVENT.unpack_from(events, offset)
             offset += _EVENT.size + length
+            name = events[offset - length : offset].rstrip(b"\0")
+            matter |= mask != _IN_CLOSE_WRITE or name.endswith(_LOCK_SUFFIX)
             if mask & (_IN_MOVE_SELF | _IN_IGNORED) and self._number >= 0:
                 self._libc.inotify_rm_watch(self._file, self._number)
                 self._number = -1
-        return True
+        return matter
 
     def _arm(self) -> int:
         added = self._libc.inotify_add_watch(self._file, self._directory, _CHANGES)

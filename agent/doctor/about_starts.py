@@ -62,8 +62,9 @@ def loops(facts: Facts) -> Iterator[Sight]:
     """Look at the ends that the agent has seen in the last 15 minutes.
 
     Three or more processes of one role ended within two minutes of their start: they crash,
-    are killed for their memory, or fail a probe. Forked children do not count. Short jobs
-    that call `init` look like this, too, and are well.
+    exit with an error, are killed for their memory, or fail a probe. The agent does not see
+    how a process ended. So short jobs that call `init` look like this, too, and are well.
+    Forked children do not count.
 
     Wake who runs the application.
     """
@@ -71,4 +72,5 @@ def loops(facts: Facts) -> Iterator[Sight]:
         raise SkippedError("the agent has seen no process end soon after its start")
     for role, number in facts.status.ends.items():
         if number >= _ENDS:
-            yield Sight(f"role {role}", f"{number} processes in the last 15 minutes")
+            what = f"{number} processes in the last 15 minutes; short jobs look like this too"
+            yield Sight(f"role {role}", what)

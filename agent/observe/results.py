@@ -254,7 +254,7 @@ class StatusResult(Struct, frozen=True, kw_only=True):
         dict[str, int],
         Meta(
             description="By role, how many processes ended within two minutes of their "
-            "start, in the last 15 minutes."
+            "start, in the last 15 minutes, however they ended. Forked children do not count."
         ),
     ] = {}
     ended: Annotated[

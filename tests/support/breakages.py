@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import time
 from email.utils import formatdate
 from pathlib import Path
@@ -347,14 +348,14 @@ _part("RSN954", "silent", role="celery", VERSION="2.0.0")
 
 @breaks("RSN614")
 def crashes(site: Busy) -> Iterator[Site]:
+    """However they end: the first two are killed, the third exits."""
     with another(site) as other, other.app("silent"):
         other.await_only()
-        for _ in range(3):
-            with other.app("silent") as process:
+        for end in (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM):
+            with other.app("short-lived") as process:
                 eventually(lambda: receipt_of(other, process))
-                process.kill()
+                process.signal(end)
             eventually(lambda: receipt_of(other, process) is None)
-        other.poll()
         yield other
 
 

@@ -159,7 +159,7 @@ def parts(
             volume,
             Signals(is_on=False),
             Receivers((), lambda _url, _headers: 200),
-            Receipts(made.receipts_dir),
+            Receipts(made.receipts_dir, tidy=True),
         )
 
     return make

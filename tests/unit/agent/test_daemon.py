@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from living import living
 from structlog.testing import capture_logs
 
 import agent as package
@@ -204,11 +205,30 @@ def test_polls_that_come_while_a_pass_runs_become_one(shelf: Any) -> None:
     assert hanging.passes == 3
 
 
+def runs_everywhere(
+    monkeypatch: pytest.MonkeyPatch, receipt: Callable[..., Receipt]
+) -> None:
+    """Let a process run whatever is published, at once."""
+
+    def rollout(
+        _self: object, current: Snapshot | None, _minimum: object, *, late: bool
+    ) -> Rollout:
+        named = (current.revision, current.sequence) if current else (None, 0)
+        runs = receipt(revision=named[0], sequence=named[1])
+        return assess([LiveTarget(runs, 0)], current, late=late)
+
+    monkeypatch.setattr(Receipts, "rollout", rollout)
+
+
 @pytest.mark.slow
 def test_a_boost_ends_by_itself_without_a_pass(
-    daemon: Callable[..., Daemon], shelf: Any
+    daemon: Callable[..., Daemon],
+    shelf: Any,
+    receipt: Callable[..., Receipt],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also while Vault hangs."""
+    """Also while Vault hangs. What follows is confirmed after it was published."""
+    runs_everywhere(monkeypatch, receipt)
     shelf.values = values(1)
     one = daemon(poll_seconds=3600)
     eventually(lambda: project_of(one) == 1, what="the first snapshot")
@@ -225,6 +245,34 @@ def test_a_boost_ends_by_itself_without_a_pass(
     assert one.view.passes is before
     (ended,) = [line for line in lines if line["event"].startswith("published")]
     assert ended["event"].endswith("sequence 3; a boost has ended")
+    eventually(lambda: one.view.confirmed_at is not None, what="its confirmation")
+    seconds = [event.confirmed_seconds for event in one.view.timeline]
+    assert len(seconds) == 3
+    assert all(took is not None and took >= 0 for took in seconds)
+
+
+@pytest.mark.process
+def test_a_process_that_is_killed_is_dropped_at_once(
+    daemon: Callable[..., Daemon],
+    shelf: Any,
+    receipt: Callable[..., Receipt],
+    tmp_path: Path,
+) -> None:
+    """Also when every process has confirmed, so that nobody waits for anything."""
+    shelf.values = values(1)
+    one = daemon(poll_seconds=3600)
+    eventually(lambda: project_of(one) == 1, what="the first snapshot")
+    current = one.view.known.current
+    assert current is not None
+    runs = receipt(
+        revision=current.revision, sequence=current.sequence, phase="drained"
+    )
+    with living(tmp_path / "volume" / "receipts", runs):
+        eventually(lambda: one.view.rollout.state == "drained", what="the rollout")
+        watch = {"receipts"}
+        eventually(lambda: watch <= {t.name for t in threading.enumerate()}, what="it")
+    eventually(lambda: not one.view.rollout.targets, 2, "the end of the process")
+    assert one.view.rollout.ends == {"api": 1}
 
 
 def test_what_starts_is_logged_and_what_is_published_before_who_follows(
@@ -234,15 +282,7 @@ def test_what_starts_is_logged_and_what_is_published_before_who_follows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A process may confirm while the agent is still publishing."""
-
-    def rollout(
-        _self: object, current: Snapshot | None, _minimum: object, *, late: bool
-    ) -> Rollout:
-        named = (current.revision, current.sequence) if current else (None, 0)
-        runs = receipt(revision=named[0], sequence=named[1])
-        return assess([LiveTarget(runs, 0)], current, late=late)
-
-    monkeypatch.setattr(Receipts, "rollout", rollout)
+    runs_everywhere(monkeypatch, receipt)
     shelf.values = values(1)
     with capture_logs() as lines:
         one = daemon(vault_paths=("secret/data/lms",))

@@ -13,13 +13,19 @@ from agent.publish.lock import Lock
 from resentry.contract import Receipt, encode_receipt
 
 
+def end(ends: Ends, role: str, age: float, now: float) -> None:
+    """Let a process end at the time `now`, at this age."""
+    ends.add(f"{role}{now}", role, now - age)
+    ends.follow(set(), now, is_whole=True)
+
+
 def test_only_early_ends_of_the_last_quarter_of_an_hour_count() -> None:
     """By role."""
     ends = Ends()
-    ends.note("api", SOON_SECONDS + 1, 0.0)
-    ends.note("api", 3.0, 0.0)
-    ends.note("api", 3.0, KEPT_SECONDS)
-    ends.note("celery", 3.0, KEPT_SECONDS)
+    end(ends, "api", SOON_SECONDS + 1, 0.0)
+    end(ends, "api", 3.0, 0.0)
+    end(ends, "api", 3.0, KEPT_SECONDS)
+    end(ends, "celery", 3.0, KEPT_SECONDS)
     assert ends.by_role(1.0) == {"api": 2, "celery": 1}
     assert ends.by_role(KEPT_SECONDS + 1) == {"api": 1, "celery": 1}
 
@@ -28,8 +34,34 @@ def test_a_flood_of_ends_is_bounded() -> None:
     """Everybody who may write receipts decides how many there are."""
     ends = Ends()
     for number in range(1000):
-        ends.note(f"role{number}", 1.0, 0.0)
+        end(ends, f"role{number}", 1.0, 0.0)
     assert len(ends.by_role(1.0)) == 200
+
+
+def test_a_target_that_is_only_not_read_has_not_ended() -> None:
+    """Beyond a limit targets are missing, and come back."""
+    ends = Ends()
+    ends.add("one", "api", 0.0)
+    ends.follow(set(), 1.0, is_whole=False)
+    assert not ends.knows("one")
+    assert ends.by_role(1.0) == {}
+
+
+@pytest.mark.parametrize("tidy", [True, False])
+def test_a_process_that_removes_its_own_files_has_ended(
+    tmp_path: Path, *, tidy: bool
+) -> None:
+    """As at a clean exit, and at an exception. Nobody is left who could be buried."""
+    receipts = Receipts(str(tmp_path), tidy=tidy, is_copy=True)  # every lock is held
+    for number in range(3):
+        receipt = Receipt(f"{number:016x}", "api", 7, 1, 2)
+        (tmp_path / f"{receipt.id}.lock").touch()
+        (tmp_path / f"{receipt.id}.json").write_bytes(encode_receipt(receipt))
+        assert len(receipts.read()) == 1
+        for path in tmp_path.iterdir():
+            path.unlink()
+    rollout = receipts.rollout(None, {}, late=False)
+    assert rollout.ends == ({"api": 3} if tidy else {})
 
 
 @pytest.mark.parametrize(("tidy", "parent"), [(True, None), (False, None), (True, "p")])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from living import held
 
 from agent.confirm import watch as watch_module
 from agent.confirm.watch import watch_receipts
@@ -48,6 +49,19 @@ def test_a_written_and_a_removed_file_are_noticed(receipts: Path) -> None:
     assert watch_receipts(str(receipts), counter)
     noticed(counter, lambda: replace(receipts))
     noticed(counter, (receipts / "receipt").unlink)
+
+
+@pytest.mark.process
+def test_a_death_is_noticed_and_a_file_that_is_being_written_is_not(
+    receipts: Path,
+) -> None:
+    """Nothing else happens in the directory when a process is killed."""
+    counter = Counter()
+    with held(receipts / "0123456789abcdef.lock") as process:
+        assert watch_receipts(str(receipts), counter)
+        (receipts / "0123456789abcdef.json.1234.tmp").write_text("half")
+        noticed(counter, process.kill)
+    assert counter.calls == 1
 
 
 @pytest.mark.parametrize("how", ["removed", "moved"])
