@@ -6,8 +6,9 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from agent.doctor.about_targets import targets
-from agent.doctor.rule import Sight, SkippedError, rule
-from agent.domain.dsn_check import dsns_of
+from agent.doctor.rule import Sight, SkippedError, UnknownError, rule
+from agent.domain.dsn_check import FAILING, dsns_of
+from agent.observe.arrival import doubtful
 from resentry.contract import fingerprint
 from resentry.values import show_dsn
 
@@ -93,10 +94,10 @@ def refused(facts: Facts) -> Iterator[Sight]:
 
     Wake who owns the project in Sentry.
     """
-    yield from _sights(facts, "refused")
     for check in facts.status.dsn_checks:
-        if check.verdict in ("rejected", "config_error"):
+        if check.verdict in FAILING:
             yield Sight(check.dsn, check.sentence, since=check.since or "")
+    yield from _sights(facts, "refused")
 
 
 @rule(
@@ -127,11 +128,19 @@ def unreached(facts: Facts) -> Iterator[Sight]:
     says what it met. If that works, look at the application's container: its proxy, its
     network policy, its certificates.
 
-    Their events are lost, as they are with the SDK alone.
+    Their events are lost, as they are with the SDK alone. If the DSN check of a published DSN
+    has no verdict, nobody knows whether the server can be reached.
 
     Wake who runs the network, or Sentry.
     """
-    yield from _sights(facts, "unreached")
+    unknown = [c for c in doubtful(facts.status) if c.verdict == "unknown"]
+    try:
+        yield from _sights(facts, "unreached")
+    except SkippedError:
+        if not unknown:
+            raise
+    if unknown:
+        raise UnknownError(unknown[0].sentence)
 
 
 @rule(

@@ -47,7 +47,12 @@ class _Case:
     def shown(self, now: float, times: Times) -> Series:
         """Return the answers that count now."""
         verdict, series = self.series.verdict(times), self.series
-        if self.earlier is None or series.is_settled(now, times):
+        if self.earlier is None:
+            return series
+        was_bad = self.earlier.verdict(times) in (*FAILING, "rejected_once")
+        if verdict == "unknown" and was_bad:
+            return self.earlier  # no answer undoes no rejection
+        if series.is_settled(now, times):
             return series
         return self.earlier if verdict in ("unknown", "accepted_once") else series
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.domain.dsn_check import FAILING
 from agent.domain.roles import ERRORS, FOREIGN, ORIGINS
 from agent.domain.rollout import DONE
 from agent.observe.stage import Stage
 
 if TYPE_CHECKING:
-    from agent.observe.results import StatusResult
+    from agent.observe.results import DsnCheckReport, StatusResult
     from agent.observe.stage import StageState
     from agent.observe.target_results import RoleReport, RolloutReport
 
@@ -59,6 +60,22 @@ def _undrained(rollout: RolloutReport) -> Stage:
     return Stage(stage="drain", state="waiting", sentence=sentence, hint=hint)
 
 
+def doubtful(status: StatusResult) -> list[DsnCheckReport]:
+    """Return the checks of published DSNs that have no verdict or a bad one.
+
+    If a process had an envelope accepted since, the check counts no more.
+    """
+    accepted = {use.fingerprint: use.accepted_at or "" for use in status.dsns}
+    return [
+        check
+        for check in status.dsn_checks
+        if check.answers
+        and check.verdict in ("unknown", *FAILING)
+        and check.fingerprint in accepted
+        and accepted[check.fingerprint] <= (check.since or "")
+    ]
+
+
 def arrive(status: StatusResult) -> Stage:
     """Whether the processes send their errors, and Sentry accepts what they send."""
     uses = status.dsns
@@ -77,13 +94,23 @@ def arrive(status: StatusResult) -> Stage:
     for role in status.roles:
         if why := _why_silent(role):
             return Stage(stage="arrive", state="broken", sentence=why[0], hint=why[1])
+    hint = "resentry-agent verify sends test events"
+    doubts = sorted(doubtful(status), key=lambda check: check.verdict == "unknown")
+    if doubts:
+        return Stage(
+            stage="arrive",
+            state="broken" if doubts[0].verdict in FAILING else "unknown",
+            sentence=doubts[0].sentence,
+            since=doubts[0].since,
+            hint=hint,
+        )
     is_seen = all(use.processes for use in uses)
     can_verify = not is_seen and status.rollout.targets
     return Stage(
         stage="arrive",
         state="ok" if is_seen else "unknown",
         sentence="; ".join(use.sentence for use in uses),
-        hint="resentry-agent verify sends test events" if can_verify else "",
+        hint=hint if can_verify else "",
     )
 
 

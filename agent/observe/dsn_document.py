@@ -26,6 +26,7 @@ def dsn_check_report(report: DsnReport) -> DsnCheckReport:
         since=time_or_null(report.since),
         answers=report.answers,
         sentence=report.sentence,
+        fingerprint=report.fingerprint,
     )
 
 

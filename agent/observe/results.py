@@ -146,6 +146,9 @@ class DsnCheckReport(Struct, frozen=True, kw_only=True):
     ]
     answers: Annotated[int, Meta(description="The number of answers so far.")]
     sentence: Annotated[str, Meta(description="The verdict in words.")]
+    fingerprint: Annotated[
+        str, Meta(description="The DSN's fingerprint, as in the metrics.")
+    ] = ""
 
 
 class DsnUseReport(Struct, frozen=True, kw_only=True):

@@ -29,7 +29,8 @@ from agent.errors import (
     SourceMissing,
 )
 from agent.observe import document, stderr
-from agent.observe.results import DsnCheckReport, Receiver
+from agent.observe.arrival import arrive
+from agent.observe.results import DsnCheckReport, DsnUseReport, Receiver
 from agent.settings import Settings
 from resentry.answers import Answer
 from resentry.contract import (
@@ -174,6 +175,7 @@ CHECK = DsnCheckReport(
     since=RECENT,
     answers=3,
     sentence="rejected",
+    fingerprint=fingerprint(DSN),
 )
 RECEIVER = Receiver(
     receiver="hook.example.org",
@@ -370,6 +372,39 @@ def test_a_verdict_of_the_dsn_check_counts(make: Make) -> None:
     saved = {"dsn_checks": [msgspec.to_builtins(CHECK)]}
     found = problems(examine(make(saved=saved, receipts=receipt(answers=()))))
     assert found.keys() == {"RSN701"}
+    found = problems(examine(make(saved=saved, receipts=())))
+    assert "RSN701" in found
+
+
+@pytest.mark.parametrize(
+    ("verdict", "accepted_at", "unreached", "stage"),
+    [
+        ("unknown", LONG_AGO, "unknown", "unknown"),
+        ("unknown", RECENT, "ok", "ok"),
+        ("rejected", LONG_AGO, "ok", "broken"),
+    ],
+)
+def test_a_dsn_check_without_a_good_verdict_counts(
+    make: Make, verdict: Any, accepted_at: str, unreached: str, stage: str
+) -> None:
+    """A process that was answered well before proves nothing of now."""
+    check = msgspec.structs.replace(
+        CHECK, verdict=verdict, since="2027-01-15T07:00:00Z"
+    )
+    use = DsnUseReport(
+        dsn=CHECK.dsn,
+        fingerprint=CHECK.fingerprint,
+        processes={"accepted": 1},
+        since=None,
+        accepted_at=accepted_at,
+        sentence="accepted",
+        hint="",
+    )
+    facts = make(saved={"dsn_checks": [msgspec.to_builtins(check)]})
+    status = msgspec.structs.replace(facts.status, dsns=[use])
+    findings = examine(replace(facts, status=status))
+    assert [f.verdict for f in findings if f.id == "RSN703"] == [unreached]
+    assert arrive(status).state == stage
 
 
 @pytest.mark.parametrize(

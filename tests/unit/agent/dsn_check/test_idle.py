@@ -212,6 +212,14 @@ def test_the_verdict_stays_until_the_new_check_has_one() -> None:
     eventually(lambda: checker.report()[0].verdict == "rejected_once", what="a denial")
     checker.again([DSN])  # the check still runs: no second one begins
     eventually(lambda: checker.report()[0].verdict == "rejected", what="the verdict")
+    since = checker.report()[0].since
+    server.answer = "none"
+    before = server.asked[DSN]
+    checker.again([DSN])
+    eventually(lambda: server.asked[DSN] > before, what="a check without an answer")
+    eventually(lambda: checker._cases[DSN].next_at is None, what="the end of the check")
+    report = checker.report()[0]
+    assert (report.verdict, report.since) == ("rejected", since)
     server.answer = "good"
     checker.again([DSN])
     eventually(lambda: checker.report()[0].verdict == "accepted", what="the mended key")
