@@ -19,6 +19,7 @@ from agent.domain.wishes import (
     decode_wishes,
     encode_wishes,
     overlay,
+    resume_hint,
     revision_without_boosts,
 )
 from agent.errors import REPORT, AgentError, CandidateRefused, VolumeBusy, unexpected
@@ -195,9 +196,9 @@ class Pipeline:
         if (held := self.known.wishes.held) is None:
             return outcome(current, notes)
         if reading.snapshot is not None:
-            return Outcome.held(held.snapshot.revision, current, notes)
-        end = "resentry-agent rollback --resume ends it"
-        held_note = f"a rollback holds revision {held.snapshot.revision}; {end}"
+            return Outcome.held(held, reading.snapshot, current, notes)
+        hint = resume_hint(held.names_in(self.known.last_good))
+        held_note = f"a rollback holds revision {held.snapshot.revision}; {hint}"
         return outcome(current, (*notes, held_note))
 
     def _refusal(

@@ -12,11 +12,11 @@ from msgspec import structs
 
 from agent.call import STATUS, STATUS_SECONDS, Silent, call_once, identity
 from agent.confirm.receipts import Receipts
-from agent.domain.wishes import decode_wishes
+from agent.domain.wishes import decode_wishes, held_document
 from agent.errors import AgentError, PublishError
 from agent.observe import document
 from agent.observe.results import Origin
-from agent.publish.memory import HISTORY_DIR, STATE, WISHES
+from agent.publish.memory import HISTORY_DIR, LAST_GOOD, STATE, WISHES
 from agent.publish.names import PRIVATE_DIR
 from agent.publish.volume import LOCK_FILE, Volume
 from resentry import formats
@@ -135,7 +135,7 @@ def _saved(volume: Volume) -> Mapping[str, Any]:
     """Return what the last agent wrote. The rollback has a file of its own."""
     saved = document.decode_state(volume.memory.read(STATE))
     held = decode_wishes(volume.memory.read(WISHES)).held
-    return {**saved, "held": held and held.snapshot.revision}
+    return {**saved, **held_document(held, volume.memory.read_snapshot(LAST_GOOD))}
 
 
 def _moment(text: object) -> str | None:

@@ -177,10 +177,6 @@ def _check_details(status: StatusResult) -> Iterator[str]:
 
 
 def _publish_details(status: StatusResult) -> Iterator[str]:
-    if status.held is not None:
-        yield (
-            f"revision {status.held} is held; resentry-agent rollback --resume ends it"
-        )
     for boost in status.current.boosts if status.current else ():
         yield f"boost {boost_line(boost)}"
 

@@ -140,20 +140,29 @@ def celery_off(facts: Facts) -> Iterator[Sight]:
     "warning",
     "rates",
     "A rollback is held: the source's values are not published",
-    fix="`resentry-agent rollback --resume`",
+    fix="if the source still holds what was undone, correct it, then: `resentry-agent refresh`; else: `resentry-agent rollback --resume`",
 )
 def rollback_held(facts: Facts) -> Iterator[Sight]:
     """Look whether what is published is an operator's choice.
 
     The rollback ends by itself when the source holds none of the undone values any more.
+    Until then, its end would publish them again.
     """
     snapshot = facts.published
     held = {
         str(where["held"]) for where in snapshot.provenance.values() if "held" in where
     }
     for revision in sorted(held):
+        undone = facts.status.undone
+        names = ", ".join(undone)
+        still = f"; the source still holds the undone {names}" if undone else ""
+        keys = [f"{name}=VALUE" for name in undone if " of role " not in name]
+        correct = facts.write(" ".join(keys)) if keys else f"correct {names}"
         yield Sight(
-            revision, "published instead of the source's", since=snapshot.published_at
+            revision,
+            f"published instead of the source's{still}",
+            since=snapshot.published_at,
+            fix=f"{correct}; then: resentry-agent refresh" if undone else "",
         )
 
 

@@ -28,8 +28,18 @@ _STEPS = (SourceDown, SourceDenied, SourceMissing)
 def failed(facts: Facts, kind: type[AgentError]) -> Iterator[Sight]:
     """Return a sight if the source was asked just now and answered with this error.
 
-    What another error stands before is unknown.
+    What another error stands before is unknown. If the source was left out, the newest
+    pass of the agent tells of it. A pass that went well proves nothing of now.
     """
+    report = facts.status.source
+    if facts.asked is None and report.error == kind.__name__:
+        yield Sight(
+            where(facts),
+            report.sentence,
+            since=report.since or "",
+            fix=report.hint,
+        )
+        return
     error = facts.source.error
     is_stale = isinstance(error, SourceStale)
     before = _STEPS[: _STEPS.index(kind)]
@@ -42,6 +52,9 @@ def failed(facts: Facts, kind: type[AgentError]) -> Iterator[Sight]:
 
 def where(facts: Facts) -> str:
     """Return the source's address or path."""
+    if facts.is_copy:  # its settings are not known
+        address = facts.status.source.where.get("address")
+        return str(address or facts.status.source.where.get("path") or "the source")
     return facts.settings.source_path or facts.settings.shown_addr
 
 

@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from agent.domain.wishes import resume_hint
 from agent.errors import CandidateRefused, CandidateWaits, RollbackHeld
 from resentry.values import KEYS, STRUCTURED
 
 if TYPE_CHECKING:
+    from agent.domain.wishes import Held
     from agent.errors import AgentError
     from resentry.contract import Snapshot
 
@@ -53,15 +55,17 @@ class Outcome:
         return cls("unchanged", sentence, snapshot.revision, snapshot.sequence, notes)
 
     @classmethod
-    def held(cls, revision: str, current: Snapshot, notes: tuple[str, ...]) -> Outcome:
-        """A rollback to `revision` is published instead of what was read."""
+    def held(
+        cls, held: Held, read: Snapshot, current: Snapshot, notes: tuple[str, ...]
+    ) -> Outcome:
+        """A rollback is published instead of what was read."""
         return cls(
             "held",
-            f"a rollback holds revision {revision}: what the source holds is not published",
+            f"a rollback holds revision {held.snapshot.revision}: what the source holds is not published",
             current.revision,
             current.sequence,
             notes,
-            hint="resentry-agent rollback --resume ends the rollback",
+            hint=resume_hint(held.names_in(read)),
             exit_code=RollbackHeld.exit_code,
         )
 

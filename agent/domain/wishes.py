@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Values = Mapping[str, Sequence[str | None]]
 
 OPERATOR = {"source": "operator"}
+NAMES_LIMIT = 16
+"""At most this many names of undone values are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,18 @@ class Held:
 
     def still_concerns(self, snapshot: Snapshot) -> bool:
         """Return true if the snapshot holds a value that this rollback undoes."""
+        return bool(self.names_in(snapshot))
+
+    def names_in(self, snapshot: Snapshot | None) -> list[str]:
+        """Return the names of the undone values that the snapshot holds.
+
+        Without a snapshot nobody knows: all of them.
+        """
+        if snapshot is None:
+            return sorted(self.undone_values)
         values = values_of(snapshot)
-        return any(values.get(name) in old for name, old in self.undone_values.items())
+        undone = self.undone_values.items()
+        return sorted(name for name, old in undone if values.get(name) in old)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,28 @@ class Wishes:
             held = None
         boosts = tuple(b for b in running(self.boosts, now) if b.traces <= cap)
         return replace(self, boosts=boosts, held=held)
+
+
+def held_document(held: Held | None, last_good: Snapshot | None) -> dict[str, Any]:
+    """Return the held revision, and which undone values the source still holds, by name."""
+    return {
+        "held": held and held.snapshot.revision,
+        "undone": held.names_in(last_good)[:NAMES_LIMIT] if held else [],
+    }
+
+
+def resume_hint(undone: Sequence[str]) -> str:
+    """Return how to end a rollback. `undone` are undone values that the source still holds.
+
+    Without them the rollback ends by itself at the next pass.
+    """
+    if not undone:
+        return "resentry-agent rollback --resume ends the rollback"
+    return (
+        f"correct {', '.join(undone)} at the source, then: resentry-agent refresh. The "
+        "source still holds what the rollback has undone; resentry-agent rollback --resume "
+        "would publish it again"
+    )
 
 
 def running(boosts: tuple[Boost, ...], now: float) -> tuple[Boost, ...]:

@@ -13,6 +13,7 @@ from agent.domain.dsn_check import FAILING, PASSING
 from agent.domain.passes import GOOD
 from agent.domain.provenance import origin_of
 from agent.domain.view import VOLUME
+from agent.domain.wishes import resume_hint
 from agent.errors import CandidateRefused, PublishError, VolumeBusy
 from agent.observe.arrival import arrive, confirm, drain
 from agent.observe.stage import Stage
@@ -173,7 +174,7 @@ def _publish(status: StatusResult) -> Stage:
             sentence=f"a rollback holds revision {status.held}: what the source holds is "
             "not published",
             since=current.published_at,
-            hint="resentry-agent rollback --resume ends the rollback",
+            hint=resume_hint(status.undone),
         )
     return Stage(
         stage="publish", state="ok", sentence=number, since=current.published_at

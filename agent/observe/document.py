@@ -15,7 +15,7 @@ from agent.domain.answers import uses
 from agent.domain.last import LastProcess, ended
 from agent.domain.rollout import DONE
 from agent.domain.timeline import Event
-from agent.domain.wishes import boosts_with_seconds_left
+from agent.domain.wishes import boosts_with_seconds_left, held_document
 from agent.observe.chain import chain
 from agent.observe.dsn_document import (
     dsn_check_report,
@@ -62,6 +62,7 @@ _LISTS: dict[str, Any] = {
     "notify": Receiver,
     "problems": ProblemReport,
     "timeline": Event,
+    "undone": str,
 }
 NO_PASS: dict[str, Any] = msgspec.to_builtins(SourceReport())
 
@@ -92,12 +93,11 @@ def state(view: View) -> dict[str, Any]:
 
     It holds, too, when this was so, and which rollback is held.
     """
-    held = view.known.wishes.held
     saved = {
         "written_at": time_text(time.time()),
         "version": __version__,
         "next_at": time_or_null(view.next_pass_at),
-        "held": held and held.snapshot.revision,
+        **held_document(view.known.wishes.held, view.known.last_good),
         **_passes(view.passes),
         "where": dict(view.source),
         "ends": dict(view.rollout.ends),
@@ -155,6 +155,7 @@ def status(
         agent=agent,
         origin=origin,
         held=_text(saved.get("held")),
+        undone=_list(saved, "undone", str),
         ends=_counts(saved.get("ends")),
         ended=list(rollout.ended),
         current=None if current is None else _current(current),

@@ -253,6 +253,13 @@ class StatusResult(Struct, frozen=True, kw_only=True):
             description="The revision that an operator's rollback holds; null without one."
         ),
     ] = None
+    undone: Annotated[
+        list[str],
+        Meta(
+            description="The settings whose undone values the source still holds, while "
+            "a rollback is held."
+        ),
+    ] = []
     ends: Annotated[
         dict[str, int],
         Meta(

@@ -446,6 +446,36 @@ def test_offline_the_last_pass_tells_of_the_secret(make: Make) -> None:
     assert problems(examine(make(saved=saved, asked=None))).keys() == {"RSN302"}
 
 
+@pytest.mark.parametrize("is_copy", [False, True])
+@pytest.mark.parametrize(
+    ("error", "rule"),
+    [(SourceDown, "RSN201"), (SourceDenied, "RSN202"), (SourceMissing, "RSN301")],
+)
+def test_offline_the_last_pass_tells_of_an_outage(
+    make: Make, error: type[Exception], rule: str, *, is_copy: bool
+) -> None:
+    """The page asks no server either, and a copied volume has none."""
+    saved = failed(error, since=RECENT, failures=3)
+    facts = make(saved=saved, asked=None, is_copy=is_copy)
+    finding = problems(examine(facts))[rule]
+    assert (finding.detail, finding.since) == ("why", RECENT)
+
+
+def test_the_source_is_corrected_before_a_rollback_ends(make: Make) -> None:
+    """What the source still holds would be published again."""
+    snapshot = replace(SNAPSHOT, provenance=HELD)
+    paths = {"vault_paths": ("secret/data/lms",)}
+    undone = {"held": SNAPSHOT.revision, "undone": ["SENTRY_DSN"]}
+    facts = make(snapshot=snapshot, saved=undone, settings=paths)
+    finding = problems(examine(facts))["RSN806"]
+    assert "still holds the undone SENTRY_DSN" in finding.detail
+    assert finding.fix == (
+        "vault kv patch -mount=secret lms SENTRY_DSN=VALUE; then: resentry-agent refresh"
+    )
+    stages = {stage.stage: stage for stage in facts.status.chain}
+    assert stages["publish"].hint.startswith("correct SENTRY_DSN at the source")
+
+
 def test_what_the_cause_hides_is_not_unknown(make: Make) -> None:
     """Vault does not answer: that is said once."""
     findings = examine(make(asked=Asked(SourceDown("refused"))))

@@ -151,7 +151,9 @@ def test_a_candidate_that_waits_for_its_check_is_not_broken(look: Look) -> None:
 
 def test_a_held_rollback_is_named_where_it_works(look: Look) -> None:
     """The source is well, and yet its values are not published."""
-    seen = look(Outcome.held("a" * 12, CURRENT, ()), held=Held(CURRENT, {}))
+    seen = look(
+        Outcome.held(Held(CURRENT, {}), CURRENT, CURRENT, ()), held=Held(CURRENT, {})
+    )
     assert (seen["source"][0], seen["publish"][0]) == ("ok", "held")
     just_now = look(held=Held(CURRENT, {}))  # before the next pass
     assert just_now["publish"][0] == "held"
