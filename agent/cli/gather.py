@@ -150,7 +150,7 @@ def copied(settings: Settings, directory: str) -> tuple[Settings, float]:
     """Return the settings for a copy of a volume, and when it was written to last.
 
     A copy may come from anybody. So a copy with links that leave it is refused: they name
-    files of this machine.
+    files of this machine. How many processes must confirm is not known.
     """
     top = os.path.realpath(directory)
     for name in COPIED:
@@ -160,8 +160,8 @@ def copied(settings: Settings, directory: str) -> tuple[Settings, float]:
                 f"{top}/{name} is a link to {place}, outside the copied volume",
                 f"remove the link {top}/{name}, or copy the volume again with `cp -a`",
             )
-    settings = structs.replace(settings, dir=top, receipts="")
-    return settings, _last_change(settings)
+    settings = structs.replace(settings, dir=top, receipts="", min_targets={})
+    return settings, min(_last_change(settings), time.time())
 
 
 def _last_change(settings: Settings) -> float:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _ROOM_SHARE = 0.05
 _ROOM_BYTES = 4 * 1024 * 1024
+_FULL_BYTES = 8192
+"""A process needs so much for its receipt."""
 
 
 @rule(
@@ -240,7 +242,8 @@ def not_writable(facts: Facts) -> Iterator[Sight]:
 def nearly_full(facts: Facts) -> Iterator[Sight]:
     """Look at the free space of the volume and of the receipts' directory.
 
-    The next snapshot, or the next receipt, may not fit.
+    The next snapshot, or the next receipt, may not fit. If less than 8 KiB or no inode is
+    left, it is an error: nothing fits any more.
     """
     _must_exist(facts)
     for path in dict.fromkeys((facts.own.dir, facts.own.receipts_dir)):
@@ -249,10 +252,16 @@ def nearly_full(facts: Facts) -> Iterator[Sight]:
         except OSError:
             continue
         free, size = room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize
-        if free < min(_ROOM_BYTES, size * _ROOM_SHARE):
+        has_no_inode = room.f_files and not room.f_favail
+        is_full = has_no_inode or (size and free < _FULL_BYTES)
+        if is_full or free < min(_ROOM_BYTES, size * _ROOM_SHARE):
             detail = f"{free // 1024:,} KiB of {size // 1024:,} KiB are free"
-            fix = f"see who takes the room: du -a {path}; then make room"
-            yield Sight(path, detail, fix=fix)
+            yield Sight(
+                path,
+                "no inode is free" if has_no_inode else detail,
+                fix=f"see who takes the room: du -a {path}; then make room",
+                severity="error" if is_full else None,
+            )
 
 
 @rule(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import platform
@@ -17,7 +18,7 @@ from agent.domain.dsn_check import dsns_of
 from agent.errors import AgentError
 from agent.observe.document import masked
 from agent.publish.memory import Memory
-from agent.redact import redact
+from agent.redact import redact, redact_foreign
 from agent.settings import settings_of
 from resentry.contract import time_text
 from resentry.values import show_dsn
@@ -58,31 +59,41 @@ def write_bundle(path: str, facts: Facts, findings: Sequence[Finding]) -> list[s
         if isinstance(value, str):
             for secret in secrets:
                 value = value.replace(secret, "…")
-            return redact(value)
+            # A name of a file can have bytes that are no text.
+            return redact_foreign(value.encode(errors="backslashreplace").decode())
         if isinstance(value, dict):
             return {without_secrets(k): without_secrets(v) for k, v in value.items()}
         if isinstance(value, list | tuple):
             return [without_secrets(each) for each in value]
         return value
 
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise AgentError(
-            f"cannot write the bundle {redact(path)}: {error.strerror}",
-            "name a file that does not exist yet, in a directory that can be written",
-        ) from None
-    with (
-        open(handle, "wb") as file,
-        tarfile.open(fileobj=file, mode="w:gz") as archive,
-    ):
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w:gz") as archive:
         for part in PARTS:
             content = without_secrets(msgspec.to_builtins(part.make(facts, findings)))
             body = msgspec.json.format(msgspec.json.encode(content), indent=1)
             entry = tarfile.TarInfo(f"resentry-bundle/{part.name}")
             entry.size, entry.mtime = len(body), int(facts.now)
             archive.addfile(entry, io.BytesIO(body))
+    try:
+        _write(path, whole.getvalue())
+    except OSError as error:
+        raise AgentError(
+            f"cannot write the bundle {redact(path)}: {error.strerror}",
+            "name a file that does not exist yet, in a directory that can be written "
+            "and has room",
+        ) from None
     return [f"{part.name:15}{part.text}" for part in PARTS]
+
+
+def _write(path: str, body: bytes) -> None:
+    """Make the file, unless something has the name. After an error no file is left."""
+    with contextlib.ExitStack() as on_error:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        on_error.callback(os.unlink, path)
+        with open(file, "wb") as opened:
+            opened.write(body)
+        on_error.pop_all()
 
 
 def _secrets(facts: Facts) -> Iterator[str]:
@@ -194,31 +205,35 @@ def _receipt(receipt: Any) -> dict[str, Any]:
 
 
 def _volume(facts: Facts, _: object) -> list[dict[str, Any]]:
-    settings, listed = facts.settings, list[dict[str, Any]]()
-    for top in dict.fromkeys((settings.dir, settings.receipts_dir)):
+    settings, listed = facts.settings, dict[str, dict[str, Any]]()
+    for top in (settings.dir, settings.receipts_dir):
         for folder, folders, names in os.walk(top):
             for name in (".", *folders, *names):
                 if len(listed) == FILES_LIMIT:
-                    return listed
-                listed += _file(os.path.normpath(f"{folder}/{name}"))
-    return listed
+                    return [*listed.values()]
+                path = os.path.normpath(f"{folder}/{name}")
+                with contextlib.suppress(OSError):
+                    listed[path] = _file(path)
+    return [*listed.values()]
 
 
-def _file(path: str) -> list[dict[str, Any]]:
+def _file(path: str) -> dict[str, Any]:
+    status = os.lstat(path)
+    return {
+        "path": path,
+        "mode": stat.filemode(status.st_mode),
+        "user": status.st_uid,
+        "group": status.st_gid,
+        "bytes": status.st_size,
+        "changed_at": _time(status.st_mtime),
+    }
+
+
+def _time(moment: float) -> str:
     try:
-        status = os.lstat(path)
-    except OSError:
-        return []
-    return [
-        {
-            "path": path,
-            "mode": stat.filemode(status.st_mode),
-            "user": status.st_uid,
-            "group": status.st_gid,
-            "bytes": status.st_size,
-            "changed_at": time_text(status.st_mtime, "seconds"),
-        }
-    ]
+        return time_text(moment, "seconds")
+    except (ValueError, OverflowError, OSError):  # no calendar has such a year
+        return f"{moment:.0f} s since 1970"
 
 
 PARTS = (

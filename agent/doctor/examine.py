@@ -22,7 +22,7 @@ from agent.doctor import (
 )
 from agent.doctor.facts import Facts
 from agent.doctor.results import DoctorResult, Finding, Verdict
-from agent.doctor.rule import Rule, Sight, SkippedError, UnknownError
+from agent.doctor.rule import Rule, Severity, Sight, SkippedError, UnknownError
 from agent.observe import stderr
 from agent.observe.document import whole
 from agent.redact import redact_foreign
@@ -112,6 +112,7 @@ def _apply(rule: Rule, facts: Facts) -> Iterator[Finding]:
             evidence=list(sight.evidence),
             since=sight.since or None,
             fix=sight.fix or rule.fix,
+            severity=sight.severity,
         )
     if not sights or rest == "unknown":
         yield _finding(rule, rest, detail=detail)
@@ -142,11 +143,12 @@ def _finding(  # noqa: PLR0913 - the fields of a finding
     evidence: list[str] | None = None,
     since: str | None = None,
     fix: str = "",
+    severity: Severity | None = None,
 ) -> Finding:
     return Finding(
         id=rule.id,
         name=rule.name,
-        severity=rule.severity,
+        severity=severity or rule.severity,
         area=rule.area,
         title=rule.title,
         verdict=verdict,

@@ -125,6 +125,8 @@ class Facts:
 
     def write(self, setting: str) -> str:
         """Return what to type so that the source holds this setting, as `KEY=VALUE`."""
+        if self.is_copy:
+            return f"write {setting} to the source of the volume's agent"
         if self.settings.source_path:
             return f"write {setting} to {self.settings.source_path}"
         path = next(iter(self.settings.vault_paths), "MOUNT/data/PATH")

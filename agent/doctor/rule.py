@@ -67,6 +67,8 @@ class Sight(NamedTuple):
     """Since when, as ISO text; empty if that is not known."""
     fix: str = ""
     """What to type, if the rule's own `fix` does not fit."""
+    severity: Severity | None = None
+    """How bad it is, if it is worse than the rule's own severity."""
 
 
 class Rule(NamedTuple):

@@ -2,20 +2,22 @@
 
 import json
 import os
+import resource
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.cli.doctor import facts_of
+from agent.cli.doctor import facts_of, facts_of_copy
 from agent.doctor.bundle import PARTS, write_bundle
 from agent.doctor.examine import examine
 from agent.errors import AgentError
 from agent.publish.volume import Volume
 from agent.settings import load
 from lab.paths import REPOSITORY
-from resentry.contract import Receipt, Snapshot, encode_receipt
+from resentry.contract import Receipt, Rule, Snapshot, encode_receipt
 
 PLANTED = json.loads((REPOSITORY / "tests/data/planted-secrets.json").read_bytes())
 NEEDLES = [each["needle"] for each in PLANTED["secrets"]]
@@ -84,6 +86,47 @@ def test_a_file_that_is_there_is_not_replaced(tmp_path: Path, directory: Path) -
     with pytest.raises(AgentError, match="cannot write the bundle"):
         write_bundle(str(tmp_path / "b.tgz"), facts, [])
     assert (tmp_path / "b.tgz").read_text() == "mine"
+
+
+def test_what_the_writer_of_the_secret_wrote_is_masked(
+    tmp_path: Path, directory: Path, volume: Volume
+) -> None:
+    """It may quote a request with a secret in it."""
+    rule = Rule("GET /x?api_key=RuleSecretAB", 0.1)
+    volume.publish(Snapshot({"SENTRY_DSN": DSN}, rules=(rule,)))
+    facts = facts_of(load({}, planted_settings(directory)), offline=True)
+    write_bundle(str(tmp_path / "b.tgz"), facts, examine(facts))
+    shown = texts(tmp_path / "b.tgz")
+    assert "GET /x?api_key=" in shown["snapshots.json"]
+    assert "RuleSecretAB" not in "".join(shown.values())
+
+
+def test_odd_files_on_the_volume_are_listed(
+    tmp_path: Path, directory: Path, volume: Volume
+) -> None:
+    """A name that is no text, and a time that no calendar has."""
+    odd = os.fsencode(directory / "receipts") + b"/\xff\xfe"
+    with open(odd, "wb"):
+        os.utime(odd, (2**40, 2**40))
+    facts = facts_of_copy(load({}, planted_settings(directory)), volume.directory)
+    assert facts.now <= time.time()
+    write_bundle(str(tmp_path / "b.tgz"), facts, examine(facts))
+    listed = json.loads(texts(tmp_path / "b.tgz")["volume.json"])
+    (file,) = [each for each in listed if each["path"].endswith("\\udcff\\udcfe")]
+    assert file["changed_at"]
+
+
+def test_no_part_of_a_bundle_is_left(tmp_path: Path, directory: Path) -> None:
+    """The disk is full: nobody takes a broken archive for a bundle."""
+    facts = facts_of(load({}, planted_settings(directory)), offline=True)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(AgentError, match="cannot write the bundle"):
+            write_bundle(str(tmp_path / "b.tgz"), facts, [])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "b.tgz").exists()
 
 
 def test_each_part_is_json(tmp_path: Path, directory: Path) -> None:

@@ -95,6 +95,14 @@ def test_a_pipe_in_the_place_of_the_snapshot_is_not_waited_for(copy: Path) -> No
     assert gather(facts_of_copy(OWN, str(copy)).settings).current is None
 
 
+def test_no_setting_of_this_machine_counts(copy: Path) -> None:
+    """Neither its source nor how many processes it wants has to do with the copy."""
+    environ = {"RESENTRY_SOURCE_PATH": "/own/path", "RESENTRY_MIN_TARGETS": "api=3"}
+    facts = facts_of_copy(load({}, environ), str(copy))
+    assert "/own/path" not in facts.write("SENTRY_SAMPLE_RATE=1")
+    assert not facts.rollout.missing
+
+
 def test_the_room_of_this_machine_is_not_that_of_the_copy(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -562,11 +562,19 @@ def test_what_the_agent_meets_at_an_unreached_server_is_shown(make: Make) -> Non
 def test_a_volume_that_is_nearly_full_is_seen(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Less than 4 MiB and less than a twentieth are free."""
+    """Less than 4 MiB and less than a twentieth are free. Full, it is an error."""
     room = os.statvfs("/")
-    full = os.statvfs_result((*room[:4], 1, *room[5:]))
-    monkeypatch.setattr(os, "statvfs", lambda _: full)
-    assert problems(examine(make())).keys() == {"RSN506"}
+    for blocks, inodes, severity in (
+        (9, 9, "warning"),
+        (1, 9, "error"),
+        (9, 0, "error"),
+    ):
+        left = (4096, 4096, 1000, blocks, blocks, 1000, inodes, inodes, *room[8:])
+        given = os.statvfs_result(left)
+        monkeypatch.setattr(os, "statvfs", lambda _, given=given: given)
+        found = problems(examine(make()))
+        assert found.keys() == {"RSN506"}
+        assert found["RSN506"].severity == severity
 
 
 def test_an_agent_that_waits_for_another_is_seen(
