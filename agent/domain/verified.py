@@ -42,6 +42,18 @@ _PROCESS: Mapping[str, tuple[Verdict, str, str]] = {
 }
 """What it means that a process sends no items, by the state in its receipt."""
 
+_NOT_SENT: Mapping[str, tuple[str, str]] = {
+    "busy": (
+        "not sent: the process's own events wait in its queue",
+        f"run resentry-agent verify again; {DOCTOR}",
+    ),
+    "swapped": (
+        "the process took other settings meanwhile, so nothing is known of the item",
+        "run resentry-agent verify again",
+    ),
+}
+"""What it means that a process did not send an item, by the item's state."""
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -199,8 +211,9 @@ def judge_item(sent: Sent, server: str) -> Item:
             text = "the process cannot reach the server"
             hint = f"check DNS, TLS, proxy and network policy; {DOCTOR}"
         case state:
-            text = f"became {state!r}, which only a newer agent understands"
-            return Item(sent, "unknown", text, "update the agent")
+            newer = f"became {state!r}, which only a newer agent understands"
+            text, hint = _NOT_SENT.get(state, (newer, "update the agent"))
+            return Item(sent, "unknown", text, hint)
     return Item(sent, "failed", text, hint)
 
 

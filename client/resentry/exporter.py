@@ -19,7 +19,7 @@ import sentry_sdk
 from sentry_sdk.utils import Dsn
 
 from resentry import clock
-from resentry.answers import REFUSED
+from resentry.answers import REFUSED, kind_of
 from resentry.contract import fingerprint
 from resentry.living import Living
 from resentry.process import here, start_thread
@@ -144,15 +144,19 @@ class Redirect:
         """Whether this exporter sends spans, and sends them now."""
         return self._suffix.startswith(_TRACES.rstrip("/")) and self._is_on()
 
-    def send_test(self, body: bytes, answered: Callable[[int | None], None]) -> None:
-        """Send a test span once, in another thread; `answered` gets the HTTP status.
+    def send_test(
+        self, body: bytes, answered: Callable[[str, int | None], None]
+    ) -> None:
+        """Send a test span once, in another thread; `answered` gets state and status.
 
         Raises `RuntimeError` if no thread can be started.
         """
         self._own_process()
         start_thread("resentry.otlp", self._send_test, body, answered)
 
-    def _send_test(self, body: bytes, answered: Callable[[int | None], None]) -> None:
+    def _send_test(
+        self, body: bytes, answered: Callable[[str, int | None], None]
+    ) -> None:
         _suppress_instrumentation()
         under_way, status = object(), None
         try:
@@ -164,7 +168,7 @@ class Redirect:
             pass
         finally:
             self._under_way.pop(under_way, None)
-            answered(status)
+            answered(kind_of(status), status)
 
     def _enter(self, under_way: object) -> Place:
         """Return the current place, after noting that a request uses it.

@@ -11,6 +11,7 @@ from resentry import clock
 from resentry.harmless import fault
 from resentry.parking import Parking
 from resentry.process import here, start_thread
+from resentry.sdk.items import TestItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,8 @@ class Line:
         # Reentrant: the garbage collector may log, and so capture, at any bytecode.
         self.changed = threading.Condition(threading.RLock())
         self.queue: deque[Envelope] = deque()
+        self.tests = 0
+        """How many test items are in the queue."""
         self.parking = Parking(drop)
         self._drop = drop
         self.last_done = clock.monotonic()
@@ -60,6 +63,11 @@ class Line:
         self._thread: threading.Thread | None = None
 
     @property
+    def own(self) -> int:
+        """How many of the application's own envelopes are in the queue."""
+        return len(self.queue) - self.tests
+
+    @property
     def pending(self) -> int:
         """How many envelopes are queued or being sent."""
         with self.changed:
@@ -69,6 +77,7 @@ class Line:
         """Queue an envelope. At the very end of the process, wait until it is sent."""
         with self.changed:
             self.queue.append(envelope)
+            self.tests += isinstance(envelope, TestItem)
             self.changed.notify_all()
         ends_at = self.home.ends_at
         if ends_at is not None:
@@ -125,6 +134,7 @@ class Line:
             if not self.queue or self._is_sending or self.home is not here():
                 return
             envelope = self.queue.popleft()
+            self.tests -= isinstance(envelope, TestItem)
             self._is_sending = True
         if seconds is not None:
             self.wire.hurry(seconds)
@@ -180,6 +190,7 @@ class Line:
         with self.changed:
             unsent = list(self.queue)
             self.queue.clear()
+            self.tests = 0
             self.changed.notify_all()
         return unsent
 

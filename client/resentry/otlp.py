@@ -123,10 +123,10 @@ def held(ours: Collection[str], current: str) -> set[str]:
     return marks & (set(ours) - {current, ""})
 
 
-def send_test(body: bytes, answered: Callable[[int | None], None]) -> bool:
+def send_test(body: bytes, answered: Callable[[str, int | None], None]) -> bool:
     """Send a test span through the exporter that follows; return whether there is one.
 
-    `answered` gets the HTTP status, or `None` without an answer.
+    `answered` gets the state and the HTTP status; the status is `None` without an answer.
     """
     for exporter in exporters():
         redirect: Redirect | None = getattr(exporter, "__dict__", {}).get(_REDIRECT)

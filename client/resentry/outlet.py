@@ -19,7 +19,8 @@ What happens to an envelope depends on its `Fate`:
     UNSENT    current: dropped, as the SDK does; retired: given to the heir
     UNKNOWN   Counted, and never sent again. Retired: the heir gets the rest of the queue.
 
-Without an heir an envelope is dropped and counted. A `TestItem` is sent once, whatever happens.
+Without an heir an envelope is dropped and counted. A `TestItem` is sent once, by the DSN that
+was asked, and takes no place of the application's own envelopes.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ import sentry_sdk
 from sentry_sdk.transport import Transport
 
 from resentry import clock
+from resentry.answers import kind_of
 from resentry.contract import fingerprint
 from resentry.harmless import fault
 from resentry.line import Line
 from resentry.process import has_green_threads, here, on_renewal
 from resentry.sdk.items import TestItem
 from resentry.sdk.wire import Fate, Wire, is_report
+from resentry.verification import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +50,6 @@ if TYPE_CHECKING:
 
     from resentry.process import Home
 
-_own_keys: set[str] = set()
 _limits: dict[str, dict[Any, Any]] = {}
 """Rate limits by the DSN's fingerprint: a swap does not end a rate limit."""
 _leaving: list[Outlet] = []
@@ -60,9 +62,7 @@ class Outlet(Transport):
     def __init__(self, options: dict[str, Any]) -> None:
         super().__init__(options)
         self._options = options
-        self._key = str(self.parsed_dsn.public_key) if self.parsed_dsn else ""
         self.dsn = fingerprint(str(self.parsed_dsn)) if self.parsed_dsn else ""
-        _own_keys.add(self._key)
         self._environment = options["environment"]
         size = int(options["transport_queue_size"])
         self._limit = size if size > 0 else sys.maxsize  # as a `Queue` has it
@@ -100,20 +100,18 @@ class Outlet(Transport):
             fault("capturing")
 
     def _enqueue(self, line: Line, envelope: Envelope) -> None:
-        if len(line.queue) >= self._limit:
+        if isinstance(envelope, TestItem):
+            if 2 * line.own >= self._limit or line.tests >= len(KINDS):
+                envelope.answered("busy", None)
+                return
+        elif line.own >= self._limit:
             for item in envelope.items:
                 self.record_lost_event("queue_overflow", item=item)
             return
-        self._stamp(envelope)
+        line.wire.stamp(envelope)
         if self._retired and self not in _leaving:  # `flush` waits for it again
             _leaving.append(self)
         line.put(envelope)
-
-    def _stamp(self, envelope: Envelope) -> None:
-        """Name this DSN's key in a trace that began under another one of ours."""
-        trace = envelope.headers.get("trace") or {}
-        if trace.get("public_key") in _own_keys - {self._key}:
-            envelope.headers["trace"] = {**trace, "public_key": self._key}
 
     # The sending thread
 
@@ -123,7 +121,7 @@ class Outlet(Transport):
         if line.home is not here():  # a greenlet went on in a forked child
             return
         if isinstance(envelope, TestItem):
-            envelope.answered(line.wire.status)
+            envelope.answered(kind_of(line.wire.status), line.wire.status)
         elif fate is Fate.UNKNOWN and self._retired:
             line.home.tally.unknown += not is_report(envelope)
             if self.heir is not None:  # else the next one may be in doubt as well
@@ -209,9 +207,11 @@ class Outlet(Transport):
 
     def _reroute(self, envelope: Envelope) -> None:
         heir = self.heir
-        if is_report(envelope):  # of what its own project lost
-            return
-        if heir is None:
+        if isinstance(envelope, TestItem):
+            envelope.answered("swapped", None)
+        elif is_report(envelope):  # of what its own project lost
+            pass
+        elif heir is None:
             self._drop(envelope)
         else:
             here().tally.rerouted += 1
@@ -281,7 +281,7 @@ class Outlet(Transport):
 
     def is_healthy(self) -> bool:
         """Say whether the SDK should keep its sampling rates."""
-        return len(self._line.queue) < self._limit and self._line.wire.is_healthy()
+        return self._line.own < self._limit and self._line.wire.is_healthy()
 
 
 def _current() -> Outlet | None:

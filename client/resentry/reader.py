@@ -75,17 +75,24 @@ class SharedDir(NamedTuple):
         The file is opened once, so it is whole, whatever the agent does meanwhile. A pipe
         or a device in its place is an error and is not waited for.
         """
-        path = f"{self.directory}/{SETTINGS_FILE}"
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        with open(os.open(path, flags | getattr(os, "O_CLOEXEC", 0)), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ContractError(f"{SETTINGS_FILE} is not a regular file")
-            body = file.read(SETTINGS_LIMIT_BYTES + 1)
+        body = read_file(f"{self.directory}/{SETTINGS_FILE}", SETTINGS_LIMIT_BYTES)
         return decode_snapshot(body)
 
 
 NOWHERE = SharedDir("", "", expected=False)
 """Stands for the volume until `init` is called."""
+
+
+def read_file(path: str, limit: int) -> bytes:
+    """Return a file of the volume, or one byte more than the limit.
+
+    Raises `OSError`, or `ContractError` for a pipe, a device or a directory.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with open(os.open(path, flags | getattr(os, "O_CLOEXEC", 0)), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ContractError(f"{os.path.basename(path)} is not a regular file")
+        return file.read(limit + 1)
 
 
 def _absolute(path: str) -> str:

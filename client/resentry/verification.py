@@ -43,8 +43,9 @@ class Sent(NamedTuple):
     """What became of one test item.
 
     `state` is `handed` while it is queued; `accepted`, `refused`, `limited`, `failed` or
-    `unreached` as the server answered with `status`; or `unused`, if the process sends
-    nothing of this kind. `event` is its id at the server; `ms` the time until the answer.
+    `unreached` as the server answered with `status`; `unused`, if the process sends
+    nothing of this kind; `busy`, if the process's queue had no room for it; or `swapped`,
+    if the process took other settings meanwhile. `event` is its id at the server; `ms` the time until the answer.
     """
 
     kind: str

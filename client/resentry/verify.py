@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from resentry import clock, otlp
-from resentry.answers import kind_of
 from resentry.contract import ContractError
+from resentry.reader import read_file
 from resentry.sdk import items
 from resentry.span import encode_span
 from resentry.verification import (
@@ -52,6 +52,8 @@ class Verifier:
         self._seen: tuple[int, int] | None = None
         self._nonce = ""
         self._again_at = 0.0
+        self._dsn = ""
+        """The DSN by which the newest items were to be sent."""
         self._items: dict[str, Sent] = {}
         self._state = ""
 
@@ -64,6 +66,10 @@ class Verifier:
 
     def look(self, client: sentry_sdk.Client | None, *, is_foreign: bool) -> None:
         """Do what a new request asks for. `client` is the one that runs."""
+        if _dsn_of(client) != self._dsn:  # what the earlier DSN answered proves nothing
+            for kind, sent in self._items.items():
+                if sent.state != "unused":
+                    self._items[kind] = Sent(kind, "swapped", sent.event)
         if clock.monotonic() < self._again_at:
             return
         try:
@@ -75,8 +81,7 @@ class Verifier:
             return
         self._seen = mark
         try:
-            with open(self._path, "rb") as opened:
-                ask = decode_ask(opened.read(VERIFY_LIMIT_BYTES + 1))
+            ask = decode_ask(read_file(self._path, VERIFY_LIMIT_BYTES))
         except (OSError, ContractError):  # the agent writes another one
             return
         is_asked = not ask.roles or self._role in ask.roles
@@ -88,6 +93,7 @@ class Verifier:
         self, ask: Ask, client: sentry_sdk.Client | None, *, is_foreign: bool
     ) -> None:
         self._nonce, self._items = ask.nonce, {}
+        self._dsn = _dsn_of(client)
         transport = client.transport if client is not None else None
         if self._is_forbidden:
             self._state = "forbidden"
@@ -111,7 +117,7 @@ class Verifier:
         self,
         nonce: str,
         options: dict[str, Any],
-        answered: Callable[[int | None], None],
+        answered: Callable[[str, int | None], None],
     ) -> None:
         """Send a span by OpenTelemetry's exporter, if one of them sends by our DSN."""
         trace = uuid.uuid4().hex
@@ -119,17 +125,21 @@ class Verifier:
         try:
             is_sent = otlp.send_test(encode_span(trace, nonce, options), answered)
         except RuntimeError:  # no thread can be started
-            answered(None)
+            answered("unreached", None)
         else:
             if not is_sent:
                 self._items["span"] = Sent("span", "unused")
 
-    def _note(self, nonce: str, kind: str, began: float, status: int | None) -> None:
-        """Note an answer, in the thread that sends."""
+    def _note(
+        self, nonce: str, kind: str, began: float, state: str, status: int | None
+    ) -> None:
+        """Note what became of an item, in the thread that sends."""
         ms = round((time.monotonic() - began) * 1000, 1)
         sent = self._items.get(kind)
-        if nonce == self._nonce and sent is not None:
-            self._items[kind] = sent._replace(
-                state=kind_of(status), status=status, ms=ms
-            )
+        if nonce == self._nonce and sent is not None and sent.state == "handed":
+            self._items[kind] = sent._replace(state=state, status=status, ms=ms)
             self._answered()
+
+
+def _dsn_of(client: sentry_sdk.Client | None) -> str:
+    return str(client.dsn or "") if client is not None else ""

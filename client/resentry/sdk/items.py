@@ -25,11 +25,14 @@ class VerificationError(Exception):
 
 
 class TestItem(Envelope):
-    """An envelope that tells its sender what the server answered; it is sent once only."""
+    """An envelope that is sent once, by one DSN only. `answered` gets what became of it.
+
+    `answered` gets a state of `Sent`, and the HTTP status or `None`.
+    """
 
     __test__ = False  # to pytest
 
-    def __init__(self, event: str, answered: Callable[[int | None], None]) -> None:
+    def __init__(self, event: str, answered: Callable[[str, int | None], None]) -> None:
         sent_at = format_timestamp(datetime.now(timezone.utc))
         super().__init__(headers={"event_id": event, "sent_at": sent_at})
         self.answered = answered
@@ -39,9 +42,9 @@ def make(
     kind: str,
     nonce: str,
     options: dict[str, Any],
-    answered: Callable[[int | None], None],
+    answered: Callable[[str, int | None], None],
 ) -> TestItem:
-    """Return a test item; `answered` gets the HTTP status, or `None` without an answer."""
+    """Return a test item; `answered` gets its state and its HTTP status."""
     event = uuid.uuid4().hex
     envelope = TestItem(event, answered)
     if kind == "log":

@@ -1,7 +1,9 @@
 """One outlet on its own, against a receiver that refuses: what it keeps, what it counts."""
 
 import time
+import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import sentry_sdk
@@ -12,18 +14,20 @@ from lab.sink import Sink
 from resentry import parking
 from resentry.outlet import Outlet
 from resentry.process import here
+from resentry.sdk import items
 from resentry.tally import Tally
 
 pytestmark = pytest.mark.process
 
 
-def make(dsn: str) -> sentry_sdk.Client:
+def make(dsn: str, **options: Any) -> sentry_sdk.Client:
     return sentry_sdk.Client(
         dsn=dsn,
         environment="here",
         transport=Outlet,
         default_integrations=False,
         auto_enabling_integrations=False,
+        **options,
     )
 
 
@@ -187,3 +191,85 @@ def test_a_client_report_that_a_hung_dsn_holds_goes_nowhere(
     assert sink.count("client_report") == 0
     assert (here().tally.rerouted, here().tally.dropped) == (0, 0)
     sink.drop_connections()
+
+
+def send_test(client: sentry_sdk.Client, kind: str = "message") -> list[Any]:
+    """Hand a test item over; return the list of what becomes of it."""
+    became: list[Any] = []
+    options = client.options
+    item = items.make(kind, "0" * 12, options, lambda *answer: became.append(answer))
+    assert isinstance(client.transport, Outlet)
+    client.transport.capture_envelope(item)
+    return became
+
+
+@pytest.fixture
+def small(sink: Sink) -> Iterator[sentry_sdk.Client]:
+    """A client with a queue of four, whose server hangs at the first event."""
+    client = make(sink.dsn(3), transport_queue_size=4)
+    sink.answer(3, "hang")
+    client.capture_event({"message": "first"})
+    eventually(lambda: sink.connections)
+    yield client
+    sink.drop_connections()
+    client.close()
+
+
+def test_test_items_take_no_place_of_the_application_s_events(
+    small: sentry_sdk.Client, sink: Sink
+) -> None:
+    """They enter a queue that is less than half full, and no more than one of each kind."""
+    became = [send_test(small) for _ in range(6)]
+    assert became == [[], [], [], [], [], [("busy", None)]]
+    for number in range(2):
+        small.capture_event({"message": f"own {number}"})
+    assert send_test(small) == [("busy", None)]
+    for number in range(2, 4):
+        small.capture_event({"message": f"own {number}"})
+    assert not small.transport.is_healthy()
+    sink.answer(3, "ok")
+    sink.drop_connections()
+    small.flush(5)
+    assert messages(sink, 3)[-4:] == [f"own {number}" for number in range(4)]
+    assert became[:5] == [[("accepted", 200)]] * 5
+    assert send_test(small) == []
+
+
+def test_a_test_item_goes_to_no_other_dsn(
+    small: sentry_sdk.Client, current: sentry_sdk.Client, sink: Sink
+) -> None:
+    """Neither with the queue that a swap hands over, nor at the retired client."""
+    assert isinstance(small.transport, Outlet)
+    queued = send_test(small)
+    small.capture_event({"message": "own"})
+    small.transport.retire()
+    small.transport.hand_over_queue()
+    assert queued == [("swapped", None)]
+    assert send_test(small) == [("swapped", None)]
+    current.flush(5)
+    assert messages(sink, 2) == ["own"]
+
+
+@pytest.mark.parametrize(
+    "limit", [{"Retry-After": "60"}, {"X-Sentry-Rate-Limits": "60::organization"}]
+)
+def test_a_rate_limit_for_a_test_item_keeps_no_event_back(
+    sink: Sink, limit: dict[str, str]
+) -> None:
+    """The server limits what the operator asked for; the application sends on."""
+    client = make(sink.dsn(4, uuid.uuid4().hex))
+    sink.answer(4, 429, headers=limit)
+    became = send_test(client, "log")
+    client.flush(5)
+    assert became == [("limited", 429)]
+    sink.answer(4, "ok")
+    capture(client, "own")
+    assert messages(sink, 4) == ["own"]
+    sink.answer(4, 429, headers=limit)
+    capture(client, "limits the events")
+    sink.answer(4, "ok")
+    capture(client, "kept back")
+    assert send_test(client) == []
+    client.flush(5)
+    assert messages(sink, 4) == ["own"]
+    client.close()

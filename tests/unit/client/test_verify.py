@@ -1,8 +1,12 @@
 """Test items that a process sends by its own client, because an operator asks for it."""
 
 import json
+import os
+import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from arrivals import messages
@@ -21,6 +25,7 @@ from resentry.verification import (
     is_verified,
     read_verified,
 )
+from resentry.verify import Verifier
 
 STEPS = """
 A, B = os.environ["A"], os.environ["B"]
@@ -79,6 +84,59 @@ def test_a_receipt_carries_the_part_of_a_process() -> None:
     assert read_verified(document) == part
     for wrong in ({"items": [{}]}, {"nonce": 1}, {"state": None}, {"items": {}}):
         assert not is_verified(document | wrong)
+
+
+@pytest.fixture
+def verifier(tmp_path: Path) -> Verifier:
+    return Verifier(str(tmp_path), "api", {}, lambda: None)
+
+
+def ask(folder: Path, nonce: str = NONCE) -> None:
+    request = Ask(nonce, time.time() + 60, ("message", "log"))
+    (folder / "verify.new").write_bytes(encode_ask(request))
+    (folder / "verify.new").replace(folder / "verify.json")
+
+
+def test_a_pipe_in_place_of_the_request_is_not_waited_for(
+    tmp_path: Path, verifier: Verifier
+) -> None:
+    """Nor is a device read. The request that replaces them is answered."""
+    os.mkfifo(tmp_path / "verify.json")
+    verifier.look(None, is_foreign=False)
+    (tmp_path / "verify.json").unlink()
+    (tmp_path / "verify.json").symlink_to("/dev/zero")
+    verifier.look(None, is_foreign=False)
+    assert verifier.verified is None
+    ask(tmp_path)
+    verifier.look(None, is_foreign=False)
+    assert verifier.verified == Verified(NONCE, "off")
+
+
+def test_an_item_proves_nothing_of_another_dsn(
+    tmp_path: Path, verifier: Verifier
+) -> None:
+    """Each item of a verification is of one DSN: that of the receipt."""
+    sent: list[Any] = []
+    transport = SimpleNamespace(capture_envelope=sent.append)
+    first, second = (
+        cast("Any", SimpleNamespace(transport=transport, dsn=dsn, options={}))
+        for dsn in ("first", "second")
+    )
+
+    def states() -> list[str]:
+        assert verifier.verified is not None
+        return [item.state for item in verifier.verified.items]
+
+    ask(tmp_path)
+    verifier.look(first, is_foreign=False)
+    sent[0].answered("accepted", 200)
+    verifier.look(first, is_foreign=False)
+    assert states() == ["accepted", "handed"]
+    verifier.look(second, is_foreign=False)
+    assert states() == ["swapped", "swapped"]
+    sent[1].answered("accepted", 200)
+    verifier.look(first, is_foreign=False)
+    assert states() == ["swapped", "swapped"]
 
 
 @pytest.mark.process

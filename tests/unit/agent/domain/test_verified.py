@@ -45,6 +45,8 @@ def target(receipt: Make, *states: str, **values: Any) -> LiveTarget:
         (("failed",), "failed"),
         (("unreached",), "failed"),
         (("accepted", "teleported"), "unknown"),
+        (("accepted", "busy"), "unknown"),
+        (("swapped", "swapped"), "unknown"),
         (("refused", "teleported"), "failed"),
     ],
     ids=str,
