@@ -20,6 +20,18 @@ STATUS_SECONDS = 3.0
 """The time limit for the answer to `STATUS`. A healthy agent needs milliseconds."""
 LOG_LEVEL = "log_level"
 """The command of the request that asks for the level of the agent's log, or changes it."""
+EXPIRES_AT = "expires_at"
+"""The field of a request that says when its command gives up. It is a monotonic time, which
+is the same for all processes of a host."""
+NOT_IN_HISTORY = (LOG_LEVEL, "verify", "renew-verify", "end-verify")
+_LATER = (
+    "the agent does not carry the request out later; resentry-agent status shows whether "
+    "the agent runs"
+)
+_UNCERTAIN = (
+    "the agent may have carried the request out: look at resentry-agent history before you "
+    "repeat the command"
+)
 ANSWER_BYTES = 4 * 1024 * 1024
 REQUEST_BYTES = 64 * 1024
 AGAIN_SECONDS = 5.0
@@ -51,8 +63,11 @@ def call(path: str, request: dict[str, Any], seconds: float) -> dict[str, Any]:
 
     A request that was sent and got no answer is sent once more. The daemon knows it by its
     `request_id`, and does not carry it out twice. A daemon that was started meanwhile does
-    not know it: an agent takes longer to start than this waits.
+    not know it: an agent takes longer to start than this waits. A daemon that reads the
+    request after the command has given up does not carry it out.
     """
+    expires_at = time.monotonic() + seconds + AGAIN_SECONDS
+    request = {**request, EXPIRES_AT: expires_at}
     if len(json.dumps(request)) >= REQUEST_BYTES:
         raise WishRefused(
             f"the request is larger than {REQUEST_BYTES // 1024} KiB",
@@ -66,8 +81,7 @@ def call(path: str, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         except (Silent, AgentAway) as error:
             raise AgentAway(
                 f"the agent at the control socket {path} gave no answer: {error}",
-                "the agent may have carried the request out: look at resentry-agent history "
-                "before you repeat the command",
+                _LATER if request["command"] in NOT_IN_HISTORY else _UNCERTAIN,
             ) from None
 
 

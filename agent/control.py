@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from agent.call import REQUEST_BYTES, read_line
+from agent.call import EXPIRES_AT, REQUEST_BYTES, read_line
 from agent.errors import (
     REPORT,
     UNEXPECTED,
@@ -27,6 +27,7 @@ from agent.errors import (
     AgentError,
     RequestUnknown,
     SettingsError,
+    WishRefused,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ BUSY = {
     "hint": "try again in a few seconds",
     "exit_code": AgentAway.exit_code,
 }
+NEVER = float("inf")
 _PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
 
 log = structlog.get_logger()
@@ -194,4 +196,13 @@ def _read(connection: socket.socket) -> dict[str, Any]:
         raise RequestUnknown from None
     if not isinstance(request, dict):
         raise RequestUnknown
+    expires_at = request.pop(EXPIRES_AT, NEVER)
+    if not isinstance(expires_at, int | float):
+        raise RequestUnknown
+    if time.monotonic() > expires_at:
+        log.warning(
+            "a control request is not carried out: its command has given up",
+            command=str(request.get("command")),
+        )
+        raise WishRefused("the request came too late", "repeat the command")
     return request

@@ -69,7 +69,7 @@ class Daemon:
             lambda *ended: self._loop.post(partial(self._after_reading, *ended)),
         )
         self._desk = Desk(self._settings, parts.problem)
-        self._verification = Verification(parts.volume, self._settings, self._loop.post)
+        self._verification = Verification(parts.volume, self._settings)
         self._serving = Serving(
             self._loop.post, self._carry_out, self._refresh, self._settings.pass_seconds
         )
@@ -124,9 +124,8 @@ class Daemon:
 
     def read(self) -> View:
         """Return what is known, with the receipts read now."""
-        view = self.view
-        rollout = self._rollout(Receipts(self._settings.receipts_dir), view.known)
-        return replace(view, rollout=rollout)
+        view, receipts = self.view, Receipts(self._settings.receipts_dir)
+        return replace(view, rollout=self._rollout(receipts, view.known))
 
     # Only the loop's thread calls these
 
@@ -169,9 +168,9 @@ class Daemon:
         if not self._passing.is_running:
             times.append(self._overdue_at)
         times.append(services.again_at if services else now + SERVICES_SECONDS)
+        times.append(self._verification.ends_at)
         late_at = self._pipeline.known.published_at + self._settings.confirm_seconds
-        if late_at > now:
-            times.append(late_at)
+        times.append(late_at if late_at > now else NEVER)
         is_blind = services is None or not services.is_watching
         is_soon = self.view.rollout.is_unfinished or is_blind
         times.append(now + (RECEIPTS_SECONDS if is_soon else FINISHED_SECONDS))
@@ -185,6 +184,7 @@ class Daemon:
     def _look(self) -> None:
         """Start what is due, and take in receipts, DSN checks and deliveries."""
         now = time.monotonic()
+        self._verification.look()
         if self._services is not None:
             self._services.tend()
         if now >= self._overdue_at and not self._passing.is_running:

@@ -14,6 +14,7 @@ AgentError               70    a command ends; the daemon logs it and goes on
 ├── PublishError         74    retry the whole pass soon (disk full, read-only)
 │   └── VolumeBusy       75    do not start, or wait if the volume holds a snapshot
 ├── WishRefused           1    change nothing, and tell the operator why
+│   └── Busy             68    ... and when to try again
 ├── RequestUnknown             tell the operator that agent and command differ
 └── AgentAway            76    tell the operator that no daemon answers
 """
@@ -162,6 +163,12 @@ class WishRefused(AgentError):
     """The agent refuses what an operator asked for."""
 
     exit_code = 1
+
+
+class Busy(WishRefused):
+    """Another verification runs or has just ended: try again a little later."""
+
+    exit_code = 68
 
 
 class RequestUnknown(AgentError):

@@ -35,6 +35,7 @@ NEEDED: dict[str, set[str]] = {
     "boost": {"seconds", "traces"},
     "end": {"id"},
     "verify": {"kinds", "roles", "seconds"},
+    "renew-verify": {"nonce"},
     "end-verify": {"nonce"},
 }
 """The fields that a request must have, by its command."""

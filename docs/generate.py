@@ -233,7 +233,7 @@ def commands_page() -> str:
     ended = "A signal ended the command: {}. It printed no result."
     rows = [
         (2, "`UsageError`: The command line is wrong."),
-        (3, "`NotExamined`: Something could not be examined (`doctor`)."),
+        (3, "`NotExamined`: Something could not be examined (`doctor`, `verify`)."),
         (os.EX_IOERR, "The answer could not be written to standard output."),
         (130, ended.format("SIGINT")),
         (141, "The reader of standard output closed it, as `head` does."),

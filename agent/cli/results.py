@@ -133,7 +133,7 @@ class VerifyItem(Struct, frozen=True, kw_only=True):
         str,
         Meta(
             description="What the process reports: `handed`, `accepted`, `refused`, "
-            "`limited`, `failed`, `unreached` or `unused`."
+            "`limited`, `failed`, `unreached`, `unused`, `busy` or `swapped`."
         ),
     ]
     status: Annotated[

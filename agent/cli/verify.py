@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent.call import answer_seconds, call
+from agent.call import Silent, answer_seconds, call, call_once
 from agent.cli import options
 from agent.cli.answer import NO, UNEXAMINED, Answer
 from agent.cli.ask import MORE_SECONDS
@@ -28,12 +28,15 @@ from resentry import formats
 from resentry.verification import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from agent.cli.read_back import Judge
     from agent.domain.rollout import LiveTarget
     from agent.domain.verified import Part
     from agent.settings import Loaded, Settings
+
+RENEW_SECONDS = 5.0
+"""The pause between two signs of life. The agent waits three times as long."""
 
 
 def _seconds(_context: object, _option: object, text: str) -> float:
@@ -102,13 +105,15 @@ def command(
     Each process sends an error, a message, a transaction, a log and, with OTLP, a span,
     whatever the rates say. Each item has level info and the fingerprint resentry-verify, so
     all of them make one issue. Exits with 0 if the server accepted each item, with 1 if not,
-    and with 3 if something could not be examined.
+    with 3 if something could not be examined, and with 68 if another verification runs or has
+    just ended.
     """
-    settings, kinds = loaded.settings, kinds or KINDS
+    settings, named, kinds = loaded.settings, kinds, kinds or KINDS
     seen = Receipts(settings.receipts_dir).look()
     asked = [target for target in seen.targets if _is_asked(target, roles)]
     asked.sort(key=lambda target: (target.receipt.role, target.receipt.pid))
-    unknown = "; ".join(filter(None, (seen.unknown, _lacking(settings, asked, roles))))
+    reasons = filter(None, (seen.unknown, _lacking(settings, asked, roles)))
+    unknown = ("; ".join(reasons), "resentry-agent doctor --area targets")
     if dry_run:
         parts = [verified.expect(target) for target in asked]
         return _answer(parts, None, kinds, unknown, roles)
@@ -122,12 +127,15 @@ def command(
     try:
         plural = "es" * (len(asked) != 1)
         stderr.say(f"asked {len(asked)} process{plural}; nonce {nonce}")
-        parts = _wait(settings, asked, judge, time.monotonic() + timeout)
+        renew = partial(_renew, settings, nonce)
+        parts = _wait(settings, asked, judge, time.monotonic() + timeout, renew)
     finally:
         _end(settings, nonce)
     parts = read_back.judge_by_server(settings, parts, judge)
     if server is not None:
         parts = read_back.read_back(settings, parts, server, time.monotonic() + timeout)
+    if not unknown[0]:
+        unknown = verified.unexamined(parts, named)
     return _answer(parts, nonce, kinds, unknown, roles)
 
 
@@ -163,6 +171,15 @@ def _begin(
     return str(_ask(settings, request)["nonce"])
 
 
+def _renew(settings: Settings, nonce: str) -> None:
+    """Give a sign of life: the agent soon ends the request of a killed command."""
+    request = {"command": "renew-verify", "nonce": nonce}
+    with contextlib.suppress(
+        AgentError, Silent
+    ):  # the processes may answer all the same
+        call_once(settings.control_path, request, LOOK_SECONDS)
+
+
 def _end(settings: Settings, nonce: str) -> None:
     with contextlib.suppress(
         AgentError
@@ -177,11 +194,19 @@ def _ask(settings: Settings, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _wait(
-    settings: Settings, asked: Sequence[LiveTarget], judge: Judge, until: float
+    settings: Settings,
+    asked: Sequence[LiveTarget],
+    judge: Judge,
+    until: float,
+    renew: Callable[[], None],
 ) -> list[Part]:
     """Return the part of each process, when all have answered or the time is over."""
     parts = {target.receipt.id: judge(target) for target in asked}
+    renew_at = time.monotonic() + RENEW_SECONDS
     while True:
+        if time.monotonic() >= renew_at:
+            renew()
+            renew_at = time.monotonic() + RENEW_SECONDS
         live = {each.receipt.id: each for each in _live(settings)}
         for name, part in parts.items():
             if part.verdict == "waiting":
@@ -219,21 +244,23 @@ def _answer(
     parts: Sequence[Part],
     nonce: str | None,
     kinds: Sequence[str],
-    unknown: str,
+    unknown: tuple[str, str],
     roles: Sequence[str],
 ) -> Answer:
     error, code = _error(parts, unknown, roles)
     sentence = verified.sentence_of(parts, is_dry=nonce is None)
     if error is not None and not parts:
         sentence = error.what
-    result = document_of(parts, nonce, kinds, unknown, sentence)
+    result = document_of(parts, nonce, kinds, unknown[0], sentence)
     return Answer(result, tuple(lines_of(result)), error, code)
 
 
 def _error(
-    parts: Sequence[Part], unknown: str, roles: Sequence[str]
+    parts: Sequence[Part], unknown: tuple[str, str], roles: Sequence[str]
 ) -> tuple[Error | None, int]:
-    if not parts and not unknown:
+    """Return the error. `unknown` is what could not be examined, and what to do."""
+    what, hint = unknown
+    if not parts and not what:
         of_roles = f" of role {' or '.join(roles)}" if roles else ""
         return Error(
             code="NotVerified",
@@ -246,9 +273,8 @@ def _error(
     ):
         for part in parts:
             if part.verdict == verdict:
-                what, hint = verified.reason_of(part)
-                return Error(code=error_code, what=what, hint=hint), exit_code
-    if unknown:
-        hint = "resentry-agent doctor --area targets"
-        return Error(code="NotExamined", what=unknown, hint=hint), UNEXAMINED
+                reason, remedy = verified.reason_of(part)
+                return Error(code=error_code, what=reason, hint=remedy), exit_code
+    if what:
+        return Error(code="NotExamined", what=what, hint=hint), UNEXAMINED
     return None, 0

@@ -249,6 +249,25 @@ def read_back(
     return item
 
 
+def unexamined(parts: Sequence[Part], named: Sequence[str]) -> tuple[str, str]:
+    """Say that no item was examined, or none of a kind that was named; and what to do.
+
+    Both texts are empty if not, or if a process has something worse to say.
+    """
+    if any(part.verdict not in ("passed", "off") for part in parts):
+        return "", ""
+    items = [item for part in parts for item in part.items]
+    examined = {item.sent.kind for item in items if item.verdict != "off"}
+    missing = [kind for kind in named if kind not in examined]
+    if examined and not missing:
+        return "", ""
+    of_kinds = f" of the kind {' or '.join(missing)}" if missing else ""
+    return (
+        f"no process sends items{of_kinds} that the server keeps, so nothing was examined",
+        "the lines of the processes say why; name what they send with --role and --kind",
+    )
+
+
 def sentence_of(parts: Sequence[Part], *, is_dry: bool) -> str:
     """Say in one sentence what came of it."""
     total = len(parts)

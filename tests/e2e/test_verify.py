@@ -140,7 +140,7 @@ def test_items_of_each_process_arrive_whatever_the_rates_say(
     }
 
     soon = place.run("verify")
-    assert soon.returncode == 1
+    assert soon.returncode == 68
     assert "another verification has just ended" in soon.stderr
 
     sink.answer(1, 403)
@@ -148,7 +148,7 @@ def test_items_of_each_process_arrive_whatever_the_rates_say(
 
     def again() -> tuple[int, dict[str, Any]] | None:
         code, document = place.verify("--kind", "message", "--kind", "error")
-        return None if document["error"]["code"] == "WishRefused" else (code, document)
+        return None if document["error"]["code"] == "Busy" else (code, document)
 
     code, document = eventually(again, within=40, what="the next verification")
     assert (code, document["error"]["code"]) == (1, "NotVerified")

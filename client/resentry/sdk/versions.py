@@ -38,7 +38,10 @@ PRIVATE: Mapping[str, tuple[Any, tuple[str, ...]]] = {
     "Client": (sentry_sdk.Client, ("_init_impl", "_setup_instrumentation")),
     "HttpTransport": (
         HttpTransport,
-        ("_fetch_pending_client_report", "_make_pool", "_request", "_send_envelope"),
+        (
+            *("_fetch_pending_client_report", "_make_pool", "_request"),
+            *("_send_envelope", "_update_rate_limits"),
+        ),
     ),
     "Transaction": (
         tracing.Transaction,

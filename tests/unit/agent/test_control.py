@@ -387,6 +387,34 @@ def test_an_agent_that_ends_before_its_answer_may_have_done_the_request(
     assert "resentry-agent history" in raised.value.hint
 
 
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [("rollback", "resentry-agent history"), ("verify", "not carry the request out")],
+)
+def test_what_an_agent_reads_after_its_command_has_given_up_is_not_done(
+    path: str, monkeypatch: pytest.MonkeyPatch, command: str, hint: str
+) -> None:
+    """An agent was stopped, and goes on: nobody waits for the request any more."""
+    monkeypatch.setattr("agent.call.AGAIN_SECONDS", 0.1)
+    os.mkdir(os.path.dirname(path), 0o700)
+    done: list[str] = []
+
+    def handle(request: dict[str, Any]) -> dict[str, Any]:
+        done.append(request["command"])
+        return {}
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        with pytest.raises(AgentAway) as raised:
+            call(path, {"command": command}, 0.1)
+        assert hint in raised.value.hint
+        threading.Thread(target=control._answer_all, args=(server, handle)).start()
+        assert call(path, {"command": "x"}, 10) == {}
+        server.shutdown(socket.SHUT_RDWR)
+    assert done == ["x"]
+
+
 def test_a_huge_request_is_not_read_to_its_end(served: str, raw: socket.socket) -> None:
     """No more than the limit is kept in memory."""
     with pytest.raises((BrokenPipeError, ConnectionResetError)):
