@@ -117,7 +117,8 @@ def main() -> None:
             hint = f"{error.ctx.command_path} --help"
         failure = error_of(USAGE, _without_secrets(error.format_message()), hint)
         answer = Answer(None, (), failure, error.exit_code)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):  # the latter before click has begun
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C is no news
         stderr.say("interrupted")
         sys.exit(128 + signal.SIGINT)
     except AgentError as error:
