@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.vault
+pytestmark = [pytest.mark.vault, pytest.mark.timeout(300)]
 
 PROJECT = 42
 JOURNAL = "secret/data/rotations/lms"
@@ -68,7 +68,7 @@ def rotate(system: System, *args: str) -> Process:
 
 
 def ended(process: Process, code: int = 0) -> dict[str, Any]:
-    eventually(lambda: not process.alive, 90, "the end of rotate")
+    eventually(lambda: not process.alive, 180, "the end of rotate")
     printed = process.log_text()
     assert process.returncode == code, printed
     result = json.loads(printed[printed.index("{") :])["result"]
@@ -135,7 +135,7 @@ def test_where_no_api_makes_keys_a_person_does(
     system.converge(1, 1)
 
     asked = rotate(system, "--quiet", "1s", "--refused", "1s")
-    eventually(lambda: "give its DSN with --new-dsn" in asked.log_text(), what="advice")
+    eventually(lambda: "--new-dsn" in asked.log_text(), 60, "advice")
     assert asked.stop() == 130
     file = tmp_path / "new-dsn"
     file.write_text(new)
