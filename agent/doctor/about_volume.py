@@ -55,15 +55,18 @@ def nothing(facts: Facts) -> Iterator[Sight]:
         yield Sight(facts.settings.dir, "the volume has no snapshot")
         return
     path = f"{facts.settings.dir}/{SETTINGS_FILE}"
+    sequence = facts.current.sequence
+    fix = f"remove {path}: the agent makes the link again"
     try:
         read = SharedDir(facts.settings.dir, "", expected=True).read()
-    except (OSError, ContractError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        yield Sight(path, f"processes cannot read this file: {why}")
-        return
-    if read.sequence < facts.current.sequence:
-        detail = f"processes read sequence {read.sequence} here; sequence {facts.current.sequence} is published"
-        yield Sight(path, detail)
+    except OSError as error:
+        yield Sight(path, f"processes cannot read this file: {error.strerror}")
+    except ContractError as error:
+        yield Sight(path, f"processes cannot read this file: {error}", fix=fix)
+    else:
+        if read.sequence < sequence:
+            detail = f"processes read sequence {read.sequence} here"
+            yield Sight(path, f"{detail}; sequence {sequence} is published", fix=fix)
 
 
 @rule(
