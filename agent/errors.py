@@ -103,6 +103,10 @@ class SourceDenied(SourceError):
     exit_code = 77
 
 
+UNDELETE = "vault kv undelete"
+"""How the hint for a deleted version of a secret begins."""
+
+
 class SourceMissing(SourceError):
     """The source has no secret at this path."""
 

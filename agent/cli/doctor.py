@@ -183,7 +183,8 @@ def _lines(findings: Sequence[Finding]) -> Iterator[str]:
     for finding in problems:
         cause = finding.follows_from if finding.follows_from in shown else None
         below.setdefault(cause, []).append(finding)
-    for finding in sorted(below.get(None, []), key=_badness):
+    roots = sorted(below.get(None, []), key=_badness)
+    for finding in roots:
         yield from _problem_lines(finding)
         yield from _following_lines(finding.id, below)
         yield ""
@@ -197,6 +198,8 @@ def _lines(findings: Sequence[Finding]) -> Iterator[str]:
     }
     bad = [f"{sum(f.severity == s for f in problems)} {s}" for s in SEVERITIES]
     yield f"{_count(problems)} ({', '.join(bad)})"
+    if roots:
+        yield f"more: resentry-agent doctor --explain {roots[0].id}"
     yield f"{len(ids['ok'])} rules are ok, {len(ids['skipped'])} do not apply"
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from agent.cli.gather import UNRESPONSIVE_HINT
 from agent.cli.lines import boost_line, idle_role_text, receiver_lines, value_text
 from agent.cli.words import with_ages
+from agent.domain.passes import GOOD
 from agent.domain.provenance import origin_of
 from agent.domain.roles import ORIGINS
 
@@ -126,8 +127,11 @@ def _source_details(status: StatusResult) -> Iterator[str]:
     source = status.source
     shown = {stage.sentence for stage in status.chain}
     if source.outcome is not None and source.sentence not in shown:
+        is_good = source.outcome in GOOD
         since = f" since {source.since}" if source.since else ""
-        yield f"newest pass: {source.outcome}{since}: {source.sentence}"
+        good = f"passes are good{since}; " if is_good and since else ""
+        when = "" if is_good else since
+        yield f"{good}newest pass: {source.outcome}{when}: {source.sentence}"
     yield from source.notes
     yield _failures(source)
     yield _where(source.where, is_named=status.chain[0].state != "broken")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.doctor.about_source import failed, where
+from agent.doctor.facts import secret_of
 from agent.doctor.rule import Sight, rule
 from agent.domain.validate import validate
-from agent.errors import CandidateRefused, SourceMissing
+from agent.errors import UNDELETE, CandidateRefused, SourceMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from agent.doctor.facts import Facts
 
@@ -29,7 +30,7 @@ _SAID_ELSEWHERE = (
     "error",
     "secret",
     "The source has no such secret",
-    fix="`vault kv put -mount=MOUNT PATH SENTRY_DSN=DSN`",
+    fix="a deleted version: `vault kv undelete -mount=MOUNT -versions=NUMBER PATH`; a missing secret: `vault kv put -mount=MOUNT PATH KEY=VALUE` with all its keys",
     causes=("RSN101", "RSN201", "RSN202"),
 )
 def missing(facts: Facts) -> Iterator[Sight]:
@@ -38,7 +39,10 @@ def missing(facts: Facts) -> Iterator[Sight]:
     Wake who writes the secret.
     """
     for sight in failed(facts, SourceMissing):
-        yield sight._replace(fix=facts.must_write("SENTRY_DSN=DSN"))
+        if UNDELETE in sight.fix:
+            yield sight
+        else:
+            yield sight._replace(fix=facts.write_anew(sight.detail))
 
 
 @rule(
@@ -47,7 +51,7 @@ def missing(facts: Facts) -> Iterator[Sight]:
     "error",
     "secret",
     "The values at the source are refused",
-    fix="correct the values at the source, then: `resentry-agent refresh`",
+    fix="correct the values at the source, then: `resentry-agent refresh`; or go back: `vault kv rollback -mount=MOUNT -version=NUMBER PATH`, then: `resentry-agent refresh`",
     causes=("RSN101", "RSN201", "RSN202", "RSN301", "RSN403"),
 )
 def refused(facts: Facts) -> Iterator[Sight]:
@@ -63,12 +67,39 @@ def refused(facts: Facts) -> Iterator[Sight]:
             rails = facts.settings.guard_rails
             validate(facts.candidate, rails, facts.current, facts.now)
         except CandidateRefused as error:
-            yield Sight(where(facts), error.what, fix=error.hint)
+            yield _refused(facts, error.what, error.hint)
         return
     source = facts.last_pass
     if source.error == CandidateRefused.__name__:
-        since = source.since or ""
-        yield Sight(where(facts), source.sentence, since=since, fix=source.hint)
+        yield _refused(facts, source.sentence, source.hint)
+
+
+def _refused(facts: Facts, what: str, hint: str) -> Sight:
+    """Name the version that is refused and the last good one of each secret, if known."""
+    report = facts.status.source
+    since = report.since if report.error == CandidateRefused.__name__ else ""
+    good = _versions(facts.current.provenance if facts.current else {})
+    read = facts.asked.candidate if facts.asked else None
+    bad = _versions(read.provenance if read else {})
+    evidence, commands = [], []
+    for path, version in good.items():
+        if bad.get(path, version) != version:
+            evidence.append(f"{path}: version {bad[path]} is new, {version} was good")
+            commands.append(
+                f"vault kv rollback -version={version} {secret_of(path)} && "
+                "resentry-agent refresh"
+            )
+    fix = f"{hint}; or go back: {'; '.join(commands)}" if commands else hint
+    return Sight(where(facts), what, tuple(evidence), since or "", fix)
+
+
+def _versions(provenance: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Return the version of each secret, by its path."""
+    return {
+        str(origin["path"]): origin["version"]
+        for origin in provenance.values()
+        if type(origin.get("version")) is int and "path" in origin
+    }
 
 
 @rule(

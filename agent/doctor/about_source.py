@@ -75,7 +75,12 @@ def down(facts: Facts) -> Iterator[Sight]:
 
     Wake who runs Vault if a change has to get through now, as with a leaked key.
     """
-    yield from failed(facts, SourceDown)
+    for sight in failed(facts, SourceDown):
+        detail = sight.detail.replace(f" at {sight.subject}", "")
+        if facts.current is not None and "stays published" not in detail:
+            detail += "; applications keep running what is published"
+        fix = f"resentry-agent check tells where it ends; {sight.fix}"
+        yield sight._replace(detail=detail, fix=fix.removesuffix("; "))
 
 
 @rule(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.doctor.processes import in_kubernetes, stopped_pid
 from agent.doctor.rule import Sight, SkippedError, UnknownError, rule
 from agent.domain.rollout import ENDED_HINT
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
     from agent.doctor.facts import Facts
     from agent.domain.rollout import LiveTarget, State
+
+
+_LOG = "see why in its log; restart the process if it stays so"
 
 
 def targets(facts: Facts) -> list[LiveTarget]:
@@ -87,7 +91,11 @@ def overdue(facts: Facts) -> Iterator[Sight]:
         receipt, sequence = target.receipt, facts.published.sequence
         runs = f"sequence {receipt.sequence}" if receipt.revision else "no snapshot"
         detail = receipt.error or f"it runs {runs}; sequence {sequence} is published"
-        yield Sight(target.name, detail, since=receipt.since)
+        since = facts.published.published_at
+        fix = "" if in_kubernetes(facts) else _LOG
+        if pid := stopped_pid(receipt):
+            detail, fix = f"it is stopped; {detail}", f"kill -CONT {pid}"
+        yield Sight(target.name, detail, since=since, fix=fix)
 
 
 @rule(

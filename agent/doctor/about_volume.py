@@ -7,6 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from agent.doctor.about_targets import targets
+from agent.doctor.processes import in_kubernetes, stopped_holder
 from agent.doctor.rule import Sight, SkippedError, UnknownError, rule
 from agent.domain.view import VOLUME
 from agent.errors import PublishError, SettingsError
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from agent.doctor.facts import Facts
 
+_RESTART = (
+    "see what it did last in its log, then restart the agent: what is published stays"
+)
 _ROOM_SHARE = 0.05
 _ROOM_BYTES = 4 * 1024 * 1024
 _FULL_BYTES = 8192
@@ -114,7 +118,10 @@ def silent(facts: Facts) -> Iterator[Sight]:
         raise SkippedError("no agent is known to run")
     if facts.status.agent == "not responding":
         why = facts.status.origin.why or "its passes come to no end"
-        yield Sight(facts.own.dir, why)
+        fix = "" if in_kubernetes(facts) else _RESTART
+        if pid := stopped_holder(facts.own.dir, LOCK_FILE):
+            why, fix = f"its process is stopped: pid {pid}; {why}", f"kill -CONT {pid}"
+        yield Sight(facts.own.dir, why, since=facts.status.origin.at or "", fix=fix)
 
 
 @rule(

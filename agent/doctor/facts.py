@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 _TRY_SECONDS = 3.0
+_PATH = "MOUNT/data/PATH"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +130,24 @@ class Facts:
             return f"write {setting} to the source of the volume's agent"
         if self.settings.source_path:
             return f"write {setting} to {self.settings.source_path}"
-        path = next(iter(self.settings.vault_paths), "MOUNT/data/PATH")
-        mount, _, name = path.partition("?")[0].removeprefix("v1/").partition("/")
-        name = name.removeprefix("data/")
-        return f"vault kv patch -mount={mount} {name} {setting}"
+        path = next(iter(self.settings.vault_paths), _PATH)
+        return f"vault kv patch {secret_of(path)} {setting}"
 
-    def must_write(self, setting: str) -> str:
-        """Return the same as `write`, for a key that the source does not have yet."""
-        return self.write(setting).replace("kv patch", "kv put")
+    def write_anew(self, text: str) -> str:
+        """Return what to type to write a secret that is missing, with all its keys.
+
+        The secret is the one that the text names, or else the first one. Its keys are those
+        that are published.
+        """
+        origins = self.current.provenance if self.current else {}
+        if self.settings.source_path:
+            names = ", ".join(origins) or "SENTRY_DSN"
+            return f"write {names} to {self.settings.source_path}"
+        paths = [plain_path(path) for path in self.settings.vault_paths]
+        path = next((path for path in paths if path in text), (*paths, _PATH)[0])
+        keys = [key for key, origin in origins.items() if origin.get("path") == path]
+        pairs = " ".join(f"{key}=VALUE" for key in keys or ["SENTRY_DSN"])
+        return f"vault kv put {secret_of(path)} {pairs}"
 
     def seconds_since(self, text: str | None) -> float | None:
         """Return how long ago a time of a document was; `None` without a time."""
@@ -144,6 +155,20 @@ class Facts:
             return self.now - formats.moment(text)
         except ValueError:
             return None
+
+
+def plain_path(configured: str) -> str:
+    """Return the path of a secret, without a version and what else may stand around it."""
+    return configured.partition("?")[0].strip("/").removeprefix("v1/")
+
+
+def secret_of(path: str) -> str:
+    """Return how the commands `vault kv` name a secret."""
+    path = plain_path(path)
+    mount, marker, name = path.partition("/data/")
+    if not marker:
+        mount, _, name = path.partition("/")
+    return f"-mount={mount} {name}"
 
 
 def ask_source(settings: Settings) -> Asked:

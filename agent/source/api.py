@@ -19,6 +19,7 @@ from agent.backoff import retry_after_seconds
 from agent.domain.bounded_json import TooManyError, loads
 from agent.errors import (
     REPORT,
+    UNDELETE,
     AgentError,
     CandidateRefused,
     SourceDenied,
@@ -166,12 +167,12 @@ def _missing(path: str, body: dict[str, Any]) -> tuple[str, str]:
             "RESENTRY_VAULT_KV_VERSION"
         )
         return f"there is no secret at {path}", hint
+    new = "write a new version of the secret, with all its keys"
     if metadata.get("destroyed"):
-        return (
-            f"this version of {path} is destroyed",
-            "write a new version of the secret",
-        )
-    return (
-        f"this version of {path} is deleted",
-        "undelete it, or write a new version of the secret",
-    )
+        return f"this version of {path} is destroyed", new
+    number = metadata.get("version")
+    undelete = "undelete it"
+    if type(number) is int and "/data/" in path:
+        mount, _, name = path.partition("?")[0].partition("/data/")
+        undelete = f"{UNDELETE} -mount={mount} -versions={number} {name}"
+    return f"this version of {path} is deleted", f"{undelete}; or {new}"

@@ -6,6 +6,8 @@ import http.client
 import ssl
 from typing import TYPE_CHECKING
 
+from urllib3.exceptions import ReadTimeoutError
+
 from agent.errors import SourceDown
 from agent.source.bounds import ANSWER_SECONDS
 
@@ -59,6 +61,8 @@ def _reason(error: BaseException) -> str:
             return "the connection was closed without an answer"
         if isinstance(cause, http.client.IncompleteRead):
             return "the answer breaks off"
+        if isinstance(cause, ReadTimeoutError):
+            return "it took the connection, and gives no answer in time: Vault hangs"
         if isinstance(cause, http.client.HTTPException):
             return "the answer is not HTTP: check whether the address needs https"
         reason = getattr(cause, "strerror", None) or reason

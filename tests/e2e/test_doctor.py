@@ -101,7 +101,9 @@ def test_each_command_of_the_runbook_runs(
     if not shutil.which(program) and program in ("kubectl", "curl"):
         pytest.skip(f"there is no {program} here")
     (tmp_path / "vault").symlink_to(site.vault.binary)
+    kv = site.vault.client.secrets.kv.v2
     names = {
+        "NUMBER": str(kv.read_secret_metadata("lms")["data"]["current_version"]),
         "MOUNT": "secret",
         "PATH": "lms",
         "DSN": site.sink.dsn(1),

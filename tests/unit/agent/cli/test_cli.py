@@ -218,7 +218,7 @@ def test_status_shows_the_pass_of_once(command: Any, tmp_path: Path) -> None:
     state.write_text(json.dumps(saved))
     printed = command("status", **environ).stdout
     assert re.search(
-        r"(?m)^ +newest pass: published since .+: published revision", printed
+        r"(?m)^ +passes are good since .+; newest pass: published: published", printed
     )
 
     source.write_text("SENTRY_ENVIRONMENT=a/b\n")
