@@ -37,6 +37,8 @@ class Outcome:
     """The fingerprint of a candidate that was refused or waits."""
     error: str = ""
     """The class of the error, if there was one."""
+    reason: str = ""
+    """The part of the sentence before what stays published, if there was an error."""
     refused: tuple[str, ...] = ()
     """The keys for which the candidate is refused; `dsn_check` or `other` without a key."""
 
@@ -84,10 +86,10 @@ class Outcome:
             else "nothing is published yet"
         )
         form = "candidate {} waits: " if waits else "candidate {} is refused: "
-        candidate = form.format(fingerprint) if fingerprint else ""
+        reason = f"{form.format(fingerprint) if fingerprint else ''}{error.what}"
         return cls(
             "checking" if waits else "refused" if fingerprint else "failed",
-            f"{candidate}{error.what}; {stays}",
+            f"{reason}; {stays}",
             current.revision if current else None,
             current.sequence if current else 0,
             hint=error.hint,
@@ -96,6 +98,7 @@ class Outcome:
             retry_after=error.retry_after,
             fingerprint=fingerprint,
             error=type(error).__name__,
+            reason=reason,
             refused=tuple(sorted(refused)),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct, structs
@@ -14,7 +15,7 @@ from agent.domain.wishes import difference, is_held
 from resentry.contract import time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from agent.domain.view import View
     from resentry.contract import Snapshot
@@ -110,9 +111,11 @@ def _with_pass(timeline: Timeline, view: View, now: float) -> Timeline:
             "refused" if outcome.kind == "refused" else "failing"
         )
         sentence = outcome.sentence[:TEXT_LIMIT]
-        is_repeated = last is not None and (last.kind, last.sentence) == (
-            kind,
-            sentence,
+        # Boosts and rollbacks change what stays published, and not the failure.
+        reason = f"{outcome.reason};"[:TEXT_LIMIT]
+        is_repeated = any(
+            event.kind == kind and event.sentence.startswith(reason)
+            for event in _since_recovery(timeline)
         )
         if is_repeated or (is_bad and not passes.is_news):
             return timeline
@@ -166,6 +169,10 @@ def _event(snapshot: Snapshot, earlier: Snapshot | None) -> Event:
         boosts=len(snapshot.boosts),
         rollback=is_held(snapshot),
     )
+
+
+def _since_recovery(timeline: Timeline) -> Iterator[Event]:
+    return takewhile(lambda event: event.kind != "recovered", reversed(timeline))
 
 
 def _last(timeline: Timeline, kinds: Iterable[str]) -> Event | None:

@@ -27,8 +27,10 @@ def confirm(status: StatusResult) -> Stage:
     elif rollout.state in DONE:
         state = "ok"
     published = status.current.published_at if status.current else None
-    slowest = max((target.swap_ms for target in rollout.targets), default=0.0)
-    more = f"; the slowest swap took {slowest:.0f} ms" if slowest >= 1 else ""
+    more = ""
+    slowest = max(rollout.targets, key=lambda target: target.swap_ms, default=None)
+    if slowest is not None and slowest.swap_ms >= 1:
+        more = f"; the slowest swap took {slowest.swap_ms:.0f} ms ({slowest.name})"
     return Stage(
         stage="confirm",
         state=state,

@@ -37,7 +37,9 @@ class Target(Struct, frozen=True, kw_only=True):
     revision: Annotated[str | None, Meta(description="The revision that it runs.")]
     sequence: Annotated[int, Meta(description="The sequence number that it runs.")]
     since: Annotated[str, Meta(description="Since when; may be empty.")]
-    swap_ms: Annotated[float, Meta(description="How long its last swap took.")]
+    swap_ms: Annotated[
+        float, Meta(description="How long its last swap took; 0 before the first swap.")
+    ]
     error: Annotated[str | None, Meta(description="Why it could not apply a snapshot.")]
     dsn: Annotated[str, Meta(description="The fingerprint of the DSN it sends by.")]
     holders: Annotated[

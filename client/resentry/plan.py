@@ -47,7 +47,7 @@ class Plan(NamedTuple):
 
 
 class Running(NamedTuple):
-    """What runs in this process, since when, and how long the swap took."""
+    """What runs in this process, since when, and how long the swap took: 0 for `init`."""
 
     snapshot: Snapshot | None
     effective: Effective

@@ -178,8 +178,8 @@ class Target:
         if plan is not self.plan or (self.is_foreign and not explicitly):
             swap.discard(client, None)
             raise swap.SupersededError
-        took, since = (time.perf_counter() - began) * 1000, time_text(time.time())
-        new = Running(snapshot, effective, client, since, round(took, 3))
+        ms = (time.perf_counter() - began) * 1000 if previous is not None else 0.0
+        new = Running(snapshot, effective, client, time_text(time.time()), round(ms, 3))
         self._make_current(new)
         return new
 

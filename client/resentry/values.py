@@ -176,11 +176,17 @@ def is_host(text: str) -> bool:
 
 
 def show_dsn(text: str) -> str:
-    """Return a DSN as host, project and the last four characters of its key."""
+    """Return a DSN as host, project and the last four characters of its key.
+
+    Of a short key no character is shown. The fingerprint of the DSN stands there instead.
+    """
+    from resentry.contract import fingerprint  # noqa: PLC0415 - a cycle
+
     try:
-        return str(split_dsn(text)) if text else "none"
+        shown = str(split_dsn(text)) if text else "none"
     except ValueError:
         return "not a DSN"
+    return shown.replace("(key …)", f"(key …, fingerprint {fingerprint(text)})")
 
 
 def misread(values: Mapping[str, Any]) -> dict[str, str]:

@@ -51,19 +51,21 @@ def test_what_is_queued_at_the_swap_reaches_the_old_project(
     sink.answer(1, "ok", seconds=0.01)
     ran = run(
         """
+        from resentry.target import target
         publish({"SENTRY_DSN": os.environ["A"]})
         resentry.init(**QUICK)
+        begins = target.receipt().swap_ms
         for number in range(30):
             sentry_sdk.capture_message(str(number))
         second = publish({"SENTRY_DSN": os.environ["B"]})
         phase = wait_for(lambda now: now["sequence"] == second.sequence)["phase"]
         sentry_sdk.capture_message("after")
         wait_for(lambda now: now["phase"] == "drained")
-        say(phase=phase)
+        say(phase=phase, begins=begins, swapped=target.receipt().swap_ms > 0)
         """,
         **environ,
     )
-    assert ran.said == {"phase": "running"}
+    assert ran.said == {"phase": "running", "begins": 0, "swapped": True}
     assert [str(number) for number in range(30)] == messages(sink, 1)
     assert messages(sink, 2) == ["after"]
     assert sink.duplicates() == 0
@@ -233,8 +235,8 @@ def test_a_file_that_is_no_snapshot_keeps_the_old_client(
         path = Path(os.environ["RESENTRY_DIR"], "..data", "settings.json")
         path.write_text(os.environ["BODY"])
         now = wait_for(lambda now: now["error"])
-        publish({"SENTRY_DSN": os.environ["B"]})
-        wait_for(lambda now: not now["error"])
+        second = publish({"SENTRY_DSN": os.environ["B"]})
+        wait_for(lambda now: not now["error"] and now["sequence"] == second.sequence)
         say(
             same=now["revision"] == first.revision,
             dsn=sentry_sdk.get_client().dsn,

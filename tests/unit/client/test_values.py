@@ -193,14 +193,17 @@ def test_a_name_that_sentry_or_a_shell_would_trip_over_is_refused(
         ("", "none"),
         ("c0ffee00", "not a DSN"),
         (DSN, "sentry.example.org/42 (key …ee00)"),
-        ("https://short@host:8443/9", "host:8443/9 (key …)"),
+        (
+            "https://short@host:8443/9",
+            "host:8443/9 (key …, fingerprint c415b69701a1)",
+        ),
         ("https://c0ffee00c0ffee00:hidden@host/9", "host/9 (key …ee00)"),
     ],
 )
 def test_a_dsn_is_shown_as_host_project_and_the_last_four(
     dsn: str, expected: str
 ) -> None:
-    """A short key shows nothing, an old-style secret never."""
+    """Nothing of a short key, but a fingerprint; of an old-style secret never anything."""
     assert expected == show_dsn(dsn)
 
 

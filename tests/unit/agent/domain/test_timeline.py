@@ -11,7 +11,7 @@ from agent.domain.passes import Moment, Passes
 from agent.domain.rollout import LiveTarget, Rollout, assess
 from agent.domain.timeline import OTHERS_LIMIT, SNAPSHOTS_LIMIT, Event, followed
 from agent.domain.view import Known, View
-from agent.errors import CandidateRefused, SourceDown
+from agent.errors import CandidateRefused, SourceDenied, SourceDown
 from agent.observe.document import decode_state, encode_state, timeline_of
 from resentry.contract import Boost, Receipt, Snapshot, revision_of
 
@@ -101,6 +101,23 @@ def test_a_refusal_and_an_outage_are_told_once_and_have_an_end() -> None:
     assert "rate 7" in story.view.timeline[1].sentence
     assert "since" in story.view.timeline[-1].sentence
     assert story.view.timeline[-1].revision == FIRST.revision
+
+
+def test_an_outage_goes_on_whatever_is_published_meanwhile() -> None:
+    """A boost begins and ends, and its revision stands in the pass's sentence."""
+    story = Story()
+    story.publish(FIRST)
+    down, denied = SourceDown("Vault is sealed"), SourceDenied("no right")
+    story.end_pass(Outcome.kept(down, FIRST))
+    story.publish(SECOND)
+    story.end_pass(Outcome.kept(down, SECOND))
+    story.end_pass(Outcome.kept(denied, SECOND))
+    story.publish(replace(FIRST, sequence=3))
+    story.end_pass(Outcome.kept(down, FIRST))
+    story.end_pass(Outcome.unchanged(FIRST, ()))
+    story.end_pass(Outcome.kept(down, FIRST))
+    told = [event.sentence[:6] for event in story.view.timeline if event.kind[0] != "p"]
+    assert told == ["Vault ", "no rig", "passes", "Vault "]
 
 
 def test_nothing_new_is_the_same_view() -> None:

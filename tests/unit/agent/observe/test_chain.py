@@ -176,6 +176,21 @@ def test_what_processes_say_is_seen(
     assert (seen["confirm"][0], seen["drain"][0]) == (confirm, drain)
 
 
+def test_the_slowest_swap_is_told_with_its_process(
+    receipt: Callable[..., Receipt],
+) -> None:
+    """So that somebody can go and look at it."""
+    receipts = (receipt(pid=7, swap_ms=20.4), receipt(pid=8, swap_ms=3.0))
+    targets = [
+        LiveTarget(each._replace(revision="a" * 12, sequence=7), 0) for each in receipts
+    ]
+    rollout = assess(targets, CURRENT, late=False)
+    result = whole(View(Known(CURRENT), Passes(0.0), 0.0, rollout)).result
+    assert result is not None
+    (confirm,) = (stage for stage in result.chain if stage.stage == "confirm")
+    assert confirm.sentence.endswith("; the slowest swap took 20 ms (api pid 7)")
+
+
 def test_a_receiver_that_cannot_be_notified_is_seen(look: Look) -> None:
     """Although processes do not need it."""
     away = Delivery("hooks.example.org", failures=3, error="no answer", since=1.0)
