@@ -289,4 +289,8 @@ def _count_lines(status: StatusResult) -> Iterator[str]:
 def _last_refusal(status: StatusResult) -> Iterator[str]:
     refusals = [event for event in status.timeline if event.kind == "refused"]
     if refusals and status.source.outcome != "refused":  # else the chain shows it
-        yield _row("", "refused", f"last at {refusals[-1].at}: {refusals[-1].sentence}")
+        last = refusals[-1]
+        later = status.timeline[status.timeline.index(last) :]
+        ends = [event.at for event in later if event.kind == "recovered"]
+        mended = f"; mended at {ends[0]}" if ends else ""
+        yield _row("", "refused", f"last at {last.at}: {last.sentence}{mended}")

@@ -26,6 +26,7 @@ SETTLED = frozenset({"drained", "refused"})
 """The states that time alone does not change, only a receipt."""
 
 OVERDUE_HINT = "read the log of the process; restart the process if it stays overdue"
+FOREIGN_HINT = "remove sentry_sdk.init; call resentry.init(role=...) in its place"
 REFUSED_HINT = (
     "correct the values at the source, or the environment variables of the process"
 )
@@ -173,9 +174,11 @@ class Rollout:
         if self.ended and not self.targets and not self.unknown:
             return ENDED_HINT
         states = self.counts
+        overdue = [target for target, state in self.targets if state == "overdue"]
         hints = (
             REFUSED_HINT if states["refused"] else "",
-            OVERDUE_HINT if states["overdue"] else "",
+            FOREIGN_HINT if any(target.receipt.foreign for target in overdue) else "",
+            OVERDUE_HINT if any(not t.receipt.foreign for t in overdue) else "",
             MISSING_HINT if self.missing and self.state == "overdue" else "",
             self.advice,
         )

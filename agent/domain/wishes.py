@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Values = Mapping[str, Sequence[str | None]]
 
 OPERATOR = {"source": "operator"}
+BOOSTS = "RESENTRY_BOOSTS"
+"""The setting whose value an operator gives by `boost`."""
 NAMES_LIMIT = 16
 """At most this many names of undone values are told."""
 
@@ -140,7 +142,7 @@ def overlay(last_good: Snapshot, wishes: Wishes, now: float) -> Snapshot:
             for name, origin in provenance.items()
         }
     if wishes.boosts:
-        provenance["RESENTRY_BOOSTS"] = dict(OPERATOR)
+        provenance[BOOSTS] = dict(OPERATOR)
     snapshot = replace(
         chosen,
         boosts=running(last_good.boosts + wishes.boosts, now),
@@ -195,7 +197,7 @@ def difference(new: Snapshot, old: Snapshot | None) -> list[str]:
     after = values_of(new)
     names = [name for name in before | after if before.get(name) != after.get(name)]
     if new.boosts != (old.boosts if old else ()):
-        names.append("RESENTRY_BOOSTS")
+        names.append(BOOSTS)
     return sorted(names)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from agent.domain.dsn_check import FAILING
 from agent.domain.roles import ERRORS, FOREIGN, ORIGINS
-from agent.domain.rollout import DONE
+from agent.domain.rollout import DONE, FOREIGN_HINT
 from agent.observe.stage import Stage
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ def _why_silent(role: RoleReport) -> tuple[str, str] | None:
     A role that is switched off on purpose, or that has no DSN, is not broken.
     """
     if role.off == FOREIGN:
-        hint = "remove sentry_sdk.init; call resentry.init(role=...) in its place"
-        return f"role {role.role} does not send by resentry: {role.off}", hint
+        what = f"role {role.role} does not send by resentry: {role.off}"
+        return what, FOREIGN_HINT
     if role.off:
         return None
     for rate in role.rates:

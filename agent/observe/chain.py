@@ -13,7 +13,7 @@ from agent.domain.dsn_check import FAILING, PASSING
 from agent.domain.passes import GOOD
 from agent.domain.provenance import origin_of
 from agent.domain.view import VOLUME
-from agent.domain.wishes import resume_hint
+from agent.domain.wishes import BOOSTS, resume_hint
 from agent.errors import CandidateRefused, PublishError, VolumeBusy
 from agent.observe.arrival import arrive, confirm, drain
 from agent.observe.stage import Stage
@@ -104,8 +104,16 @@ def _values(status: StatusResult) -> Stage:
     if current is None:
         return Stage(stage="values", state="unknown", sentence="nothing is published")
     origins = ", ".join(
-        sorted(filter(None, {*map(origin_of, current.provenance.values())}))
+        sorted(
+            {
+                origin_of(origin)
+                for name, origin in current.provenance.items()
+                if name != BOOSTS and origin_of(origin)
+            }
+        )
     )
+    boosts = len(current.boosts)
+    boosted = f" and {'a boost' if boosts == 1 else f'{boosts} boosts'}"
     number = len(current.settings)
     sentence = f"{number} setting{'s' * (number != 1)}"
     if current.roles:
@@ -113,7 +121,7 @@ def _values(status: StatusResult) -> Stage:
     return Stage(
         stage="values",
         state="ok",
-        sentence=f"{sentence}{f' from {origins}' if origins else ''}",
+        sentence=f"{sentence}{f' from {origins}' if origins else ''}{boosted * bool(boosts)}",
     )
 
 

@@ -75,7 +75,10 @@ def _target(target: LiveTarget, state: State, version: str | None) -> Target:
         dsn=receipt.dsn,
         holders=[HolderReport(**holder._asdict()) for holder in receipt.holders],
         ignored=list(receipt.ignored),
-        notes=[*target.notes, *([OVERDUE_HINT] if state == "overdue" else [])],
+        notes=[
+            *target.notes,
+            *([OVERDUE_HINT] if state == "overdue" and not receipt.foreign else []),
+        ],
         library=receipt.library,
         sdk=receipt.sdk,
         is_apart=target.readable and are_apart(version or __version__, receipt.library),

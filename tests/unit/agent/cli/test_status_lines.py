@@ -17,6 +17,7 @@ from agent.cli.status_lines import FIRST, status_lines
 from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
 from agent.domain.rollout import LiveTarget, assess
+from agent.domain.timeline import Event
 from agent.domain.view import Known, View
 from agent.errors import CandidateRefused, SourceDown
 from agent.locks import hold
@@ -240,3 +241,31 @@ def test_watch_goes_on_until_it_is_interrupted(
     assert watching.wait(20) == 130
     assert "\x1b" not in file.read_text()
     assert command("status", "--watch", "--json").returncode == 2
+
+
+def test_a_boost_is_no_origin_of_a_setting(show: Callable[..., str]) -> None:
+    """The operator gave the boost, and the source gave the settings."""
+    operator = {"RESENTRY_BOOSTS": {"source": "operator"}}
+    current = replace(CURRENT, provenance={**CURRENT.provenance, **operator})
+    shown = show(known=Known(current))
+    (values,) = [line for line in shown.splitlines() if " values " in line]
+    assert values.endswith(" and a boost")
+    assert "operator" not in values
+
+
+def test_a_refusal_that_was_mended_says_so(show: Callable[..., str]) -> None:
+    """By the event that ended it."""
+    refused = Event(kind="refused", at=time_text(NOW - 60), sentence="a rate of 7")
+    assert "mended" not in show(timeline=(refused,))
+    better = Event(kind="recovered", at=time_text(NOW - 30), sentence="well")
+    assert f"a rate of 7; mended at {better.at}" in show(timeline=(refused, better))
+
+
+def test_an_own_init_has_one_next_step(
+    show: Callable[..., str], receipt: Callable[..., Receipt]
+) -> None:
+    """To read its log and restart it does not help."""
+    own = LiveTarget(receipt(sequence=6, foreign=True), 0)
+    text = show(rollout=assess([own], CURRENT, late=True))
+    assert "restart the process" not in text
+    assert "next: remove sentry_sdk.init" in text
