@@ -84,9 +84,10 @@ class Verification:
         now = time.monotonic()
         if self._nonce or now < self._again_at:
             has = "is running" if self._nonce else "has just ended"
+            most = "at most " if self._nonce else ""
             raise Busy(
                 f"another verification {has}",
-                f"try again in {max(1, round(self._again_at - now))} s",
+                f"try again in {most}{max(1, round(self._again_at - now))} s",
             )
         nonce = secrets.token_hex(6)
         self._write(encode_ask(Ask(nonce, time.time() + seconds, kinds, roles)))

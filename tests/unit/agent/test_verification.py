@@ -105,7 +105,7 @@ def test_one_at_a_time_and_one_in_ten_seconds(
     nonce = verification.serve(VERIFY)["nonce"]
     with pytest.raises(Busy, match="another verification is running") as running:
         verification.serve(VERIFY)
-    assert running.value.hint == "try again in 60 s"
+    assert running.value.hint == "try again in at most 60 s"
     clock.now += 4
     verification.serve({"command": "end-verify", "nonce": nonce})
     with pytest.raises(Busy, match="has just ended") as ended:
