@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from itertools import pairwise
@@ -123,9 +122,9 @@ def watched(server: Server, mode: Mode, *, is_glitchtip: bool = False) -> Gate:
     return gate
 
 
-def is_over() -> bool:
-    """Whether no request follows: the thread has ended."""
-    return "dsn-check" not in {thread.name for thread in threading.enumerate()}
+def is_over(gate: Gate) -> bool:
+    """Whether no request follows: its thread has ended."""
+    return gate._checker._thread is None
 
 
 @pytest.mark.slow
@@ -147,7 +146,7 @@ def test_an_idle_dsn_that_died_is_noticed_and_then_left_alone(
     eventually(verdict, 5, "the verdict")
     assert gate.report()[0].fingerprint == fingerprint(DSN)
     assert gate.report()[0].settled
-    eventually(is_over, what="the end of the check")
+    eventually(lambda: is_over(gate), what="the end of the check")
     assert 3 <= server.asked[DSN] <= 10
     assert gate.again_at > time.monotonic() + QUICK.idle * 0.8
     gate.retain(None)
@@ -177,12 +176,12 @@ def test_who_is_asked_about_an_idle_dsn(
     gate = watched(server, mode, is_glitchtip=is_glitchtip)
     end = time.monotonic() + QUICK.idle * 1.3
 
-    def is_over() -> bool:
+    def is_past() -> bool:
         answers = [] if seconds_ago is None else [accepted(DSN, seconds_ago)]
         gate.check_idle(CURRENT, rollout(*answers))
         return time.monotonic() > end
 
-    eventually(is_over, 10, "the time of a check")
+    eventually(is_past, 10, "the time of a check")
     assert bool(server.asked) is asks
     gate.retain(None)
 
