@@ -108,7 +108,7 @@ def test_what_is_shown_is_of_now_or_says_of_when(site: Site) -> None:
         held = site.status()
         assert held["origin"]["by"] == "agent"
         assert held["held"] == held["current"]["revision"]
-        assert f"revision {held['held']} is held" in site.text()
+        assert f"a rollback holds revision {held['held']}" in site.text()
         site.ask("rollback", "--resume")
         assert site.status()["held"] is None
 
