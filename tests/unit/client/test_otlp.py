@@ -473,7 +473,8 @@ from resentry.span import encode_span
 def send(nonce):
     answers = queue.Queue()
     body = encode_span("c" * 32, nonce, {"environment": "staging", "release": "1"})
-    return otlp.send_test(body, answers.put) and answers.get(timeout=20)
+    answered = lambda *became: answers.put(became)
+    return otlp.send_test(body, answered) and answers.get(timeout=20)
 
 nobody = send("a" * 12)
 init(A)
@@ -482,7 +483,12 @@ accepted, held = send("b" * 12), found()
 otlp.follow("", OURS)
 say(nobody=nobody, accepted=accepted, held=held, off=send("c" * 12))
 """)
-    assert said == {"nobody": False, "accepted": 200, "held": [], "off": False}
+    assert said == {
+        "nobody": False,
+        "accepted": ["accepted", 200],
+        "held": [],
+        "off": False,
+    }
     assert len(sink.spans(2)) == 1
     assert sink.spans(1) == []
 
@@ -521,10 +527,10 @@ import queue
 from resentry.span import encode_span
 init(A)
 answers = queue.Queue()
-otlp.send_test(encode_span("c" * 32, "b" * 12, {}), answers.put)
-status = answers.get(timeout=20)
+span = encode_span("c" * 32, "b" * 12, {})
+otlp.send_test(span, lambda *became: answers.put(became))
 from resentry.process import here
-say(status=status, parked=here().tally.parked)
+say(became=answers.get(timeout=20), parked=here().tally.parked)
 """)
-    assert said == {"status": 403, "parked": 0}
+    assert said == {"became": ["refused", 403], "parked": 0}
     assert sink.spans() == []
