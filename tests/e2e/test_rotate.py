@@ -71,8 +71,8 @@ def ended(process: Process, code: int = 0) -> dict[str, Any]:
     eventually(lambda: not process.alive, 180, "the end of rotate")
     printed = process.log_text()
     assert process.returncode == code, printed
-    result = json.loads(printed[printed.index("{") :])["result"]
-    return dict(result or {})
+    document, _ = json.JSONDecoder().raw_decode(printed[printed.index("{") :])
+    return dict(document["result"] or {})
 
 
 def held(system: System) -> dict[str, Any]:

@@ -287,7 +287,9 @@ def test_a_receipt_that_changes_all_the_time_floods_nothing(
                     "error": f"error {number}" if number % 2 else None,
                 }
             )
-            temporary = tmp_path / "receipt.tmp"
+            temporary = (
+                agent.receipts / "beside.tmp"
+            )  # not beside the source: no stranger can
             temporary.write_text(text)
             temporary.rename(path)
 
