@@ -21,6 +21,7 @@ from packaging.version import Version
 from set_up import Busy, Quiet, Site
 
 from agent.doctor.examine import RULES
+from lab.process import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +93,7 @@ def test_each_command_of_the_runbook_runs(
     """As it stands there, with names in the places of capital letters."""
     site = sites[Busy]
     assert isinstance(site, Busy)
+    eventually(site.volume.is_dir, what="the agent's volume")
     program, *words = command.split()
     if command == "resentry-agent run":
         return  # which each of these tests does
