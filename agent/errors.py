@@ -54,11 +54,14 @@ class AgentError(Exception):
     exit_code = 70
     retry_soon = False
     """Whether the next pass comes after a back-off, before the interval is over."""
-    retry_after: float | None = None
 
-    def __init__(self, what: str, hint: str = "") -> None:
+    def __init__(
+        self, what: str, hint: str = "", *, retry_after: float | None = None
+    ) -> None:
         self.what = _shown(what)
         self.hint = _shown(hint)
+        self.retry_after = retry_after
+        """The seconds after which a server wants to be asked again, if it named any."""
         super().__init__(self.what)
 
 
@@ -82,13 +85,6 @@ class SourceDown(SourceError):
 
     exit_code = 69
     retry_soon = True
-
-    def __init__(
-        self, what: str, hint: str = "", *, retry_after: float | None = None
-    ) -> None:
-        super().__init__(what, hint)
-        self.retry_after = retry_after
-        """The seconds after which the source wants to be asked again, if it named any."""
 
 
 class SourceStale(SourceDown):

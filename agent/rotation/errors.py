@@ -23,13 +23,6 @@ class KeyApiDown(KeyApiError):
     exit_code = 69
     retry_soon = True
 
-    def __init__(
-        self, what: str, hint: str = "", *, retry_after: float | None = None
-    ) -> None:
-        super().__init__(what, hint)
-        self.retry_after = retry_after
-        """The seconds after which the API wants to be asked again, if it named any."""
-
 
 class KeyApiDenied(KeyApiError):
     """The API refuses this token."""
