@@ -173,7 +173,9 @@ def _quieten(journal: Journal, world: World, now: float) -> Journal | Waiting:
     left = _who_may_send(journal, world)
     if left and not _is_over(journal, now):
         return journal.enter("converged", now, f"again with the old DSN: {named(left)}")
-    quiet = min(now - journal.since, _quiet_for(journal, world, now))
+    quiet = now - journal.since
+    if quiet >= journal.quiet_seconds:  # until then the server need not be asked
+        quiet = min(quiet, _quiet_for(journal, world, now))
     if quiet < journal.quiet_seconds and not _is_over(journal, now):
         until = time_text(now + journal.quiet_seconds - quiet, "seconds")
         return Waiting(f"nothing may come by the old key until {until}")
