@@ -18,10 +18,10 @@ from agent.fleet.open import ask_fleet, must_be_named
 from agent.rotation.given import GivenKeys
 from agent.rotation.journal import REFUSED_SECONDS, Journal
 from agent.rotation.keeper import Keeper
-from agent.rotation.keys import Keys
+from agent.rotation.keys import SUBJECT, Keys
 from agent.rotation.vault import DsnSecret, JournalFile
 from agent.rotation.world import Servers, fleet_of, is_refused
-from agent.source.login import credential
+from agent.sentry_api.open import open_api
 from agent.source.vault import VaultSource
 from resentry.contract import fingerprint
 from resentry.values import split_dsn
@@ -95,21 +95,8 @@ def _keys(
     checker: Checker,
 ) -> KeyServer:
     if settings.sentry_api:
-        for name in ("sentry_organization", "sentry_project"):
-            if not getattr(settings, name):
-                raise SettingsError(
-                    f"RESENTRY_{name.upper()} is not set",
-                    "the API of Sentry needs the organization and the project",
-                )
-        token = credential(
-            settings.sentry_token, settings.sentry_token_file, "sentry_token_file"
-        ).strip()
-        return Keys(
-            settings.sentry_api,
-            settings.sentry_organization,
-            settings.sentry_project,
-            token,
-        )
+        api = open_api(settings, SUBJECT)
+        return Keys(api, settings.sentry_organization, settings.sentry_project)
 
     def dsns() -> list[str]:
         journal, _ = file.load()

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 from msgspec.structs import replace
 
 from agent.errors import AgentError
-from agent.rotation.errors import KeyApiDown, PersonNeeded
+from agent.rotation.errors import PersonNeeded
 from agent.rotation.journal import named
 from agent.rotation.rules import holders, unconverged
+from agent.sentry_api.errors import SentryApiDown
 from resentry.contract import fingerprint, time_text
 
 if TYPE_CHECKING:
@@ -260,7 +261,7 @@ def _quiet_for(journal: Journal, world: World, now: float) -> float:
 def _new_key(journal: Journal, world: World) -> Key:
     key = _key_of(journal.new, world)
     if key is None:
-        raise KeyApiDown(f"the server has no key {journal.key_name} any more")
+        raise SentryApiDown(f"the server has no key {journal.key_name} any more")
     return key
 
 
