@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -20,12 +21,19 @@ alert names:
     kubectl -n NAMESPACE exec POD -c resentry-agent -- resentry-agent status
 """
 
+Rule = dict[str, Any]
+
+
+def rules() -> list[Rule]:
+    """Return each alert of the rules, in order."""
+    groups = yaml.safe_load(RULES.read_text())["spec"]["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
 
 def entries() -> str:
     """Return an entry for each alert: what it means, how to see it, what to do, whom to wake."""
     parts = [INTRODUCTION]
-    groups = yaml.safe_load(RULES.read_text())["spec"]["groups"]
-    for rule in (rule for group in groups for rule in group["rules"]):
+    for rule in rules():
         notes = rule["annotations"]
         name = rule["alert"]
         lasting = f", after {rule['for']}" if "for" in rule else ""

@@ -32,7 +32,7 @@ from agent.settings import (
     settings_of,
 )
 from bench import library
-from docs import alerts, documents
+from docs import alerts, documents, on_call
 from lab.matrix import table
 from resentry.answers import KINDS
 
@@ -278,6 +278,7 @@ def library_page() -> str:
 
 PAGES = {
     "library.md": library_page,
+    "on-call.md": on_call.page,
     "settings.md": settings_page,
     "metrics.md": metrics_page,
     "commands.md": commands_page,

@@ -45,5 +45,5 @@ def test_each_link_leads_somewhere(page: Path) -> None:
 def test_the_table_of_contents_has_each_page() -> None:
     """A page that docs/README.md does not link is not found."""
     contents = (ROOT / "docs" / "README.md").read_text()
-    linked = set(re.findall(r"\]\(([\w.]+\.md)\)", contents))
+    linked = set(re.findall(r"\]\(([\w.-]+\.md)\)", contents))
     assert linked == {page.name for page in (ROOT / "docs").glob("[!R]*.md")}
