@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 from typing import Any
 
 import msgspec
 
+import agent
 from agent.cli.answer import CODES, NO
 from agent.cli.results import DOCUMENTS
+from agent.errors import AgentError
 from agent.observe.results import SCHEMA, Envelope
 
 NO_CODES = {
@@ -55,6 +59,28 @@ def schemas() -> dict[str, str]:
     }
 
 
+def errors() -> list[type[AgentError]]:
+    """Return every error of the agent that is no answer of a command."""
+    for module in pkgutil.walk_packages(agent.__path__, "agent."):
+        importlib.import_module(module.name)
+    kinds: list[type[AgentError]] = [AgentError]
+    for kind in kinds:
+        kinds += filter(_is_ours, kind.__subclasses__())
+    return [kind for kind in kinds if kind.__name__ not in NO_CODES]
+
+
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.startswith("agent.")  # else of a test
+
+
+def codes() -> dict[str, int]:
+    """Return the exit code of each error that a command can print, by its name."""
+    return {
+        **{name: code for code, name in CODES.items()},
+        **{kind.__name__: kind.exit_code for kind in errors()},
+    }
+
+
 def _schema(command: str, document: Any) -> dict[str, Any]:
     (envelope,), parts = msgspec.json.schema_components(
         [document], ref_template="#/$defs/{name}"
@@ -65,8 +91,7 @@ def _schema(command: str, document: Any) -> dict[str, Any]:
         part["additionalProperties"] = False
         # Every field is always printed, also one that has a default.
         part["required"] = list(part["properties"])
-    codes = sorted({*CODES.values(), *NO_CODES})
-    parts["Error"]["properties"]["code"]["enum"] = codes
+    parts["Error"]["properties"]["code"]["enum"] = sorted({*codes(), *NO_CODES})
     top["properties"]["command"] = {"const": command}
     top["properties"]["schema"] |= {"const": SCHEMA}
     top["properties"]["schema"].pop("default", None)
@@ -95,7 +120,10 @@ def page() -> str:
         "\n## Error codes\n\nThe exit codes are those of [commands.md](commands.md).\n\n",
         "| `error.code` | exit code |\n|---|---|\n",
         *(f"| `{name}` ({command}) | {NO} |\n" for name, command in NO_CODES.items()),
-        *(f"| `{name}` | {code} |\n" for code, name in sorted(CODES.items())),
+        *(
+            f"| `{name}` | {code} |\n"
+            for name, code in sorted(codes().items(), key=lambda each: each[::-1])
+        ),
     ]
     for command, text in schemas().items():
         schema = json.loads(text)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from agent import errors
 from agent.cli import COMMANDS, group
 from agent.cli.answer import NO
 from agent.cli.options import Option, shown_default
@@ -239,12 +238,10 @@ def commands_page() -> str:
         (141, "The reader of standard output closed it, as `head` does."),
         (143, ended.format("SIGTERM")),
     ]
-    classes = [
-        (vars(kind)["exit_code"], kind)
-        for kind in vars(errors).values()
-        if isinstance(kind, type) and "exit_code" in vars(kind)
-    ]
-    for code, kind in classes:
+    for kind in documents.errors():
+        if "exit_code" not in vars(kind):
+            continue
+        code = kind.exit_code
         meaning = (kind.__doc__ or "").splitlines()[0]
         no = (
             "The answer is no (`status`, `check`, `wait`, `doctor`). "

@@ -33,7 +33,7 @@ CODES = {
     USAGE: "UsageError",
     UNEXAMINED: "NotExamined",
 }
-"""The code of each error, by its exit code. Exit code 1 may have another one."""
+"""The code of each error that an agent tells by its exit code alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Answer:
         return cls(
             None,
             lines,
-            error_of(error.exit_code, error.what, error.hint),
+            named_error(error),
             error.exit_code,
             is_failure=True,
         )
@@ -114,8 +114,14 @@ def _show_help(ctx: click.Context, _option: click.Parameter, given: bool) -> Non
         ctx.exit()
 
 
+def named_error(error: AgentError) -> Error:
+    """Return the error as it is printed: its code is the name of its class."""
+    name = type(error).__name__
+    return Error(code=name, what=_printable(error.what), hint=_printable(error.hint))
+
+
 def error_of(exit_code: int, what: str, hint: str) -> Error | None:
-    """Return the error that belongs to an exit code; `None` to 0."""
+    """Return the error that belongs to an exit code that an agent told; `None` to 0."""
     if exit_code == 0:
         return None
     code = CODES.get(exit_code, AgentError.__name__)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from agent.cli import options
-from agent.cli.answer import NO, Answer, error_of
+from agent.cli.answer import NO, Answer, named_error
 from agent.cli.check_volume import receipts_step, volume_step
 from agent.cli.gather import UNRESPONSIVE_HINT, gather
 from agent.cli.lines import idle_role_text
@@ -26,7 +26,6 @@ from agent.errors import (
     SourceDenied,
 )
 from agent.listen import must_be_free, must_be_usable
-from agent.observe.results import Error
 from agent.parts import USER_AGENT
 from agent.protect import protect
 from agent.publish.memory import NEWEST
@@ -68,19 +67,13 @@ def command(loaded: Loaded, *, policy: bool) -> Answer:
     return Answer(
         CheckResult(steps=checks.steps),
         tuple(lines),
-        _error(problem) if problem else None,
+        named_error(problem) if problem else None,
         problem.exit_code if problem else 0,
     )
 
 
 def _joined(*texts: str) -> str:
     return "; ".join(filter(None, texts))
-
-
-def _error(problem: AgentError) -> Error | None:
-    if isinstance(problem, NotConfirmed):
-        return Error(code="NotConfirmed", what=problem.what, hint=problem.hint)
-    return error_of(problem.exit_code, problem.what, problem.hint)
 
 
 def _policy(settings: Settings) -> str:

@@ -68,6 +68,9 @@ def go_on(opened: Opened, journal: Journal) -> Answer:
             try:
                 turn = opened.keeper.turn()
                 journal, waits, failures = turn.journal, turn.waits_for, 0
+                if journal.tries:
+                    asked = turn.retry_after
+                    pause = retry_seconds(journal.tries, LONGEST_SECONDS, asked)
             except AgentError as error:
                 failures += 1
                 if not error.retry_soon or failures >= FAILURES_LIMIT:
@@ -75,16 +78,12 @@ def go_on(opened: Opened, journal: Journal) -> Answer:
                         f"rotation {journal.rotation} is {journal.phase}: {NEXT}"
                     )
                     raise
-                pause, waits = (
-                    retry_seconds(failures, LONGEST_SECONDS, None),
-                    error.what,
-                )
+                pause = retry_seconds(failures, LONGEST_SECONDS, error.retry_after)
+                waits = error.what
             line = f"{journal.phase}: {waits or journal.entries[-1].text}"
             if line != shown:
                 stderr.say(f"{time_text(time.time(), 'seconds')} {line}")
                 shown = line
-            if waits and journal.tries:
-                pause = retry_seconds(journal.tries, LONGEST_SECONDS, None)
             time.sleep(max(LOOK_SECONDS, pause) if waits else 0)
     except KeyboardInterrupt:
         stderr.say(NEXT)

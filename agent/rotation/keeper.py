@@ -44,6 +44,8 @@ class Turn(NamedTuple):
 
     journal: Journal
     waits_for: str = ""
+    retry_after: float | None = None
+    """The seconds that a server asks for before the next turn, if one failed."""
 
 
 class Keeper:
@@ -148,10 +150,10 @@ class Keeper:
         except AgentError as error:
             came = failed(journal, error, now)
             self._save(came, version)
-            return Turn(came, error.what)
+            return Turn(came, error.what, error.retry_after)
         if isinstance(came, Waiting):
-            if came.reason != journal.waits:
-                journal = replace(journal, waits=came.reason)
+            if came.reason != journal.waits or journal.tries:
+                journal = replace(journal, waits=came.reason, tries=0)
                 self._save(journal, version)
             return Turn(journal, came.reason)
         self._save(came, version)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.rotation.delete import delete_retired
+from agent.rotation.errors import KeyApiDown
 from agent.rotation.journal import LEASE_SECONDS, Journal
-from agent.rotation.keeper import Keeper, RotationBusy, RotationMissing
+from agent.rotation.keeper import TRIES_LIMIT, Keeper, RotationBusy, RotationMissing
 from agent.rotation.steps import SecretChanged
 from agent.rotation.vault import JournalFile
 from agent.source.vault import VaultSource
@@ -130,6 +131,30 @@ def test_a_held_rotation_goes_on_when_a_person_says_so(file: JournalFile) -> Non
     assert ours.turn().journal.held
     ours.change(held="", tries=0)
     assert run(ours, world).phase == "done"
+
+
+def test_failures_that_are_not_in_a_row_hold_nothing(file: JournalFile) -> None:
+    """In a phase that waits for days, an API may fail many times."""
+    world = World()
+    ours = keeper(file, world)
+    ours.begin(first(world))
+    while ours.turn().journal.phase != "written":
+        world.now += 10
+    world.unproven = set(world.runs)
+    while ours.turn().journal.phase != "converged":
+        world.now += 10
+
+    def failing() -> None:
+        raise KeyApiDown("no answer", retry_after=9)
+
+    for _ in range(TRIES_LIMIT + 1):
+        world.on_fleet = failing
+        assert ours.turn().retry_after == 9
+        world.on_fleet = lambda: None
+        ours.turn()
+    journal, _ = file.load()
+    assert journal is not None
+    assert (journal.phase, journal.held, journal.tries) == ("converged", "", 0)
 
 
 @pytest.mark.parametrize("phase", ["created", "written", "drained", "retired"])
