@@ -13,7 +13,7 @@ from lab.server import Server, Streams
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _TLS_HANDSHAKE = b"\x16"
 _CHUNK_BYTES = 1 << 16
@@ -100,9 +100,13 @@ class Proxy(Server):
                 answer = messages.answer(faults.status, faults.body, faults.headers)
             else:
                 server = server or await self.connect(*self._upstream)
-                answer = await _ask(server, request, faults.garbage)
+                answer = await self.ask(server, request)
             if not await self._deliver(writer, answer, faults):
                 return
+
+    async def ask(self, server: Streams, request: messages.Message) -> bytes:
+        """Have the server answer one request; return the answer, spoilt as faults say."""
+        return await _ask(server, request, self.faults.garbage)
 
     async def _carry_bytes(self, first: bytes, client: Streams) -> None:
         if self.faults.hang:
@@ -154,6 +158,35 @@ class Proxy(Server):
             writer.write(faults.body)
             await writer.drain()
         return faults.cut is None
+
+
+class Gate(Proxy):
+    """A proxy that holds one request: until its client, killed meanwhile, is no more.
+
+    Set `wanted`, and kill the client when `is_held`. Held `after` is a request that the
+    server has answered; the answer is lost. Else the server never gets the request.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__(upstream)
+        self._wanted: Callable[[messages.Message], bool] | None = None
+        self._after = False
+        self.is_held = False
+
+    def hold(self, wanted: Callable[[messages.Message], bool], *, after: bool) -> None:
+        """Hold the next request that `wanted` is true of."""
+        self._wanted, self._after, self.is_held = wanted, after, False
+
+    async def ask(self, server: Streams, request: messages.Message) -> bytes:
+        """Have the server answer, unless this is the request to hold."""
+        if self._wanted is None or not self._wanted(request):
+            return await super().ask(server, request)
+        self._wanted = None
+        if self._after:
+            await super().ask(server, request)
+        self.is_held = True
+        await self.pause(None)
+        raise EOFError("held until the end")
 
 
 class Balancer(Proxy):

@@ -7,7 +7,7 @@ import pytest
 import requests
 from requests import exceptions
 
-from lab.proxy import Faults, Proxy
+from lab.proxy import Faults, Gate, Proxy
 from lab.vault import ProductionVault, Vault
 
 pytestmark = pytest.mark.vault
@@ -167,3 +167,19 @@ def test_tls_passes_and_is_spoilt_as_bytes() -> None:
             proxy.faults = faults
             with pytest.raises(exceptions.ConnectionError):
                 ask()
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_gate_holds_one_request(vault: Vault, *, after: bool) -> None:
+    """Before the server gets it, or after: the client has no answer either way."""
+    vault.forget("held")
+    with Gate(vault.address) as gate, requests.Session() as session:
+        session.headers["X-Vault-Token"] = vault.token
+        url = f"{gate.url}/v1/secret/data/held"
+        gate.hold(lambda request: request.start[0] == "POST", after=after)
+        assert session.get(url, timeout=5).status_code == 404
+        assert not gate.is_held
+        with pytest.raises(exceptions.ReadTimeout):
+            session.post(url, json={"data": {"a": "1"}}, timeout=1)
+        assert gate.is_held
+        assert session.get(url, timeout=5).ok == after
