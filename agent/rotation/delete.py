@@ -9,7 +9,7 @@ from resentry.contract import time_text
 
 if TYPE_CHECKING:
     from agent.rotation.journal import Journal
-    from agent.rotation.steps import KeyServer
+    from agent.rotation.parts import KeyServer
     from agent.rotation.vault import JournalFile
 
 

@@ -72,6 +72,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     """The version of the secret that held the old DSN last; 0 until it is replaced."""
     quiet_seconds: float
     """So long nothing may have come by the old key, before it is retired."""
+    needs_quiet: bool = False
+    """Whether the server has to say so; else the time alone counts where it says nothing."""
     refused_seconds: float = REFUSED_SECONDS
     """So long the retired key must have been refused."""
     deadline: float | None = None

@@ -13,13 +13,14 @@ from msgspec.structs import replace
 
 from agent.errors import AgentError
 from agent.rotation.journal import LEASE_SECONDS, Journal
-from agent.rotation.steps import Waiting, step
+from agent.rotation.parts import Waiting
+from agent.rotation.steps import step
 from resentry.contract import time_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.rotation.steps import World
+    from agent.rotation.parts import World
     from agent.rotation.vault import JournalFile
 
 
@@ -152,10 +153,10 @@ class Keeper:
             self._save(came, version)
             return Turn(came, error.what, error.retry_after)
         if isinstance(came, Waiting):
-            if came.reason != journal.waits or journal.tries:
-                journal = replace(journal, waits=came.reason, tries=0)
-                self._save(journal, version)
-            return Turn(journal, came.reason)
+            waits = waiting(journal, came.reason)
+            if waits != journal:
+                self._save(waits, version)
+            return Turn(waits, came.reason)
         self._save(came, version)
         return Turn(came)
 
@@ -167,6 +168,11 @@ class Keeper:
         journal, version = self._file.load()
         if journal is not None and journal.holder == self._holder:
             self._file.save(replace(journal, holder="", until=0.0), version)
+
+
+def waiting(journal: Journal, reason: str) -> Journal:
+    """Return the journal after a step that waits: it did not fail."""
+    return replace(journal, waits=reason, tries=0)
 
 
 def failed(journal: Journal, error: AgentError, now: float) -> Journal:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent.sentry_api.client import Subject, foreign
-from agent.sentry_api.errors import SentryApiAbsent, SentryApiError
+from agent.sentry_api.errors import SentryApiAbsent, SentryApiDown, SentryApiError
 from resentry.contract import fingerprint
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Keys:
 
         Counted from the end of the last hour with an error, accepted or dropped. This is
         how Sentry's own pages ask (`project_key_stats.py` in getsentry/sentry); it is not
-        a public API. Transactions and logs are not counted.
+        a public API. Transactions and logs are not counted. Raises `SentryApiDown`.
         """
         params = {
             "since": f"{now - STATS_SECONDS:.0f}",
@@ -90,6 +90,8 @@ class Keys:
         try:
             hours = self._api.ask("GET", *path, params=params)
             used = [int(hour["ts"]) for hour in hours if int(hour["total"]) > 0]
+        except SentryApiDown:
+            raise  # no answer says nothing
         except (SentryApiError, KeyError, TypeError, ValueError):
             return None
         return now - (max(used) + _HOUR) if used else STATS_SECONDS

@@ -27,7 +27,7 @@ from resentry.contract import fingerprint
 from resentry.values import split_dsn
 
 if TYPE_CHECKING:
-    from agent.rotation.steps import KeyServer
+    from agent.rotation.parts import KeyServer
     from agent.settings import Settings
 
 QUIET_SECONDS = 1800.0
@@ -148,6 +148,7 @@ def plan(opened: Opened, choice: Choice) -> Journal:
         role=choice.role,
         old=fingerprint(held.dsn),
         quiet_seconds=quiet or 0.0,
+        needs_quiet=choice.quiet_seconds is None and leaked is None,
         refused_seconds=choice.refused_seconds,
         deadline=None if leaked is None else now + leaked,
         forced=choice.forced,

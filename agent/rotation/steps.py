@@ -9,104 +9,29 @@ was done: a key by its name, the DSN by its fingerprint.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from agent.errors import AgentError
 from agent.rotation.errors import PersonNeeded
 from agent.rotation.journal import named
-from agent.rotation.rules import holders, unconverged
+from agent.rotation.parts import Waiting
+from agent.rotation.rules import Fleet, holders, unconverged
 from agent.sentry_api.errors import SentryApiDown
 from resentry.contract import fingerprint, time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from agent.rotation.journal import Journal
     from agent.rotation.keys import Key
-    from agent.rotation.rules import Fleet
+    from agent.rotation.parts import World
 
+GONE = (
+    "the rotation cannot activate the old key again: activate it at the server and use "
+    "--abort, or go on with --resume"
+)
 RENEW_SECONDS = 60.0
 """So often the time begins anew while the server accepts a retired key."""
-Verdict = Literal["accepted", "rejected", "unknown"]
-
-
-class Held(NamedTuple):
-    """The DSN that one version of the secret holds."""
-
-    dsn: str
-    version: int
-
-
-class SecretChanged(AgentError):
-    """The secret has another version than the rotation has read."""
-
-    exit_code = 74
-    retry_soon = True
-
-
-class KeyServer(Protocol):
-    """The client keys of the project; `agent.rotation.keys.Keys` is one."""
-
-    def all(self) -> list[Key]:
-        """Return every key."""
-
-    def named(self, name: str) -> list[Key]:
-        """Return the keys of this name, the oldest first."""
-
-    def make(self, name: str) -> Key:
-        """Make a key."""
-
-    def switch(self, key_id: str, *, is_active: bool) -> Key:
-        """Activate or deactivate a key."""
-
-    def delete(self, key_id: str) -> None:
-        """Delete a key."""
-
-    def quiet_for(self, key: Key, now: float) -> float | None:
-        """Return how long nothing came by a key; `None` if nobody can say."""
-
-
-class Secret(Protocol):
-    """The secret whose DSN is replaced."""
-
-    def read(self, version: int | None = None) -> Held:
-        """Return the DSN of a version; of the newest one without a number."""
-
-    def write(self, dsn: str, after: int) -> int:
-        """Replace the DSN alone, by check-and-set; return the new version.
-
-        Raises `SecretChanged` if the newest version is not `after`.
-        """
-
-
-class World(Protocol):
-    """All that a rotation reads and changes."""
-
-    @property
-    def keys(self) -> KeyServer:
-        """The server that makes the keys."""
-
-    @property
-    def secret(self) -> Secret:
-        """The secret at the source."""
-
-    @property
-    def fleet(self) -> Callable[[], Fleet]:
-        """Return every process that is known now."""
-
-    def verdict(self, dsn: str) -> Verdict:
-        """Return what the server says to an envelope by this DSN."""
-
-    def is_refused(self, dsn: str) -> bool | None:
-        """Return whether the server refuses a DSN now; `None` if it is not to be asked."""
-
-
-class Waiting(NamedTuple):
-    """The phase goes on: for this reason."""
-
-    reason: str
 
 
 def step(journal: Journal, world: World, now: float) -> Journal | Waiting:
@@ -123,8 +48,6 @@ def step(journal: Journal, world: World, now: float) -> Journal | Waiting:
 def _create(journal: Journal, world: World, now: float) -> Journal | Waiting:
     found = world.keys.named(journal.key_name)
     key = found[0] if found else world.keys.make(journal.key_name)
-    for extra in found[1:]:  # an answer was lost, and somebody made another one
-        world.keys.switch(extra.id, is_active=False)
     return journal.enter(
         "created", now, f"the new key is {journal.key_name}", new=key.fingerprint
     )
@@ -154,47 +77,69 @@ def _write(journal: Journal, world: World, now: float) -> Journal | Waiting:
 
 
 def _converge(journal: Journal, world: World, now: float) -> Journal | Waiting:
-    late = unconverged(world.fleet(), journal.new, frozenset(journal.forced))
+    late = unconverged(_fleet(journal, world), journal.new, frozenset(journal.forced))
     if late and not _is_over(journal, now):
-        return Waiting(
+        reason = (
             f"the new DSN does not run everywhere: {named(late)}; agents read within "
             "their RESENTRY_POLL_SECONDS, or at once with resentry-agent refresh"
         )
+        return _lost(journal, world, now) or Waiting(reason)
     return journal.enter("converged", now, _despite("the new DSN runs", late))
 
 
 def _drain(journal: Journal, world: World, now: float) -> Journal | Waiting:
     left = _who_may_send(journal, world)
     if left and not _is_over(journal, now):
-        return Waiting(f"the old DSN may still be used: {named(left)}")
+        reason = f"the old DSN may still be used: {named(left)}"
+        return _lost(journal, world, now) or Waiting(reason)
     return journal.enter("drained", now, _despite("nobody holds the old DSN", left))
 
 
 def _quieten(journal: Journal, world: World, now: float) -> Journal | Waiting:
-    left = _who_may_send(journal, world)
-    if left and not _is_over(journal, now):
-        return journal.enter("converged", now, f"again with the old DSN: {named(left)}")
+    if _is_over(journal, now):
+        return journal.enter("quiet", now, "the deadline is over")
+    if left := _who_may_send(journal, world):
+        return _lost(journal, world, now) or _again(journal, now, left)
     quiet = now - journal.since
     if quiet >= journal.quiet_seconds:  # until then the server need not be asked
-        quiet = min(quiet, _quiet_for(journal, world, now))
-    if quiet < journal.quiet_seconds and not _is_over(journal, now):
+        told = _quiet_for(journal, world, now)
+        if told is None:
+            return Waiting(
+                "the server no longer says when something came by the old key: wait, or "
+                "use resentry-agent rotate --resume --quiet with the time of your "
+                "longest job"
+            )
+        quiet = min(quiet, told)
+    if quiet < journal.quiet_seconds:
         until = time_text(now + journal.quiet_seconds - quiet, "seconds")
         return Waiting(f"nothing may come by the old key until {until}")
     return journal.enter("quiet", now, "nothing comes by the old key")
 
 
 def _retire(journal: Journal, world: World, now: float) -> Journal | Waiting:
-    left = _who_may_send(journal, world)
-    if left and not _is_over(journal, now):
-        return journal.enter("converged", now, f"again with the old DSN: {named(left)}")
-    if fingerprint(world.secret.read().dsn) != journal.new:
-        return journal.hold(now, "the secret no longer holds the new DSN")
+    if not _is_over(journal, now):
+        if left := _who_may_send(journal, world):
+            return _lost(journal, world, now) or _again(journal, now, left)
+        told = _quiet_for(journal, world, now)
+        if told is None or told < journal.quiet_seconds:
+            return journal.enter(
+                "drained", now, "something may have come by the old key"
+            )
+    if lost := _lost(journal, world, now):
+        return lost
     if not _new_key(journal, world).is_active:
         return journal.hold(now, "the new key is not active at the server")
-    key = _old_key(journal, world)
-    if key is not None and world.keys.switch(key.id, is_active=False).is_active:
-        world.keys.delete(key.id)  # GlitchTip ignores the switch
+    for key in world.keys.all():
+        # Of two holders that made a key at once, one could not save its own.
+        is_extra = key.name == journal.key_name and key.fingerprint != journal.new
+        if is_extra or key.fingerprint == journal.old:
+            _drop(key, world)
     return journal.enter("retired", now, "the old key is retired")
+
+
+def _drop(key: Key, world: World) -> None:
+    if world.keys.switch(key.id, is_active=False).is_active:
+        world.keys.delete(key.id)  # GlitchTip ignores the switch
 
 
 def _finish(journal: Journal, world: World, now: float) -> Journal | Waiting:
@@ -214,12 +159,17 @@ def _finish(journal: Journal, world: World, now: float) -> Journal | Waiting:
 
 def _abort(journal: Journal, world: World, now: float) -> Journal | Waiting:
     """Put the old DSN back if it was replaced; then drop the new key."""
-    old = _old_key(journal, world)
-    if old is not None and not old.is_active:
-        world.keys.switch(old.id, is_active=True)
+    old, held = _old_key(journal, world), world.secret.read()
+    mark = fingerprint(held.dsn)
+    if journal.version and (old is None or not _may_return(old, world)):
+        # What runs must not be taken back to a key that is gone: forward, if a person says so.
+        forth = replace(journal, is_aborting=mark != journal.new)
+        return forth.hold(now, GONE)
+    if old is not None and mark == journal.new and journal.has_reached("quiet"):
+        verdict = world.verdict(old.dsn)  # it may have been retired
+        if verdict != "accepted":
+            return Waiting("the server has not yet accepted the old key again")
     if journal.version:
-        held = world.secret.read()
-        mark = fingerprint(held.dsn)
         if mark == journal.new:
             world.secret.write(world.secret.read(journal.version).dsn, held.version)
         elif mark != journal.old:
@@ -232,9 +182,16 @@ def _abort(journal: Journal, world: World, now: float) -> Journal | Waiting:
         if late:
             return Waiting(f"the old DSN does not run everywhere: {named(set(late))}")
     for key in world.keys.named(journal.key_name):
-        if world.keys.switch(key.id, is_active=False).is_active:
-            world.keys.delete(key.id)
+        _drop(key, world)
     return journal.enter("aborted", now, "the old DSN stays, the new key is retired")
+
+
+def _may_return(old: Key, world: World) -> bool:
+    """Activate the old key if it is not active; return whether that can be done."""
+    try:
+        return old.is_active or world.keys.switch(old.id, is_active=True).is_active
+    except PersonNeeded:
+        return False
 
 
 def _is_over(journal: Journal, now: float) -> bool:
@@ -246,16 +203,42 @@ def _despite(text: str, left: list[str]) -> str:
     return f"{text}, but not in {named(left)}: the deadline is over" if left else text
 
 
+def _again(journal: Journal, now: float, left: list[str]) -> Journal:
+    return journal.enter("converged", now, f"again with the old DSN: {named(left)}")
+
+
+def _lost(journal: Journal, world: World, now: float) -> Journal | None:
+    """Hold the rotation if the secret no longer holds the new DSN."""
+    if fingerprint(world.secret.read().dsn) == journal.new:
+        return None
+    return journal.hold(
+        now, "the secret no longer holds the new DSN: somebody else has written it"
+    )
+
+
+def _fleet(journal: Journal, world: World) -> Fleet:
+    try:
+        return world.fleet()
+    except AgentError as error:
+        if journal.deadline is None:
+            raise
+        # No failure may hold the rotation of a leaked key beyond its deadline.
+        return Fleet((), (f"any pod: {error.what}",))
+
+
 def _who_may_send(journal: Journal, world: World) -> list[str]:
-    fleet, forced = world.fleet(), frozenset(journal.forced)
+    fleet, forced = _fleet(journal, world), frozenset(journal.forced)
     late = unconverged(fleet, journal.new, forced)
     return sorted({*late, *holders(fleet, journal.old, forced)})
 
 
-def _quiet_for(journal: Journal, world: World, now: float) -> float:
+def _quiet_for(journal: Journal, world: World, now: float) -> float | None:
+    """Return how long nothing came by the old key; `None` if that has to be said."""
     key = _old_key(journal, world)
-    known = world.keys.quiet_for(key, now) if key is not None else None
-    return float("inf") if known is None else known
+    if key is None:
+        return float("inf")  # nothing comes by a key that is gone
+    known = world.keys.quiet_for(key, now)
+    return float("inf") if known is None and not journal.needs_quiet else known
 
 
 def _new_key(journal: Journal, world: World) -> Key:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from agent.domain.bounded_json import loads
 from agent.errors import SettingsError, SourceDenied, SourceDown, SourceMissing
 from agent.rotation import journal as journals
-from agent.rotation.steps import Held, SecretChanged
+from agent.rotation.parts import Held, SecretChanged
 from resentry import formats
 
 if TYPE_CHECKING:

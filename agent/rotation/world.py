@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from agent.dsn_check.checker import Checker
     from agent.fleet.ask import Answer
-    from agent.rotation.steps import KeyServer, Secret, Verdict
+    from agent.rotation.parts import KeyServer, Secret, Verdict
 
 
 class Servers:

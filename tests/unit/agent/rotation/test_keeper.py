@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.rotation.delete import delete_retired
-from agent.rotation.errors import KeyApiDown
 from agent.rotation.journal import LEASE_SECONDS, Journal
 from agent.rotation.keeper import TRIES_LIMIT, Keeper, RotationBusy, RotationMissing
-from agent.rotation.steps import SecretChanged
+from agent.rotation.parts import SecretChanged
 from agent.rotation.vault import JournalFile
+from agent.sentry_api.errors import SentryApiDown
 from agent.source.vault import VaultSource
 from lab.vault import Vault
 from resentry.contract import fingerprint
@@ -145,7 +145,7 @@ def test_failures_that_are_not_in_a_row_hold_nothing(file: JournalFile) -> None:
         world.now += 10
 
     def failing() -> None:
-        raise KeyApiDown("no answer", retry_after=9)
+        raise SentryApiDown("no answer", retry_after=9)
 
     for _ in range(TRIES_LIMIT + 1):
         world.on_fleet = failing

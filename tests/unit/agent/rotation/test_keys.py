@@ -108,3 +108,6 @@ def test_quiet_counts_from_the_end_of_the_last_hour(keys: Keys, api: SentryApi) 
     assert keys.quiet_for(key, now) == 600
     api.used[key.id].append(now - 1)
     assert keys.quiet_for(key, now) == -3000
+    api.faults = [Fault(503)]
+    with pytest.raises(SentryApiDown):  # it is not silent: nobody has said anything
+        keys.quiet_for(key, now)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
 
-from agent.errors import AgentError
+from agent.errors import AgentError, SourceDown
 from agent.rotation.journal import REFUSED_SECONDS, Journal, decode, encode
-from agent.rotation.keeper import TRIES_LIMIT, failed
-from agent.rotation.steps import Waiting, step
+from agent.rotation.keeper import TRIES_LIMIT, failed, waiting
+from agent.rotation.parts import Waiting
+from agent.rotation.steps import step
 from resentry.contract import fingerprint
 from tests.unit.agent.rotation.world import Killed, World, dsn
 
@@ -41,6 +43,7 @@ class Rotation:
             came = failed(self.journal, error, now)
         if isinstance(came, Waiting):
             self.waits_for = came.reason
+            self.journal = waiting(self.journal, came.reason)
             return
         self.world.may_die()
         self.journal = decode(encode(came))
@@ -280,3 +283,109 @@ def test_failures_are_retried_then_held() -> None:
     rotation.turn()
     assert rotation.journal.phase == "accepted"
     assert (rotation.live, rotation.source) == ([OLD], OLD)
+
+
+def test_a_server_that_does_not_say_is_no_proof_of_quiet() -> None:
+    """It said at the beginning when something came; so its silence is a fault."""
+    world = World()
+    world.quiet = None
+    rotation = begin(world, needs_quiet=True)
+    assert "no longer says" in stuck(rotation, "drained")
+    rotation.journal = replace(rotation.journal, needs_quiet=False)
+    rotation.run()
+    assert rotation.journal.phase == "done"
+
+
+def test_what_came_by_the_old_key_before_it_is_retired_counts() -> None:
+    """The rotation was ended between the two phases, and resumed days later."""
+    world = World()
+    rotation = begin(world)
+    rotation.run(lambda journal: journal.phase == "quiet")
+    world.quiet = 60.0
+    rotation.turn()
+    assert rotation.journal.phase == "drained"
+    assert "by the old key" in stuck(rotation, "drained")
+
+
+def test_a_leaked_key_is_retired_though_the_fleet_cannot_be_asked() -> None:
+    """The failures neither hold the rotation nor put off the deadline."""
+    world = World()
+
+    def fails() -> None:
+        raise SourceDown("the Service of the fleet cannot be resolved")
+
+    world.on_fleet = fails
+    rotation = begin(world, deadline=world.now + 3600)
+    rotation.run(lambda journal: journal.phase == "retired" or bool(journal.held))
+    assert (rotation.live, rotation.journal.held) == ([NEW], "")
+    assert rotation.world.now >= (rotation.journal.deadline or 0)
+    assert "cannot be resolved" in encode(rotation.journal)
+
+
+def test_a_second_key_of_the_same_name_is_retired_with_the_old_one() -> None:
+    """Two holders made one each: the second could not save its journal."""
+    world = World()
+    rotation = begin(world)
+    rotation.run(lambda journal: journal.phase == "accepted")
+    world.make(rotation.journal.key_name)
+    rotation.run()
+    assert (rotation.live, rotation.source) == ([NEW], NEW)
+
+
+@pytest.mark.parametrize("phase", ["written", "converged", "drained"])
+def test_a_wait_ends_when_the_new_dsn_was_replaced(phase: str) -> None:
+    """Nothing that is waited for would ever come."""
+    world = World()
+    rotation = begin(world)
+    rotation.run(lambda journal: journal.phase == phase)
+    world.versions.append(dsn(1))
+    rotation.run(lambda journal: bool(journal.held))
+    assert "no longer holds the new DSN" in rotation.journal.held
+    assert rotation.live == sorted([OLD, NEW])
+
+
+def test_a_deleted_key_cannot_come_back() -> None:
+    """GlitchTip deletes: the secret keeps the new DSN, and a person decides."""
+    world = World()
+    world.ignores_switch = True
+    rotation = begin(world)
+    rotation.run(lambda journal: journal.phase == "retired")
+    rotation.journal = replace(rotation.journal, is_aborting=True)
+    rotation.run(lambda journal: bool(journal.held))
+    assert (rotation.live, rotation.source) == ([NEW], NEW)
+    rotation.journal = replace(rotation.journal, held="")
+    rotation.run()
+    assert rotation.journal.phase == "done"
+
+
+def test_the_old_dsn_comes_back_when_its_server_accepts_it_again() -> None:
+    """Servers cache: a key that was retired is refused for a while."""
+    world = World()
+    rotation = begin(world)
+    rotation.run(lambda journal: journal.phase == "retired")
+    rotation.journal = replace(rotation.journal, is_aborting=True)
+    world.verdicts[dsn(1)] = "rejected"
+    for _ in range(20):
+        rotation.turn()
+    assert (rotation.source, rotation.live) == (NEW, sorted([OLD, NEW]))
+    del world.verdicts[dsn(1)]
+    rotation.run()
+    assert (rotation.source, rotation.live) == (OLD, [OLD])
+
+
+def test_only_failures_in_a_row_are_counted() -> None:
+    """A wait between two failures shows that the step can be done."""
+    world = World()
+    world.silent = ("pod lms-7",)
+    rotation = begin(world)
+    rotation.run(lambda journal: journal.phase == "written")
+    turns = itertools.count()
+
+    def fails_each_third_time() -> None:
+        if next(turns) % 3 == 0:
+            raise SourceDown("the Service of the fleet cannot be resolved")
+
+    world.on_fleet = fails_each_third_time
+    for _ in range(TRIES_LIMIT * 4):
+        rotation.turn()
+    assert (rotation.journal.phase, rotation.journal.held) == ("written", "")

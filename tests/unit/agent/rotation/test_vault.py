@@ -9,7 +9,7 @@ import pytest
 
 from agent.errors import SettingsError, SourceDenied
 from agent.rotation.journal import Journal, JournalUnreadable
-from agent.rotation.steps import SecretChanged
+from agent.rotation.parts import SecretChanged
 from agent.rotation.vault import DsnSecret, JournalFile
 from agent.source.vault import VaultSource
 from lab.vault import Vault

@@ -6,15 +6,15 @@ import itertools
 from typing import TYPE_CHECKING
 
 from agent.rotation.keys import Key
+from agent.rotation.parts import Held, SecretChanged
 from agent.rotation.rules import Fleet, Process
-from agent.rotation.steps import Held, SecretChanged
 from lab.sink import key_of
 from resentry.contract import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.rotation.steps import Verdict
+    from agent.rotation.parts import Verdict
 
 
 class Killed(BaseException):

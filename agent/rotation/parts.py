@@ -1,0 +1,92 @@
+"""What a rotation reads and changes: keys, a secret, processes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from agent.errors import AgentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.rotation.keys import Key
+    from agent.rotation.rules import Fleet
+
+Verdict = Literal["accepted", "rejected", "unknown"]
+
+
+class Held(NamedTuple):
+    """The DSN that one version of the secret holds."""
+
+    dsn: str
+    version: int
+
+
+class SecretChanged(AgentError):
+    """The secret has another version than the rotation has read."""
+
+    exit_code = 74
+    retry_soon = True
+
+
+class KeyServer(Protocol):
+    """The client keys of the project; `agent.rotation.keys.Keys` is one."""
+
+    def all(self) -> list[Key]:
+        """Return every key."""
+
+    def named(self, name: str) -> list[Key]:
+        """Return the keys of this name, the oldest first."""
+
+    def make(self, name: str) -> Key:
+        """Make a key."""
+
+    def switch(self, key_id: str, *, is_active: bool) -> Key:
+        """Activate or deactivate a key."""
+
+    def delete(self, key_id: str) -> None:
+        """Delete a key."""
+
+    def quiet_for(self, key: Key, now: float) -> float | None:
+        """Return how long nothing came by a key; `None` if nobody can say."""
+
+
+class Secret(Protocol):
+    """The secret whose DSN is replaced."""
+
+    def read(self, version: int | None = None) -> Held:
+        """Return the DSN of a version; of the newest one without a number."""
+
+    def write(self, dsn: str, after: int) -> int:
+        """Replace the DSN alone, by check-and-set; return the new version.
+
+        Raises `SecretChanged` if the newest version is not `after`.
+        """
+
+
+class World(Protocol):
+    """All that a rotation reads and changes."""
+
+    @property
+    def keys(self) -> KeyServer:
+        """The server that makes the keys."""
+
+    @property
+    def secret(self) -> Secret:
+        """The secret at the source."""
+
+    @property
+    def fleet(self) -> Callable[[], Fleet]:
+        """Return every process that is known now."""
+
+    def verdict(self, dsn: str) -> Verdict:
+        """Return what the server says to an envelope by this DSN."""
+
+    def is_refused(self, dsn: str) -> bool | None:
+        """Return whether the server refuses a DSN now; `None` if it is not to be asked."""
+
+
+class Waiting(NamedTuple):
+    """The phase goes on: for this reason."""
+
+    reason: str
