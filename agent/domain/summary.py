@@ -39,6 +39,8 @@ class PodProcess(Struct, frozen=True, kw_only=True):
     runs: _Mark = ""
     holds: Annotated[tuple[_Mark, ...], Meta(max_length=16)] = ()
     proves: bool = True
+    refused: int | None = None
+    """The envelopes that servers have refused (401, 403, 404); `None` if unknown."""
     library: _Text = ""
 
 
@@ -109,6 +111,9 @@ def _process(target: LiveTarget, state: State) -> PodProcess:
         and not receipt.foreign
         and receipt.phase == "drained"
         and "" not in holds,
+        refused=sum(answer.refused for answer in receipt.answers)
+        if target.readable
+        else None,
         library=receipt.library[:64],
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+NOBODY = "no process has shown itself"
+
 
 class Process(NamedTuple):
     """One process that may send by a DSN of this rotation.
@@ -18,6 +20,8 @@ class Process(NamedTuple):
     holds: frozenset[str]
     proves: bool = True
     follows: bool = True
+    refused: int | None = 0
+    """The envelopes of it that servers have refused; `None` if nobody knows."""
 
 
 class Fleet(NamedTuple):
@@ -33,9 +37,19 @@ class Fleet(NamedTuple):
 def unconverged(fleet: Fleet, new: str, forced: frozenset[str]) -> list[str]:
     """Return who does not run the new DSN, by name. Nobody at all is no proof."""
     if not fleet.processes and not fleet.silent:
-        return ["no process has shown itself"]
+        return [NOBODY]
     late = [each.name for each in fleet.processes if each.follows and each.runs != new]
     return [name for name in (*late, *fleet.silent) if name not in forced]
+
+
+def refusals(fleet: Fleet, forced: frozenset[str]) -> tuple[int, list[str]]:
+    """Return how many envelopes servers have refused, and who does not say."""
+    asked = [each for each in fleet.processes if each.name not in forced]
+    mute = [each.name for each in asked if each.refused is None]
+    mute += [name for name in fleet.silent if name not in forced]
+    if not fleet.processes and not fleet.silent:
+        mute = [NOBODY]
+    return sum(each.refused or 0 for each in asked), mute
 
 
 def holders(fleet: Fleet, old: str, forced: frozenset[str]) -> list[str]:

@@ -17,7 +17,7 @@ from agent.errors import AgentError
 from agent.rotation.errors import PersonNeeded
 from agent.rotation.journal import named
 from agent.rotation.parts import Waiting
-from agent.rotation.rules import Fleet, holders, unconverged
+from agent.rotation.rules import Fleet, holders, refusals, unconverged
 from agent.sentry_api.errors import SentryApiDown
 from resentry.contract import fingerprint, time_text
 
@@ -129,12 +129,13 @@ def _retire(journal: Journal, world: World, now: float) -> Journal | Waiting:
         return lost
     if not _new_key(journal, world).is_active:
         return journal.hold(now, "the new key is not active at the server")
+    refused, _ = refusals(_fleet(journal, world), frozenset(journal.forced))
     for key in world.keys.all():
         # Of two holders that made a key at once, one could not save its own.
         is_extra = key.name == journal.key_name and key.fingerprint != journal.new
         if is_extra or key.fingerprint == journal.old:
             _drop(key, world)
-    return journal.enter("retired", now, "the old key is retired")
+    return journal.enter("retired", now, "the old key is retired", refusals=refused)
 
 
 def _drop(key: Key, world: World) -> None:
@@ -150,11 +151,31 @@ def _finish(journal: Journal, world: World, now: float) -> Journal | Waiting:
         if waited >= RENEW_SECONDS:  # not at each look: that would be a version each
             return replace(journal, since=now)
         return Waiting("the server still accepts the old key: servers cache")
+    if not _is_over(journal, now) and (risen := _risen(journal, world, now)):
+        return risen
     if waited < journal.refused_seconds:
         until = time_text(journal.since + journal.refused_seconds, "seconds")
         return Waiting(f"the old key must be refused until {until}")
     text = "refuses the old key" if refused else "is not asked about a deleted key"
     return journal.enter("done", now, f"the server {text}")
+
+
+def _risen(journal: Journal, world: World, now: float) -> Journal | Waiting | None:
+    """Return `None` if no process had an envelope refused since the key was retired."""
+    refused, mute = refusals(_fleet(journal, world), frozenset(journal.forced))
+    if mute:
+        return Waiting(f"nobody knows what servers answer to {named(mute)}")
+    if refused < journal.refusals:  # processes have ended, and their counts with them
+        return replace(journal, refusals=refused)
+    if refused == journal.refusals:
+        return None
+    if now - journal.since >= RENEW_SECONDS:
+        return replace(journal, since=now, refusals=refused)
+    return Waiting(
+        f"servers have refused {refused - journal.refusals} envelopes since then: a "
+        "process may still send by the old key; find it with resentry-agent status in "
+        "each pod; --abort activates the key again"
+    )
 
 
 def _abort(journal: Journal, world: World, now: float) -> Journal | Waiting:

@@ -85,6 +85,7 @@ def fleet_of(answers: Sequence[Answer], role: str, expected: int) -> Fleet:
                     frozenset(each.holds),
                     each.proves,
                     follows=not is_off and (each.role == role if role else not has_own),
+                    refused=each.refused,
                 )
             )
     lacking = expected - len(answers)

@@ -22,6 +22,7 @@ from agent.fleet.ask import Answer, ask
 from agent.fleet.pods import Pod, listed, resolved
 from agent.rotation.world import fleet_of
 from lab.proxy import Faults, Proxy
+from resentry.answers import Answer as Answered
 from resentry.contract import Holder, Receipt, Snapshot, fingerprint
 
 OLD = fingerprint("https://old@sentry.example.org/1")
@@ -62,7 +63,19 @@ def test_what_a_process_proves(
 
 def test_a_process_without_a_readable_receipt_proves_nothing() -> None:
     """It lives, for it holds its lock."""
-    assert not process_of(LiveTarget.unreadable("0" * 16, 7, "no")).proves
+    process = process_of(LiveTarget.unreadable("0" * 16, 7, "no"))
+    assert (process.proves, process.refused) == (False, None)
+
+
+def test_what_servers_have_refused_is_told() -> None:
+    """By any DSN: the sum, and nobody's knowledge is not zero."""
+    answers = tuple(
+        Answered(dsn, "accepted", 200, "", refused=refused)
+        for dsn, refused in ((OLD, 3), (NEW, 4))
+    )
+    told = process_of(LiveTarget(receipt(answers=answers), uid=0))
+    fleet = fleet_of([Answer(Pod("pod", ""), summary(told, process()))], "", 0)
+    assert [each.refused for each in fleet.processes] == [7, None]
 
 
 def summary(*processes: PodProcess, **more: Any) -> Summary:

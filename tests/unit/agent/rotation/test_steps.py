@@ -219,6 +219,52 @@ def test_done_is_seven_minutes_of_refusals() -> None:
     assert world.now - began >= REFUSED_SECONDS
 
 
+def test_done_is_seven_minutes_without_a_rise_of_refusals() -> None:
+    """A process that is refused may still send by the old key; old refusals do not count."""
+    world = World()
+    world.refused = {"api pid 0": 7, "api pid 1": 3}
+    rotation = begin(world)
+    rotation.run(lambda journal: journal.phase == "retired")
+    for refused in (8, 9, 10):
+        world.refused["api pid 0"] = refused
+        began = world.now
+        for _ in range(10):
+            rotation.turn()
+        assert rotation.journal.phase == "retired"
+    rotation.run()
+    assert world.now - began >= REFUSED_SECONDS
+
+
+def test_a_process_that_ends_takes_its_refusals_along() -> None:
+    """The next refusal counts nevertheless."""
+    world = World()
+    world.refused = {"api pid 0": 7}
+    rotation = begin(world)
+    rotation.run(lambda journal: journal.phase == "retired")
+    del world.refused["api pid 0"]
+    rotation.turn()
+    assert rotation.journal.refusals == 0
+    world.refused["api pid 1"] = 1
+    rotation.turn()
+    assert (rotation.journal.refusals, rotation.journal.since) == (1, world.now)
+
+
+def test_unknown_refusals_are_no_proof() -> None:
+    """A pod that is silent after the old key's end, or a receipt that cannot be read."""
+    world = World()
+    rotation = begin(world)
+    rotation.run(lambda journal: journal.phase == "retired")
+    world.silent, world.refused = ("pod lms-7",), {"api pid 1": None}
+    for _ in range(100):
+        rotation.turn()
+    assert rotation.journal.phase == "retired"
+    assert "api pid 1, pod lms-7" in rotation.waits_for
+    rotation.journal = replace(rotation.journal, forced=("pod lms-7",))
+    world.refused.clear()
+    rotation.run()
+    assert rotation.journal.phase == "done"
+
+
 def test_a_key_that_is_not_accepted_is_never_written() -> None:
     """The rotation waits for a person; both keys live."""
     world = World()

@@ -43,6 +43,7 @@ class World:
         self.before: dict[str, str] = {}
         self.silent: tuple[str, ...] = ()
         self.unproven: set[str] = set()
+        self.refused: dict[str, int | None] = {}
         self.verdicts: dict[str, Verdict] = {}
         self.quiet: float | None = None
         self.ignores_switch = False
@@ -130,6 +131,7 @@ class World:
                     )
                 ),
                 name not in self.unproven,
+                refused=self.refused.get(name, 0),
             )
             for name in self.runs
         )
