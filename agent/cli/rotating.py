@@ -73,7 +73,7 @@ def go_on(opened: Opened, journal: Journal) -> Answer:
                     pause = retry_seconds(journal.tries, LONGEST_SECONDS, asked)
             except AgentError as error:
                 failures += 1
-                if not error.retry_soon or failures >= FAILURES_LIMIT:
+                if _is_lasting(error, failures):
                     error.hint = (
                         f"rotation {journal.rotation} is {journal.phase}: {NEXT}"
                     )
@@ -94,13 +94,31 @@ def go_on(opened: Opened, journal: Journal) -> Answer:
     return answer_of(journal)
 
 
+def _is_lasting(error: AgentError, failures: int) -> bool:
+    return not error.retry_soon or failures >= FAILURES_LIMIT
+
+
 def follow(opened: Opened) -> Journal:
-    """Show how a rotation goes, until it has ended or is held."""
+    """Show how a rotation goes, until it has ended or is held.
+
+    While Vault cannot be asked, this tries again.
+    """
     from agent.rotation.keeper import RotationMissing  # noqa: PLC0415 - heavy
 
-    entries, shown = 0, ""
+    entries, shown, failures = 0, "", 0
     while True:
-        journal, _ = opened.file.load()
+        try:
+            journal, _ = opened.file.load()
+        except AgentError as error:
+            failures += 1
+            if _is_lasting(error, failures):
+                raise
+            if error.what != shown:
+                stderr.say(f"{time_text(time.time(), 'seconds')} {error.what}")
+            shown = error.what
+            time.sleep(retry_seconds(failures, LONGEST_SECONDS, error.retry_after))
+            continue
+        failures = 0
         if journal is None:
             raise RotationMissing(
                 "there was no rotation of this secret",
