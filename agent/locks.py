@@ -1,14 +1,15 @@
-"""POSIX record locks. The library's functions tell who holds one."""
+"""POSIX record locks: who holds one, and whether that process is stopped."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
+from pathlib import Path
 
 from resentry.locks import holder, is_held
 
-__all__ = ["hold", "holder_of", "is_held"]
+__all__ = ["hold", "holder_of", "is_held", "is_stopped", "stopped_holder"]
 
 
 def hold(descriptor: int) -> bool:
@@ -42,3 +43,28 @@ def holder_of(directory: int, name: str) -> int | None:
         return 0
     finally:
         os.close(file)
+
+
+def stopped_holder(directory: str, name: str) -> int:
+    """Return the pid of the stopped process that holds the record lock; else 0.
+
+    This process must not hold the lock: it would lose it.
+    """
+    try:
+        folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        pid = holder_of(folder, name)
+    finally:
+        os.close(folder)
+    return pid if pid and is_stopped(pid) else 0
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped the process; false if that cannot be seen."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[:1] == ["T"]

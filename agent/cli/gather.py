@@ -14,6 +14,7 @@ from agent.call import STATUS, STATUS_SECONDS, Silent, call_once, identity
 from agent.confirm.receipts import Receipts
 from agent.domain.wishes import decode_wishes, held_document
 from agent.errors import AgentError, PublishError
+from agent.locks import stopped_holder
 from agent.observe import document
 from agent.observe.results import Origin
 from agent.publish.memory import HISTORY_DIR, LAST_GOOD, STATE, WISHES
@@ -100,7 +101,7 @@ def gather_all(
     if is_asking and not is_copy and has_agent is not False:
         told = _ask_agent(settings)
     agent = LIVES[None if is_copy and not has_agent else has_agent]
-    if told.is_stuck:
+    if told.is_stuck or (told.why and stopped_holder(settings.dir, LOCK_FILE)):
         agent = "not responding"
     elif told.state is not None:
         agent = "running"  # also if its lock has vanished with the volume

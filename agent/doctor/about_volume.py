@@ -7,10 +7,11 @@ import stat
 from typing import TYPE_CHECKING
 
 from agent.doctor.about_targets import targets
-from agent.doctor.processes import in_kubernetes, stopped_holder
+from agent.doctor.processes import in_kubernetes
 from agent.doctor.rule import Sight, SkippedError, UnknownError, rule
 from agent.domain.view import VOLUME
 from agent.errors import PublishError, SettingsError
+from agent.locks import stopped_holder
 from agent.publish.files import gid_of
 from agent.publish.lock import Lock
 from agent.publish.volume import LOCK_FILE

@@ -140,6 +140,11 @@ def test_what_is_shown_is_of_now_or_says_of_when(site: Site) -> None:
         assert "RSN508" in site.findings()
         late = site.ask("wait", "--timeout", "0")[1]["lacking"]
         assert "not respond" in late[-1]
+        control = site.volume / "agent/control.sock"
+        control.rename(site.volume / "agent/moved")
+        assert site.status()["agent"] == "not responding"
+        assert "RSN508" in site.findings()
+        (site.volume / "agent/moved").rename(control)
         agent.signal(signal.SIGCONT)
         assert site.status()["agent"] == "running"
 

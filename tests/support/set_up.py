@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from agent.call import call
 from agent.cli import group
 from agent.cli.doctor import facts_of
+from agent.cli.gather import gather
 from agent.doctor.examine import examine
 from agent.errors import AgentError
 from agent.settings import load_what_can_be
@@ -122,7 +123,9 @@ class Site:
             shown = [
                 (f.id, f.subject, f.detail[:90], f.follows_from) for f in seen.values()
             ]
-            raise AssertionError(f"{error}; there are {shown}") from None
+            status = gather(self.settings())
+            agent = f"the agent is {status.agent}; {status.origin.why}"
+            raise AssertionError(f"{error}; there are {shown}; {agent}") from None
         return dict(seen)
 
     def poll(self) -> None:
