@@ -46,29 +46,36 @@ MODES = ("resume", "abort", "watch", "dry_run", "scheduled")
 @click.option(
     "--quiet",
     metavar="TIME",
-    help="The time of your longest job, as 30m.",
+    help="So long nothing may hold the old DSN: the time of your longest job, as 30m.",
 )
 @click.option(
     "--refused",
-    default="7m",
-    show_default=True,
+    show_default="7m",
     metavar="TIME",
     help="So long the old key must be refused.",
 )
 @click.option(
     "--leaked",
     metavar="TIME",
-    help="Retire the old key after this time in any case.",
+    help="The old key has leaked: retire it after this time in any case.",
 )
 @click.option(
     "--force",
     "forced",
     multiple=True,
     metavar="NAME",
-    help="Do not wait for this process or pod; may be repeated.",
+    help="Do not wait for this process or pod, as the reason of a wait names it; may be "
+    "repeated.",
 )
-@click.option("--resume", is_flag=True, help="Go on with a rotation, also a held one.")
-@click.option("--abort", is_flag=True, help="Go back to the old DSN.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with a rotation, also a held one. --quiet, --refused, --leaked and "
+    "--force then hold for it.",
+)
+@click.option(
+    "--abort", is_flag=True, help="Go back to the old DSN, and retire the new key."
+)
 @click.option("--watch", is_flag=True, help="Show how a rotation goes; change nothing.")
 @click.option("--dry-run", is_flag=True, help="Show the plan, and end.")
 @click.option(
@@ -80,14 +87,19 @@ def command(loaded: Loaded, **given: Any) -> Answer:
     """Replace the DSN, then retire the old key.
 
     Makes a key, writes its DSN to Vault, and waits until no process can send by the old
-    one. It can be ended at any time. A rotation that cannot go on is held, with both keys
-    alive, until a person decides.
+    one. Begin with --dry-run: it shows the plan and changes nothing. The command can be
+    ended at any time: --resume goes on, --abort goes back. A rotation that cannot go on is
+    held, with both keys alive, until a person decides.
     """
     from agent.rotation.open import open_rotation, plan  # noqa: PLC0415 - heavy
 
     modes = [mode for mode in MODES if given[mode]]
     if len(modes) > 1:
         raise click.UsageError(f"use one of {', '.join(map(_flag, MODES))}")
+    if given["abort"] and given["leaked"]:
+        raise click.UsageError(
+            "--abort keeps the old key, --leaked retires it: use one"
+        )
     mode = modes[0] if modes else ""
     choice = _choice(loaded.settings, given)
     opened = open_rotation(loaded.settings, choice)
@@ -102,7 +114,7 @@ def command(loaded: Loaded, **given: Any) -> Answer:
         _must_be_calm(loaded.settings)
     if mode in ("resume", "abort"):
         return go_on(opened, _changed(opened, choice, is_aborting=mode == "abort"))
-    opened.keeper.must_be_free()
+    opened.keeper.must_be_free(opened.secret.path)
     first = plan(opened, choice)
     for line in plan_lines(first, opened, choice):
         stderr.say(line)
@@ -133,12 +145,13 @@ def _choice(settings: Settings, given: dict[str, Any]) -> Choice:
     from agent.rotation.open import Choice  # noqa: PLC0415 - as above
 
     file, quiet, leaked = given["new_dsn"], given["quiet"], given["leaked"]
+    refused = given["refused"]
     return Choice(
         given["secret"] or only_secret(settings),
         given["role"],
         file.read().strip() if file else "",
         seconds_of("--quiet", quiet) if quiet else None,
-        seconds_of("--refused", given["refused"]),
+        seconds_of("--refused", refused) if refused else None,
         seconds_of("--leaked", leaked) if leaked else None,
         given["forced"],
     )
@@ -155,6 +168,8 @@ def only_secret(settings: Settings) -> str:
 
 
 def _changed(opened: Opened, choice: Choice, *, is_aborting: bool = False) -> Journal:
+    from agent.rotation.open import decided  # noqa: PLC0415 - heavy
+
     journal = _taken(opened)
     if journal.secret != opened.secret.path or journal.role != choice.role:
         of_role = f" --role {journal.role}" if journal.role else ""
@@ -163,12 +178,8 @@ def _changed(opened: Opened, choice: Choice, *, is_aborting: bool = False) -> Jo
             f"rotation {journal.rotation} is of another secret or role",
             f"use --secret {journal.secret}{of_role}",
         )
-    return opened.keeper.change(
-        is_aborting=is_aborting or journal.is_aborting,
-        forced=tuple(sorted({*journal.forced, *choice.forced})),
-        held="",
-        tries=0,
-    )
+    changes = decided(journal, choice, time.time(), is_aborting=is_aborting)
+    return opened.keeper.change(**changes)
 
 
 def _taken(opened: Opened) -> Journal:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from agent.backoff import retry_seconds
 from agent.cli.answer import NO, Answer
 from agent.cli.results import RotateResult
+from agent.domain.dsn_check import project_of
 from agent.errors import AgentError
 from agent.observe import stderr
 from agent.observe.results import Error
 from resentry.contract import time_text
+from resentry.values import show_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,27 +34,57 @@ NEXT = "resentry-agent rotate --resume goes on, --abort goes back"
 
 def plan_lines(journal: Journal, opened: Opened, choice: Choice) -> Iterator[str]:
     """Say what will be done, and what cannot be proved."""
+    from agent.rotation.journal import named  # noqa: PLC0415 - heavy
+    from agent.rotation.rules import holders  # noqa: PLC0415 - heavy
+
     fleet = opened.servers.fleet()
-    yield f"rotation {journal.rotation} of {journal.secret}"
-    make = "take the new DSN" if choice.new_dsn else f"make the key {journal.key_name}"
-    yield f"  1. {make}, and wait until the server accepts it"
+    old, new = opened.secret.read().dsn, choice.new_dsn
+    make = "take the new DSN" if new else f"make the key {journal.key_name}"
+    yield f"rotation {journal.rotation} of {journal.secret}, now {show_dsn(old)}"
+    yield f"  1. {make}, and wait until the server has accepted it several times"
     yield "  2. write its DSN to Vault by check-and-set; the other keys stay"
     yield (
         f"  3. wait until {len(fleet.processes)} processes run it, and none can send by "
         f"the DSN {journal.old}"
     )
-    yield f"  4. wait until nobody has held it for {journal.quiet_seconds:g} s"
-    yield "  5. retire the old key, and wait until the server refuses it"
+    yield f"  4. wait until nothing comes by the old key: {_span(journal.quiet_seconds)}"
+    yield (
+        "  5. retire the old key, and wait until the server has refused it for "
+        f"{_span(journal.refused_seconds)}"
+    )
+    yield "  you can end this at any time: --resume goes on, --abort goes back"
     if journal.deadline is not None:
         yield (
-            "  the old key has leaked: what still sends by it at the deadline loses its "
-            "events"
+            f"  leaked: at {time_text(journal.deadline, 'seconds')} the old key is retired, "
+            "once the new DSN is in Vault, whatever still holds the old one"
         )
+        left = holders(fleet, journal.old, frozenset())
+        yield f"  expected loss: the events of what holds it then; now {named(left)}"
+    if new and project_of(new) != project_of(old):
+        yield (
+            f"  not proved: {show_dsn(new)} is of another server or project; events "
+            "will go there"
+        )
+    if journal.needs_quiet:
+        yield "  not proved: the server counts errors alone, by the hour"
+    else:
+        yield "  not proved: that nothing comes by the old key; the time alone counts"
     for name in fleet.silent:
         yield f"  not proved: {name} gives no answer, and counts as one with the old DSN"
     for process in fleet.processes:
         if not process.proves:
             yield f"  not proved: {process.name} may send by a DSN of its own"
+    known = {*fleet.silent, *(each.name for each in fleet.processes)}
+    for name in set(journal.forced) - known:
+        yield f"  --force {name}: nothing has this name now"
+
+
+def _span(seconds: float) -> str:
+    """Return a duration as people say it."""
+    whole = round(seconds)
+    if whole >= 120 and whole % 60 == 0:
+        return f"{whole // 60} minutes"
+    return f"{whole} s"
 
 
 def go_on(opened: Opened, journal: Journal) -> Answer:

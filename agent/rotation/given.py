@@ -20,9 +20,11 @@ class GivenKeys:
     """The old and the new DSN, as a person and the secret gave them.
 
     Args:
-        dsns: returns the DSNs that are known now.
-        new: the DSN that a person made; empty if it is not known yet.
-        is_refused: whether the server refuses a DSN, by the DSN check.
+        dsns: returns the DSNs that the secret holds, and has held in this rotation.
+        new: the DSN that a person made; empty if it was not given.
+        wanted: returns the fingerprint of the new DSN; empty if there is none yet.
+        is_refused: whether the server refuses a DSN, after several answers.
+        is_denied: whether its next answer does.
 
     """
 
@@ -30,19 +32,40 @@ class GivenKeys:
         self,
         dsns: Callable[[], list[str]],
         new: str,
+        wanted: Callable[[], str],
         is_refused: Callable[[str], bool],
+        is_denied: Callable[[str], bool],
     ) -> None:
         self._dsns = dsns
         self._new = new
+        self._wanted = wanted
         self._is_refused = is_refused
+        self._is_denied = is_denied
+
+    def _known(self) -> dict[str, str]:
+        return {fingerprint(dsn): dsn for dsn in (*self._dsns(), self._new) if dsn}
 
     def all(self) -> list[Key]:
-        """Return the keys that are known."""
-        marks = {fingerprint(dsn): dsn for dsn in (*self._dsns(), self._new) if dsn}
+        """Return the keys that are known. Raises `PersonNeeded` if the new one is not."""
+        known, wanted = self._known(), self._wanted()
+        if wanted and wanted not in known:
+            raise PersonNeeded(
+                f"the new DSN {wanted} is not in Vault, and was not given",
+                "end this command, and give the DSN with --resume --new-dsn FILE",
+            )
         return [
             Key(mark, "", dsn, is_active=not self._is_refused(dsn))
-            for mark, dsn in marks.items()
+            for mark, dsn in known.items()
         ]
+
+    def is_alive(self, mark: str) -> bool:
+        """Return whether the server still accepts a DSN, by its next answer.
+
+        A DSN that Vault no longer holds cannot be asked about: it was refused when its
+        rotation was done.
+        """
+        dsn = self._known().get(mark)
+        return dsn is not None and not self._is_denied(dsn)
 
     def named(self, name: str) -> list[Key]:
         """Return the new key, whatever it is called at the server."""

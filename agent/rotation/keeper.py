@@ -77,18 +77,25 @@ class Keeper:
 
         Raises `RotationBusy` if an earlier one has not ended, or its key still lives.
         """
-        version = self.must_be_free()
+        version = self.must_be_free(journal.secret)
         taken = journal.take(self._holder, self._clock())
         self._file.save(taken, version)
         return taken
 
-    def must_be_free(self) -> int:
+    def must_be_free(self, secret: str) -> int:
         """Return the journal's version; raise `RotationBusy` as `begin` does."""
         earlier, version = self._file.load()
         if earlier is not None and not earlier.has_ended:
             raise RotationBusy(
                 f"rotation {earlier.rotation} is {earlier.phase}",
-                "resentry-agent rotate --resume goes on with it, --abort ends it",
+                "resentry-agent rotate --resume goes on with it, also with --leaked; "
+                "--abort ends it",
+            )
+        if earlier is not None and earlier.secret != secret:
+            raise RotationBusy(
+                f"the journal is of rotations of {earlier.secret}",
+                "set RESENTRY_ROTATION_PATH to another path: each secret has a journal "
+                "of its own",
             )
         self._must_be_over(earlier)
         return version
@@ -97,8 +104,7 @@ class Keeper:
         if earlier is None:
             return
         left = earlier.new if earlier.phase == "aborted" else earlier.old
-        keys = self._world.keys.all()
-        if any(key.is_active for key in keys if key.fingerprint == left):
+        if left and self._world.keys.is_alive(left):
             raise RotationBusy(
                 f"the key {left} of rotation {earlier.rotation} is active again",
                 "deactivate it at the server, then rotate",

@@ -58,6 +58,10 @@ class Keys:
         """Return the keys of this name, the oldest first. Raises `SentryApiError`."""
         return [key for key in self.all() if key.name == name][::-1]
 
+    def is_alive(self, mark: str) -> bool:
+        """Return whether an active key has a DSN of this fingerprint."""
+        return any(key.is_active for key in self.all() if key.fingerprint == mark)
+
     def make(self, name: str) -> Key:
         """Make a key. After a `SentryApiDown`, look for its name: it may exist."""
         return _key(self._api.ask("POST", *self._path, body={"name": name}))

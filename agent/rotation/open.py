@@ -7,23 +7,25 @@ import secrets
 import socket
 import time
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec.structs import replace
 
 from agent._version import __version__
 from agent.domain.dsn_check import Times
 from agent.dsn_check.checker import Checker
 from agent.dsn_check.send import check_sender
-from agent.errors import SettingsError
+from agent.errors import SettingsError, SourceMissing
 from agent.fleet.open import ask_fleet, must_be_named
 from agent.rotation.given import GivenKeys
 from agent.rotation.journal import REFUSED_SECONDS, Journal
 from agent.rotation.keeper import Keeper
 from agent.rotation.keys import SUBJECT, Keys
 from agent.rotation.vault import DsnSecret, JournalFile
-from agent.rotation.world import Servers, fleet_of, is_refused
+from agent.rotation.world import Servers, fleet_of, is_denied, is_refused
 from agent.sentry_api.open import open_api
 from agent.source.vault import VaultSource
-from resentry.contract import fingerprint
+from resentry.contract import fingerprint, time_text
 from resentry.values import split_dsn
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class Choice(NamedTuple):
     role: str = ""
     new_dsn: str = ""
     quiet_seconds: float | None = None
-    refused_seconds: float = REFUSED_SECONDS
+    refused_seconds: float | None = None
     leaked_seconds: float | None = None
     forced: tuple[str, ...] = ()
 
@@ -95,16 +97,90 @@ def _keys(
     checker: Checker,
 ) -> KeyServer:
     if settings.sentry_api:
+        if choice.new_dsn:
+            raise SettingsError(
+                "a new DSN was given, and RESENTRY_SENTRY_API makes new keys",
+                "leave out --new-dsn, or unset RESENTRY_SENTRY_API",
+            )
         api = open_api(settings, SUBJECT)
         return Keys(api, settings.sentry_organization, settings.sentry_project)
 
-    def dsns() -> list[str]:
-        journal, _ = file.load()
-        before = journal.version if journal is not None else 0
-        newest = secret.read().dsn
-        return [newest, *([secret.read(before).dsn] if before else [])]
+    if settings.dsn_check_backend == "glitchtip":
+        raise SettingsError(
+            "GlitchTip blocks a whole project when it is asked about a wrong key, so only "
+            "its API can tell whether a key was deleted",
+            "set RESENTRY_SENTRY_API, the organization, the project and a token",
+        )
+    if choice.new_dsn:
+        try:
+            split_dsn(choice.new_dsn)
+        except ValueError as error:
+            raise SettingsError(
+                f"the new DSN {error}", "give a file that holds the DSN alone"
+            ) from None
+    return GivenKeys(
+        partial(_dsns_of, file, secret),
+        choice.new_dsn,
+        lambda: _wanted(file),
+        partial(is_refused, checker),
+        partial(is_denied, checker),
+    )
 
-    return GivenKeys(dsns, choice.new_dsn, partial(is_refused, checker))
+
+def _dsns_of(file: JournalFile, secret: DsnSecret) -> list[str]:
+    """Return the DSNs that the secret holds, and has held in the newest rotation."""
+    journal, _ = file.load()
+    found = [secret.read().dsn]
+    before = journal.version if journal is not None else 0
+    for version in (before, before + 1) if before else ():  # check-and-set: one more
+        try:
+            found.append(secret.read(version).dsn)
+        except SourceMissing:  # not written yet, or so old that Vault has dropped it
+            if version == before and journal is not None and not journal.has_ended:
+                raise
+    return found
+
+
+def _wanted(file: JournalFile) -> str:
+    journal, _ = file.load()
+    return "" if journal is None or journal.has_ended else journal.new
+
+
+def decided(
+    journal: Journal, choice: Choice, now: float, *, is_aborting: bool
+) -> dict[str, Any]:
+    """Return what a person changes in a rotation that is under way; its journal says so."""
+    texts = []
+    changes: dict[str, Any] = {
+        "is_aborting": is_aborting or journal.is_aborting,
+        "forced": tuple(sorted({*journal.forced, *choice.forced})),
+        "held": "",
+        "tries": 0,
+    }
+    if is_aborting:
+        texts.append("a person goes back to the old DSN")
+    elif journal.held:
+        texts.append("a person goes on")
+    if choice.forced:
+        texts.append(f"not waited for: {', '.join(choice.forced)}")
+    if choice.leaked_seconds is not None:
+        until = now + choice.leaked_seconds
+        changes |= {"deadline": until, "quiet_seconds": choice.quiet_seconds or 0.0}
+        texts.append(f"the old key has leaked: it is retired at {_time(until)}")
+    elif choice.quiet_seconds is not None:
+        changes["quiet_seconds"] = choice.quiet_seconds
+        texts.append(f"quiet is {choice.quiet_seconds:g} s")
+    if {choice.leaked_seconds, choice.quiet_seconds} != {None}:
+        changes["needs_quiet"] = False
+    if choice.refused_seconds is not None:
+        changes["refused_seconds"] = choice.refused_seconds
+    if texts:
+        changes["entries"] = journal.note(now, "; ".join(texts)).entries
+    return changes
+
+
+def _time(moment: float) -> str:
+    return time_text(moment, "seconds")
 
 
 def plan(opened: Opened, choice: Choice) -> Journal:
@@ -127,13 +203,11 @@ def plan(opened: Opened, choice: Choice) -> Journal:
             f"these roles have a DSN of their own: {', '.join(sorted(own))}",
             "name one with --role, and rotate one after the other",
         )
-    if choice.new_dsn:
-        try:
-            split_dsn(choice.new_dsn)
-        except ValueError as error:
-            raise SettingsError(f"the new DSN {error}") from None
-        if fingerprint(choice.new_dsn) == fingerprint(held.dsn):
-            raise SettingsError("the secret already holds this DSN")
+    if choice.new_dsn and fingerprint(choice.new_dsn) == fingerprint(held.dsn):
+        raise SettingsError(
+            "the secret already holds this DSN",
+            "make another key, and give its DSN with --new-dsn FILE",
+        )
     now, leaked, quiet = time.time(), choice.leaked_seconds, choice.quiet_seconds
     if quiet is None and leaked is None:
         quiet = QUIET_SECONDS
@@ -142,17 +216,27 @@ def plan(opened: Opened, choice: Choice) -> Journal:
                 "this server does not tell when something came by a key last",
                 "set --quiet to the time of your longest job, as 30m",
             )
-    return Journal(
+    journal = Journal(
         rotation=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(2)}",
         secret=opened.secret.path,
         role=choice.role,
         old=fingerprint(held.dsn),
         quiet_seconds=quiet or 0.0,
         needs_quiet=choice.quiet_seconds is None and leaked is None,
-        refused_seconds=choice.refused_seconds,
+        refused_seconds=(
+            REFUSED_SECONDS
+            if choice.refused_seconds is None
+            else choice.refused_seconds
+        ),
         deadline=None if leaked is None else now + leaked,
         forced=choice.forced,
         since=now,
+    )
+    changes = decided(journal, choice, now, is_aborting=False)
+    return (
+        replace(journal, entries=changes["entries"])
+        if "entries" in changes
+        else journal
     )
 
 

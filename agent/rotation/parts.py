@@ -38,6 +38,9 @@ class KeyServer(Protocol):
     def named(self, name: str) -> list[Key]:
         """Return the keys of this name, the oldest first."""
 
+    def is_alive(self, mark: str) -> bool:
+        """Return whether the server accepts what is sent by the DSN of this fingerprint."""
+
     def make(self, name: str) -> Key:
         """Make a key."""
 

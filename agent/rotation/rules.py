@@ -27,11 +27,13 @@ class Process(NamedTuple):
 class Fleet(NamedTuple):
     """Every process that is known now.
 
-    `silent` are names of pods that gave no answer: nobody knows what runs there.
+    `silent` are names of pods that gave no answer: nobody knows what runs there. `troubles`
+    are sentences that may say why something is missing.
     """
 
     processes: tuple[Process, ...]
     silent: tuple[str, ...] = ()
+    troubles: tuple[str, ...] = ()
 
 
 def unconverged(fleet: Fleet, new: str, forced: frozenset[str]) -> list[str]:

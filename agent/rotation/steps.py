@@ -48,6 +48,11 @@ def step(journal: Journal, world: World, now: float) -> Journal | Waiting:
 def _create(journal: Journal, world: World, now: float) -> Journal | Waiting:
     found = world.keys.named(journal.key_name)
     key = found[0] if found else world.keys.make(journal.key_name)
+    if key.fingerprint == journal.old:
+        raise PersonNeeded(
+            "the new DSN is the old one",
+            "end this command, and give another DSN with --resume --new-dsn FILE",
+        )
     return journal.enter(
         "created", now, f"the new key is {journal.key_name}", new=key.fingerprint
     )
@@ -77,11 +82,13 @@ def _write(journal: Journal, world: World, now: float) -> Journal | Waiting:
 
 
 def _converge(journal: Journal, world: World, now: float) -> Journal | Waiting:
-    late = unconverged(_fleet(journal, world), journal.new, frozenset(journal.forced))
+    fleet = _fleet(journal, world)
+    late = unconverged(fleet, journal.new, frozenset(journal.forced))
     if late and not _is_over(journal, now):
         reason = (
-            f"the new DSN does not run everywhere: {named(late)}; agents read within "
-            "their RESENTRY_POLL_SECONDS, or at once with resentry-agent refresh"
+            f"the new DSN does not run everywhere: {named((*late, *fleet.troubles))}; "
+            "agents read within their RESENTRY_POLL_SECONDS, and resentry-agent status in "
+            "a pod says why it does not"
         )
         return _lost(journal, world, now) or Waiting(reason)
     return journal.enter("converged", now, _despite("the new DSN runs", late))
@@ -202,8 +209,9 @@ def _abort(journal: Journal, world: World, now: float) -> Journal | Waiting:
         late += holders(fleet, journal.new, forced)
         if late:
             return Waiting(f"the old DSN does not run everywhere: {named(set(late))}")
-    for key in world.keys.named(journal.key_name):
-        _drop(key, world)
+    for key in world.keys.all():
+        if key.name == journal.key_name or key.fingerprint == journal.new:
+            _drop(key, world)
     return journal.enter("aborted", now, "the old DSN stays, the new key is retired")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from agent.domain.dsn_check import FAILING, PASSING
+from agent.dsn_check.checker import CHECK_SECONDS
 from agent.rotation.rules import Fleet, Process
 
 if TYPE_CHECKING:
@@ -57,6 +59,12 @@ class Servers:
         return None if self._is_glitchtip else is_refused(self._checker, dsn)
 
 
+def is_denied(checker: Checker, dsn: str) -> bool:
+    """Return whether the server's next answer refuses a DSN."""
+    (report,) = checker.ask({dsn}, in_use=(), wait=CHECK_SECONDS)
+    return report.verdict in (*FAILING, "rejected_once")
+
+
 def is_refused(checker: Checker, dsn: str) -> bool:
     """Return whether the server refuses a DSN now. It is asked again and again."""
     (report,) = checker.ask({dsn}, in_use=())
@@ -67,7 +75,9 @@ def is_refused(checker: Checker, dsn: str) -> bool:
 
 def fleet_of(answers: Sequence[Answer], role: str, expected: int) -> Fleet:
     """Return the processes of all pods, as the rules of a rotation judge them."""
-    processes = []
+    processes: list[Process] = []
+    troubles: list[str] = []
+    seen: Counter[str] = Counter()
     silent = [answer.pod.name for answer in answers if answer.summary is None]
     for answer in answers:
         summary = answer.summary
@@ -75,12 +85,21 @@ def fleet_of(answers: Sequence[Answer], role: str, expected: int) -> Fleet:
             continue
         if not summary.is_complete:
             silent.append(f"{answer.pod.name} (not all of its processes)")
+        elif not summary.processes:
+            silent.append(f"{answer.pod.name} (no process has given a receipt)")
+        if summary.is_failing:
+            troubles.append(f"{answer.pod.name} cannot read its source")
         for each in summary.processes:
+            name = f"{answer.pod.name} {each.role} pid {each.pid}"
+            seen[name] += 1  # two containers of a pod each have a pid 1
+            name += f" ({seen[name]})" if seen[name] > 1 else ""
+            if each.state in {"refused", "overdue"}:
+                troubles.append(f"{name} is {each.state}")
             is_off = not each.runs and each.proves
             has_own = each.role in summary.dsns
             processes.append(
                 Process(
-                    f"{answer.pod.name} {each.role} pid {each.pid}",
+                    name,
                     each.runs,
                     frozenset(each.holds),
                     each.proves,
@@ -91,4 +110,4 @@ def fleet_of(answers: Sequence[Answer], role: str, expected: int) -> Fleet:
     lacking = expected - len(answers)
     if lacking > 0:
         silent.append(f"{lacking} of {expected} expected pods")
-    return Fleet(tuple(processes), tuple(silent))
+    return Fleet(tuple(processes), tuple(silent), tuple(troubles))

@@ -73,6 +73,9 @@ class World:
     def named(self, name: str) -> list[Key]:
         return [key for key in self.server if key.name == name]
 
+    def is_alive(self, mark: str) -> bool:
+        return any(key.is_active for key in self.server if key.fingerprint == mark)
+
     def make(self, name: str) -> Key:
         self.may_die()
         number = next(self._numbers)
