@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from agent.cli.answer import Answer
     from agent.settings import Loaded, Setting
 
-TOLERANT = ("run", "doctor")
+TOLERANT = ("run", "doctor", "status")
 """The commands that say themselves what is wrong with the settings."""
 SHOWN_EVERYWHERE = ("config", "dir", "receipts", "control")
 REST = (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent.cli import options
-from agent.cli.answer import NO, UNEXAMINED, Answer
+from agent.cli.answer import NO, UNEXAMINED, Answer, named_error
 from agent.cli.gather import copied, gather, why_unknown
 from agent.cli.status_lines import plain, status_lines
 from agent.observe.document import not_confirmed
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from agent.cli.status_lines import Paint
-    from agent.settings import Loaded, Settings
+    from agent.settings import Loaded
 
 WATCH_SECONDS = 2.0
 """The time between two looks of `--watch`."""
@@ -60,17 +60,20 @@ def command(loaded: Loaded, *, volume: str | None, watch: bool) -> Answer:
     Asks the running agent, and reads the volume. Without an agent the volume alone tells,
     and the answer says of which moment it is. Exits with 0 if every process has confirmed
     the published snapshot, else with 1. With --from-volume, exits with 3 instead of 0: a
-    copy does not tell which processes live now.
+    copy does not tell which processes live now. A wrong setting hides nothing: defaults
+    stand in its place, as in the agent, and the exit code is 78.
     """
-    settings, copied_at = loaded.settings, None
+    copied_at = None
     if volume is not None:
-        settings, copied_at = copied(settings, volume)
+        settings, copied_at = copied(loaded.settings, volume)
+        loaded = loaded._replace(settings=settings)
     if watch:
-        _watch(settings, copied_at)
-    return _look(settings, copied_at)
+        _watch(loaded, copied_at)
+    return _look(loaded, copied_at)
 
 
-def _look(settings: Settings, copied_at: float | None) -> Answer:
+def _look(loaded: Loaded, copied_at: float | None) -> Answer:
+    settings = loaded.settings
     status = gather(settings, copied_at=copied_at)
     error, code = not_confirmed(status), NO
     why = why_unknown(settings)
@@ -78,16 +81,19 @@ def _look(settings: Settings, copied_at: float | None) -> Answer:
         why = f"{settings.dir} was read as it stands"
         if error is None:
             error, code = NOT_OF_NOW, UNEXAMINED
-    lines = status_lines(status, why, _paint())
+    lines = list(status_lines(status, why, _paint()))
+    if loaded.problem is not None:
+        error, code = named_error(loaded.problem), loaded.problem.exit_code
+        lines[:0] = [*Answer.of_error(loaded.problem).lines, ""]
     return Answer(status, tuple(lines), error, code if error else 0)
 
 
-def _watch(settings: Settings, copied_at: float | None) -> NoReturn:
+def _watch(loaded: Loaded, copied_at: float | None) -> NoReturn:
     """Show the status again and again. Ctrl-C ends it."""
     if click.get_current_context().params["as_json"]:
         raise click.UsageError("--watch is for people: leave out --json, or use wait")
     while True:
-        lines = _look(settings, copied_at).lines
+        lines = _look(loaded, copied_at).lines
         clear = CLEAR if sys.stdout is not None and sys.stdout.isatty() else ""
         click.echo(clear + "\n".join(lines) + "\n")
         time.sleep(WATCH_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -188,6 +189,19 @@ def test_a_copied_volume_tells_what_was(
     assert f"unknown: {copy} was read as it stands" in ran.stdout
     ran = command("status", "--from-volume", tmp_path / "nowhere")
     assert ran.returncode == 2
+
+
+@pytest.mark.process
+def test_a_wrong_setting_hides_no_status(command: Any, confirmed: Volume) -> None:
+    """It is named first, and the exit code is that of wrong settings."""
+    wrong = ("--poll-seconds", "often")
+    ran = command("status", *wrong)
+    assert ran.returncode == 78
+    assert ran.stdout.startswith("resentry-agent: --poll-seconds: ")
+    assert "aaaaaaaaaaaa" in ran.stdout
+    document = json.loads(command("status", "--json", *wrong).stdout)
+    assert document["error"]["code"] == "SettingsError"
+    assert document["result"]["current"]["revision"] == "a" * 12
 
 
 @pytest.mark.process
