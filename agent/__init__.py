@@ -26,6 +26,7 @@
     rotation/     replaces a DSN on purpose; the pipeline does not know it
     fleet/        asks every pod what its processes run
     sentry_api/   asks Sentry's web API: token, pages, an error for each bad answer
+    bridge/       receives Sentry's webhooks, and posts alerts; never in the sidecar
     doctor/       examines a set-up: rules, and what each has found
     cli/          one file per command
     schemas/      the JSON Schema of what each command prints, generated

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from agent.bridge.metrics import RESULTS, BridgeMetrics
+from agent.bridge.news import RESOURCES, SEVERITIES
 from agent.cli import COMMANDS, group
 from agent.cli.answer import NO
 from agent.cli.options import Option, shown_default
@@ -94,6 +96,10 @@ def _setting_row(setting: Setting) -> str:
 
 
 LABELS = {
+    "alertmanager": "the host of a URL of `RESENTRY_BRIDGE_ALERTMANAGERS`",
+    "resource": f"of Sentry's webhooks: {_listed(RESOURCES)}, or `other`",
+    "result": f"of a webhook: {_listed(RESULTS)}",
+    "severity": f"of an alert: {_listed(SEVERITIES)}",
     "bound": "`lowest` or `highest`, over the live targets of the role",
     "call": "`logins` or `renewals`",
     "commit": "the commit that the agent was built from; empty in a source tree",
@@ -146,9 +152,12 @@ def metrics_page() -> str:
     """Every metric of the agent: name, type, labels, meaning."""
     rows = []
     used: set[str] = set()
-    registry = Metrics("0").registry
-    labels = labels_of(registry)
-    for family in registry.collect():
+    families = []
+    labels = dict[str, set[str]]()
+    for registry in (Metrics("0").registry, BridgeMetrics("0").registry):
+        families += list(registry.collect())
+        labels |= labels_of(registry)
+    for family in families:
         if family.name.startswith("process_"):
             continue
         suffix = "_total" if family.type == "counter" else ""
@@ -161,7 +170,8 @@ def metrics_page() -> str:
         )
     return (
         f"# Metrics\n\n{NOTICE}"
-        "The agent serves these metrics at `/metrics`, on every listener. Prometheus' usual\n"
+        "The agent serves these metrics at `/metrics`, on every listener; those that begin with\n"
+        "`resentry_bridge_` are served by `resentry-agent bridge` instead. Prometheus' usual\n"
         "`process_` metrics are there, too. A name that ends in `_timestamp_seconds` holds\n"
         "seconds since 1970.\n\n"
         "| metric | type | labels | meaning |\n|---|---|---|---|\n"

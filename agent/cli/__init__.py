@@ -34,10 +34,11 @@ COMMANDS = (
     "rotate",
     "delete-key",
     "fleet",
+    "bridge",
 )
 
 
-WITHOUT_JSON = ("run", "completion")
+WITHOUT_JSON = ("run", "completion", "bridge")
 """They print no object."""
 UNEXPECTED = "an unexpected error: its traceback is on standard error"
 

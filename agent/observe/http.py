@@ -63,13 +63,15 @@ def serve(sources: Sources, http: Address | None, probes: Address | None) -> Non
     `None` opens no listener. The listener decides what is served, never the address of
     the caller.
     """
-    listeners = [
-        listener
-        for address, paths in ((http, _all(sources)), (probes, _public(sources)))
-        if address is not None
-        for listener in _listen(address, paths)
-    ]
-    for listener in listeners:
+    serve_paths(_all(sources), http)
+    serve_paths(_public(sources), probes)
+
+
+def serve_paths(
+    paths: dict[str, Callable[[], Answer]], address: Address | None
+) -> None:
+    """Answer these paths at a listen address, with threads of its own."""
+    for listener in _listen(address, paths) if address is not None else ():
         listener.start()
 
 

@@ -31,6 +31,7 @@ NOTIFY = "Notify"
 VERIFY = "Verification"
 ROTATION = "Rotation"
 FLEET = "Fleet"
+BRIDGE = "Bridge"
 LOGS = "Logs"
 GROUPS = (
     VAULT,
@@ -46,6 +47,7 @@ GROUPS = (
     VERIFY,
     ROTATION,
     FLEET,
+    BRIDGE,
     LOGS,
 )
 """The groups of settings, in the order of `--help` and docs/settings.md."""

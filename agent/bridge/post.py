@@ -1,0 +1,216 @@
+"""Posts alerts to the Alertmanagers: each has a thread, and a back-off of its own.
+
+An Alertmanager forgets every alert when it restarts, so open alerts are posted again and
+again, as Prometheus does. What was closed is posted until the Alertmanager has taken it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+
+from agent.backoff import retry_seconds
+from agent.bridge import tables
+from agent.bridge.store import Full
+from agent.web import post
+from resentry.formats import time_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from agent.bridge.metrics import BridgeMetrics
+    from agent.bridge.reading import Row
+    from agent.bridge.store import Store
+
+HOLD_SECONDS = 3600.0
+"""An alert that is not posted again ends by itself in an Alertmanager after this time."""
+CHUNK = 500
+"""So many alerts are posted in one request."""
+GATHER_SECONDS = 0.2
+"""After a change, the time for further changes to come."""
+SECONDS = 10.0
+CAP_SECONDS = 60.0
+_REJECTS = (400, 422)
+"""The statuses by which an Alertmanager says that an alert of the request is wrong."""
+
+log = structlog.get_logger()
+
+
+class Refused(OSError):
+    """The Alertmanager has answered with an error."""
+
+
+class Poster:
+    """Keeps one Alertmanager told.
+
+    Args:
+        url: its address, as http://alertmanager:9093.
+        name: how log and metrics call it.
+        store: what is to be posted.
+        resend_seconds: open alerts are posted again after this time.
+        headers: sent with each request, as an Authorization.
+        metrics: count what is posted.
+
+    """
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        store: Store,
+        resend_seconds: float,
+        headers: Mapping[str, str],
+        metrics: BridgeMetrics,
+    ) -> None:
+        self.url = url
+        self._address = f"{url.rstrip('/')}/api/v2/alerts"
+        self.name = name
+        self._store = store
+        self._resend = resend_seconds
+        self._headers = {"Content-Type": "application/json", **headers}
+        self._metrics = metrics
+        self._wake = threading.Event()
+        self._is_over = False
+        self._failures = 0
+        known = store.reader.alertmanagers().get(url)
+        self._posted = known.posted if known else 0
+        self._thread = threading.Thread(target=self._run, name="post", daemon=True)
+
+    def start(self) -> None:
+        """Post from now on."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Post soon: something has changed."""
+        self._wake.set()
+
+    def stop(self, seconds: float) -> None:
+        """Post what is new once more, and end, within about this time."""
+        self._is_over = True
+        self._wake.set()
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        resend_at = 0.0
+        while True:
+            is_over = self._is_over
+            is_due = time.monotonic() >= resend_at
+            pause = self._resend
+            try:
+                self._post(self._rows(is_due=is_due))
+            except (OSError, tables.StoreError, Full) as error:
+                pause = self._failed(error)
+            except Exception:  # a bug must not end the thread
+                log.exception("cannot post alerts", alertmanager=self.name)
+                pause = self._failed(OSError("an unexpected error"))
+            else:
+                self._succeeded()
+                if is_due:
+                    resend_at = time.monotonic() + self._resend
+            if is_over:
+                return
+            if self._failures:
+                self._pause(pause)
+            elif self._wake.wait(max(0.0, resend_at - time.monotonic())):
+                self._pause(GATHER_SECONDS)
+            self._wake.clear()
+
+    def _pause(self, seconds: float) -> None:
+        """Wait whatever changes, but not beyond the end."""
+        until = time.monotonic() + seconds
+        while not self._is_over and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.2))
+
+    def _rows(self, *, is_due: bool) -> list[Row]:
+        reader = self._store.reader
+        if is_due:
+            return reader.to_post(self._posted)
+        return reader.changes(self._posted)
+
+    def _post(self, rows: Sequence[Row]) -> None:
+        for first in range(0, len(rows), CHUNK):
+            chunk = rows[first : first + CHUNK]
+            status, said = self._send(chunk)
+            if status in _REJECTS and len(chunk) > 1:
+                self._one_by_one(chunk)
+            elif status in _REJECTS:
+                self._reject(chunk[0], status, said)
+            elif status >= 300:
+                raise Refused(f"HTTP status {status}")
+            self._metrics.posted(self.name, len(chunk))
+        if rows:
+            self._posted = max(self._posted, *(row.changed for row in rows))
+        url, change = self.url, self._posted
+        self._store.submit(
+            lambda connection: tables.posted(connection, url, change, time.time())
+        ).result(SECONDS)
+
+    def _one_by_one(self, rows: Sequence[Row]) -> None:
+        """Post each alone: one wrong alert must not keep the others back."""
+        for row in rows:
+            status, said = self._send([row])
+            if status in _REJECTS:
+                self._reject(row, status, said)
+            elif status >= 300:
+                raise Refused(f"HTTP status {status}")
+
+    def _reject(self, row: Row, status: int, said: bytes) -> None:
+        self._metrics.rejected(self.name)
+        log.error(
+            "an Alertmanager rejects an alert",
+            alertmanager=self.name,
+            subject=row.subject,
+            status=status,
+            answer=said.decode(errors="replace")[:200],
+            hint="report this as a bug of resentry: the other alerts are posted",
+        )
+
+    def _send(self, rows: Sequence[Row]) -> tuple[int, bytes]:
+        now = time.time()
+        body = msgspec.json.encode([_document(row, now) for row in rows])
+        return post(self._address, self._headers, body, SECONDS)
+
+    def _succeeded(self) -> None:
+        if self._failures:
+            log.info("an Alertmanager takes alerts again", alertmanager=self.name)
+        self._failures = 0
+        self._metrics.answered(self.name, 0)
+
+    def _failed(self, error: Exception) -> float:
+        self._failures += 1
+        self._metrics.answered(self.name, self._failures)
+        reason, url = str(error) or type(error).__name__, self.url
+        if self._failures == 1:
+            log.warning(
+                "cannot post alerts to an Alertmanager; trying again",
+                alertmanager=self.name,
+                reason=reason,
+                hint="open alerts are kept; check the address and the network policy",
+            )
+        try:
+            self._store.submit(
+                lambda connection: tables.not_posted(
+                    connection, url, reason, time.time()
+                )
+            )
+        except Full:
+            log.debug("the store is busy")
+        return retry_seconds(self._failures, CAP_SECONDS, None)
+
+
+def _document(row: Row, now: float) -> dict[str, Any]:
+    """Return an alert in the form of Alertmanager's API v2."""
+    ends = row.closed if row.closed is not None else now + HOLD_SECONDS
+    document: dict[str, Any] = {
+        "labels": row.alert.labels,
+        "annotations": row.alert.annotations | {"webhooks": str(row.webhooks)},
+        "startsAt": time_text(row.opened),
+        "endsAt": time_text(max(ends, row.opened)),
+    }
+    if row.alert.url:
+        document["generatorURL"] = row.alert.url
+    return document

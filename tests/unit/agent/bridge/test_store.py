@@ -1,0 +1,173 @@
+"""What the store holds after webhooks, in whatever order they come."""
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.bridge import tables
+from agent.bridge.news import Alert, News
+from agent.bridge.store import Full, Store
+from agent.bridge.tables import StoreError, Webhook
+
+CRITICAL = Alert({"issue": "1", "severity": "critical"}, {"summary": "a"})
+WARNING = Alert({"issue": "1", "severity": "warning"}, {"summary": "a"})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store(str(tmp_path / "bridge.db"), 3600)
+    yield opened
+    opened.close()
+
+
+_number = iter(range(10**6))
+
+
+def take(store: Store, told: float, news: News | None, name: str = "") -> str:
+    request_id = name or f"request-{next(_number)}"
+    return store.take(Webhook(request_id, "event_alert", told, news)).result(10)
+
+
+def opening(alert: Alert = CRITICAL, *, is_only: bool = False) -> News:
+    return News("issue:1", alert, is_only)
+
+
+OVER = News("issue:1")
+
+
+@pytest.mark.slow
+def test_many_webhooks_of_one_issue_are_one_alert(store: Store) -> None:
+    changes = []
+    store.changed = lambda: changes.append(1)
+    results = [take(store, 10, opening()) for _ in range(200)]
+    assert results == ["opened", *["renewed"] * 199]
+    (row,) = store.reader.open_alerts()
+    assert row.webhooks == 200
+    assert changes == [1]
+
+
+def test_a_request_counts_once(store: Store) -> None:
+    """By its Request-ID; the body of an event counts once whatever its Request-ID is."""
+    assert take(store, 10, opening(), "a") == "opened"
+    assert take(store, 11, OVER, "a") == "duplicate"
+    event = Webhook("b", "event_alert", 10, opening(), "digest")
+    assert store.take(event).result(10) == "renewed"
+    again = event._replace(request_id="c")
+    assert store.take(again).result(10) == "duplicate"
+    assert len(store.reader.open_alerts()) == 1
+
+
+def test_an_end_that_comes_before_its_beginning_holds(store: Store) -> None:
+    """Webhooks come in any order: Sentry's own time decides."""
+    assert take(store, 20, OVER) == "ignored"
+    assert take(store, 10, opening()) == "older"
+    assert not store.reader.open_alerts()
+    assert take(store, 20, opening()) == "opened"
+    assert take(store, 15, OVER) == "older"
+    assert take(store, 20, OVER) == "closed"
+    assert take(store, 21, opening()) == "opened"
+    assert len(store.reader.open_alerts()) == 1
+
+
+def test_an_end_closes_every_alert_of_its_subject(store: Store) -> None:
+    take(store, 10, opening())
+    take(store, 10, opening(WARNING))
+    assert len(store.reader.open_alerts()) == 2
+    assert take(store, 11, OVER) == "closed"
+    assert not store.reader.open_alerts()
+    assert {row.why for row in store.reader.changes(0)} == {"resolved in Sentry"}
+
+
+def test_a_metric_alert_is_critical_or_warning(store: Store) -> None:
+    take(store, 10, opening(WARNING, is_only=True))
+    take(store, 11, opening(CRITICAL, is_only=True))
+    assert [row.alert for row in store.reader.open_alerts()] == [CRITICAL]
+    assert take(store, 12, opening(WARNING, is_only=True)) == "opened"
+    assert [row.alert for row in store.reader.open_alerts()] == [WARNING]
+
+
+def test_what_each_alertmanager_knows_is_kept(store: Store) -> None:
+    """A change that one has not taken is found, whatever another has taken."""
+    take(store, 10, opening())
+    (row,) = store.reader.changes(0)
+    store.submit(lambda c: tables.posted(c, "http://a", row.changed, 5.0)).result(10)
+    store.submit(lambda c: tables.not_posted(c, "http://b", "refused", 6.0)).result(10)
+    known = store.reader.alertmanagers()
+    assert not store.reader.changes(known["http://a"].posted)
+    assert store.reader.changes(known["http://b"].posted) == [row]
+    assert (known["http://b"].failure, known["http://b"].reason) == (6.0, "refused")
+    take(store, 11, OVER)
+    assert not store.reader.to_post(store.reader.changes(0)[0].changed)
+    assert [each.closed for each in store.reader.to_post(row.changed)] != [None]
+
+
+def test_what_was_stored_is_there_after_a_restart(tmp_path: Path) -> None:
+    path = str(tmp_path / "bridge.db")
+    first = Store(path, 3600)
+    take(first, 10, opening(), "a")
+    first.close()
+    second = Store(path, 3600)
+    assert len(second.reader.open_alerts()) == 1
+    assert take(second, 11, OVER, "a") == "duplicate"
+    second.close()
+
+
+def test_what_is_old_is_forgotten(store: Store) -> None:
+    """A day after its end. An issue of which nothing comes is closed, and said to be."""
+    take(store, 10, opening())
+    now = time.time()
+    metric = News("metric:7", WARNING, is_only=True)
+    take(store, 10, metric)
+
+    def later(connection: sqlite3.Connection) -> int:
+        return tables.close_silent(connection, now + 10, now + 10)
+
+    assert store.submit(later).result(10) == 1
+    assert [row.subject for row in store.reader.open_alerts()] == ["metric:7"]
+    store.submit(lambda c: tables.tidy(c, now + 2 * tables.KEPT_SECONDS)).result(10)
+    assert [row.subject for row in store.reader.changes(0)] == ["metric:7"]
+
+
+def test_one_bad_job_costs_no_other_one_its_place(store: Store) -> None:
+    """Those that wait share a transaction; when it fails, each has one of its own."""
+    store.submit(lambda _: time.sleep(0.2))
+    good = store.take(Webhook("a", "event_alert", 10, opening()))
+    bad = store.submit(lambda c: c.execute("INSERT INTO nowhere VALUES (1)"))
+    other = store.take(Webhook("b", "event_alert", 10, opening(WARNING)))
+    assert good.result(10) == other.result(10) == "opened"
+    with pytest.raises(StoreError, match="cannot write the store"):
+        bad.result(10)
+    assert take(store, 11, OVER) == "closed"
+    assert store.reason == ""
+
+
+def test_too_much_is_refused_at_once(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "bridge.db"), 3600, limit=2)
+    slow = store.submit(lambda _: time.sleep(0.5))
+    for each in ("a", "b"):
+        with contextlib.suppress(Full):
+            store.take(Webhook(each, "event_alert", 10, opening()))
+    with pytest.raises(Full):
+        store.take(Webhook("c", "event_alert", 10, opening()))
+    slow.result(10)
+    store.close()
+
+
+def test_a_strange_file_is_refused(tmp_path: Path) -> None:
+    """Each says what to do."""
+    other = tmp_path / "other.db"
+    other.write_bytes(b"this is no database, but long enough to be one" * 100)
+    with pytest.raises(StoreError, match="cannot open the store"):
+        Store(str(other), 3600)
+    newer = tmp_path / "newer.db"
+    connection = sqlite3.connect(newer)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StoreError, match="newer bridge"):
+        Store(str(newer), 3600)
+    with pytest.raises(StoreError, match=r"cannot open the store"):
+        Store(str(other / "below" / "bridge.db"), 3600)
