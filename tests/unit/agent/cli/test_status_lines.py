@@ -192,7 +192,8 @@ def test_a_copied_volume_tells_what_was(
 
 
 @pytest.mark.process
-def test_a_wrong_setting_hides_no_status(command: Any, confirmed: Volume) -> None:
+@pytest.mark.usefixtures("confirmed")
+def test_a_wrong_setting_hides_no_status(command: Any) -> None:
     """It is named first, and the exit code is that of wrong settings."""
     wrong = ("--poll-seconds", "often")
     ran = command("status", *wrong)
