@@ -1,8 +1,8 @@
 """A real Kubernetes node in namespaces of its own, gone with this process.
 
 Linux with cgroup v1, root and Debian's containerd are needed; `missing` says what lacks.
-The node has no proxy and no DNS: pods reach each other, the API server, and what
-listens on `ADDRESS`, by address; they reach nothing outside.
+The node has no proxy: pods reach each other, the API server, and what listens on
+`ADDRESS`, by address. Headless Services have their DNS names. Pods reach nothing outside.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
+from lab import golang
 from lab.apiserver import PARTS, SERVICE_ADDRESS, ApiServer
 from lab.pause import pause_image
 from lab.process import eventually
@@ -29,6 +30,7 @@ ADDRESS = "10.88.0.1"
 """The node's address: servers for its pods listen here."""
 NODE = "node1"
 
+_DNS = Path(__file__).parent / "coredns"
 _BRIDGE = "lab0"
 _CGROUPS = Path("/sys/fs/cgroup")
 _NEW_NETWORK = 0x40000000
@@ -119,6 +121,7 @@ class Cluster(ApiServer):
         )
         self.load(pause_image(self.programs / "pause", self.folder / "pause.tar"))
         self._start_server()
+        self._start_dns()
         self._run(
             str(self.programs / "kube-controller-manager"),
             f"--kubeconfig={manager}",
@@ -146,6 +149,14 @@ class Cluster(ApiServer):
             f"--node-ip={ADDRESS}",
             ready=self._node_ready,
         )
+
+    def _start_dns(self) -> None:
+        corefile = self.folder / "Corefile"
+        known = {"address": ADDRESS, "kubeconfig": self.kubeconfig}
+        template = Template((_DNS / "Corefile").read_text())
+        corefile.write_text(template.substitute(known))
+        (program,) = golang.built(_DNS, ["."], name=_DNS.name).iterdir()
+        self._run(str(program), "-conf", str(corefile))
 
     def _enter_jail(self) -> None:
         """Make the namespaces, and join their network with this thread."""

@@ -79,8 +79,8 @@ def _kustomization(fitting: Fitting, folder: Path) -> Manifest:
         "resources": [_relative(OVERLAYS / fitting.overlay, folder), "job"],
         "components": [_relative(COMPONENTS / "authority", folder)],
         "images": [
-            _image("resentry-agent", fitting.agent_image),
-            _image("lms", fitting.example_image),
+            image_as("resentry-agent", fitting.agent_image),
+            image_as("lms", fitting.example_image),
         ],
         "configMapGenerator": [
             {
@@ -171,7 +171,7 @@ def _job(pods: int) -> Manifest:
     }
 
 
-def _image(name: str, wanted: str) -> Manifest:
+def image_as(name: str, wanted: str) -> Manifest:
     """Return kustomize's words for an image with tag or digest, with a registry or not."""
     path, at, digest = wanted.partition("@")
     if at:

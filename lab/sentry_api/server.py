@@ -42,8 +42,9 @@ class SentryApi(Keys, Server):
         scopes: tuple[str, ...] = ("project:write",),
         *,
         is_glitchtip: bool = False,
+        host: str = "127.0.0.1",
     ) -> None:
-        Server.__init__(self)
+        Server.__init__(self, host=host)
         Keys.__init__(self, ingest, is_glitchtip=is_glitchtip)
         self.token, self.scopes = token, set(scopes)
         self.faults: list[Fault] = []
