@@ -42,6 +42,11 @@ class Point(NamedTuple):
     after: bool
     """Whether the server has done what the request says."""
 
+    @property
+    def where(self) -> str:
+        """The moment, for people."""
+        return f"{'after' if self.after else 'before'}: {self.name}"
+
 
 def journal_line(phase: str, *, has_version: bool) -> Callable[[Message], bool]:
     """Return whether a request writes the first journal of this phase."""
@@ -159,60 +164,121 @@ def site(sink: Sink, tmp_path: Path) -> Iterator[Site]:
         assert api.broken == []
 
 
+class Users:
+    """Report an event with each request, and know how many there were."""
+
+    def __init__(self, system: System) -> None:
+        self._url = f"http://127.0.0.1:{system.api_port}/courses/1"
+        self.sent = 0
+
+    def report_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Report one event after the other until it is so."""
+        eventually(lambda: self._report() or condition(), PATIENCE, what)
+
+    def _report(self) -> None:
+        requests.get(self._url, timeout=30)
+        self.sent += 1
+
+    def must_have_arrived(self, sink: Sink) -> None:
+        """Assert that no event was lost, and none came twice."""
+        eventually(
+            lambda: sink.count("event", PROJECT) >= self.sent, what="every event"
+        )
+        assert sink.count("event", PROJECT) == self.sent
+        assert sink.duplicates() == 0
+
+
+@pytest.fixture
+def users(site: Site) -> Users:
+    """Two processes of an application, which run the DSN of the first key."""
+    (old,) = site.api.projects["lms"].keys
+    site.system.write(SENTRY_DSN=old["dsn"]["public"])
+    site.system.start_agent()
+    site.system.start_api(workers=2)
+    site.system.converge(2, 1)
+    return Users(site.system)
+
+
+def kill_at(point: Point, site: Site, users: Users, *args: str) -> None:
+    """Start `rotate`, and kill it where it changes this."""
+    gate = site.vault_gate if point.of_vault else site.api_gate
+    gate.hold(point.is_wanted, after=point.after)
+    process = site.rotate(*args)
+    users.report_until(lambda: gate.is_held or not process.alive, point.where)
+    assert process.alive, f"{point.where}: {process.log_text()}"
+    process.signal(signal.SIGKILL)
+    eventually(lambda: not process.alive, what="its end")
+
+
+def active(site: Site) -> list[bool]:
+    """Return for each key, the oldest first, whether it is active."""
+    return [key["isActive"] for key in site.api.projects["lms"].keys]
+
+
 def test_killed_at_each_line_of_the_journal_the_end_is_the_same(
-    site: Site, sink: Sink
+    site: Site, users: Users, sink: Sink
 ) -> None:
     """One new key, one write of the DSN, the old key's end; no event lost or doubled.
 
     The lock of a killed process ends after a minute; here it ends at once, except once.
     """
-    system = site.system
-    (old,) = site.api.projects["lms"].keys
-    system.write(SENTRY_DSN=old["dsn"]["public"])
-    system.start_agent()
-    system.start_api(workers=2)
-    system.converge(2, 1)
-    sent = 0
-
-    def report() -> None:
-        nonlocal sent
-        requests.get(f"http://127.0.0.1:{system.api_port}/courses/1", timeout=30)
-        sent += 1
-
     every = list(points())
     retired_at = [point.name for point in every].index(KEY_RETIRED)
     for number, point in enumerate(every):
-        gate = site.vault_gate if point.of_vault else site.api_gate
-        gate.hold(point.is_wanted, after=point.after)
-        process = site.rotate(*(("--resume",) if site.journal() else SHORT))
-        where = f"{'after' if point.after else 'before'} {point.name}"
-        eventually(
-            lambda p=process, g=gate: report() or g.is_held or not p.alive,
-            PATIENCE,
-            where,
-        )
-        assert process.alive, f"{where}: {process.log_text()}"
-        process.signal(signal.SIGKILL)
-        eventually(lambda p=process: not p.alive, what="its end")
-        active = [key["isActive"] for key in site.api.projects["lms"].keys]
-        assert active[0] == (number < retired_at), where
-        assert len(active) <= 2, where
+        kill_at(point, site, users, *(("--resume",) if site.journal() else SHORT))
+        assert active(site)[0] == (number < retired_at), point.where
+        assert len(active(site)) <= 2, point.where
         if point.name != KEY_MADE:
             site.age()
 
     last = site.rotate("--watch")
-    eventually(lambda: report() or not last.alive, PATIENCE, "the end")
+    users.report_until(lambda: not last.alive, "the end")
     assert last.returncode == 0, last.log_text()
-    journal = site.journal()
+    assert active(site) == [False, True]
+    must_hold(site, phase="done", key=1, version=2)
+    users.must_have_arrived(sink)
+
+
+def must_hold(site: Site, phase: str, key: int, version: int) -> None:
+    """Assert where the rotation is, and whose DSN the secret holds since which version."""
+    journal, secret = site.journal(), site.versions(SECRET)
     assert journal is not None
-    assert journal["phase"] == "done"
-    kept, new = site.api.projects["lms"].keys
-    assert (kept["id"], kept["isActive"], new["isActive"]) == (old["id"], False, True)
-    secret = site.versions(SECRET)
     assert secret is not None
-    assert secret["data"] == {"SENTRY_DSN": new["dsn"]["public"]}
-    assert secret["metadata"]["version"] == 2
-    assert journal["new"] == fingerprint(new["dsn"]["public"])
-    eventually(lambda: sink.count("event", PROJECT) >= sent, what="every event")
-    assert sink.count("event", PROJECT) == sent
-    assert sink.duplicates() == 0
+    dsns = [key["dsn"]["public"] for key in site.api.projects["lms"].keys]
+    assert (journal["old"], journal["new"]) == tuple(map(fingerprint, dsns))
+    assert journal["phase"] == phase
+    assert secret["data"] == {"SENTRY_DSN": dsns[key]}
+    assert secret["metadata"]["version"] == version
+
+
+def is_aborting(request: Message) -> bool:
+    """Whether a request writes that the rotation goes back."""
+    _, path, _ = request.start
+    return path.endswith(JOURNAL) and b'is_aborting\\":true' in request.body
+
+
+def test_killed_at_each_step_of_an_abort_the_old_dsn_is_back(
+    site: Site, users: Users, sink: Sink
+) -> None:
+    """After the old key's end, even: it lives again, and no event is lost or doubled."""
+    retired = Point("retired", journal_line("retired", has_version=False), True, True)
+    kill_at(retired, site, users, *SHORT)
+    site.age()
+    assert active(site) == [False, True]
+    aborted = journal_line("aborted", has_version=False)
+    for point in (
+        Point("the order to go back", is_aborting, of_vault=True, after=False),
+        Point("the order to go back", is_aborting, of_vault=True, after=True),
+        Point("the old key lives", change("PUT", "/keys/"), of_vault=False, after=True),
+        Point("the DSN is written", change("POST", f"data/{SECRET}"), True, True),
+        Point("the new key ends", change("PUT", "/keys/"), of_vault=False, after=True),
+        Point("aborted", aborted, of_vault=True, after=False),
+        Point("aborted", aborted, of_vault=True, after=True),
+    ):
+        is_ordered = (site.journal() or {})["is_aborting"]
+        kill_at(point, site, users, "--resume" if is_ordered else "--abort")
+        site.age()
+
+    assert active(site) == [True, False]
+    must_hold(site, phase="aborted", key=0, version=3)
+    users.must_have_arrived(sink)
