@@ -1,4 +1,6 @@
 # The agent's image:  docker build -t resentry-agent .
+# The same with what operators' commands need, for jobs and not for sidecars:
+#   docker build --target tools -t resentry-agent-tools .
 # With podman, add --format docker, or the health check is lost. Without either: make image.
 #
 # The base image is an argument. A tag can be moved, so pin the digest that you have tested:
@@ -34,7 +36,16 @@ RUN RESENTRY_COMMIT="${REVISION}" /opt/build/bin/pip wheel --no-deps --no-build-
 RUN python3 -m compileall -q -f --invalidation-mode unchecked-hash /opt/resentry/lib
 
 
-FROM ${PYTHON}
+# The extras: nothing of them is in the agent's image.
+FROM build AS build-tools
+COPY requirements/tools.txt requirements/
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca.pem \
+    /opt/build/bin/pip --python /opt/resentry/bin/python install \
+    --require-hashes --only-binary :all: -r requirements/tools.txt \
+ && python3 -m compileall -q -f --invalidation-mode unchecked-hash /opt/resentry/lib
+
+
+FROM ${PYTHON} AS base
 
 # The official images lack the standard library's .pyc files. A user who may not write there
 # compiles the library at every start, which takes three times as long. So compile it here.
@@ -47,22 +58,11 @@ RUN lib="$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" 
     -x '/(dist-packages|idlelib|lib2to3|test|tests|turtledemo)/' "$lib" \
  && install -d -o 65532 -g 65532 -m 0750 /var/run/resentry
 
-COPY --from=build /opt/resentry /opt/resentry
-
 # The agent writes only to the volumes, so the root file system can be read-only.
 ENV PATH=/opt/resentry/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["resentry-agent"]
-CMD ["run"]
-
-# Kubernetes ignores this health check and has its own probes. With RESENTRY_HTTP_LISTEN=off
-# the agent does not listen, so run the container with --no-healthcheck.
-HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["python", "-I", "-c", "\
-import os, http.client; \
-c = http.client.HTTPConnection(os.environ.get('RESENTRY_HTTP_LISTEN') or '127.0.0.1:19464', timeout=4); \
-c.request('GET', '/livez'); \
-raise SystemExit(c.getresponse().status != 200)"]
 
 ARG PYTHON
 ARG VERSION=
@@ -73,3 +73,23 @@ LABEL org.opencontainers.image.title="resentry-agent" \
       org.opencontainers.image.base.name="${PYTHON}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
+
+
+FROM base AS tools
+COPY --from=build-tools /opt/resentry /opt/resentry
+LABEL org.opencontainers.image.title="resentry-agent-tools"
+CMD ["--help"]
+
+
+# The last stage is what is built where none is named.
+FROM base AS agent
+COPY --from=build /opt/resentry /opt/resentry
+CMD ["run"]
+
+# Kubernetes ignores this health check and has its own probes. With RESENTRY_HTTP_LISTEN=off
+# the agent does not listen, so run the container with --no-healthcheck.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["python", "-I", "-c", "\
+import os, http.client; \
+c = http.client.HTTPConnection(os.environ.get('RESENTRY_HTTP_LISTEN') or '127.0.0.1:19464', timeout=4); \
+c.request('GET', '/livez'); \
+raise SystemExit(c.getresponse().status != 200)"]

@@ -22,7 +22,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup image image-example dist test-dist picture demo unit test test-together test-alone matrix parity vault test-vault test-vault-together test-vault-alone test-versions cluster-test crash hammer check format bench bench-converge bench-fleet bench-fork bench-library bench-sampling bench-scrub bench-swap soak docs lock clean
+.PHONY: help setup image image-tools image-example dist test-dist picture demo unit test test-together test-alone matrix parity vault test-vault test-vault-together test-vault-alone test-versions cluster-test crash hammer check format bench bench-converge bench-fleet bench-fork bench-library bench-sampling bench-scrub bench-swap soak docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ $(MODELS): $(UV) requirements/matrix.txt client/pyproject.toml
 
 image: $(READY) ## the agent's image with buildah, as root; prints the docker-archive's path
 	@$(BIN)/python -m lab.images agent
+
+image-tools: $(READY) ## the same with what operators' commands need
+	@$(BIN)/python -m lab.images tools
 
 image-example: $(READY) ## the same of examples/lms
 	@$(BIN)/python -m lab.images example
@@ -178,7 +181,8 @@ docs: $(READY) ## regenerate settings, metrics and commands in docs/
 
 lock: $(UV) ## resolve requirements/*.txt anew
 	@$(COMPILE) --upgrade pyproject.toml client/pyproject.toml -o requirements/agent.txt
-	@$(COMPILE) --upgrade --group dev -c requirements/agent.txt pyproject.toml client/pyproject.toml -o requirements/dev.txt
+	@$(COMPILE) --upgrade --all-extras -c requirements/agent.txt pyproject.toml client/pyproject.toml -o requirements/tools.txt
+	@$(COMPILE) --upgrade --group dev --all-extras -c requirements/tools.txt pyproject.toml client/pyproject.toml -o requirements/dev.txt
 	@$(COMPILE) --upgrade --group example -c requirements/dev.txt client/pyproject.toml -o requirements/example.txt
 	@$(COMPILE) --upgrade -c requirements/dev.txt requirements/build.in -o requirements/build.txt
 	@$(subst 3.11,3.10,$(COMPILE)) --upgrade -c requirements/dev.txt requirements/versions.in -o requirements/versions.txt

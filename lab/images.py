@@ -40,6 +40,8 @@ class Image(NamedTuple):
     name: str
     dockerfile: str
     inputs: tuple[str, ...]
+    target: str = ""
+    """The stage of the file; the last one if it is empty."""
 
     @property
     def tag(self) -> str:
@@ -54,8 +56,10 @@ AGENT = Image(
         *("LICENSE", "README.md", "pyproject.toml", "hatch_build.py"),
         *("client", "agent"),
         *("requirements/agent.txt", "requirements/build.txt"),
+        "requirements/tools.txt",  # buildah 1.28 builds every stage
     ),
 )
+TOOLS = Image("agent-tools", AGENT.dockerfile, AGENT.inputs, target="tools")
 EXAMPLE = Image(
     "example",
     "examples/lms/Dockerfile",
@@ -69,6 +73,11 @@ EXAMPLE = Image(
 def agent_image() -> Path:
     """Return a docker-archive of the agent's image, `localhost/resentry-agent:test`."""
     return _archive(AGENT)
+
+
+def tools_image() -> Path:
+    """Return a docker-archive of the image for operators, `localhost/resentry-agent-tools:test`."""
+    return _archive(TOOLS)
 
 
 def example_image() -> Path:
@@ -109,9 +118,10 @@ def _build(image: Image, built: Path) -> None:
             *("--format", "docker", "--isolation", "chroot", "--pull-never"),
             *(f"--build-arg={argument}" for argument in arguments),
             *(f"--secret={secret}" for secret in secrets),
+            *((f"--target={image.target}",) if image.target else ()),
             *("--file", image.dockerfile, "--tag", image.tag, "."),
         )
-    for older in FOLDER.glob(f"{image.name}-*.tar"):
+    for older in FOLDER.glob(f"{image.name}-{'?' * 12}.tar"):
         older.unlink()
     fresh = built.with_suffix(".new")
     fresh.unlink(missing_ok=True)
@@ -206,7 +216,7 @@ def _say(what: str) -> None:
 
 def main() -> None:
     """Build the image that is named, and print where its archive is."""
-    build = {"agent": agent_image, "example": example_image}
+    build = {"agent": agent_image, "tools": tools_image, "example": example_image}
     parser = argparse.ArgumentParser(prog="python -m lab.images")
     parser.add_argument("image", choices=build)
     try:

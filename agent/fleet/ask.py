@@ -36,6 +36,8 @@ def ask(pods: Iterable[Pod], user_agent: str, seconds: float = SECONDS) -> list[
 
 
 def _ask(pod: Pod, user_agent: str, seconds: float) -> Answer:
+    if not pod.url:
+        return Answer(pod, None, "has no address yet")
     try:
         status, body = get(
             pod.url, {"User-Agent": user_agent}, seconds, limit=SUMMARY_BYTES + 1

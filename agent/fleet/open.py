@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from agent._version import __version__
 from agent.errors import SettingsError
+from agent.fleet import by_api
 from agent.fleet.ask import ask
 from agent.fleet.pods import listed, resolved
 
@@ -19,7 +20,8 @@ def must_be_named(settings: Settings) -> None:
     if not settings.fleet:
         raise SettingsError(
             "the pods of the fleet are not known",
-            "set RESENTRY_FLEET to HOST:PORT of a headless Service, or to a URL per pod",
+            "set RESENTRY_FLEET to HOST:PORT of a headless Service, to a URL per pod, or to "
+            "k8s://NAMESPACE:PORT?LABEL=VALUE",
         )
 
 
@@ -28,6 +30,10 @@ def ask_fleet(settings: Settings) -> list[Answer]:
     must_be_named(settings)
     pods = []
     for entry in settings.fleet:
-        is_url = entry.startswith(("http://", "https://"))
-        pods += listed([entry]) if is_url else resolved(entry)
+        if entry.startswith(by_api.SCHEME):
+            pods += by_api.selected(entry)
+        elif entry.startswith(("http://", "https://")):
+            pods += listed([entry])
+        else:
+            pods += resolved(entry)
     return ask(pods, f"resentry-agent/{__version__}")

@@ -1,4 +1,7 @@
-"""Finds the pods of a fleet: by a list, or by the DNS name of a headless Service."""
+"""Finds the pods of a fleet: by a list, or by the DNS name of a headless Service.
+
+`by_api` finds them by the Kubernetes API.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ PATH = "/fleet"
 
 
 class Pod(NamedTuple):
-    """One pod: its name for people, and the URL of its summary."""
+    """One pod: its name for people, and the URL of its summary; empty if not known."""
 
     name: str
     url: str
@@ -23,10 +26,11 @@ class Pod(NamedTuple):
 
 def listed(urls: Iterable[str]) -> list[Pod]:
     """Return the pods at these addresses, for example http://10.0.0.7:19465."""
-    return [_pod(url) for url in urls]
+    return [addressed(url) for url in urls]
 
 
-def _pod(url: str) -> Pod:
+def addressed(url: str, name: str = "") -> Pod:
+    """Return the pod whose agent's probes are at this URL."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
         raise SettingsError(
@@ -34,7 +38,7 @@ def _pod(url: str) -> Pod:
             "give the address that the agent's probes use, as http://10.0.0.7:19465",
         )
     base = url.rstrip("/").removesuffix(PATH)
-    return Pod(parts.netloc, f"{base}{PATH}")
+    return Pod(name or parts.netloc, f"{base}{PATH}")
 
 
 def resolved(service: str) -> list[Pod]:
@@ -57,8 +61,9 @@ def resolved(service: str) -> list[Pod]:
             "check the name, and that the Service is headless (clusterIP: None)",
         ) from None
     hosts = sorted({str(address[0]) for *_, address in found})
-    return [_pod(f"http://{_bracketed(each)}:{port}") for each in hosts]
+    return [addressed(f"http://{bracketed(each)}:{port}") for each in hosts]
 
 
-def _bracketed(host: str) -> str:
+def bracketed(host: str) -> str:
+    """Return an address as it stands in a URL."""
     return f"[{host}]" if ":" in host else host

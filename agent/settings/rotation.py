@@ -61,8 +61,9 @@ class RotationSettings(SourceSettings, frozen=True, kw_only=True):
             FLEET,
             "ADDRESS",
             "The pods: `HOST:PORT` of a headless Service, whose DNS name has one address "
-            "for each pod; or one URL for each pod, as `http://10.0.0.7:19465`. The port "
-            "is that of RESENTRY_PROBES_LISTEN.",
+            "for each pod; one URL for each pod, as `http://10.0.0.7:19465`; or, in the "
+            "image `resentry-agent-tools`, `k8s://NAMESPACE:PORT?LABEL=VALUE` for pods by "
+            "their labels. The port is that of RESENTRY_PROBES_LISTEN.",
         ),
     ] = ()
     fleet_expect: Annotated[

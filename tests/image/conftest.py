@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lab.images import agent_image, example_image
+from lab.images import agent_image, example_image, tools_image
 from lab.process import Process
 
 if TYPE_CHECKING:
@@ -157,6 +157,11 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
 
 
 @pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    yield from _unpacked(tools_image(), tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     yield from _unpacked(example_image(), tmp_path_factory)
 
@@ -171,6 +176,15 @@ def _unpacked(archive: Path, factory: pytest.TempPathFactory) -> Iterator[Image]
 @pytest.fixture
 def container(image: Image, tmp_path: Path) -> Iterator[Container]:
     made = Container(image, tmp_path)
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def tools_container(tools: Image, tmp_path: Path) -> Iterator[Container]:
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    made = Container(tools, folder)
     yield made
     made.remove()
 

@@ -139,6 +139,21 @@ def test_it_names_the_commit_that_it_was_built_from(container: Container) -> Non
     assert done.stdout.endswith(f", commit {COMMIT}\n"), done.stdout + done.stderr
 
 
+def test_operators_have_an_image_of_their_own(
+    container: Container, tools: Image, tools_container: Container
+) -> None:
+    """It has the extras, and is else as the agent's, which has none of them."""
+    fleet = {"RESENTRY_FLEET": "k8s://shop:19465?resentry=sidecar"}
+    ask = ("resentry-agent", "fleet")
+    lacks, asks = (one.run(*ask, env=fleet) for one in (container, tools_container))
+    assert "use the image resentry-agent-tools" in lacks.stderr, lacks
+    assert "no way to the Kubernetes API" in asks.stderr, asks
+    config = tools.config["config"]
+    assert config["User"] == "65532:65532"
+    assert config["Labels"]["org.opencontainers.image.title"] == "resentry-agent-tools"
+    assert not [path for path in tools.paths() if path.name in {"pip", "ensurepip"}]
+
+
 def test_it_may_write_nowhere_else(container: Container) -> None:
     """With every capability dropped and a read-only root, as the tests below run it."""
     script = """

@@ -11,7 +11,9 @@ from lab.bugsink import REPOSITORY
 
 ROOT = Path(REPOSITORY)
 VERSION = r"\d+\.\d+\.\d+"
-IMAGE = re.compile(rf"image: \S*resentry-agent:({VERSION})|newTag: ({VERSION})")
+IMAGE = re.compile(
+    rf"image: \S*resentry-agent(?:-tools)?:({VERSION})|newTag: ({VERSION})"
+)
 
 
 def test_agent_library_and_image_have_one_version() -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +21,11 @@ from agent.domain.summary import (
     summarize,
 )
 from agent.errors import SettingsError, SourceDown
-from agent.fleet import judge
+from agent.fleet import by_api, judge
 from agent.fleet.ask import Answer, ask
 from agent.fleet.pods import Pod, listed, resolved
 from agent.rotation.world import fleet_of
+from lab.paths import REPOSITORY
 from lab.proxy import Faults, Proxy
 from resentry.answers import Answer as Answered
 from resentry.contract import Holder, Receipt, Snapshot, fingerprint
@@ -178,6 +183,49 @@ def test_each_pod_is_asked_within_its_limit() -> None:
         "no answer within 0.5 s",
         "Connection refused",
     ]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "k8s://shop:19465",  # else every pod of the namespace
+        "k8s://shop:19465?",
+        "k8s://shop:19465?resentry",
+        "k8s://shop?resentry=sidecar",
+        "k8s://shop:http?resentry=sidecar",
+        "k8s://:19465?resentry=sidecar",
+        "k8s://a@shop:19465?resentry=sidecar",
+        "k8s://shop:19465/resentry=sidecar",
+    ],
+)
+def test_pods_of_the_kubernetes_api_are_named_by_labels(bad: str) -> None:
+    """By all of them; an address without namespace, port or label is refused."""
+    good = "k8s://shop:19465?resentry=sidecar&app.kubernetes.io%2Fname=lms"
+    labels = {"resentry": "sidecar", "app.kubernetes.io/name": "lms"}
+    assert by_api.selection(good) == ("shop", 19465, labels)
+    with pytest.raises(SettingsError, match="k8s://NAMESPACE:PORT"):
+        by_api.selection(bad)
+
+
+def test_without_the_extra_the_command_names_the_image_that_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The sidecar's image has none of it."""
+    monkeypatch.setitem(sys.modules, "lightkube", None)
+    with pytest.raises(SettingsError) as raised:
+        by_api.selected("k8s://shop:19465?resentry=sidecar")
+    assert "resentry-agent-tools" in raised.value.hint
+    shipped = (Path(REPOSITORY) / "requirements/agent.txt").read_text()
+    project = tomllib.loads((Path(REPOSITORY) / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"].values()
+    names = [re.split("[<>=]", each)[0] for extra in extras for each in extra]
+    assert [name for name in names if f"\n{name}==" in f"\n{shipped}"] == []
+
+
+def test_a_pod_without_an_address_is_silent() -> None:
+    """It is on a node, and may run a process soon."""
+    (answer,) = ask([Pod("pod0", "")], "tests")
+    assert (answer.summary, answer.why) == (None, "has no address yet")
 
 
 def test_a_service_has_a_pod_for_each_address() -> None:
