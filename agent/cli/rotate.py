@@ -57,7 +57,7 @@ MODES = ("resume", "abort", "watch", "dry_run", "scheduled")
 @click.option(
     "--leaked",
     metavar="TIME",
-    help="The old key has leaked: retire it after this time in any case.",
+    help="Leaked: retire the old key after this time in any case.",
 )
 @click.option(
     "--force",
@@ -88,8 +88,8 @@ def command(loaded: Loaded, **given: Any) -> Answer:
 
     Makes a key, writes its DSN to Vault, and waits until no process can send by the old
     one. Begin with --dry-run: it shows the plan and changes nothing. The command can be
-    ended at any time: --resume goes on, --abort goes back. A rotation that cannot go on is
-    held, with both keys alive, until a person decides.
+    ended at any time: --resume goes on, --abort goes back. A rotation that cannot go on
+    is held until a person decides: both keys live.
     """
     from agent.rotation.open import open_rotation, plan  # noqa: PLC0415 - heavy
 
