@@ -24,6 +24,7 @@
     confirm/      reads receipts, and finds out which targets live
     observe/      what others see of a view: health, JSON, log lines, metrics, HTTP, a page
     rotation/     replaces a DSN on purpose; the pipeline does not know it
+    alerts/       keeps Sentry's alert rules as a file says
     fleet/        asks every pod what its processes run
     sentry_api/   asks Sentry's web API: token, pages, an error for each bad answer
     bridge/       receives Sentry's webhooks, and posts alerts; never in the sidecar

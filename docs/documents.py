@@ -21,6 +21,7 @@ NO_CODES = {
     "Findings": "`doctor`",
     "NotVerified": "`verify`",
     "RotationHeld": "`rotate`",
+    "Drift": "`alerts check`, `alerts apply`",
 }
 """The codes of commands whose answer is no, without an error of the agent."""
 

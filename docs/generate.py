@@ -217,12 +217,8 @@ def runbook_page() -> str:
 def commands_page() -> str:
     """The help of every command, and the exit codes."""
     parts = [f"# The command\n\n{NOTICE}"]
-    parent = click.Context(group, info_name="resentry-agent")
     for name in COMMANDS:
-        command = group.get_command(parent, name)
-        if command is None:
-            raise LookupError(name)
-        context = click.Context(command, info_name=name, parent=parent)
+        command, context = _command(name)
         summary = inspect.cleandoc(command.help or "").replace("\b\n", "")
         own = [
             f"- `{' '.join(_shown(option))}`: {option.help}"
@@ -263,6 +259,20 @@ def commands_page() -> str:
     return "".join(parts)
 
 
+def _command(name: str) -> tuple[click.Command, click.Context]:
+    """Return a command by its words, and the context that names all of them."""
+    command: click.Command = group
+    context = click.Context(group, info_name="resentry-agent")
+    for word in name.split():
+        if not isinstance(command, click.Group):
+            raise LookupError(name)
+        found = command.get_command(context, word)
+        if found is None:
+            raise LookupError(name)
+        command, context = found, click.Context(found, info_name=word, parent=context)
+    return command, context
+
+
 def _shown(option: click.Option) -> list[str]:
     """Return the flag of an option, and what its value is."""
     return [*option.opts, *([option.metavar] if option.metavar else [])]
@@ -299,7 +309,7 @@ def main() -> None:
     for name, page in PAGES.items():
         (HERE / name).write_text(page())
     for command, schema in documents.schemas().items():
-        (SCHEMAS / f"{command}.json").write_text(schema)
+        (SCHEMAS / f"{command.replace(' ', '-')}.json").write_text(schema)
 
 
 if __name__ == "__main__":

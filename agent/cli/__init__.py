@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import io
+import re
 import signal
 import sys
 import traceback
+from typing import Any
 
 import click
 
@@ -35,7 +37,14 @@ COMMANDS = (
     "delete-key",
     "fleet",
     "bridge",
+    "alerts plan",
+    "alerts apply",
+    "alerts check",
 )
+"""Each is a module of this package. Words before the last one are groups."""
+GROUPS = {
+    "alerts": "Keep Sentry's alert rules as a file says.",
+}
 
 
 WITHOUT_JSON = ("run", "completion", "bridge")
@@ -52,15 +61,32 @@ def _print_version(context: click.Context, is_given: bool) -> None:  # noqa: FBT
 
 
 class _Commands(WithHelp, click.Group):
-    """Imports a command's module when that command is used."""
+    """Imports a command's module when that command is used.
+
+    Args:
+        words: the group's own name, as "alerts notice "; empty for the whole command.
+
+    """
+
+    def __init__(self, *args: Any, words: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._words = words
 
     def list_commands(self, _context: click.Context) -> list[str]:
-        return list(COMMANDS)
+        under = (
+            name.removeprefix(self._words)
+            for name in COMMANDS
+            if name.startswith(self._words)
+        )
+        return list(dict.fromkeys(name.partition(" ")[0] for name in under))
 
     def get_command(self, _context: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
+        path = f"{self._words}{name}"
+        if path in GROUPS:
+            return _Commands(name, words=f"{path} ", help=GROUPS[path])
+        if path not in COMMANDS:
             return None
-        module = importlib.import_module(f"agent.cli.{name.replace('-', '_')}")
+        module = importlib.import_module(f"agent.cli.{re.sub('[- ]', '_', path)}")
         command: click.Command = module.command
         return command
 
@@ -70,7 +96,7 @@ class _Commands(WithHelp, click.Group):
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             name = error.option_name
-            command = self.get_command(ctx, "status")
+            command = group.get_command(ctx, "status")
             if command and any(name in option.opts for option in command.params):
                 where = f"as in resentry-agent status {name}"
                 ctx.fail(f"put {name} after the command, {where}")
@@ -79,8 +105,9 @@ class _Commands(WithHelp, click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
-            ctx.fail(f"no such command: {args[0]}{did_you_mean(args[0], COMMANDS)}")
+        names = self.list_commands(ctx)
+        if args[0] not in names and not args[0].startswith("-"):
+            ctx.fail(f"no such command: {args[0]}{did_you_mean(args[0], names)}")
         return super().resolve_command(ctx, args)
 
 
@@ -129,8 +156,16 @@ def main() -> None:
         if not as_json:
             sys.exit(AgentError.exit_code)
         answer = Answer.of_error(AgentError(UNEXPECTED, REPORT))
-    named = [word for word in sys.argv[1:] if word in COMMANDS]
-    answer.finish(named[0] if named else None, as_json=as_json)
+    answer.finish(_named(sys.argv[1:]), as_json=as_json)
+
+
+def _named(words: list[str]) -> str | None:
+    """Return the command that the command line names."""
+    for at in range(len(words)):
+        for name in COMMANDS:
+            if words[at : at + name.count(" ") + 1] == name.split():
+                return name
+    return None
 
 
 def _without_secrets(text: str) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from agent.alerts.results import RulesResult
 from agent.doctor.results import DoctorResult
 from agent.domain.outcome import Kind
 from agent.domain.verified import Stored, Verdict
@@ -285,5 +286,8 @@ DOCUMENTS: dict[str, Any] = {
     "rotate": Envelope[RotateResult],
     "delete-key": Envelope[RotateResult],
     "fleet": Envelope[FleetResult],
+    "alerts plan": Envelope[RulesResult],
+    "alerts apply": Envelope[RulesResult],
+    "alerts check": Envelope[RulesResult],
 }
 """What each command prints, by its name."""

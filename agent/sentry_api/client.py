@@ -1,8 +1,8 @@
 """The client of Sentry's web API: https://docs.sentry.io/api/.
 
-An error says what comes next, and is judged by the status alone: a text of the server might
-hold a key. After an answer that was lost, nobody knows whether the server did what was asked
-for.
+An error says what comes next, and is judged by the status alone. Of a server's words only
+those about a wrong request (400) are shown, with what may be a key masked. After an answer
+that was lost, nobody knows whether the server did what was asked for.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from urllib.parse import quote, urljoin
 import requests
 
 from agent.backoff import retry_after_seconds
+from agent.redact import redact_foreign
 from agent.sentry_api.errors import (
     SentryApiAbsent,
     SentryApiDenied,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 SECONDS = 15.0
 """The limit of one request."""
 PAGES_LIMIT = 100
+SAID_LIMIT = 500
+"""The characters that are shown of what a server says about a wrong request."""
 _ADDRESS = "check the address of Sentry, the organization and the project"
 
 
@@ -151,6 +154,12 @@ class SentryApi:
             )
         if status in {200, 201, 208}:
             raise foreign()
+        if status == 400:
+            raise SentryApiError(
+                f"Sentry's API rejects the request for {subject.things} (400): "
+                f"{redact_foreign(answer.text[:SAID_LIMIT])}",
+                "correct what the server names; its words are as they came",
+            )
         raise SentryApiError(
             f"Sentry's API rejects the request for {subject.things} ({status})",
             _ADDRESS,

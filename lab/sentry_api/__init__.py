@@ -8,6 +8,7 @@ sentry-api-schema). It can also do what a real one does only on a bad day.
     described.py  the description, as JSON Schema
     request.py    one request, as the parts below see it; the pages of a list
     keys.py       client keys
+    alerts.py     monitors and alerts (detectors and workflows)
 """
 
 from lab.sentry_api.keys import Project

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from lab import messages
 from lab.sentry_api import described
+from lab.sentry_api.alerts import Alerts
 from lab.sentry_api.keys import Keys
 from lab.sentry_api.request import Reply, Request
 from lab.server import Server
@@ -47,6 +48,7 @@ class SentryApi(Keys, Server):
         Server.__init__(self, host=host)
         Keys.__init__(self, ingest, is_glitchtip=is_glitchtip)
         self.token, self.scopes = token, set(scopes)
+        self.alerts = Alerts(self._project_id)
         self.faults: list[Fault] = []
         """The next answers, one each."""
         self.asked: list[tuple[str, str, int]] = []
@@ -87,8 +89,10 @@ class SentryApi(Keys, Server):
             parse_qs(url.query),
             json.loads(message.body) if message.body else {},
         )
-        reply = self.hours(request) or self._described(
-            url.path, request, message.header("Authorization")
+        reply = (
+            self.hours(request)
+            or self.alerts.undescribed(request)
+            or self._described(url.path, request, message.header("Authorization"))
         )
         body = b"" if reply.body is None else json.dumps(reply.body).encode()
         return reply.status, body, reply.headers
@@ -106,7 +110,7 @@ class SentryApi(Keys, Server):
             return Reply(403, {"detail": "You do not have permission."})
         where = f"{request.method} {path}"
         self._check(where, operation.get("requestBody"), request.body)
-        reply = self.answer(request) or Reply(404)
+        reply = self.answer(request) or self.alerts.answer(request) or Reply(404)
         answers = operation["responses"]
         if str(reply.status) not in answers:
             self.broken.append(f"{where} does not answer {reply.status}")
@@ -114,6 +118,10 @@ class SentryApi(Keys, Server):
             answer = answers[str(reply.status)]
             self._check(f"{where} {reply.status}", answer, reply.body)
         return reply
+
+    def _project_id(self, slug: str) -> int | None:
+        project = self.projects.get(slug)
+        return project.number if project else None
 
     def _check(
         self, where: str, holder: dict[str, object] | None, value: object

@@ -33,7 +33,7 @@ time.sleep(600)
 
 def valid(document: dict[str, Any], command: str | None = None) -> None:
     """Hold a document to the schema of its command."""
-    name = command or document["command"]
+    name = (command or document["command"]).replace(" ", "-")
     schema = json.loads((files("agent") / "schemas" / f"{name}.json").read_text())
     Draft202012Validator(schema).validate(document)
 
@@ -183,6 +183,9 @@ MISTAKES = {
 }
 
 
+ARGUMENTS = {f"alerts {verb}": ["rules.toml"] for verb in ("plan", "apply", "check")}
+
+
 @pytest.mark.parametrize(
     ("command", "mistake"),
     [
@@ -197,7 +200,8 @@ def test_a_mistake_is_an_envelope_without_a_result(
 ) -> None:
     """Nothing was examined, so there is no result; the command is named."""
     args, environ, expected = MISTAKES[mistake]
-    code, document = place.run(command, *args, **environ)
+    words = (*command.split(), *ARGUMENTS.get(command, ()))
+    code, document = place.run(*words, *args, **environ)
     assert (code, document["error"]["code"]) == expected
     assert (document["command"], document["result"]) == (command, None)
 

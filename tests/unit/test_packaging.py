@@ -119,5 +119,6 @@ def test_the_agent_s_wheel_holds_schemas_and_page(tmp_path: Path) -> None:
     assert "agent/observe/page.html" in files
     names = {name for name in files if name.startswith("agent/schemas/")}
     assert names == {
-        f"agent/schemas/{name}.json" for name in {*COMMANDS} - {*WITHOUT_JSON}
+        f"agent/schemas/{name.replace(' ', '-')}.json"
+        for name in {*COMMANDS} - {*WITHOUT_JSON}
     }

@@ -63,14 +63,15 @@ def test_the_help_shows_every_setting_in_its_group(command: Any, name: str) -> N
 )
 def test_the_help_of_other_commands_fits_on_a_screen(command: Any, name: str) -> None:
     """It shows the command's own options, where the volume is, and one line on the rest."""
-    ran = command(name, "--help")
+    ran = command(*name.split(), "--help")
     assert ran.returncode == 0
     assert len(ran.stdout.splitlines()) <= 40
     for shown in ("--json", "--config", "--dir", "--receipts", "--control"):
         assert f"  {shown} " in ran.stdout
     assert "--vault-addr" not in ran.stdout
     assert "resentry-agent run --help" in ran.stdout
-    assert command(name, "--vault-addr", "http://127.0.0.1:9", "-h").returncode == 0
+    given = ("--vault-addr", "http://127.0.0.1:9", "-h")
+    assert command(*name.split(), *given).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -124,8 +125,22 @@ def test_the_command_itself_lists_its_commands(command: Any) -> None:
     ran = command("--help")
     assert ran.returncode == 0
     for name in COMMANDS:
-        assert f"  {name} " in ran.stdout
+        *groups, last = name.split()
+        listed = command(*groups, "--help") if groups else ran
+        assert f"  {last} " in listed.stdout
     assert command().returncode == 2
+
+
+def test_a_group_names_its_commands(command: Any) -> None:
+    """A word of two is a mistake in usage, as is one that is not there."""
+    assert "  alerts  " in command("--help").stdout
+    ran = command("alerts")
+    assert (ran.returncode, "check" in ran.stderr) == (2, True)
+    ran = command("alerts", "chekc", "rules.toml")
+    assert (ran.returncode, "did you mean check?" in ran.stderr) == (2, True)
+    ran = command("alerts", "check", "/nowhere.toml", "--json")
+    document = json.loads(ran.stdout)
+    assert (document["command"], ran.returncode) == ("alerts check", 78)
 
 
 def test_the_version_is_printed(command: Any) -> None:

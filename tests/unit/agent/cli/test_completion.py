@@ -67,6 +67,7 @@ def test_a_shell_completes_commands_options_and_choices(
     offered = complete(shell, "resentry-agent r", tmp_path)
     wanted = {name for name in COMMANDS if name.startswith("r")}
     assert wanted <= offered
+    assert {"check"} <= complete(shell, "resentry-agent alerts ch", tmp_path)
     assert "status" not in offered
 
 

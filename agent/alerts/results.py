@@ -1,0 +1,37 @@
+"""What the commands of `alerts` print with `--json`, field by field."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+
+class RuleChange(Struct, frozen=True, kw_only=True):
+    """One difference between the file and the server."""
+
+    verb: Annotated[
+        Literal["create", "change", "delete"],
+        Meta(description="What makes the server hold what the file says."),
+    ]
+    kind: Annotated[
+        Literal["monitor", "alert"],
+        Meta(description="A monitor measures; an alert tells."),
+    ]
+    name: Annotated[str, Meta(description="Its name in Sentry.")]
+    id: Annotated[str, Meta(description="Its id in Sentry; empty before it exists.")]
+    details: Annotated[
+        list[str], Meta(description="Of a change, each field: now, and as in the file.")
+    ]
+
+
+class RulesResult(Struct, frozen=True, kw_only=True):
+    """The result of `alerts plan`, `alerts check` and `alerts apply`."""
+
+    rules: Annotated[int, Meta(description="The rules of the file.")]
+    made: Annotated[
+        list[RuleChange], Meta(description="What `apply` has done; else empty.")
+    ]
+    left: Annotated[
+        list[RuleChange], Meta(description="How the server differs from the file.")
+    ]

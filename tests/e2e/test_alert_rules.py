@@ -1,0 +1,148 @@
+"""`alerts plan`, `apply` and `check`, on the rules of the guide, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from docs.documents import schemas
+from lab.paths import REPOSITORY
+from lab.sentry_api import Fault, SentryApi
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.process, pytest.mark.server]
+
+EXAMPLE = REPOSITORY / "examples" / "lms" / "alerts.toml"
+
+
+@pytest.fixture
+def api() -> Iterator[SentryApi]:
+    with SentryApi("sentry.example.org", scopes=("alerts:write", "org:read")) as api:
+        api.project("lms", 42)
+        api.alerts.add_project(42)
+        api.alerts.apps = {"resentry-bridge": 42}
+        yield api
+        assert api.broken == []
+
+
+class Place:
+    """The command, with what it needs to find the stand-in."""
+
+    def __init__(self, api: SentryApi, folder: Path) -> None:
+        (folder / "token").write_text(api.token)
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "RESENTRY_SENTRY_API": api.url,
+            "RESENTRY_SENTRY_ORGANIZATION": "school",
+            "RESENTRY_SENTRY_PROJECT": "lms",
+            "RESENTRY_SENTRY_TOKEN_FILE": str(folder / "token"),
+        }
+
+    def run(self, *args: str) -> tuple[int, str]:
+        ran = subprocess.run(
+            [sys.executable, "-m", "agent", "alerts", *args],
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return ran.returncode, ran.stdout + ran.stderr
+
+    def document(self, *args: str) -> tuple[int, dict[str, Any]]:
+        """Run with `--json`, and hold what is printed to its schema."""
+        code, printed = self.run(*args, "--json")
+        document: dict[str, Any] = json.loads(printed)
+        schema = json.loads(schemas()[document["command"]])
+        Draft202012Validator(schema).validate(document)
+        return code, document
+
+
+@pytest.fixture
+def place(api: SentryApi, tmp_path: Path) -> Place:
+    return Place(api, tmp_path)
+
+
+def test_the_rules_of_the_guide_from_plan_to_check(
+    place: Place, api: SentryApi, tmp_path: Path
+) -> None:
+    """Planned, applied, checked, changed on the page, seen, and taken back."""
+    code, printed = place.run("plan", str(EXAMPLE))
+    assert code == 0
+    assert (
+        "to create  alert    [resentry lms] [critical] unhandled exceptions" in printed
+    )
+    assert printed.splitlines()[-1] == "4 rules: 7 to create"
+    assert {method for method, _, _ in api.asked} == {"GET"}
+    assert place.run("check", str(EXAMPLE))[0] == 1
+
+    code, printed = place.run("apply", str(EXAMPLE))
+    assert (code, printed.splitlines()[-1]) == (0, "4 rules: 7 done")
+    code, printed = place.run("check", str(EXAMPLE))
+    assert (code, printed.strip()) == (
+        0,
+        "4 rules: the server holds what the file says",
+    )
+
+    (alert,) = [a for a in api.alerts.alerts if "unhandled" in a["name"]]
+    alert["enabled"] = False
+    code, document = place.document("check", str(EXAMPLE))
+    assert (code, document["error"]["code"]) == (1, "Drift")
+    (change,) = document["result"]["left"]
+    assert (change["id"], change["details"]) == (alert["id"], ["on: false -> true"])
+    assert "alerts apply" in document["error"]["hint"]
+
+    shorter = tmp_path / "shorter.toml"
+    shorter.write_text(EXAMPLE.read_text().rpartition("[[metrics]]")[0])
+    code, document = place.document("apply", str(shorter))
+    assert (code, document["error"]["code"]) == (1, "Drift")
+    assert "--delete" in document["error"]["hint"]
+    assert [each["verb"] for each in document["result"]["made"]] == ["change"]
+    assert [each["verb"] for each in document["result"]["left"]] == ["delete"] * 2
+    code, document = place.document("apply", str(shorter), "--delete")
+    assert (code, document["result"]["left"]) == (0, [])
+    assert len(api.alerts.alerts) == 3
+
+
+def test_what_cannot_be_done_is_said(place: Place, api: SentryApi) -> None:
+    """Each with its own exit code, and with the next step."""
+    api.faults = [Fault(410, {"X-Sentry-Deprecation-Date": "2026-05-14"})]
+    code, document = place.document("check", str(EXAMPLE))
+    assert (code, document["result"]) == (66, None)
+    assert "ended this API" in document["error"]["what"]
+
+    api.alerts.is_older = True
+    code, printed = place.run("plan", str(EXAMPLE))
+    assert code == 66
+    assert "older" in printed
+    api.alerts.is_older = False
+
+    api.scopes = {"project:read"}
+    code, printed = place.run("apply", str(EXAMPLE))
+    assert code == 77
+    assert "alerts:write" in printed
+
+    del place.environ["RESENTRY_SENTRY_PROJECT"]
+    code, printed = place.run("plan", str(EXAMPLE))
+    assert code == 78
+    assert "RESENTRY_SENTRY_PROJECT" in printed
+
+
+def test_a_server_that_keeps_something_else_is_no_success(
+    place: Place, api: SentryApi
+) -> None:
+    """The server is read again after the changes: an answer of 201 proves nothing."""
+    keep = api.alerts._alert
+    api.alerts._alert = lambda body, *_: keep(body | {"enabled": False})  # type: ignore[method-assign]
+    code, document = place.document("apply", str(EXAMPLE))
+    assert (code, document["error"]["code"]) == (1, "Drift")
+    assert "keeps something else" in document["error"]["hint"]
+    assert len(document["result"]["left"]) == 4
