@@ -22,7 +22,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup image image-tools image-example dist test-dist picture demo unit test test-together test-alone matrix parity vault test-vault test-vault-together test-vault-alone test-versions cluster-test crash hammer check format bench bench-converge bench-fleet bench-fork bench-library bench-sampling bench-scrub bench-swap soak docs lock clean
+.PHONY: help setup image image-tools image-example dist test-dist picture demo unit test test-together test-alone matrix parity vault test-vault test-vault-together test-vault-alone test-versions cluster-test crash hammer check format bench bench-bridge bench-converge bench-fleet bench-fork bench-library bench-sampling bench-scrub bench-swap soak docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -151,6 +151,9 @@ format: $(READY) ## let ruff rewrite what it can
 
 bench: $(READY) ## what the agent costs, beside `bao agent`: bench/results/agent.json
 	@$(BIN)/python -m bench.agent
+
+bench-bridge: $(READY) ## 300 webhooks a second, each on the disk first: bench/results/bridge.json
+	@$(BIN)/python -m bench.bridge
 
 bench-converge: $(READY) ## from publishing to the last of eight receipts: bench/results/converge.json
 	@$(BIN)/python -m bench.converge

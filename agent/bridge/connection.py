@@ -11,27 +11,45 @@ if TYPE_CHECKING:
     import asyncio
 
 CONNECTIONS = 256
-"""The limit of open connections."""
+"""With so many open connections, an old one gives way to a new one."""
+OLD_SECONDS = 1.0
+"""Sentry itself waits for so long. A connection that has sent no request by then is old."""
+MOST_CONNECTIONS = 512
+"""A connection beyond these is ended at once."""
 CONNECTION_SECONDS = 10.0
 """A request must have come whole after this time, and a connection ends with its answer."""
 HEADER_BYTES = 16 * 1024
 
 
 class Connection(H11Protocol):
-    """One connection. The one that has been sending for longest gives way to a new one."""
+    """One connection. An old one that still sends gives way to a new one."""
 
     began = 0.0
+    _ending: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a connection."""
         super().connection_made(transport)
         self.began = self.loop.time()
-        self.loop.call_later(CONNECTION_SECONDS, self._end)
+        self._ending = self.loop.call_later(CONNECTION_SECONDS, self._end)
         if len(self.connections) > CONNECTIONS:
-            others = [cast("Connection", each) for each in self.connections]
-            waiting = [each for each in others if each.is_sending]
-            if waiting:
-                min(waiting, key=lambda each: each.began).transport.abort()
+            self._make_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget a connection that has ended."""
+        super().connection_lost(exc)
+        if self._ending is not None:
+            self._ending.cancel()
+
+    def _make_room(self) -> None:
+        others = [cast("Connection", each) for each in self.connections]
+        oldest = min(
+            (each for each in others if each.is_sending), key=lambda each: each.began
+        )
+        if self.began - oldest.began > OLD_SECONDS:
+            oldest.transport.abort()
+        elif len(others) > MOST_CONNECTIONS:
+            self.transport.abort()
 
     @property
     def is_sending(self) -> bool:
@@ -44,4 +62,4 @@ class Connection(H11Protocol):
         if self.is_sending:
             self.transport.abort()
         else:  # its answer comes within a limit of its own
-            self.loop.call_later(1, self._end)
+            self._ending = self.loop.call_later(1, self._end)

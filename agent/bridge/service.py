@@ -14,7 +14,7 @@ import structlog
 import uvicorn
 
 from agent._version import __version__
-from agent.bridge.connection import HEADER_BYTES, Connection
+from agent.bridge.connection import CONNECTIONS, HEADER_BYTES, Connection
 from agent.bridge.metrics import BridgeMetrics
 from agent.bridge.post import Poster
 from agent.bridge.receive import PATH, Receiver
@@ -99,6 +99,7 @@ class Bridge:
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
+                limit_concurrency=CONNECTIONS,
                 h11_max_incomplete_event_size=HEADER_BYTES,
                 timeout_graceful_shutdown=STOP_SECONDS,
             )

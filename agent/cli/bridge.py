@@ -9,6 +9,7 @@ import structlog
 from agent.cli import options
 from agent.errors import SettingsError
 from agent.observe import logs
+from agent.protect import protect, return_memory
 
 if TYPE_CHECKING:
     from agent.settings import Loaded
@@ -29,6 +30,8 @@ def command(loaded: Loaded) -> None:
             f"the bridge cannot start: the package {error.name} is not installed",
             "install resentry-agent[bridge]; the sidecar's image does not have it",
         ) from None
+    protect()
+    return_memory()
     settings = loaded.settings
     logs.configure(settings.log_level, settings.log_format)
     for warning in loaded.warnings:
