@@ -260,11 +260,17 @@ def is_aborting(request: Message) -> bool:
 def test_killed_at_each_step_of_an_abort_the_old_dsn_is_back(
     site: Site, users: Users, sink: Sink
 ) -> None:
-    """After the old key's end, even: it lives again, and no event is lost or doubled."""
-    retired = Point("retired", journal_line("retired", has_version=False), True, True)
-    kill_at(retired, site, users, *SHORT)
-    site.age()
+    """After the old key's end, even: it lives again, and no event is lost or doubled.
+
+    A person does so when processes report that their events are refused.
+    """
+    rotating = site.rotate("--quiet", "2s", "--refused", "10m")
+    users.report_until(lambda: "retired:" in rotating.log_text(), "the old key's end")
     assert active(site) == [False, True]
+    sink.answer(PROJECT, 403, key=site.api.projects["lms"].keys[1]["id"])
+    users.report_until(lambda: "have refused" in rotating.log_text(), "a rise")
+    rotating.kill()
+    site.age()
     aborted = journal_line("aborted", has_version=False)
     for point in (
         Point("the order to go back", is_aborting, of_vault=True, after=False),
