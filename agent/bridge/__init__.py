@@ -8,9 +8,13 @@
     tables.py     the tables, and what a piece of news changes in them
     reading.py    what others read: open alerts, webhooks, Alertmanagers
     post.py       a thread for each Alertmanager, with a back-off of its own
+    escalate.py   a second copy of a critical alert that nobody takes
+    canary.py     an event through Sentry, which must come back
+    trips.py      when canaries were sent, and when they came back
+    duty.py       makes these two
     receive.py    the webhook's address: each request has one of the stated answers
     connection.py bounds what a connection may hold
-    metrics.py    the bridge's metrics
+    metrics.py    the bridge's metrics; duty_metrics.py those of escalation and canary
     service.py    starts all of it
 
 Never a part of the sidecar: it needs `resentry-agent[bridge]`.

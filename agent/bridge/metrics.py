@@ -17,6 +17,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from agent.bridge.duty_metrics import DutyMetrics
 from agent.bridge.news import RESOURCES, SEVERITIES
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 OTHER = "other"
 RESULTS = (
-    *("opened", "renewed", "closed", "older", "duplicate", "ignored"),
+    *("opened", "renewed", "closed", "older", "duplicate", "ignored", "canary"),
     *("refused", "not_understood", "busy"),
 )
 """What becomes of a request for the webhook's address."""
@@ -107,6 +108,7 @@ class BridgeMetrics:
             ["alertmanager"],
             registry=self.registry,
         )
+        self.duty = DutyMetrics(self.registry, alertmanagers)
         for name in alertmanagers:
             self._posted.labels(name)
             self._rejected.labels(name)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from agent.bridge import payloads, text
+from resentry import formats
 
 T = TypeVar("T")
 CRITICAL, WARNING, INFO = "critical", "warning", "info"
@@ -18,6 +19,8 @@ OF_LEVEL = {"fatal": CRITICAL, "error": CRITICAL, "warning": WARNING}
 """The severity of an issue's level. Every other level is `info`."""
 OVER = frozenset({"resolved", "archived", "ignored"})
 """The actions of `issue` after which nobody waits for a person any more."""
+CANARY_TAG = "resentry_canary"
+"""The tag of an event that the bridge itself has sent: when it was sent."""
 _MARKED = re.compile(r"\[(critical|warning|info)\]", re.IGNORECASE)
 _PROJECT = re.compile(r"/projects/[^/]+/([^/]+)/")
 
@@ -54,6 +57,8 @@ class News(NamedTuple):
     subject: str
     opens: Alert | None = None
     is_only: bool = False
+    canary: float = 0.0
+    """When the canary was sent that this is; 0 for anything else."""
 
 
 def read(resource: str, body: bytes) -> News | None:
@@ -98,6 +103,8 @@ def _id(value: object) -> str:
 def _of_event(data: payloads.EventAlertData) -> News:
     event, rule = data.event, text.shown(data.triggered_rule)
     tags = _tags(event.tags)
+    if CANARY_TAG in tags:
+        return News("canary", canary=_sent_at(tags[CANARY_TAG]))
     issue = _id(event.issue_id)
     match = _PROJECT.search(event.url) if isinstance(event.url, str) else None
     project = text.name(match[1] if match else event.project)
@@ -166,15 +173,22 @@ def _alert(labels: dict[str, str], annotations: dict[str, str], url: str) -> Ale
 
 
 def _tags(tags: object) -> dict[str, Any]:
-    """Return the two tags that are read, of a list of pairs."""
+    """Return the tags that are read, of a list of pairs."""
     pairs = tags if isinstance(tags, list) else []
     return {
         pair[0]: pair[1]
         for pair in pairs
         if isinstance(pair, list)
         and len(pair) == 2
-        and pair[0] in ("environment", "release")
+        and pair[0] in ("environment", "release", CANARY_TAG)
     }
+
+
+def _sent_at(value: object) -> float:
+    try:
+        return formats.number(value)
+    except ValueError:
+        raise NotUnderstood("the time of a canary is no number") from None
 
 
 def _chosen(action: payloads.RuleAction | None) -> str:

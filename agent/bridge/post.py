@@ -16,6 +16,7 @@ import structlog
 from agent.backoff import retry_seconds
 from agent.bridge import tables
 from agent.bridge.store import Full
+from agent.bridge.trips import ALIVE
 from agent.web import post
 from resentry.formats import time_text
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 HOLD_SECONDS = 3600.0
 """An alert that is not posted again ends by itself in an Alertmanager after this time."""
+ALIVE_SECONDS = 300.0
+"""A sign of life that is not posted again ends sooner, but not before the next post."""
 CHUNK = 500
 """So many alerts are posted in one request."""
 GATHER_SECONDS = 0.2
@@ -170,8 +173,8 @@ class Poster:
         )
 
     def _send(self, rows: Sequence[Row]) -> tuple[int, bytes]:
-        now = time.time()
-        body = msgspec.json.encode([_document(row, now) for row in rows])
+        now, alive = time.time(), max(ALIVE_SECONDS, 3 * self._resend)
+        body = msgspec.json.encode([_document(row, now, alive) for row in rows])
         return post(self._address, self._headers, body, SECONDS)
 
     def _succeeded(self) -> None:
@@ -202,9 +205,10 @@ class Poster:
         return retry_seconds(self._failures, CAP_SECONDS, None)
 
 
-def _document(row: Row, now: float) -> dict[str, Any]:
+def _document(row: Row, now: float, alive_seconds: float) -> dict[str, Any]:
     """Return an alert in the form of Alertmanager's API v2."""
-    ends = row.closed if row.closed is not None else now + HOLD_SECONDS
+    hold = alive_seconds if row.subject == ALIVE else HOLD_SECONDS
+    ends = row.closed if row.closed is not None else now + hold
     document: dict[str, Any] = {
         "labels": row.alert.labels,
         "annotations": row.alert.annotations | {"webhooks": str(row.webhooks)},

@@ -79,6 +79,11 @@ class Reader:
             )
             return [Webhooks(*row) for row in found]
 
+    def facts(self) -> dict[str, str]:
+        """Return what is noted by name."""
+        with self._open() as connection:
+            return dict(connection.execute("SELECT name, value FROM facts"))
+
     def alertmanagers(self) -> dict[str, Alertmanager]:
         """Return each Alertmanager that was ever posted to, by its URL."""
         with self._open() as connection:

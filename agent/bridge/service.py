@@ -15,6 +15,7 @@ import uvicorn
 
 from agent._version import __version__
 from agent.bridge.connection import CONNECTIONS, HEADER_BYTES, Connection
+from agent.bridge.duty import Duty
 from agent.bridge.metrics import BridgeMetrics
 from agent.bridge.post import Poster
 from agent.bridge.receive import PATH, Receiver
@@ -73,6 +74,7 @@ class Bridge:
             Poster(url, name, self._store, resend, headers, self._metrics)
             for url, name in zip(settings.bridge_alertmanagers, names, strict=True)
         ]
+        self._duty = Duty(settings, names, self._store, self._metrics.duty)
         self._store.changed = self._wake
         self._receiver = Receiver(self._store, secrets, self._metrics)
 
@@ -83,6 +85,7 @@ class Bridge:
         serve_paths(self._probes(), settings.probes_listen)
         for poster in self._posters:
             poster.start()
+        self._duty.start()
         # Strangers decide how often it would say that a request is invalid.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         address = settings.bridge_listen
@@ -125,6 +128,7 @@ class Bridge:
         await serving
 
     def _stop(self) -> None:
+        self._duty.stop(STOP_SECONDS)
         for poster in self._posters:
             poster.stop(STOP_SECONDS)
         self._store.close()
@@ -160,7 +164,7 @@ class Bridge:
         return Answer("200 OK", CONTENT_TYPE, body)
 
     def _status(self) -> Answer:
-        status = status_of(self._store, self._settings.bridge_alertmanagers)
+        status = status_of(self._store, self._settings.bridge_alertmanagers, self._duty)
         return Answer("200 OK", "application/json", msgspec.json.encode(status))
 
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from agent._version import __version__
+from agent.bridge.duty import CanaryState, EscalationState
 from agent.domain.receiver import receiver_names
 from resentry.formats import time_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from agent.bridge.duty import Duty
     from agent.bridge.store import Store
 
 ALERTS_LIMIT = 1000
@@ -57,13 +59,17 @@ class BridgeStatus(Struct, frozen=True, kw_only=True):
     """The open alerts, the oldest first; at most `ALERTS_LIMIT`."""
     webhooks: dict[str, Resource]
     alertmanagers: list[AlertmanagerState]
+    escalations: list[EscalationState]
+    """Empty if nothing is escalated."""
+    canary: CanaryState | None
+    """Null if no canary is sent."""
     waiting: int
     """The number of webhooks that wait to be written."""
     store: str
     """Why the store cannot be written; empty if it can."""
 
 
-def status_of(store: Store, urls: Sequence[str]) -> BridgeStatus:
+def status_of(store: Store, urls: Sequence[str], duty: Duty) -> BridgeStatus:
     """Return what is known now."""
     reader = store.reader
     rows = reader.open_alerts()
@@ -99,6 +105,8 @@ def status_of(store: Store, urls: Sequence[str]) -> BridgeStatus:
             for each in reader.webhooks()
         },
         alertmanagers=states,
+        escalations=duty.escalations(),
+        canary=duty.canary(),
         waiting=store.waiting,
         store=store.reason,
     )

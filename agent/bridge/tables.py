@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
+from agent.bridge import trips
 from agent.errors import AgentError
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ CREATE TABLE IF NOT EXISTS alertmanagers (
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
-Result = Literal["opened", "renewed", "closed", "older", "duplicate", "ignored"]
+Result = Literal[
+    "opened", "renewed", "closed", "older", "duplicate", "ignored", "canary"
+]
 """What became of a webhook."""
 
 
@@ -103,6 +106,8 @@ def take(connection: sqlite3.Connection, webhook: Webhook, now: float) -> Result
     news = webhook.news
     if news is None:
         return "ignored"
+    if news.canary:
+        return trips.arrived(connection, news.canary, now)
     if news.opens is None:
         return close(connection, news.subject, webhook.told, now, "resolved in Sentry")
     result = open_alert(connection, news.subject, news.opens, webhook.told, now)

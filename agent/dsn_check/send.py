@@ -1,6 +1,7 @@
-"""One request of a DSN check: a client report without entries.
+"""Sends an envelope to the server of a DSN.
 
-The report makes no event and no issue, and uses no quota.
+That of a DSN check is a client report without entries. It makes no event and no issue, and
+uses no quota.
 """
 
 from __future__ import annotations
@@ -26,17 +27,7 @@ def check_sender(user_agent: str) -> Callable[[str, float], Answer]:
     """
 
     def send(dsn: str, seconds: float) -> Answer:
-        parts, key = urlsplit(dsn), split_dsn(dsn).key
-        prefix, _, project = parts.path.rpartition("/")
-        host = parts.netloc.rpartition("@")[2]
-        headers = {
-            "User-Agent": user_agent,
-            "Content-Type": "application/x-sentry-envelope",
-            "X-Sentry-Auth": f"Sentry sentry_version=7, sentry_client={user_agent}, "
-            f"sentry_key={key}",
-        }
-        url = f"{parts.scheme}://{host}{prefix}/api/{project}/envelope/"
-        status, body = post(url, headers, _envelope(), seconds, to_link_local=False)
+        status, body = post_envelope(user_agent, dsn, _report(), seconds)
         answer = answer_of(status, body)
         if answer == "none":
             raise OSError(f"status {status}")
@@ -45,7 +36,24 @@ def check_sender(user_agent: str) -> Callable[[str, float], Answer]:
     return send
 
 
-def _envelope() -> bytes:
+def post_envelope(
+    user_agent: str, dsn: str, envelope: bytes, seconds: float
+) -> tuple[int, bytes]:
+    """Send an envelope to the address in the DSN, and return what `agent.web.post` does."""
+    parts, key = urlsplit(dsn), split_dsn(dsn).key
+    prefix, _, project = parts.path.rpartition("/")
+    host = parts.netloc.rpartition("@")[2]
+    headers = {
+        "User-Agent": user_agent,
+        "Content-Type": "application/x-sentry-envelope",
+        "X-Sentry-Auth": f"Sentry sentry_version=7, sentry_client={user_agent}, "
+        f"sentry_key={key}",
+    }
+    url = f"{parts.scheme}://{host}{prefix}/api/{project}/envelope/"
+    return post(url, headers, envelope, seconds, to_link_local=False)
+
+
+def _report() -> bytes:
     # The header has no DSN: a server would judge by it instead of by the request.
     sent_at = time_text(time.time(), "seconds")
     report = json.dumps({"timestamp": sent_at, "discarded_events": []})

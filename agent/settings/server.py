@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from agent.settings import parse
-from agent.settings.bridge import BridgeSettings
+from agent.settings.duty import DutySettings
 from agent.settings.kinds import VERIFY, SecretValue, says
 
 
-class ServerSettings(BridgeSettings, frozen=True, kw_only=True):
+class ServerSettings(DutySettings, frozen=True, kw_only=True):
     """The part of the settings that `verify` alone needs."""
 
     verify_api: Annotated[

@@ -1,0 +1,208 @@
+"""Raises a copy of a critical alert that is neither mended nor silenced in time.
+
+Alertmanager calls one level of people only, and it alone knows what is silenced. So each
+Alertmanager is asked: for the alerts of Sentry and for those of Prometheus alike. The copy
+has one label more, by which Alertmanager calls the second level. Nothing is stored: a copy
+that is not posted again ends by itself.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import msgspec
+import structlog
+from msgspec import Struct, field
+
+from agent.backoff import retry_seconds
+from agent.web import get, post
+from resentry.formats import moment, time_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from agent.bridge.duty_metrics import DutyMetrics
+
+LABEL, LEVEL = "escalation", "l2"
+HOLD_SECONDS = 300.0
+"""A copy that is not posted again ends by itself after this time."""
+LOOK_SECONDS = 30.0
+CAP_SECONDS = 60.0
+SECONDS = 10.0
+ANSWER_BYTES = 16 * 1024 * 1024
+COPIES_LIMIT = 200
+"""So many copies an Alertmanager gets. They are one notification anyway."""
+_QUERY = urlencode(
+    {
+        "active": "true",
+        "silenced": "false",
+        "inhibited": "false",
+        "unprocessed": "true",
+        "filter": 'severity="critical"',
+    }
+)
+
+log = structlog.get_logger()
+
+
+class Alert(Struct):
+    """An alert as an Alertmanager tells it. Other fields are skipped."""
+
+    labels: dict[str, str]
+    annotations: dict[str, str] = field(default_factory=dict)
+    starts_at: str = field(name="startsAt", default="")
+    url: str = field(name="generatorURL", default="")
+
+    @property
+    def identity(self) -> frozenset[tuple[str, str]]:
+        """The labels, without the one of a copy."""
+        return frozenset(each for each in self.labels.items() if each[0] != LABEL)
+
+
+def decide(
+    alerts: Iterable[Alert], now: float, after_seconds: float
+) -> tuple[list[Alert], list[Alert]]:
+    """Return which alerts need a copy now, the oldest first, and which copies are over.
+
+    `alerts` are those that are critical, and neither silenced nor inhibited.
+    """
+    copies = {each.identity: each for each in alerts if each.labels.get(LABEL) == LEVEL}
+    due = [
+        each
+        for each in alerts
+        if LABEL not in each.labels and now - _began(each, now) >= after_seconds
+    ]
+    due.sort(key=lambda each: _began(each, now))
+    wanted = {each.identity for each in due}
+    over = [copy for identity, copy in copies.items() if identity not in wanted]
+    return due[:COPIES_LIMIT], over
+
+
+def _began(alert: Alert, now: float) -> float:
+    try:
+        return moment(alert.starts_at)
+    except ValueError:
+        return now
+
+
+class Escalation:
+    """Watches one Alertmanager.
+
+    Args:
+        url: its address.
+        name: how log and metrics call it.
+        after_seconds: a critical alert may be open and unsilenced for so long.
+        headers: sent with each request, as an Authorization.
+        metrics: tell how many copies there are, and how often a look has failed.
+
+    """
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        after_seconds: float,
+        headers: Mapping[str, str],
+        metrics: DutyMetrics,
+    ) -> None:
+        self._address = f"{url.rstrip('/')}/api/v2/alerts"
+        self.name = name
+        self._after = after_seconds
+        self._look_seconds = min(LOOK_SECONDS, after_seconds / 4)
+        self._headers = {"Content-Type": "application/json", **headers}
+        self._metrics = metrics
+        self._over = threading.Event()
+        self._failures = 0
+        self.raised = 0
+        self.reason = ""
+        """Why the newest look has failed; empty if it has not."""
+        self._thread = threading.Thread(target=self._run, name="escalate", daemon=True)
+
+    def start(self) -> None:
+        """Watch from now on."""
+        self._thread.start()
+
+    def stop(self, seconds: float) -> None:
+        """End. Copies stay until they end by themselves, or another bridge goes on."""
+        self._over.set()
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._over.wait(pause):
+            pause = self._look_seconds
+            try:
+                self._look()
+            except (OSError, msgspec.MsgspecError) as error:
+                pause = self._failed(str(error) or type(error).__name__)
+            except Exception:  # a bug must not end the thread
+                log.exception("cannot escalate alerts", alertmanager=self.name)
+                pause = self._failed("an unexpected error")
+
+    def _look(self) -> None:
+        status, body = get(
+            f"{self._address}?{_QUERY}", self._headers, SECONDS, ANSWER_BYTES
+        )
+        if status != 200:
+            raise OSError(f"HTTP status {status}")
+        if len(body) == ANSWER_BYTES:
+            raise OSError(f"more than {ANSWER_BYTES} bytes of critical alerts")
+        alerts = msgspec.json.decode(body, type=list[Alert])
+        now = time.time()
+        due, over = decide(alerts, now, self._after)
+        documents = [self._copy(each, now + HOLD_SECONDS) for each in due]
+        documents += [self._copy(each, now) for each in over]
+        if documents:
+            encoded = msgspec.json.encode(documents)
+            status, _ = post(self._address, self._headers, encoded, SECONDS)
+            if status >= 300:
+                raise OSError(f"HTTP status {status}")
+        self._succeeded(len(due))
+
+    def _copy(self, alert: Alert, ends_at: float) -> dict[str, Any]:
+        """Return the copy of an alert in the form of Alertmanager's API v2."""
+        starts = min(_began(alert, ends_at), ends_at)
+        if LABEL not in alert.labels:
+            starts = min(starts + self._after, ends_at)
+        minutes = f"{self._after / 60:g} minutes"
+        told = {"escalated": f"neither ended nor silenced within {minutes}"}
+        document: dict[str, Any] = {
+            "labels": {**alert.labels, LABEL: LEVEL},
+            "annotations": {**alert.annotations, **told},
+            "startsAt": time_text(starts),
+            "endsAt": time_text(ends_at),
+        }
+        if alert.url:
+            document["generatorURL"] = alert.url
+        return document
+
+    def _succeeded(self, raised: int) -> None:
+        if self._failures:
+            log.info("critical alerts are escalated again", alertmanager=self.name)
+        self._failures, self.reason = 0, ""
+        self._metrics.escalated(self.name, raised, 0)
+        if raised > self.raised:
+            log.warning(
+                "critical alerts are escalated to the second level",
+                alertmanager=self.name,
+                alerts=raised,
+                hint="silence an alert in Alertmanager to take it",
+            )
+        self.raised = raised
+
+    def _failed(self, reason: str) -> float:
+        self._failures += 1
+        self.reason = reason
+        self._metrics.escalated(self.name, self.raised, self._failures)
+        if self._failures == 1:
+            log.warning(
+                "cannot ask an Alertmanager for its critical alerts: none is escalated "
+                "there; trying again",
+                alertmanager=self.name,
+                reason=reason,
+                hint="let the bridge GET /api/v2/alerts, not only POST",
+            )
+        return retry_seconds(self._failures, CAP_SECONDS, None)

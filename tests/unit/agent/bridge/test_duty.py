@@ -1,0 +1,118 @@
+"""Who is called when nobody acts, and what is known of canaries."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from agent.bridge import escalate, news, tables, trips
+from agent.bridge.canary import event_of
+from agent.bridge.escalate import COPIES_LIMIT, Alert, decide
+from agent.bridge.tables import Webhook
+from lab import bridge as sentry
+from lab.ledger import parse_envelope
+from resentry.formats import time_text
+
+NOW = 1_800_000_000.0
+LIMIT = 900.0
+
+
+def alert(issue: int = 1, age: float = LIMIT, **more: str) -> Alert:
+    labels = {"alertname": "SentryIssue", "severity": "critical", "issue": str(issue)}
+    return Alert({**labels, **more}, {}, time_text(NOW - age))
+
+
+def test_an_alert_is_escalated_when_its_time_is_over() -> None:
+    """Not before; and never a copy of a copy."""
+    old, new, copy = alert(1), alert(2, LIMIT - 1), alert(1, escalation="l2")
+    assert decide([new, old], NOW, LIMIT) == ([old], [])
+    assert decide([new, old, copy], NOW, LIMIT) == ([old], [])
+
+
+def test_a_copy_is_over_when_its_alert_is() -> None:
+    """Because it ended, or was silenced: then Alertmanager does not tell it."""
+    copy, other = alert(1, escalation="l2"), alert(2, escalation="somebody-else-s")
+    assert decide([copy, other], NOW, LIMIT) == ([], [copy])
+
+
+def test_a_storm_is_escalated_by_its_oldest_alerts() -> None:
+    """The copies are bounded, and none of an alert that is still open ends."""
+    storm = [alert(number, LIMIT + number) for number in range(2 * COPIES_LIMIT)]
+    copies = [alert(number, escalation="l2") for number in range(2 * COPIES_LIMIT)]
+    due, over = decide([*storm, *copies], NOW, LIMIT)
+    assert [each.labels["issue"] for each in due] == [
+        str(number) for number in reversed(range(COPIES_LIMIT, 2 * COPIES_LIMIT))
+    ]
+    assert over == []
+
+
+def test_an_alert_without_a_time_that_can_be_read_begins_now() -> None:
+    """Its time can't be over, and it hides no other alert."""
+    odd = Alert({"severity": "critical"}, {}, "yesterday")
+    assert decide([odd, alert(1)], NOW, LIMIT) == ([alert(1)], [])
+
+
+def test_alertmanager_is_asked_for_what_nobody_has_taken() -> None:
+    """What is silenced or inhibited is not told; what is new since a start is."""
+    for part in ("silenced=false", "inhibited=false", "unprocessed=true"):
+        assert part in escalate._QUERY
+
+
+def canary_of(tags: dict[str, str]) -> news.News | None:
+    payload = sentry.event_alert(tags=[[*pair] for pair in tags.items()])
+    return news.read("event_alert", json.dumps(payload).encode())
+
+
+def test_a_canary_is_known_by_its_tag_and_opens_nothing() -> None:
+    """The tag that the bridge has sent comes back in the webhook."""
+    _, (item,) = parse_envelope(event_of("production", NOW))
+    event: dict[str, Any] = json.loads(item.payload)
+    assert (item.kind, event["level"]) == ("event", "info")
+    assert event["environment"] == "production"
+    assert event["fingerprint"] == ["resentry-canary"]
+    found = canary_of({"environment": "production", **event["tags"]})
+    assert found == news.News("canary", canary=NOW)
+    with pytest.raises(news.NotUnderstood, match="canary"):
+        canary_of({news.CANARY_TAG: "soon"})
+
+
+@pytest.fixture
+def connection() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:")) as made:
+        tables.prepare(made)
+        yield made
+
+
+def known(connection: sqlite3.Connection) -> trips.Trips:
+    return trips.trips_of(dict(connection.execute("SELECT name, value FROM facts")))
+
+
+def test_the_newest_canary_counts_once(connection: sqlite3.Connection) -> None:
+    """One that comes again, late, or from the future tells nothing new."""
+
+    def back(sent_at: float, now: float) -> str:
+        webhook = Webhook(
+            f"{now}", "event_alert", now, news.News("canary", canary=sent_at)
+        )
+        return tables.take(connection, webhook, now)
+
+    assert known(connection) == trips.Trips()
+    trips.sent(connection, NOW)
+    trips.sent(connection, NOW + 3600)
+    assert back(NOW + 3600, NOW + 3602) == "canary"
+    assert back(NOW + 3600, NOW + 3700) == "ignored"
+    assert back(NOW, NOW + 3701) == "ignored"
+    assert back(NOW + 10_000, NOW + 3702) == "ignored"
+    assert known(connection) == trips.Trips(NOW, NOW + 3600, NOW + 3602, 2.0)
+
+
+def test_a_restart_does_not_begin_the_time_of_a_canary_anew(
+    connection: sqlite3.Connection,
+) -> None:
+    """Else a bridge that restarts often would never miss one."""
+    for now in (NOW, NOW + 100, NOW + 200):
+        trips.begun(connection, now)
+    assert known(connection).since == NOW
