@@ -7,10 +7,12 @@ import time
 from typing import TYPE_CHECKING, get_args
 
 import click
+from msgspec import structs
 
 from agent.cli import options
 from agent.cli.answer import NO, UNEXAMINED, Answer
 from agent.cli.gather import copied, gather_all, why_unknown
+from agent.cli.rotation_look import rotation_report
 from agent.cli.words import with_ages
 from agent.doctor.bundle import write_bundle
 from agent.doctor.examine import RULES, examine
@@ -125,7 +127,9 @@ def facts_of(loaded: Loaded, *, offline: bool) -> Facts:
         settings_error=problem,
         why_unknown=why_unknown(settings),
         warnings=loaded.warnings,
-        status=gathered.status,
+        status=structs.replace(
+            gathered.status, rotation=rotation_report(settings) if is_asked else None
+        ),
         current=gathered.current,
         rollout=gathered.rollout,
         asked=ask_source(settings) if is_asked else None,

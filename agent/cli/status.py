@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import structs
 
 from agent.cli import options
 from agent.cli.answer import NO, UNEXAMINED, Answer, named_error
 from agent.cli.gather import copied, gather, why_unknown
+from agent.cli.rotation_look import RotationLook, rotation_lines
 from agent.cli.status_lines import plain, status_lines
 from agent.observe.document import not_confirmed
 from agent.observe.results import Error
@@ -67,33 +70,38 @@ def command(loaded: Loaded, *, volume: str | None, watch: bool) -> Answer:
     if volume is not None:
         settings, copied_at = copied(loaded.settings, volume)
         loaded = loaded._replace(settings=settings)
-    if watch:
-        _watch(loaded, copied_at)
-    return _look(loaded, copied_at)
+    with contextlib.closing(RotationLook(loaded.settings)) as rotations:
+        if watch:
+            _watch(loaded, copied_at, rotations)
+        return _look(loaded, copied_at, rotations)
 
 
-def _look(loaded: Loaded, copied_at: float | None) -> Answer:
+def _look(loaded: Loaded, copied_at: float | None, rotations: RotationLook) -> Answer:
     settings = loaded.settings
     status = gather(settings, copied_at=copied_at)
+    if copied_at is None and loaded.problem is None:
+        status = structs.replace(status, rotation=rotations.report())
     error, code = not_confirmed(status), NO
     why = why_unknown(settings)
     if copied_at is not None:
         why = f"{settings.dir} was read as it stands"
         if error is None:
             error, code = NOT_OF_NOW, UNEXAMINED
-    lines = list(status_lines(status, why, _paint()))
+    lines = [*status_lines(status, why, _paint()), *rotation_lines(status.rotation)]
     if loaded.problem is not None:
         error, code = named_error(loaded.problem), loaded.problem.exit_code
         lines[:0] = [*Answer.of_error(loaded.problem).lines, ""]
     return Answer(status, tuple(lines), error, code if error else 0)
 
 
-def _watch(loaded: Loaded, copied_at: float | None) -> NoReturn:
+def _watch(
+    loaded: Loaded, copied_at: float | None, rotations: RotationLook
+) -> NoReturn:
     """Show the status again and again. Ctrl-C ends it."""
     if click.get_current_context().params["as_json"]:
         raise click.UsageError("--watch is for people: leave out --json, or use wait")
     while True:
-        lines = _look(loaded, copied_at).lines
+        lines = _look(loaded, copied_at, rotations).lines
         clear = CLEAR if sys.stdout is not None and sys.stdout.isatty() else ""
         click.echo(clear + "\n".join(lines) + "\n")
         time.sleep(WATCH_SECONDS)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from agent.doctor import (
     about_rails,
     about_rates,
+    about_rotation,
     about_secret,
     about_sentry,
     about_settings,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _PLACES = (
     about_settings,
     about_source,
+    about_rotation,
     about_secret,
     about_rails,
     about_volume,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 Area = Literal[
     "settings",
     "vault",
+    "rotation",
     "secret",
     "guard-rails",
     "volume",
@@ -33,7 +34,7 @@ _WAKE: dict[Area, str] = {
         "Wake who runs the pod, if applications lack Sentry now.",
     ),
     **dict.fromkeys(
-        ("vault", "secret", "guard-rails", "rates", "privacy"),
+        ("vault", "rotation", "secret", "guard-rails", "rates", "privacy"),
         "Wake who has changed the secret or the settings last, if applications lack Sentry "
         "now.",
     ),

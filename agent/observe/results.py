@@ -13,6 +13,7 @@ from agent.domain.dsn_check import Verdict
 from agent.domain.last import LastProcess
 from agent.domain.outcome import Kind
 from agent.domain.timeline import Event
+from agent.observe.rotation_results import RotationReport
 from agent.observe.stage import Stage
 from agent.observe.target_results import RoleReport, RolloutReport
 
@@ -288,3 +289,7 @@ class StatusResult(Struct, frozen=True, kw_only=True):
     timeline: Annotated[
         list[Event], Meta(description="What happened lately, the newest last.")
     ] = []
+    rotation: Annotated[
+        RotationReport | None,
+        Meta(description="The newest rotation; null if no setting names its journal."),
+    ] = None

@@ -17,8 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import requests
 from mounts import mount_memory, unmount
+from msgspec.structs import replace
 from set_up import READ, Busy, Quiet, Site
 
+from agent.rotation.journal import Journal
+from agent.rotation.journal import encode as encode_journal
 from lab.process import Process, eventually
 from lab.proxy import Faults, Proxy
 
@@ -135,6 +138,44 @@ def token_ends(site: Busy) -> Iterator[Site]:
     token = made["auth"]["client_token"]
     with another(site, RESENTRY_VAULT_TOKEN=token) as other, other.app("silent"):
         yield other
+
+
+# A rotation
+
+
+def _rotation(site: Busy, **more: Any) -> Look:
+    """Write the journal of a rotation that is under way, and let doctor read it."""
+    journal = Journal(
+        rotation="20260131-120000-c0de",
+        secret="secret/data/lms",
+        old="0" * 12,
+        quiet_seconds=60,
+        phase="converged",
+        since=time.time(),
+    )
+    text = encode_journal(replace(journal, **more))
+    site.vault.write("rotations/lms", journal=text)
+    paths = ("data", "metadata")
+    rules = [
+        f'path "secret/{each}/rotations/lms" {{ capabilities = ["read"] }}'
+        for each in paths
+    ]
+    return {
+        "RESENTRY_ROTATION_PATH": "secret/data/rotations/lms",
+        "RESENTRY_VAULT_TOKEN": site.vault.policy_token("\n".join([READ, *rules])),
+    }
+
+
+@breaks("RSN251")
+def held_rotation(site: Busy) -> Iterator[Look]:
+    yield _rotation(site, held="the server does not accept the new key")
+    site.vault.delete("rotations/lms")
+
+
+@breaks("RSN252")
+def left_rotation(site: Busy) -> Iterator[Look]:
+    yield _rotation(site, holder="job-1 pid 7", until=time.time() - 1)
+    site.vault.delete("rotations/lms")
 
 
 @breaks("RSN301")

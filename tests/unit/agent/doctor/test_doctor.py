@@ -35,6 +35,7 @@ from agent.errors import (
 from agent.observe import document, stderr
 from agent.observe.arrival import arrive
 from agent.observe.results import DsnCheckReport, DsnUseReport, Receiver
+from agent.observe.rotation_results import RotationReport
 from agent.publish.volume import LOCK_FILE
 from agent.settings import Settings
 from resentry.answers import Answer
@@ -95,6 +96,7 @@ SETTINGS = Settings(
     allowed_dsns=(allowed_dsn("production=sentry.example.org/42"),),
     min_targets={"api": 1},
 )
+NO_ROTATION = RotationReport()
 Make = Callable[..., Facts]
 
 
@@ -116,17 +118,19 @@ def make(tmp_path: Path) -> Make:
         agent: Any = "running",
         late: bool = False,
         unknown: str = "",
+        rotation: RotationReport | None = NO_ROTATION,
         **more: Any,
     ) -> Facts:
         made = msgspec.structs.replace(
             SETTINGS,
             dir=str(directory),
-            **{"environment_place": "x", **(settings or {})},
+            **{"environment_place": "x", "rotation_path": "r", **(settings or {})},
         )
         rollout = assess(
             receipts, snapshot, late=late, minimum=made.min_targets, unknown=unknown
         )
         status = document.status(agent, snapshot, rollout, {**WELL, **(saved or {})})
+        status = msgspec.structs.replace(status, rotation=rotation)
         asked = Asked(
             candidate=Candidate(HELD_VALUES),
             surplus=(),
@@ -192,6 +196,13 @@ RECEIVER = Receiver(
 )
 HELD = {"SENTRY_DSN": {"source": "operator", "held": "3f9a1c2b7d04"}}
 
+LEFT: dict[str, Any] = {
+    "rotation": "r1",
+    "secret": "s",
+    "phase": "written",
+    "has_ended": False,
+}
+
 BREAKAGES: dict[str, dict[str, Any]] = {
     "RSN101": {"settings_error": SettingsError("RESENTRY_X: is wrong"), "asked": None},
     "RSN102": {"warnings": ("RESENTRY_POL is not known",)},
@@ -217,6 +228,8 @@ BREAKAGES: dict[str, dict[str, Any]] = {
             clock_seconds=0.1,
         ),
     },
+    "RSN251": {"rotation": RotationReport(**LEFT, held="no answer")},
+    "RSN252": {"rotation": RotationReport(**LEFT)},
     "RSN301": {"asked": Asked(SourceMissing("none"), surplus=(), clock_seconds=0.1)},
     "RSN302": {
         "asked": Asked(
@@ -370,6 +383,33 @@ def test_no_breakage_is_shared(make: Make) -> None:
         for b in BREAKAGES.values()
     ]
     assert len(seen) == len(set(seen))
+
+
+@pytest.mark.parametrize(
+    ("given", "verdict"),
+    [
+        ({"settings": {"rotation_path": ""}}, "skipped"),
+        ({"asked": None}, "skipped"),  # --offline
+        ({"rotation": None}, "unknown"),
+        ({"rotation": RotationReport(error="permission denied")}, "unknown"),
+        ({"rotation": RotationReport(**LEFT, holder="job pid 7")}, "ok"),
+    ],
+)
+def test_a_rotation_that_nobody_has_seen_is_unknown(
+    make: Make, given: dict[str, Any], verdict: str
+) -> None:
+    """Unless nobody asked for it; and one that is carried on is well."""
+    found = {f.id: f.verdict for f in examine(make(**given))}
+    assert (found["RSN251"], found["RSN252"]) == (verdict, verdict)
+
+
+@pytest.mark.parametrize("id_", ["RSN251", "RSN252"])
+def test_a_rotation_of_a_leaked_key_is_urgent(make: Make, id_: str) -> None:
+    """The old key lives on meanwhile."""
+    rotation = BREAKAGES[id_]["rotation"]
+    assert problems(examine(make(rotation=rotation)))[id_].severity == "warning"
+    leaked = msgspec.structs.replace(rotation, deadline=RECENT)
+    assert problems(examine(make(rotation=leaked)))[id_].severity == "error"
 
 
 def test_a_verdict_of_the_dsn_check_counts(make: Make) -> None:
@@ -767,6 +807,7 @@ def test_nothing_is_ok_that_was_not_examined(make: Make) -> None:
         receipts=(),
         saved=document.NO_PASS,
         settings={"min_targets": {}},
+        rotation=RotationReport(error="refused"),
         agent="not running",
         asked=Asked(SourceDown("refused"), clock_seconds=0.0),
     )
