@@ -112,6 +112,16 @@ def test_the_server_takes_a_rotation_on_a_schedule(server: ApiServer) -> None:
     assert len(dry_run(server, [*objects, {**made, "spec": spec}])) == len(objects) + 1
 
 
+def test_the_server_takes_a_bridge(server: ApiServer) -> None:
+    """Its objects pass a dry run, and `restricted` admits its pod."""
+    objects = kustomize.build(K8S / "bridge")
+    made = pods(objects)
+    for each in made:
+        del each["spec"]["serviceAccountName"]  # a dry run does not make it
+
+    assert len(dry_run(server, [*objects, *made])) == len(objects) + 1
+
+
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_a_restricted_namespace_admits_the_pods(server: ApiServer, name: str) -> None:
     """Pod security `restricted` is enforced, and has nothing to say."""

