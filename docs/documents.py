@@ -22,6 +22,7 @@ NO_CODES = {
     "NotVerified": "`verify`",
     "RotationHeld": "`rotate`",
     "Drift": "`alerts check`, `alerts apply`",
+    "NotTold": "`alerts notice`",
 }
 """The codes of commands whose answer is no, without an error of the agent."""
 

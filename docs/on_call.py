@@ -33,9 +33,16 @@ OTHERS = (
     (
         "`PlannedMaintenance`",
         "info",
-        "an operator",
+        "`resentry-agent alerts notice maintenance`",
         TOLD["info"],
         "Nothing. It ends by itself.",
+    ),
+    (
+        "`Deployment`",
+        "info",
+        "`resentry-agent alerts notice deploy`",
+        TOLD["info"],
+        "Nothing. Think of it when the next alert comes.",
     ),
 )
 """The alerts that are no rules of Prometheus."""

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from agent.observe.results import Moment
+
 
 class RuleChange(Struct, frozen=True, kw_only=True):
     """One difference between the file and the server."""
@@ -35,3 +37,17 @@ class RulesResult(Struct, frozen=True, kw_only=True):
     left: Annotated[
         list[RuleChange], Meta(description="How the server differs from the file.")
     ]
+
+
+class NoticeResult(Struct, frozen=True, kw_only=True):
+    """The result of `alerts notice deploy` and `alerts notice maintenance`."""
+
+    sentry: Annotated[
+        Literal["new", "known", "failed"] | None,
+        Meta(description="The deploy in Sentry; null if Sentry is not told."),
+    ]
+    alertmanagers: Annotated[
+        dict[str, str],
+        Meta(description="By host, why it was not told; empty if it was."),
+    ]
+    ends_at: Annotated[Moment, Meta(description="When the notice ends by itself.")]

@@ -40,10 +40,13 @@ COMMANDS = (
     "alerts plan",
     "alerts apply",
     "alerts check",
+    "alerts notice deploy",
+    "alerts notice maintenance",
 )
 """Each is a module of this package. Words before the last one are groups."""
 GROUPS = {
-    "alerts": "Keep Sentry's alert rules as a file says.",
+    "alerts": "Keep Sentry's alert rules as a file says, and tell of planned events.",
+    "alerts notice": "Tell of a deployment or a maintenance.",
 }
 
 

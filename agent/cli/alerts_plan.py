@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @options.command("alerts plan")
 @file_argument
 def command(loaded: Loaded, *, file: str) -> Answer:
-    """Show what `alerts apply` would change in Sentry, and change nothing.
+    """Show what `alerts apply` would change in Sentry.
 
     FILE is a TOML file of alert rules; examples/lms/alerts.toml is one. The token needs
     the scope alerts:read, and org:read if the file names an integration.

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from agent.alerts.results import RulesResult
+from agent.alerts.results import NoticeResult, RulesResult
 from agent.doctor.results import DoctorResult
 from agent.domain.outcome import Kind
 from agent.domain.verified import Stored, Verdict
@@ -289,5 +289,7 @@ DOCUMENTS: dict[str, Any] = {
     "alerts plan": Envelope[RulesResult],
     "alerts apply": Envelope[RulesResult],
     "alerts check": Envelope[RulesResult],
+    "alerts notice deploy": Envelope[NoticeResult],
+    "alerts notice maintenance": Envelope[NoticeResult],
 }
 """What each command prints, by its name."""

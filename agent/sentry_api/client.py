@@ -30,6 +30,8 @@ SECONDS = 15.0
 PAGES_LIMIT = 100
 SAID_LIMIT = 500
 """The characters that are shown of what a server says about a wrong request."""
+_SAY_ALL = (204, 208)
+"""Done, and there was nothing to do: a body may be missing."""
 _ADDRESS = "check the address of Sentry, the organization and the project"
 
 
@@ -70,12 +72,12 @@ class SentryApi:
         body: Mapping[str, Any] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> Any:
-        """Return what the server answers; `None` if it answers nothing (204).
+        """Return what the server answers; `None` if the status says all (204, 208).
 
         Raises `SentryApiError`. Empty `params` are not sent.
         """
         answer = self._answer(method, path, body, params)
-        return None if answer.status_code == 204 else answer.json()
+        return None if answer.status_code in _SAY_ALL else answer.json()
 
     def all(self, *path: str, params: Mapping[str, str] | None = None) -> list[Any]:
         """Return what all pages of a list hold, in the server's order.
@@ -90,7 +92,7 @@ class SentryApi:
         cursor = ""
         for _ in range(PAGES_LIMIT):
             answer = self._answer("GET", path, None, {**params, "cursor": cursor})
-            page = None if answer.status_code == 204 else answer.json()
+            page = None if answer.status_code in _SAY_ALL else answer.json()
             if not isinstance(page, list):
                 raise foreign()
             yield page
@@ -132,7 +134,7 @@ class SentryApi:
 
     def _judge(self, answer: requests.Response) -> None:
         status, subject = answer.status_code, self._subject
-        if status == 204 or (status in {200, 201, 208} and _is_json(answer)):
+        if status in _SAY_ALL or (status in {200, 201} and _is_json(answer)):
             return
         if status in {401, 403}:
             raise SentryApiDenied(
@@ -152,7 +154,7 @@ class SentryApi:
                 "try again a little later",
                 retry_after=after,
             )
-        if status in {200, 201, 208}:
+        if status in {200, 201}:
             raise foreign()
         if status == 400:
             raise SentryApiError(

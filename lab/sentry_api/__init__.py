@@ -9,6 +9,7 @@ sentry-api-schema). It can also do what a real one does only on a bad day.
     request.py    one request, as the parts below see it; the pages of a list
     keys.py       client keys
     alerts.py     monitors and alerts (detectors and workflows)
+    releases.py   releases and their deploys
 """
 
 from lab.sentry_api.keys import Project

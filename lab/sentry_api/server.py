@@ -10,7 +10,8 @@ from lab import messages
 from lab.sentry_api import described
 from lab.sentry_api.alerts import Alerts
 from lab.sentry_api.keys import Keys
-from lab.sentry_api.request import Reply, Request
+from lab.sentry_api.releases import Releases
+from lab.sentry_api.request import ABSENT, Reply, Request
 from lab.server import Server
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class SentryApi(Keys, Server):
         Keys.__init__(self, ingest, is_glitchtip=is_glitchtip)
         self.token, self.scopes = token, set(scopes)
         self.alerts = Alerts(self._project_id)
+        self.releases = Releases()
         self.faults: list[Fault] = []
         """The next answers, one each."""
         self.asked: list[tuple[str, str, int]] = []
@@ -110,7 +112,8 @@ class SentryApi(Keys, Server):
             return Reply(403, {"detail": "You do not have permission."})
         where = f"{request.method} {path}"
         self._check(where, operation.get("requestBody"), request.body)
-        reply = self.answer(request) or self.alerts.answer(request) or Reply(404)
+        parts = (self, self.alerts, self.releases)
+        reply = next(filter(None, (part.answer(request) for part in parts)), ABSENT)
         answers = operation["responses"]
         if str(reply.status) not in answers:
             self.broken.append(f"{where} does not answer {reply.status}")

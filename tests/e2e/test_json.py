@@ -183,7 +183,12 @@ MISTAKES = {
 }
 
 
-ARGUMENTS = {f"alerts {verb}": ["rules.toml"] for verb in ("plan", "apply", "check")}
+ARGUMENTS = {
+    f"alerts {verb}": ["rules.toml"] for verb in ("plan", "apply", "check")
+} | {
+    "alerts notice deploy": ["--release", "1", "--in", "production"],
+    "alerts notice maintenance": ["--in", "production", "--end"],
+}
 
 
 @pytest.mark.parametrize(

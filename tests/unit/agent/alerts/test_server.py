@@ -117,6 +117,7 @@ def test_each_part_of_a_monitor_counts(server: Server, api: SentryApi) -> None:
     monitor["conditionGroup"]["conditions"][0]["comparison"] = 3000
     (alert,) = [a for a in api.alerts.alerts if a["name"] == LATENCY]
     actions = alert["actionFilters"][0]["actions"]
+    actions[0]["status"] = "disabled"
     actions.append({"id": "1", "type": "email", "config": {"targetIdentifier": "9"}})
     of_monitor, of_alert = changes(server)
     assert of_monitor.details == (
@@ -126,7 +127,7 @@ def test_each_part_of_a_monitor_counts(server: Server, api: SentryApi) -> None:
         "window in seconds: 60 -> 600",
     )
     assert of_alert.details == (
-        "filters and actions: - do email 9; sentry_app 42",
+        "filters and actions: - do email 9; sentry_app 42, disabled",
         "filters and actions: + do sentry_app 42",
     )
 
