@@ -158,8 +158,9 @@ bench-bridge: $(READY) ## 300 webhooks a second, each on the disk first: bench/r
 bench-converge: $(READY) ## from publishing to the last of eight receipts: bench/results/converge.json
 	@$(BIN)/python -m bench.converge
 
-bench-fleet: $(READY) ## 1, 10 and 100 agents at one server, and their restarts: bench/results/fleet.json
+bench-fleet: $(READY) ## 100 agents at one server; 1,000 pods judged at once: bench/results/fleet.json, pods.json
 	@$(BIN)/python -m bench.fleet
+	@$(BIN)/python -m bench.pods
 
 bench-fork: $(READY) ## what a fork costs, beside plain sentry-sdk: bench/results/fork.json
 	@$(BIN)/python -m bench.fork

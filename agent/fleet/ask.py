@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 SECONDS = 3.0
 """The limit of one pod's answer."""
-AT_ONCE = 32
+AT_ONCE = 512
+"""A pod that hangs keeps one of these threads for the whole limit."""
 _OK = 200
 
 

@@ -17,6 +17,7 @@ from bench.flat import allowed_kib, broken, compare, minutes
 from bench.fleet import broken as unsteady
 from bench.fleet import peak
 from bench.meter import Sample
+from bench.pods import slow
 
 
 def figures(value: float) -> dict[str, float]:
@@ -189,3 +190,12 @@ def test_calls_are_read_once_and_whole(tmp_path: Path) -> None:
         (found,) = audit.calls()
     assert (found.path, found.seconds) == ("secret/a", 0.25)
     assert audit.calls() == []
+
+
+def test_a_late_table_of_pods_is_named() -> None:
+    """With the number of pods that were silent."""
+    found: dict[str, dict[str, Any]] = {
+        "0": {"seconds": 1.0},
+        "100": {"seconds": 12.4},
+    }
+    assert slow(found) == ["1000 pods, 100 of them silent: 12.4 s"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -226,6 +228,22 @@ def test_a_pod_without_an_address_is_silent() -> None:
     """It is on a node, and may run a process soon."""
     (answer,) = ask([Pod("pod0", "")], "tests")
     assert (answer.summary, answer.why) == (None, "has no address yet")
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_a_hundred_silent_pods_take_as_long_as_one() -> None:
+    """A node that is lost takes its pods with it: all of them are asked at once."""
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+
+        def seconds(pods: int) -> float:
+            began = time.monotonic()
+            told = ask(listed([url] * pods), "tests", 1.0)
+            assert {each.why for each in told} == {"no answer within 1 s"}
+            return time.monotonic() - began
+
+        assert seconds(100) < 2 * seconds(1)
 
 
 def test_a_service_has_a_pod_for_each_address() -> None:
