@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from agent.errors import AgentError
+from agent.rotation.fence import FencedWorld, Lock
 from agent.rotation.journal import LEASE_SECONDS, Journal
 from agent.rotation.parts import Waiting
 from agent.rotation.steps import step
@@ -152,18 +153,19 @@ class Keeper:
         if not is_ours or journal.until - now < LEASE_SECONDS / 2:
             journal = self._take(journal, version)
             journal, version = self._load()
+        lock = Lock(self._file, journal, version, self._holder, self._clock)
         try:
-            came = step(journal, self._world, now)
+            came = step(journal, FencedWorld(self._world, lock.must_hold), now)
         except AgentError as error:
             came = failed(journal, error, now)
-            self._save(came, version)
+            self._save(came, lock.version)
             return Turn(came, error.what, error.retry_after)
         if isinstance(came, Waiting):
             waits = waiting(journal, came.reason)
             if waits != journal:
-                self._save(waits, version)
+                self._save(waits, lock.version)
             return Turn(waits, came.reason)
-        self._save(came, version)
+        self._save(came, lock.version)
         return Turn(came)
 
     def _save(self, journal: Journal, version: int) -> None:

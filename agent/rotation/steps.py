@@ -132,11 +132,11 @@ def _retire(journal: Journal, world: World, now: float) -> Journal | Waiting:
             return journal.enter(
                 "drained", now, "something may have come by the old key"
             )
+    refused, _ = refusals(_fleet(journal, world), frozenset(journal.forced))
     if lost := _lost(journal, world, now):
         return lost
     if not _new_key(journal, world).is_active:
         return journal.hold(now, "the new key is not active at the server")
-    refused, _ = refusals(_fleet(journal, world), frozenset(journal.forced))
     for key in world.keys.all():
         # Of two holders that made a key at once, one could not save its own.
         is_extra = key.name == journal.key_name and key.fingerprint != journal.new

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.vault
 
+LAST_QUESTION = 3
+"""So often a step asks for all keys before it retires the old one."""
 OLD, NEW = fingerprint(dsn(1)), fingerprint(dsn(2))
 _paths = itertools.count()
 
@@ -107,6 +109,38 @@ def test_one_rotation_at_a_time(file: JournalFile) -> None:
     ours.begin(first(world, "r2", NEW))
     assert run(ours, world).phase == "done"
     assert [key.is_active for key in world.server] == [False, False, True]
+
+
+@pytest.mark.parametrize("phase", ["planned", "quiet"])
+def test_who_has_lost_the_lock_in_a_step_changes_no_key(
+    file: JournalFile, phase: str
+) -> None:
+    """A laptop that slept in the midst of a step, while a colleague went back."""
+    world = World()
+    ours, theirs = keeper(file, world, "a"), keeper(file, world, "b")
+    ours.begin(first(world))
+    while file.load()[0].phase != phase:  # type: ignore[union-attr]
+        world.now += 10
+        ours.turn()
+
+    def go_back() -> None:
+        world.on_all = world.on_named = lambda: None
+        world.now += LEASE_SECONDS
+        theirs.change(is_aborting=True)
+        assert run(theirs, world).phase == "aborted"
+
+    def on_the_last_question() -> None:
+        asked.append(world.now)
+        if phase == "planned" or len(asked) == LAST_QUESTION:
+            go_back()
+
+    asked: list[float] = []
+    world.on_all = world.on_named = on_the_last_question
+    with pytest.raises(SecretChanged):
+        ours.turn()
+    assert [key.fingerprint for key in world.server if key.is_active] == [OLD]
+    with pytest.raises(RotationMissing):
+        ours.turn()
 
 
 def test_two_who_begin_at_once_make_one_rotation(file: JournalFile) -> None:

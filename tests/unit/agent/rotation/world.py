@@ -49,6 +49,8 @@ class World:
         self.ignores_switch = False
         self.retired_while_held: list[str] = []
         self.on_fleet: Callable[[], None] = lambda: None
+        self.on_all: Callable[[], None] = lambda: None
+        self.on_named: Callable[[], None] = lambda: None
         self._numbers = itertools.count(2)
 
     @property
@@ -68,10 +70,14 @@ class World:
     # The server of the keys
 
     def all(self) -> list[Key]:
-        return self.server[::-1]
+        found = self.server[::-1]
+        self.on_all()
+        return found
 
     def named(self, name: str) -> list[Key]:
-        return [key for key in self.server if key.name == name]
+        found = [key for key in self.server if key.name == name]
+        self.on_named()
+        return found
 
     def is_alive(self, mark: str) -> bool:
         return any(key.is_active for key in self.server if key.fingerprint == mark)

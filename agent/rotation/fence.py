@@ -1,0 +1,91 @@
+"""Lets a step change keys only while this process has the lock.
+
+A step can take long, and a process can be stopped in its midst: a laptop that sleeps. By
+then somebody else may have taken the lock, and gone another way. Vault refuses what this
+process writes then, by check-and-set; Sentry's API has no such thing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.rotation.journal import LEASE_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.rotation.journal import Journal
+    from agent.rotation.keys import Key
+    from agent.rotation.parts import KeyServer, Secret, Verdict, World
+    from agent.rotation.rules import Fleet
+    from agent.rotation.vault import JournalFile
+
+
+class Lock:
+    """The lock during one step. `version` is that of the journal as it stands in Vault.
+
+    Args:
+        file: the journal.
+        journal: what the step began with.
+        version: its version.
+        holder: the name of this process in the lock.
+        clock: seconds since the epoch.
+
+    """
+
+    def __init__(
+        self,
+        file: JournalFile,
+        journal: Journal,
+        version: int,
+        holder: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self.version = version
+        self._file, self._journal = file, journal
+        self._holder, self._clock = holder, clock
+
+    def must_hold(self) -> None:
+        """Hold the lock for another half of its time, or raise `SecretChanged`."""
+        now = self._clock()
+        if self._journal.until - now < LEASE_SECONDS / 2:
+            self._journal = self._journal.take(self._holder, now)
+            self.version = self._file.save(self._journal, self.version)
+
+
+class FencedKeys:
+    """A `KeyServer` that calls `must_hold` before each change."""
+
+    def __init__(self, keys: KeyServer, must_hold: Callable[[], None]) -> None:
+        self._keys = keys
+        self._must_hold = must_hold
+        self.all = keys.all
+        self.named = keys.named
+        self.is_alive = keys.is_alive
+        self.quiet_for = keys.quiet_for
+
+    def make(self, name: str) -> Key:
+        """Make a key."""
+        self._must_hold()
+        return self._keys.make(name)
+
+    def switch(self, key_id: str, *, is_active: bool) -> Key:
+        """Activate or deactivate a key."""
+        self._must_hold()
+        return self._keys.switch(key_id, is_active=is_active)
+
+    def delete(self, key_id: str) -> None:
+        """Delete a key."""
+        self._must_hold()
+        self._keys.delete(key_id)
+
+
+class FencedWorld:
+    """A `World` whose keys are fenced."""
+
+    def __init__(self, world: World, must_hold: Callable[[], None]) -> None:
+        self.keys: KeyServer = FencedKeys(world.keys, must_hold)
+        self.secret: Secret = world.secret
+        self.fleet: Callable[[], Fleet] = world.fleet
+        self.verdict: Callable[[str], Verdict] = world.verdict
+        self.is_refused: Callable[[str], bool | None] = world.is_refused
