@@ -15,7 +15,7 @@ CONNECTIONS = 256
 OLD_SECONDS = 1.0
 """Sentry itself waits for so long. A connection that has sent no request by then is old."""
 MOST_CONNECTIONS = 512
-"""A connection beyond these is ended at once."""
+"""A request beyond these is answered with 503, and a further connection ends at once."""
 CONNECTION_SECONDS = 10.0
 """A request must have come whole after this time, and a connection ends with its answer."""
 HEADER_BYTES = 16 * 1024

@@ -14,7 +14,7 @@ import structlog
 import uvicorn
 
 from agent._version import __version__
-from agent.bridge.connection import CONNECTIONS, HEADER_BYTES, Connection
+from agent.bridge.connection import HEADER_BYTES, MOST_CONNECTIONS, Connection
 from agent.bridge.duty import Duty
 from agent.bridge.metrics import BridgeMetrics
 from agent.bridge.post import Poster
@@ -102,7 +102,7 @@ class Bridge:
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=CONNECTIONS,
+                limit_concurrency=MOST_CONNECTIONS,
                 h11_max_incomplete_event_size=HEADER_BYTES,
                 timeout_graceful_shutdown=STOP_SECONDS,
             )

@@ -132,6 +132,18 @@ def test_what_is_old_is_forgotten(store: Store) -> None:
     assert [row.subject for row in store.reader.changes(0)] == ["metric:7"]
 
 
+def test_each_transaction_is_on_the_disk_before_it_is_answered_for(
+    store: Store,
+) -> None:
+    """SQLite then calls fsync at each commit."""
+
+    def pragma(name: str) -> object:
+        read = store.submit(lambda c: c.execute(f"PRAGMA {name}").fetchone())
+        return read.result(10)[0]
+
+    assert (pragma("journal_mode"), pragma("synchronous")) == ("wal", 2)
+
+
 def test_one_bad_job_costs_no_other_one_its_place(store: Store) -> None:
     """Those that wait share a transaction; when it fails, each has one of its own."""
     store.submit(lambda _: time.sleep(0.2))
