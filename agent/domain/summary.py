@@ -48,6 +48,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     """What one pod tells."""
 
     agent: _Text
+    instance: _Text = ""
+    """Of this run of the agent: two addresses that tell the same one lead to one pod."""
     revision: _Text = ""
     sequence: int = 0
     dsns: dict[_Text, _Mark] = {}
@@ -69,6 +71,7 @@ def summarize(
     current: Snapshot | None,
     rollout: Rollout,
     *,
+    instance: str = "",
     is_failing: bool = False,
 ) -> Summary:
     """Return the summary of this pod."""
@@ -77,6 +80,7 @@ def summarize(
         tally.update(target.receipt.tally)
     return Summary(
         agent=version,
+        instance=instance,
         revision=current.revision if current else "",
         sequence=current.sequence if current else 0,
         dsns=_dsns(current) if current else {},

@@ -30,6 +30,19 @@ class Answer(NamedTuple):
     why: str = ""
 
 
+def distinct(answers: Iterable[Answer]) -> list[Answer]:
+    """Return one answer of each pod, also if several addresses lead to it.
+
+    A Service with IPv4 and IPv6 names each pod twice. So does a list with a pod that a
+    Service names, too. Pods that are counted twice would hide that others are missing.
+    """
+    kept: dict[str | int, Answer] = {}
+    for number, answer in enumerate(answers):
+        instance = answer.summary.instance if answer.summary else ""
+        kept.setdefault(instance or number, answer)
+    return list(kept.values())
+
+
 def ask(pods: Iterable[Pod], user_agent: str, seconds: float = SECONDS) -> list[Answer]:
     """Return the answer of each pod, in the order of the pods."""
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fleet") as pool:

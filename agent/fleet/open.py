@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from agent._version import __version__
 from agent.errors import SettingsError
 from agent.fleet import by_api
-from agent.fleet.ask import ask
+from agent.fleet.ask import ask, distinct
 from agent.fleet.pods import listed, resolved
 
 if TYPE_CHECKING:
@@ -36,4 +36,4 @@ def ask_fleet(settings: Settings) -> list[Answer]:
             pods += listed([entry])
         else:
             pods += resolved(entry)
-    return ask(pods, f"resentry-agent/{__version__}")
+    return distinct(ask(pods, f"resentry-agent/{__version__}"))

@@ -58,12 +58,15 @@ def system(api: SentryApi, tmp_path: Path) -> Iterator[System]:
 
 
 def rotate(system: System, *args: str) -> Process:
+    """Start a rotation. Its fleet is one pod that has two addresses."""
+    hosts = ("127.0.0.1", "localhost")
+    fleet = ",".join(f"http://{host}:{system.http_port}" for host in hosts)
     return system.spawn(
         "resentry-agent",
         "rotate",
         *args,
         "--json",
-        environ={"RESENTRY_FLEET": f"http://127.0.0.1:{system.http_port}"},
+        environ={"RESENTRY_FLEET": fleet},
     )
 
 

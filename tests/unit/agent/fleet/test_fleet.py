@@ -24,7 +24,7 @@ from agent.domain.summary import (
 )
 from agent.errors import SettingsError, SourceDown
 from agent.fleet import by_api, judge
-from agent.fleet.ask import Answer, ask
+from agent.fleet.ask import Answer, ask, distinct
 from agent.fleet.pods import Pod, listed, resolved
 from agent.rotation.world import fleet_of
 from lab.paths import REPOSITORY
@@ -244,6 +244,18 @@ def test_a_hundred_silent_pods_take_as_long_as_one() -> None:
             return time.monotonic() - began
 
         assert seconds(100) < 2 * seconds(1)
+
+
+def test_a_pod_with_two_addresses_is_one_pod() -> None:
+    """Else two pods with IPv4 and IPv6 would pass for four that are expected."""
+    twice = answers(
+        *[summary(process(runs=NEW), instance="a")] * 2,
+        *[summary(process(runs=NEW), instance="b")] * 2,
+        *[summary(process(runs=NEW))] * 2,  # of an older agent
+        *[None] * 2,
+    )
+    names = [each.pod.name for each in distinct(twice)]
+    assert names == ["pod0", "pod2", "pod4", "pod5", "pod6", "pod7"]
 
 
 def test_a_service_has_a_pod_for_each_address() -> None:
