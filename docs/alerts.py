@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-RULES = Path(__file__).parent.parent / "k8s" / "monitoring" / "rules.yaml"
+FOLDER = Path(__file__).parent.parent / "k8s" / "monitoring"
+RULES = (FOLDER / "rules.yaml", FOLDER / "application-rules.yaml")
 
 INTRODUCTION = """
 # Alerts
@@ -26,8 +27,10 @@ Rule = dict[str, Any]
 
 def rules() -> list[Rule]:
     """Return each alert of the rules, in order."""
-    groups = yaml.safe_load(RULES.read_text())["spec"]["groups"]
-    return [rule for group in groups for rule in group["rules"]]
+    files = [yaml.safe_load(path.read_text()) for path in RULES]
+    groups = [group for file in files for group in file["spec"]["groups"]]
+    every = [rule for group in groups for rule in group["rules"]]
+    return [rule for rule in every if "alert" in rule]
 
 
 def entries() -> str:
