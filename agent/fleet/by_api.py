@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 SCHEME = "k8s://"
 SECONDS = 10.0
 """The limit of one request to the API server."""
+AT_ONCE = 250
+"""The pods of one answer: each is some kilobytes, and few of them are needed."""
 _ENDED = ("Succeeded", "Failed")
 _ROLE = "give this account the Role of k8s/rotation/by-api: it may list pods"
 
@@ -53,13 +55,10 @@ def selected(address: str) -> list[Pod]:
     A pod that has ended, or has no node yet, runs no process. A pod that is on a node and
     has no address is one that will not answer. Raises `AgentError`.
     """
-    chosen = selection(address)
-    return [
-        _pod(each, chosen.port) for each in _list(chosen) if _may_run(each, each.status)
-    ]
+    return _list(selection(address))
 
 
-def _list(chosen: Selection) -> list[ApiPod]:
+def _list(chosen: Selection) -> list[Pod]:
     try:
         from httpx2 import HTTPError  # noqa: PLC0415 - an extra
         from lightkube import ApiError, Client, ConfigError  # noqa: PLC0415
@@ -73,9 +72,12 @@ def _list(chosen: Selection) -> list[ApiPod]:
         # A new client each time: the token of the account is renewed in its file.
         with Client() as client:
             pods = client.list(
-                Kind, namespace=chosen.namespace, labels={**chosen.labels}
+                Kind,
+                namespace=chosen.namespace,
+                labels={**chosen.labels},
+                chunk_size=AT_ONCE,
             )
-            return list(pods)
+            return [_pod(pod, chosen.port) for pod in pods if _may_run(pod, pod.status)]
     except ConfigError as error:
         raise SettingsError(
             f"there is no way to the Kubernetes API ({error})",
@@ -92,10 +94,15 @@ def _list(chosen: Selection) -> list[ApiPod]:
             f"the Kubernetes API does not answer ({type(error).__name__})",
             "check the network between this pod and the API server",
         ) from None
+    except (ValueError, LookupError) as error:  # lightkube's, of a foreign answer
+        raise SourceDown(
+            f"what answers is not the Kubernetes API ({type(error).__name__})",
+            "check for a proxy between this pod and the API server",
+        ) from None
 
 
 def _may_run(pod: ApiPod, status: PodStatus | None) -> bool:
-    if pod.spec is None or not pod.spec.nodeName:
+    if pod.spec is not None and not pod.spec.nodeName:
         return False
     if status is None or status.phase not in _ENDED:
         return True

@@ -16,6 +16,7 @@ from servers import NAMESPACE, restricted
 
 from agent.domain.summary import PodProcess, Summary, encode_summary
 from agent.errors import SettingsError, SourceDenied, SourceDown
+from agent.fleet import by_api
 from agent.fleet.by_api import selected
 from agent.fleet.open import ask_fleet
 from agent.rotation.world import fleet_of
@@ -153,9 +154,10 @@ AFTERWARDS = [
 
 @pytest.mark.usefixtures("as_rotation")
 def test_every_pod_that_may_run_a_process_is_asked(
-    make: Callable[..., None], port: int
+    make: Callable[..., None], port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pod that has no address counts as silent, and one that cannot run is left out."""
+    monkeypatch.setattr(by_api, "AT_ONCE", 2)  # so the pods come in pages
     make("ready", labels=LABELS, **RUNNING)
     make("starts", labels=LABELS, phase="Pending")
     make("waits-for-a-node", labels=LABELS, on_node=False)

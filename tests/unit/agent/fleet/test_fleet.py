@@ -224,6 +224,45 @@ def test_without_the_extra_the_command_names_the_image_that_has_it(
     assert [name for name in names if f"\n{name}==" in f"\n{shipped}"] == []
 
 
+@pytest.mark.server
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"<html>"),
+        (200, b"[]"),
+        (200, b'{"items": [{"spec": {"nodeName": 7}}]}'),
+        (302, b""),
+        (403, b"<html>"),
+        (410, b'{"kind": "Status", "message": "continue token expired"}'),
+        (502, b"<html>"),
+    ],
+)
+def test_what_is_no_answer_of_the_kubernetes_api_is_no_fleet(
+    status: int, body: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither an empty one nor a traceback: it is asked again."""
+    with Proxy("127.0.0.1:9") as proxy:
+        proxy.faults = Faults(status=status, body=body)
+        path = tmp_path / "kubeconfig"
+        path.write_text(
+            json.dumps(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "clusters": [{"name": "lab", "cluster": {"server": proxy.url}}],
+                    "users": [{"name": "lab", "user": {"token": "t"}}],
+                    "contexts": [
+                        {"name": "lab", "context": {"cluster": "lab", "user": "lab"}}
+                    ],
+                    "current-context": "lab",
+                }
+            )
+        )
+        monkeypatch.setenv("KUBECONFIG", str(path))
+        with pytest.raises(SourceDown, match="not the Kubernetes API"):
+            by_api.selected("k8s://shop:1?a=b")
+
+
 def test_a_pod_without_an_address_is_silent() -> None:
     """It is on a node, and may run a process soon."""
     (answer,) = ask([Pod("pod0", "")], "tests")
