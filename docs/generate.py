@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from agent.bridge.metrics import RESULTS, BridgeMetrics
+from agent.bridge.metrics import GAPS, RESULTS, BridgeMetrics
 from agent.bridge.news import RESOURCES, SEVERITIES
 from agent.cli import COMMANDS, group
 from agent.cli.answer import NO
@@ -106,6 +106,7 @@ LABELS = {
     "dsn": "the fingerprint of a published DSN, as `resentry-agent status` shows it; `other` "
     "for all others",
     "error": "the class of the error, as in [commands.md](commands.md)",
+    "gap": f"what no webhook has told of an issue: {_listed(GAPS)}",
     "kind": f"of answers: {_listed(KINDS)}, as in [contract.md](contract.md), or `other`; of "
     "the source: `vault` or `files`",
     "library": "the version of `resentry` in the process, or `other`",

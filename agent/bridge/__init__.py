@@ -12,6 +12,7 @@
     canary.py     an event through Sentry, which must come back
     trips.py      when canaries were sent, and when they came back
     duty.py       makes these two
+    fill.py       asks Sentry's API for what no webhook has told
     receive.py    the webhook's address: each request has one of the stated answers
     connection.py bounds what a connection may hold
     metrics.py    the bridge's metrics; duty_metrics.py those of escalation and canary

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from agent.bridge.reading import Row, Webhooks
 
 OTHER = "other"
+GAPS = ("begin", "end")
 RESULTS = (
     *("opened", "renewed", "closed", "older", "duplicate", "ignored", "canary"),
     *("refused", "not_understood", "busy"),
@@ -109,10 +110,32 @@ class BridgeMetrics:
             registry=self.registry,
         )
         self.duty = DutyMetrics(self.registry, alertmanagers)
+        self._gaps = Counter(
+            "resentry_bridge_gaps",
+            "The number of beginnings and ends of issues that Sentry's API told, because "
+            "no webhook did.",
+            ["gap"],
+            registry=self.registry,
+        )
+        for gap in GAPS:
+            self._gaps.labels(gap)
+        self._fill_failures = Gauge(
+            "resentry_bridge_fill_failures",
+            "How often in a row Sentry's API could not be asked for gaps.",
+            registry=self.registry,
+        )
         for name in alertmanagers:
             self._posted.labels(name)
             self._rejected.labels(name)
             self._failures.labels(name).set(0)
+
+    def gap(self, what: str) -> None:
+        """Count a gap that Sentry's API has filled."""
+        self._gaps.labels(what).inc()
+
+    def filled(self, failures: int) -> None:
+        """Note how often in a row Sentry's API could not be asked; 0 if it was."""
+        self._fill_failures.set(failures)
 
     def received(self, resource: str, result: str, seconds: float) -> None:
         """Count a request to the webhook's address."""

@@ -111,27 +111,61 @@ def _of_event(data: payloads.EventAlertData) -> News:
     level = event.level if isinstance(event.level, str) else "error"
     severity = _chosen(data.issue_alert) or _marked(rule) or OF_LEVEL.get(level, INFO)
     labels = {
-        "alertname": "SentryIssue",
         "environment": text.name(event.environment or tags.get("environment")),
         "issue": issue,
         "project": project,
         "severity": severity,
-        "source": "sentry",
     }
-    metadata = event.metadata if isinstance(event.metadata, dict) else {}
-    kind = text.name(metadata.get("type")) or level
-    where = text.place(event.culprit)
-    place = f" in {where}" if where else ""
     annotations = {
-        "summary": f"{text.shown(kind)} in project {project or 'unknown'}{place}",
         "description": f"Sentry's rule {rule or 'without a name'} was triggered by an "
         f"event of issue {issue}.",
         "rule": rule,
-        "culprit": where,
         "release": text.shown(event.release or tags.get("release")),
-        "url": (link := text.url(event.web_url)),
     }
-    return News(f"issue:{issue}", _alert(labels, annotations, link))
+    of = Details(level, event.metadata, event.culprit, event.web_url)
+    return News(f"issue:{issue}", _of_issue(labels, annotations, of))
+
+
+def read_issue(issue: payloads.ApiIssue, environment: str) -> News:
+    """Return the news that an issue of Sentry's API is open. Raises `NotUnderstood`."""
+    number = _id(issue.id)
+    level = issue.level if isinstance(issue.level, str) else "error"
+    labels = {
+        "environment": text.name(environment),
+        "issue": number,
+        "project": text.name(issue.project.slug),
+        "severity": OF_LEVEL.get(level, INFO),
+    }
+    annotations = {
+        "description": f"Sentry's API tells of issue {number}. No webhook of it came.",
+    }
+    of = Details(level, issue.metadata, issue.culprit, issue.permalink)
+    return News(f"issue:{number}", _of_issue(labels, annotations, of))
+
+
+class Details(NamedTuple):
+    """What an event and an issue say alike, as it came."""
+
+    level: str
+    metadata: object
+    culprit: object
+    url: object
+
+
+def _of_issue(
+    labels: dict[str, str], annotations: dict[str, str], of: Details
+) -> Alert:
+    metadata = of.metadata if isinstance(of.metadata, dict) else {}
+    kind = text.shown(text.name(metadata.get("type")) or of.level)
+    where, link = text.place(of.culprit), text.url(of.url)
+    project = labels["project"] or "unknown"
+    place = f" in {where}" if where else ""
+    summary = f"{kind} in project {project}{place}"
+    return _alert(
+        {"alertname": "SentryIssue", "source": "sentry", **labels},
+        {"summary": summary, **annotations, "culprit": where, "url": link},
+        link,
+    )
 
 
 def _of_metric(alert: payloads.MetricAlert) -> News | None:

@@ -67,6 +67,25 @@ class IssueChange(Struct):
     action: str = ""
 
 
+class ApiProject(Struct):
+    """The project of an issue."""
+
+    slug: Any = None
+
+
+class ApiIssue(Struct):
+    """An issue as Sentry's web API tells it."""
+
+    id: str | int
+    status: Any = None
+    level: Any = None
+    culprit: Any = None
+    permalink: Any = None
+    metadata: Any = None
+    first_seen: Any = field(name="firstSeen", default=None)
+    project: ApiProject = field(default_factory=ApiProject)
+
+
 class AlertRule(Struct):
     """The rule of a metric alert."""
 

@@ -30,6 +30,7 @@ from agent.observe.metrics import CONTENT_TYPE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from agent.bridge.fill import Filler
     from agent.settings import Settings
 
 STOP_SECONDS = 5
@@ -75,6 +76,7 @@ class Bridge:
             for url, name in zip(settings.bridge_alertmanagers, names, strict=True)
         ]
         self._duty = Duty(settings, names, self._store, self._metrics.duty)
+        self._filler = _filler(settings, self._store, self._metrics)
         self._store.changed = self._wake
         self._receiver = Receiver(self._store, secrets, self._metrics)
 
@@ -86,6 +88,8 @@ class Bridge:
         for poster in self._posters:
             poster.start()
         self._duty.start()
+        if self._filler is not None:
+            self._filler.start()
         # Strangers decide how often it would say that a request is invalid.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         address = settings.bridge_listen
@@ -129,6 +133,8 @@ class Bridge:
 
     def _stop(self) -> None:
         self._duty.stop(STOP_SECONDS)
+        if self._filler is not None:
+            self._filler.stop(STOP_SECONDS)
         for poster in self._posters:
             poster.stop(STOP_SECONDS)
         self._store.close()
@@ -166,6 +172,21 @@ class Bridge:
     def _status(self) -> Answer:
         status = status_of(self._store, self._settings.bridge_alertmanagers, self._duty)
         return Answer("200 OK", "application/json", msgspec.json.encode(status))
+
+
+def _filler(settings: Settings, store: Store, metrics: BridgeMetrics) -> Filler | None:
+    """Return what asks Sentry's API; `None` if there is none to ask."""
+    if not settings.sentry_api:
+        log.warning(
+            "webhooks that are lost stay lost: Sentry's API is not asked for gaps",
+            hint="set RESENTRY_SENTRY_API, RESENTRY_SENTRY_ORGANIZATION, "
+            "RESENTRY_SENTRY_PROJECT and RESENTRY_SENTRY_TOKEN_FILE",
+        )
+        return None
+    # It brings requests: the bridge runs without it.
+    from agent.bridge.fill import Filler  # noqa: PLC0415
+
+    return Filler(settings, store, metrics)
 
 
 def _health(problem: str) -> Answer:

@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS alerts (
   url TEXT NOT NULL,
   webhooks INTEGER NOT NULL,   -- so many opened it, or said it again
   opened REAL NOT NULL,        -- our time
-  renewed REAL NOT NULL,       -- our time of the newest webhook
+  renewed REAL NOT NULL,       -- our time of the newest webhook, or answer of the API
   told REAL NOT NULL,          -- Sentry's time of the newest webhook
   closed REAL,                 -- our time; null while it is open
   why TEXT NOT NULL,           -- why it was closed
@@ -161,6 +161,24 @@ def close(
         "SELECT 1 FROM alerts WHERE subject = ? AND closed IS NULL", (subject,)
     ).fetchone()
     return "older" if is_open else "ignored"
+
+
+def is_known(connection: sqlite3.Connection, subject: str) -> bool:
+    """Whether anything came about a subject that is not forgotten."""
+    found = connection.execute(
+        "SELECT 1 FROM alerts WHERE subject = ?1 UNION "
+        "SELECT 1 FROM over WHERE subject = ?1",
+        (subject,),
+    )
+    return found.fetchone() is not None
+
+
+def confirm(connection: sqlite3.Connection, subject: str, now: float) -> None:
+    """Note that Sentry's API calls the subject open."""
+    connection.execute(
+        "UPDATE alerts SET renewed = ? WHERE subject = ? AND closed IS NULL",
+        (now, subject),
+    )
 
 
 def close_others(

@@ -82,6 +82,25 @@ class BridgeSettings(RotationSettings, frozen=True, kw_only=True):
             "when it restarts.",
         ),
     ] = 60.0
+    bridge_fill_seconds: Annotated[
+        Seconds,
+        says(
+            BRIDGE,
+            "SECONDS",
+            "The API of `RESENTRY_SENTRY_API`, if it is set, is asked after this time: "
+            "whether open alerts are over, and for new issues whose webhook did not come. "
+            "Its token needs `event:read`.",
+        ),
+    ] = 300.0
+    bridge_fill_query: Annotated[
+        str,
+        says(
+            BRIDGE,
+            "QUERY",
+            "Which new issues of Sentry have an alert, also if no webhook comes: a search "
+            "of the issues' page. Empty: none.",
+        ),
+    ] = "is:unresolved error.unhandled:true age:-24h"
     bridge_silent_hours: Annotated[
         float,
         Meta(ge=0.001, le=8760),

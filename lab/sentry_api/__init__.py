@@ -10,6 +10,7 @@ sentry-api-schema). It can also do what a real one does only on a bad day.
     keys.py       client keys
     alerts.py     monitors and alerts (detectors and workflows)
     releases.py   releases and their deploys
+    issues.py     issues
 """
 
 from lab.sentry_api.keys import Project

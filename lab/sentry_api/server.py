@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from lab import messages
 from lab.sentry_api import described
 from lab.sentry_api.alerts import Alerts
+from lab.sentry_api.issues import Issues
 from lab.sentry_api.keys import Keys
 from lab.sentry_api.releases import Releases
 from lab.sentry_api.request import ABSENT, Reply, Request
@@ -51,6 +52,7 @@ class SentryApi(Keys, Server):
         self.token, self.scopes = token, set(scopes)
         self.alerts = Alerts(self._project_id)
         self.releases = Releases()
+        self.issues = Issues()
         self.faults: list[Fault] = []
         """The next answers, one each."""
         self.asked: list[tuple[str, str, int]] = []
@@ -112,7 +114,7 @@ class SentryApi(Keys, Server):
             return Reply(403, {"detail": "You do not have permission."})
         where = f"{request.method} {path}"
         self._check(where, operation.get("requestBody"), request.body)
-        parts = (self, self.alerts, self.releases)
+        parts = (self, self.alerts, self.releases, self.issues)
         reply = next(filter(None, (part.answer(request) for part in parts)), ABSENT)
         answers = operation["responses"]
         if str(reply.status) not in answers:

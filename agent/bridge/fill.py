@@ -1,0 +1,189 @@
+"""Asks Sentry's API for what no webhook has told: ends of issues, and new issues.
+
+Sentry does not send the webhooks of an internal integration again, so each one that was
+lost leaves a gap.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+import structlog
+
+from agent.bridge import news, tables
+from agent.bridge.payloads import ApiIssue
+from agent.bridge.store import Full
+from agent.errors import AgentError
+from agent.sentry_api.client import Subject, foreign
+from agent.sentry_api.errors import SentryApiAbsent
+from agent.sentry_api.open import open_api
+from resentry.formats import moment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from sqlite3 import Connection
+
+    from agent.bridge.metrics import BridgeMetrics
+    from agent.bridge.reading import Row
+    from agent.bridge.store import Store
+    from agent.settings import Settings
+
+T = TypeVar("T")
+ASKED_LIMIT = 100
+"""So many issues are asked for in one round: those that were heard of longest ago."""
+SETTLED_SECONDS = 120.0
+"""The webhook of a younger issue may still come."""
+OVER = frozenset({"resolved", "ignored", "pending_deletion", "pending_merge"})
+"""The states of an issue for which nobody has to act."""
+SECONDS = 10.0
+_SUBJECT = Subject("issues", "event:read")
+
+log = structlog.get_logger()
+
+
+class Filler:
+    """Fills gaps again and again. Raises `SettingsError` if it cannot start."""
+
+    def __init__(
+        self, settings: Settings, store: Store, metrics: BridgeMetrics
+    ) -> None:
+        self._settings = settings
+        self._api = open_api(settings, _SUBJECT)
+        self._store = store
+        self._metrics = metrics
+        self._failures = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="fill", daemon=True)
+
+    def start(self) -> None:
+        """Ask from now on."""
+        self._thread.start()
+
+    def stop(self, seconds: float) -> None:
+        """End, within about this time."""
+        self._over.set()
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._over.wait(pause):
+            pause = self._settings.bridge_fill_seconds
+            try:
+                self._round()
+            except (AgentError, Full) as error:
+                self._failed(error)
+                if isinstance(error, AgentError):
+                    pause = max(pause, error.retry_after or 0)
+            except Exception:  # a bug must not end the thread
+                log.exception("asking Sentry's API for gaps has failed")
+            else:
+                if self._failures:
+                    log.info("Sentry's API answers again")
+                self._failures = 0
+                self._metrics.filled(0)
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        self._metrics.filled(self._failures)
+        if self._failures == 1:
+            log.warning(
+                "cannot ask Sentry's API for what no webhook has told; trying again",
+                reason=str(error),
+                hint=getattr(error, "hint", ""),
+            )
+
+    def _round(self) -> None:
+        rows = [
+            row
+            for row in self._store.reader.open_alerts()
+            if row.subject.startswith("issue:")
+        ]
+        rows.sort(key=lambda row: row.renewed)
+        subjects = dict.fromkeys(row.subject for row in rows)
+        for subject in [*subjects][:ASKED_LIMIT]:
+            self._ask(subject, [row for row in rows if row.subject == subject])
+        if self._settings.bridge_fill_query:
+            self._find()
+
+    def _ask(self, subject: str, rows: list[Row]) -> None:
+        """Close what Sentry calls over. An issue that is not there is not over."""
+        told = time.time() - 1  # Sentry's times are whole seconds: a later webhook wins
+        if max(row.told for row in rows) > told:
+            return
+        number = subject.removeprefix("issue:")
+        organization = self._settings.sentry_organization
+        try:
+            found = self._api.ask(
+                "GET", "organizations", organization, "issues", number
+            )
+        except SentryApiAbsent:
+            return
+        now = time.time()
+        if _issue(found).status in OVER:
+            self._do(
+                lambda c: tables.close(c, subject, told, now, "over, says the API")
+            )
+            self._metrics.gap("end")
+            log.info("alerts were closed: no webhook of the end came", subject=subject)
+        else:
+            self._do(lambda c: tables.confirm(c, subject, now))
+
+    def _find(self) -> None:
+        """Open an alert for each new issue of which nothing came."""
+        settings, told = self._settings, time.time() - 1
+        found = self._api.all(
+            *("organizations", settings.sentry_organization, "issues"),
+            params={
+                "query": f"{settings.bridge_fill_query} project:{settings.sentry_project}",
+                "environment": settings.environment,
+                "sort": "new",
+                "limit": "100",
+            },
+        )
+        for issue in map(_issue, found):
+            if _age(issue, told) < SETTLED_SECONDS:
+                continue
+            try:
+                opened = news.read_issue(issue, settings.environment)
+            except news.NotUnderstood as error:
+                raise AgentError(
+                    f"Sentry's API tells of an odd issue: {error}"
+                ) from None
+            if self._do(partial(_open, opened=opened, told=told)):
+                self._metrics.gap("begin")
+                log.info(
+                    "an alert was opened: no webhook of the issue came",
+                    subject=opened.subject,
+                )
+
+    def _do(self, job: Callable[[Connection], T]) -> T:
+        return self._store.submit(job).result(SECONDS)
+
+
+def _open(connection: Connection, opened: news.News, told: float) -> bool:
+    """Open the alert of an issue of which nothing is known; return whether it was."""
+    if opened.opens is None or tables.is_known(connection, opened.subject):
+        return False
+    result = tables.open_alert(
+        connection, opened.subject, opened.opens, told, time.time()
+    )
+    return result == "opened"
+
+
+def _issue(found: object) -> ApiIssue:
+    try:
+        return msgspec.convert(found, ApiIssue)
+    except msgspec.ValidationError:
+        raise foreign() from None
+
+
+def _age(issue: ApiIssue, now: float) -> float:
+    """Return the seconds since an issue was first seen; many if nobody can say."""
+    try:
+        return now - moment(issue.first_seen)
+    except (TypeError, ValueError, AttributeError):
+        return SETTLED_SECONDS
