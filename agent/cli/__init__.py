@@ -45,7 +45,7 @@ COMMANDS = (
 )
 """Each is a module of this package. Words before the last one are groups."""
 GROUPS = {
-    "alerts": "Keep Sentry's alert rules as a file says, and tell of planned events.",
+    "alerts": "Keep Sentry's alert rules as a file says.",
     "alerts notice": "Tell of a deployment or a maintenance.",
 }
 
