@@ -88,6 +88,23 @@ class Bugsink:
         made = self._ask("POST", "projects/", {"name": name, "team": team["id"]})
         return str(self._ask("GET", f"projects/{made['id']}/")["dsn"])
 
+    def delete(self, name: str) -> None:
+        """Delete a project on its page, as a person does: the API has no way to."""
+        projects = self._ask("GET", "projects/")["results"]
+        (found,) = (one["id"] for one in projects if one["name"] == name)
+        user, password = self.login
+        with requests.Session() as browser:
+            browser.trust_env = False
+            browser.headers.update({"Connection": "close", "Referer": self.url})
+            for path, form in (
+                ("accounts/login/", {"username": user, "password": password}),
+                (f"projects/{found}/edit/", {"action": "delete"}),
+            ):
+                url = f"{self.url}/{path}"
+                browser.get(url, timeout=10).raise_for_status()
+                token = {"csrfmiddlewaretoken": browser.cookies["csrftoken"]}
+                browser.post(url, form | token, timeout=10).raise_for_status()
+
     def events(self, name: str) -> list[dict[str, str]]:
         """Return `event_id`, `environment`, `release`, `message` of a project's events.
 

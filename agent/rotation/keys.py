@@ -10,7 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent.sentry_api.client import Subject, foreign
-from agent.sentry_api.errors import SentryApiAbsent, SentryApiDown, SentryApiError
+from agent.sentry_api.errors import (
+    SentryApiAbsent,
+    SentryApiDenied,
+    SentryApiDown,
+    SentryApiError,
+)
 from resentry.contract import fingerprint
 
 if TYPE_CHECKING:
@@ -75,6 +80,9 @@ class Keys:
         """Delete a key for ever. A key that is gone is no error."""
         try:
             self._api.ask("DELETE", *self._path, key_id)
+        except SentryApiDenied as error:
+            error.hint = "to delete a key, the token needs the scope project:admin"
+            raise
         except SentryApiAbsent:
             self.all()  # raises if the project itself is not there
 

@@ -3,84 +3,44 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
 
-from lab.process import Process, eventually
+from lab.process import eventually
 from lab.sentry_api import Fault, SentryApi
-from lab.sink import Sink
-from lab.system import SECRET, System
+from lab.system import System
 from resentry.contract import fingerprint
+from tests.support.rotating import (
+    JOURNAL,
+    PROJECT,
+    ended,
+    environ_of,
+    held,
+    rotate,
+    sentry,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from lab.sink import Sink
+
 pytestmark = [pytest.mark.vault, pytest.mark.timeout(300)]
-
-PROJECT = 42
-JOURNAL = "secret/data/rotations/lms"
-
-
-@pytest.fixture
-def sink() -> Iterator[Sink]:
-    with Sink() as sink:
-        yield sink
 
 
 @pytest.fixture
 def api(sink: Sink) -> Iterator[SentryApi]:
-    """A server whose keys decide what the sink answers."""
-    with SentryApi(sink.address) as api:
-        api.project("lms", PROJECT)
-        api.switched = lambda project, key, is_active: sink.answer(
-            project, "ok" if is_active else 403, key=key
-        )
+    with sentry(sink) as api:
         yield api
-        assert api.broken == []
 
 
 @pytest.fixture
 def system(api: SentryApi, tmp_path: Path) -> Iterator[System]:
-    token = tmp_path / "token"
-    token.write_text(api.token)
-    with System(
-        RESENTRY_ROTATION_PATH=JOURNAL,
-        RESENTRY_SENTRY_API=api.url,
-        RESENTRY_SENTRY_ORGANIZATION="school",
-        RESENTRY_SENTRY_PROJECT="lms",
-        RESENTRY_SENTRY_TOKEN_FILE=str(token),
-        RESENTRY_DSN_CHECK_SECONDS="5",
-    ) as system:
+    with System(**environ_of(api, tmp_path)) as system:
         yield system
-
-
-def rotate(system: System, *args: str) -> Process:
-    """Start a rotation. Its fleet is one pod that has two addresses."""
-    hosts = ("127.0.0.1", "localhost")
-    fleet = ",".join(f"http://{host}:{system.http_port}" for host in hosts)
-    return system.spawn(
-        "resentry-agent",
-        "rotate",
-        *args,
-        "--json",
-        environ={"RESENTRY_FLEET": fleet},
-    )
-
-
-def ended(process: Process, code: int = 0) -> dict[str, Any]:
-    eventually(lambda: not process.alive, 180, "the end of rotate")
-    printed = process.log_text()
-    assert process.returncode == code, printed
-    document, _ = json.JSONDecoder().raw_decode(printed[printed.index("{") :])
-    return dict(document["result"] or {})
-
-
-def held(system: System) -> dict[str, Any]:
-    answer = system.vault.client.read(f"secret/data/{SECRET}")
-    return dict(answer["data"]["data"])
 
 
 def test_a_rotation_under_load(system: System, sink: Sink, api: SentryApi) -> None:
