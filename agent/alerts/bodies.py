@@ -23,7 +23,7 @@ TRIGGERS = {
     "escalating": "reappeared_event",
     "resolved": "issue_resolved_trigger",
 }
-PRIORITIES = {"critical": 75, "warning": 50, "info": 25}
+PRIORITIES = {"critical": 75, "warning": 50}
 """The priority of the issue that a monitor opens. 0 closes it."""
 _SPANS = "events_analytics_platform"
 

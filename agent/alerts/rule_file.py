@@ -153,6 +153,8 @@ def _check_times(rules: RuleFile) -> None:
     for metric in rules.metrics:
         if not metric.seconds:
             raise _choose(metric, "window", metric.window, ("5m", "1h"))
+        if metric.severity == "info":  # the webhook of a measure has only these two
+            raise _choose(metric, "severity", "info", ("critical", "warning"))
 
 
 def _choose(rule: Rule, key: str, value: str, choices: Sequence[str]) -> SettingsError:

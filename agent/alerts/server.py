@@ -12,7 +12,7 @@ from agent.sentry_api.errors import SentryApiAbsent, SentryApiError, SentryApiGo
 from agent.sentry_api.open import open_api
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from agent.alerts.bodies import Body
     from agent.alerts.plan import Change
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from agent.sentry_api.client import SentryApi
     from agent.settings import Settings
 
-SUBJECT = Subject("alerts", "alerts:write, and org:read to find the integration")
+SUBJECT = Subject(
+    "alerts", "alerts:write, and org:read if the file names an integration"
+)
 THINGS = {"monitor": "detectors", "alert": "workflows"}
 """How the API calls them."""
 
@@ -79,10 +81,10 @@ class Server:
 
     def change(
         self, rules: RuleFile, app: str, held: Held, changes: Iterable[Change]
-    ) -> None:
-        """Make these changes. Each can be made again: what is there is found by its name.
+    ) -> Iterator[Change]:
+        """Make these changes, and yield each that is made.
 
-        Raises `SentryApiError`. After it, some of the changes may have been made.
+        Each can be made again: what is there is found by its name. Raises `SentryApiError`.
         """
         makers = {rules.name_of(rule): rule for rule in rules.metrics}
         ids = {str(each["name"]): str(each["id"]) for each in held.monitors}
@@ -96,6 +98,7 @@ class Server:
             else:
                 body = wanted(rules, ids, errors, app)[change.name]
                 self._write(change, body)
+            yield change
 
     def _write(self, change: Change, body: Body) -> str:
         """Create or change a thing, and return its id."""

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from agent.cli import options
-from agent.cli.alerting import answer_of, file_argument
+from agent.cli.alerting import Outcome, answer_of, file_argument
+from agent.errors import AgentError
 
 if TYPE_CHECKING:
+    from agent.alerts.plan import Change
     from agent.cli.answer import Answer
     from agent.settings import Loaded
 
@@ -36,10 +38,16 @@ def command(loaded: Loaded, *, file: str, delete: bool) -> Answer:
 
     rules, server = read(file), opened(loaded.settings)
     held, app = server.held(), server.app(rules.notify)
-    made = [
-        change for change in plan(rules, held, app) if delete or change.verb != "delete"
-    ]
-    server.change(rules, app, held, made)
-    left = plan(rules, server.held(), app)
+    planned = plan(rules, held, app)
+    changes = [each for each in planned if delete or each.verb != "delete"]
+    made: list[Change] = []
+    try:
+        # What was made before an error stays in the list.
+        made.extend(server.change(rules, app, held, changes))
+        left = plan(rules, server.held(), app)
+    except AgentError as error:
+        rest = [each for each in planned if each not in made]
+        return answer_of(Outcome(rules, rest, made, error=error))
     only_old = all(change.verb == "delete" for change in left)
-    return answer_of(rules, left, made, _TO_DELETE if only_old else _KEPT)
+    hint = _TO_DELETE if only_old else _KEPT
+    return answer_of(Outcome(rules, left, made, hint))

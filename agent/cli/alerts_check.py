@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.cli import options
-from agent.cli.alerting import answer_of, file_argument
+from agent.cli.alerting import TO_APPLY, Outcome, answer_of, file_argument
 
 if TYPE_CHECKING:
     from agent.cli.answer import Answer
     from agent.settings import Loaded
-
-_HINT = "resentry-agent alerts apply makes the server hold what the file says"
 
 
 @options.command("alerts check")
@@ -29,4 +27,4 @@ def command(loaded: Loaded, *, file: str) -> Answer:
 
     rules, server = read(file), opened(loaded.settings)
     left = plan(rules, server.held(), server.app(rules.notify))
-    return answer_of(rules, left, hint=_HINT)
+    return answer_of(Outcome(rules, left, hint=TO_APPLY))

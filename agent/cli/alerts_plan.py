@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.cli import options
-from agent.cli.alerting import answer_of, file_argument
+from agent.cli.alerting import TO_APPLY, Outcome, answer_of, file_argument
 
 if TYPE_CHECKING:
     from agent.cli.answer import Answer
@@ -25,4 +25,5 @@ def command(loaded: Loaded, *, file: str) -> Answer:
     from agent.alerts.server import opened  # noqa: PLC0415 - heavy
 
     rules, server = read(file), opened(loaded.settings)
-    return answer_of(rules, plan(rules, server.held(), server.app(rules.notify)))
+    left = plan(rules, server.held(), server.app(rules.notify))
+    return answer_of(Outcome(rules, left, hint=TO_APPLY), is_question=False)

@@ -46,7 +46,7 @@ class Command(WithHelp, click.Command):
         groups: dict[str, list[tuple[str, str]]] = {}
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx)
-            if record is not None:
+            if record is not None and record[1]:  # an argument has a name alone
                 group = getattr(option, "group", "") or "Options"
                 groups.setdefault(group, []).append(record)
         for group in sorted(groups, key="Options".__ne__):  # stable: own options first

@@ -139,7 +139,7 @@ class SentryApi:
         if status in {401, 403}:
             raise SentryApiDenied(
                 f"Sentry's API refuses the token ({status})",
-                f"the token needs the scope {subject.scope} of this organization",
+                f"give a token of this organization with the scope {subject.scope}",
             )
         if status == 410:
             raise _gone(answer, subject.things)
@@ -151,7 +151,7 @@ class SentryApi:
             after = retry_after_seconds(answer.headers.get("Retry-After", ""))
             raise SentryApiDown(
                 f"Sentry's API cannot answer ({status})",
-                "try again a little later",
+                "try again a little later" if after is None else f"wait {after:g} s",
                 retry_after=after,
             )
         if status in {200, 201}:

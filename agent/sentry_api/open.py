@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 def open_api(settings: Settings, subject: Subject) -> SentryApi:
     """Return the client. Raises `SettingsError` or `SourceDenied` without what it needs."""
-    for name in ("sentry_api", "sentry_organization", "sentry_project"):
-        if not getattr(settings, name):
-            raise SettingsError(
-                f"RESENTRY_{name.upper()} is not set",
-                "the API of Sentry needs its address, the organization and the project",
-            )
+    needed = ("sentry_api", "sentry_organization", "sentry_project")
+    missing = [name for name in needed if not getattr(settings, name)]
     token = credential(
         settings.sentry_token, settings.sentry_token_file, "sentry_token_file"
     ).strip()
+    if missing or not token:
+        missing += [] if token else ["sentry_token_file"]
+        names = ", ".join(f"RESENTRY_{name.upper()}" for name in missing)
+        raise SettingsError(
+            f"what the API of Sentry needs is not set: {names}",
+            f"set {names}; the token needs the scope {subject.scope}",
+        )
     return SentryApi(settings.sentry_api, token, subject)

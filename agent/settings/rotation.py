@@ -28,9 +28,10 @@ class RotationSettings(SourceSettings, frozen=True, kw_only=True):
         says(
             ROTATION,
             "URL",
-            "The address of the Sentry or GlitchTip whose API makes the keys, as "
-            "`https://sentry.io`. The token goes to this address alone. Unset: a person "
-            "makes the key, and gives its DSN with `--new-dsn`.",
+            "The address of the Sentry or GlitchTip whose API `rotate`, `delete-key` and "
+            "`alerts` ask, as `https://sentry.io`. The token goes to this address alone. "
+            "Unset: in a rotation, a person makes the key, and gives its DSN with "
+            "`--new-dsn`.",
             read=parse.server,
         ),
     ] = ""
@@ -45,7 +46,8 @@ class RotationSettings(SourceSettings, frozen=True, kw_only=True):
         says(
             ROTATION,
             "FILE",
-            "The file with a token of that API. It needs the scope `project:write`.",
+            "The file with a token of that API. docs/sentry.md lists the scope that each "
+            "command needs.",
             read=parse.path,
         ),
     ] = ""

@@ -22,9 +22,12 @@ PREFIX = "/api/0/"
 
 
 class Fault(NamedTuple):
-    """One bad answer. With `lost` the server does what is asked, and says nothing."""
+    """One bad answer. With `lost` the server does what is asked, and says nothing.
 
-    how: int | Literal["lost", "hang", "page"]
+    `through` is a good answer, before a bad one.
+    """
+
+    how: int | Literal["lost", "hang", "page", "through"]
     headers: dict[str, str] | None = None
 
 
@@ -72,7 +75,7 @@ class SentryApi(Keys, Server):
             fault = self.faults.pop(0) if self.faults else None
             if fault is not None and fault.how == "hang":
                 await self.pause(None)
-            if fault is None or fault.how == "lost":
+            if fault is None or fault.how in ("lost", "through"):
                 status, body, headers = self._respond(message)
             elif fault.how == "page":
                 status, body, headers = 200, b"<html>sign in</html>", {}

@@ -80,12 +80,16 @@ def test_the_rules_of_the_guide_from_plan_to_check(
     assert (
         "to create  alert    [resentry lms] [critical] unhandled exceptions" in printed
     )
-    assert printed.splitlines()[-1] == "4 rules: 7 to create"
+    assert printed.splitlines()[-2] == "4 rules: 7 to create"
+    assert "alerts apply makes the changes" in printed.splitlines()[-1]
     assert {method for method, _, _ in api.asked} == {"GET"}
     assert place.run("check", str(EXAMPLE))[0] == 1
 
     code, printed = place.run("apply", str(EXAMPLE))
-    assert (code, printed.splitlines()[-1]) == (0, "4 rules: 7 done")
+    assert (code, printed.splitlines()[-1]) == (
+        0,
+        "4 rules: 7 done, the server holds what the file says",
+    )
     code, printed = place.run("check", str(EXAMPLE))
     assert (code, printed.strip()) == (
         0,
@@ -131,9 +135,26 @@ def test_what_cannot_be_done_is_said(place: Place, api: SentryApi) -> None:
     assert "alerts:write" in printed
 
     del place.environ["RESENTRY_SENTRY_PROJECT"]
+    del place.environ["RESENTRY_SENTRY_TOKEN_FILE"]
     code, printed = place.run("plan", str(EXAMPLE))
     assert code == 78
-    assert "RESENTRY_SENTRY_PROJECT" in printed
+    assert "RESENTRY_SENTRY_PROJECT, RESENTRY_SENTRY_TOKEN_FILE" in printed
+
+
+def test_what_was_made_before_an_error_is_told(place: Place, api: SentryApi) -> None:
+    """And the same command goes on from there."""
+    fine = [Fault("through")] * 5  # three lists, and two monitors
+    api.faults = [*fine, Fault(429, {"Retry-After": "30"})]
+    code, document = place.document("apply", str(EXAMPLE))
+    assert (code, document["error"]["code"]) == (69, "SentryApiDown")
+    assert document["error"]["hint"] == "wait 30 s"
+    made, left = (document["result"][each] for each in ("made", "left"))
+    assert [len(made), len(left)] == [2, 5]
+    assert [each["name"] for each in made] == [
+        each["name"] for each in api.alerts.monitors[2:]
+    ]
+    code, document = place.document("apply", str(EXAMPLE))
+    assert (code, len(document["result"]["made"])) == (0, 5)
 
 
 def test_a_server_that_keeps_something_else_is_no_success(

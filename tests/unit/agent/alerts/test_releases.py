@@ -58,21 +58,7 @@ def test_a_lost_answer_makes_no_second_deploy(api: SentryApi, before: int) -> No
     """Of the release, of the list, and of the deploy itself."""
     client = Client(api.url, api.token, SUBJECT)
     assert tell(client, "school", FIRST._replace(environment="staging"))
-    real = api.faults
-
-    class After(list[Fault]):
-        """The fault comes after so many good answers."""
-
-        left = before
-
-        def pop(self, _: object = 0) -> Fault:
-            self.left -= 1
-            if self.left >= 0:
-                return None  # type: ignore[return-value]
-            api.faults = real
-            return Fault("lost")
-
-    api.faults = After([Fault("lost")])
+    api.faults = [*[Fault("through")] * before, Fault("lost")]
     with pytest.raises(SentryApiDown):
         tell(client, "school", FIRST)
     tell(client, "school", FIRST)

@@ -53,6 +53,11 @@ def test_the_example_has_the_rules_of_the_guide() -> None:
         (HEAD + METRIC, "above", ""),
         (HEAD + METRIC + 'above = "much"\n', "above", ""),
         (HEAD + METRIC + 'above = 1\nwindow = "0m"\n', "'0m'", "5m"),
+        (
+            HEAD + METRIC.replace("warning", "info") + "above = 1\n",
+            "'info'",
+            "critical",
+        ),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, text: str, what: str, hint: str) -> None:

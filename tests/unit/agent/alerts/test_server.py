@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
+from agent.alerts.compare import alert_fields
 from agent.alerts.plan import Change, plan
-from agent.alerts.rule_file import RuleFile, read
+from agent.alerts.rule_file import IssueRule, RuleFile, read
 from agent.alerts.server import SUBJECT, Server
+from agent.bridge import news as bridge
 from agent.errors import SettingsError, WishRefused
 from agent.sentry_api.client import SentryApi as Client
 from agent.sentry_api.errors import (
@@ -55,7 +58,8 @@ def changes(server: Server, rules: RuleFile = RULES) -> list[Change]:
 
 def apply(server: Server, rules: RuleFile = RULES) -> None:
     held, app = server.held(), server.app(rules.notify)
-    server.change(rules, app, held, plan(rules, held, app))
+    changed = list(server.change(rules, app, held, plan(rules, held, app)))
+    assert changed == plan(rules, held, app)
 
 
 def without(rules: RuleFile, name: str) -> RuleFile:
@@ -156,7 +160,7 @@ def test_what_the_file_has_no_more_is_deleted(server: Server, api: SentryApi) ->
     ]
     held = server.held()
     for _ in range(2):
-        server.change(fewer, "42", held, gone)
+        assert list(server.change(fewer, "42", held, gone)) == gone
     assert changes(server, fewer) == []
     assert LATENCY not in {each["name"] for each in api.alerts.monitors}
 
@@ -175,7 +179,7 @@ def test_a_lost_answer_makes_no_second_thing(server: Server, api: SentryApi) -> 
     planned = plan(RULES, held, app)
     api.faults = [Fault("lost")]
     with pytest.raises(SentryApiDown):
-        server.change(RULES, app, held, planned)
+        list(server.change(RULES, app, held, planned))
     apply(server)
     assert changes(server) == []
     names = [each["name"] for each in (*api.alerts.monitors, *api.alerts.alerts)]
@@ -200,12 +204,12 @@ def test_an_api_that_ends_is_not_a_rule_that_is_gone(
     fewer = without(RULES, LATENCY)
     headers = {"X-Sentry-Deprecation-Date": "2026-05-14T00:00:00"}
     held, app = server.held(), server.app(RULES.notify)
-    gone = plan(fewer, held, app)
+    gone, again = plan(fewer, held, app), Change("create", "alert", CRITICAL)
     calls: list[Callable[[], object]] = [
         server.held,
         lambda: server.app(RULES.notify),
-        lambda: server.change(fewer, app, held, gone),
-        lambda: server.change(RULES, app, held, [Change("create", "alert", CRITICAL)]),
+        lambda: list(server.change(fewer, app, held, gone)),
+        lambda: list(server.change(RULES, app, held, [again])),
     ]
     before = len(api.alerts.alerts)
     api.faults = [Fault(410, headers)]
@@ -265,3 +269,55 @@ def test_error_monitors_of_two_projects_are_refused(
         each["projectId"] = "42"
     with pytest.raises(WishRefused, match="2 error monitors"):
         changes(server)
+
+
+def test_each_key_of_a_rule_arrives(server: Server, api: SentryApi) -> None:
+    """Also those that the example does not use."""
+    rule = IssueRule(
+        name="storm",
+        severity="info",
+        when=("new", "resolved"),
+        tags={"b": "2", "a": "1"},
+        more_than=100,
+        per="5m",
+        is_on=False,
+        at_most_every="60m",
+    )
+    rules = RuleFile(name="lms", notify=42, issues=(rule,))
+    apply(server, rules)
+    (alert,) = api.alerts.alerts
+    assert alert_fields(alert, {}) == {
+        "on": False,
+        "environment": "",
+        "monitors": [f"monitor {alert['detectorIds'][0]}"],
+        "minutes": 60,
+        "when": [
+            "any-short of first_seen_event true",
+            "any-short of issue_resolved_trigger true",
+        ],
+        "filters and actions": [
+            (
+                'if all of (event_frequency_count {"interval": "5m", "value": 100}; '
+                'tagged_event {"key": "a", "match": "eq", "value": "1"}; '
+                'tagged_event {"key": "b", "match": "eq", "value": "2"}) do sentry_app 42'
+            )
+        ],
+    }
+    assert changes(server, rules) == []
+    assert len(api.alerts.monitors) == 4
+
+
+@pytest.mark.parametrize("severity", ["critical", "warning", "info"])
+def test_the_bridge_reads_the_severity_in_the_name(severity: str) -> None:
+    """The rule's severity decides, not the level of the event."""
+    rule = IssueRule(name="any", severity=severity)  # type: ignore[arg-type]
+    webhook = {
+        "data": {
+            "event": {"issue_id": "7", "level": "warning"},
+            "triggered_rule": RULES.name_of(rule),
+        }
+    }
+    news = bridge.read("event_alert", json.dumps(webhook).encode())
+    assert news is not None
+    assert news.opens is not None
+    assert news.opens.severity == severity
