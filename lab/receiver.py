@@ -24,7 +24,7 @@ class Receiver(Server):
         super().__init__()
         self.how = how
         self.requests: list[messages.Message] = []
-        self._answer = body, headers
+        self.body, self._headers = body, headers
         self.url = f"http://{self.address}/hook"
 
     @property
@@ -39,5 +39,5 @@ class Receiver(Server):
             if self.how == "hang":
                 await self.pause(None)
                 return
-            writer.write(messages.answer(self.how, *self._answer))
+            writer.write(messages.answer(self.how, self.body, self._headers))
             await writer.drain()

@@ -41,7 +41,11 @@ log = structlog.get_logger()
 
 
 def event_of(environment: str, now: float) -> bytes:
-    """Return a canary as an envelope. Each one belongs to the same issue."""
+    """Return a canary as an envelope.
+
+    Each one is an issue of its own: Sentry has rules for what is new, and none for an event
+    of an issue that is known.
+    """
     event_id = uuid.uuid4().hex
     event = {
         "event_id": event_id,
@@ -49,10 +53,10 @@ def event_of(environment: str, now: float) -> bytes:
         "platform": "python",
         "level": "info",
         "logger": "resentry.bridge",
-        "logentry": {"formatted": "resentry canary: leave this issue open"},
-        "fingerprint": ["resentry-canary"],
+        "logentry": {"formatted": "resentry canary"},
+        "fingerprint": ["resentry-canary", event_id],
         "environment": environment,
-        "tags": {news.CANARY_TAG: f"{now:.3f}"},
+        "tags": {"resentry": "canary", news.CANARY_TAG: f"{now:.3f}"},
     }
     body = json.dumps(event)
     header = {"event_id": event_id, "sent_at": time_text(now)}

@@ -74,6 +74,8 @@ class Receiver:
         self._store = store
         self._secrets = secrets
         self._metrics = metrics
+        self.wrong_signatures = 0
+        self.wrong_signature_at = 0.0
         self._receiving = 0
         """The bytes of all bodies that have come so far and are not answered."""
 
@@ -88,6 +90,9 @@ class Receiver:
             answer = await self._answer(scope, headers, receive, resource)
         except Unusable as error:
             answer = error.answer
+            if answer.status == 401:
+                self.wrong_signatures += 1
+                self.wrong_signature_at = time.time()
             if answer.status != 404:
                 log.warning(
                     "a webhook was refused",

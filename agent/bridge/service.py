@@ -170,7 +170,9 @@ class Bridge:
         return Answer("200 OK", CONTENT_TYPE, body)
 
     def _status(self) -> Answer:
-        status = status_of(self._store, self._settings.bridge_alertmanagers, self._duty)
+        status = status_of(
+            self._store, self._settings.bridge_alertmanagers, self._duty, self._receiver
+        )
         return Answer("200 OK", "application/json", msgspec.json.encode(status))
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.bridge.duty import Duty
+    from agent.bridge.receive import Receiver
     from agent.bridge.store import Store
 
 ALERTS_LIMIT = 1000
@@ -63,13 +64,19 @@ class BridgeStatus(Struct, frozen=True, kw_only=True):
     """Empty if nothing is escalated."""
     canary: CanaryState | None
     """Null if no canary is sent."""
+    wrong_signatures: int
+    """The number of requests since the start that Sentry had not signed with our secret."""
+    wrong_signature_at: str | None
+    """When the newest of them came."""
     waiting: int
     """The number of webhooks that wait to be written."""
     store: str
     """Why the store cannot be written; empty if it can."""
 
 
-def status_of(store: Store, urls: Sequence[str], duty: Duty) -> BridgeStatus:
+def status_of(
+    store: Store, urls: Sequence[str], duty: Duty, receiver: Receiver
+) -> BridgeStatus:
     """Return what is known now."""
     reader = store.reader
     rows = reader.open_alerts()
@@ -107,6 +114,12 @@ def status_of(store: Store, urls: Sequence[str], duty: Duty) -> BridgeStatus:
         alertmanagers=states,
         escalations=duty.escalations(),
         canary=duty.canary(),
+        wrong_signatures=receiver.wrong_signatures,
+        wrong_signature_at=(
+            time_text(receiver.wrong_signature_at)
+            if receiver.wrong_signature_at
+            else None
+        ),
         waiting=store.waiting,
         store=store.reason,
     )

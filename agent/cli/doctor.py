@@ -14,6 +14,7 @@ from agent.cli.answer import NO, UNEXAMINED, Answer
 from agent.cli.gather import copied, gather_all, why_unknown
 from agent.cli.rotation_look import rotation_report
 from agent.cli.words import with_ages
+from agent.doctor.bridge_facts import ask_bridge
 from agent.doctor.bundle import write_bundle
 from agent.doctor.examine import RULES, examine
 from agent.doctor.facts import Facts, ask_source, problem_of, try_dsns
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from agent.doctor.results import Finding
     from agent.doctor.rule import Rule
-    from agent.settings import Loaded
+    from agent.settings import Loaded, Settings
 
 AREAS: tuple[str, ...] = get_args(Area)
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -104,6 +105,8 @@ def command(  # noqa: PLR0913 - the options
         rules = [r for r in RULES.values() if not areas or r.area in areas]
         listed = (f"{r.id}  {r.severity:8}{r.area:12}{r.title}" for r in rules)
         return _rules(rules, listed)
+    if not areas and not volume and _is_bridge_alone(loaded.settings):
+        areas = ("bridge",)
     facts = (
         facts_of_copy(loaded, volume) if volume else facts_of(loaded, offline=offline)
     )
@@ -133,10 +136,17 @@ def facts_of(loaded: Loaded, *, offline: bool) -> Facts:
         current=gathered.current,
         rollout=gathered.rollout,
         asked=ask_source(settings) if is_asked else None,
+        bridge=ask_bridge(settings, offline=offline),
         tried={} if offline else try_dsns(gathered.current, gathered.rollout),
         now=time.time(),
         environ=dict(os.environ),  # noqa: TID251 - which variables are set, for the rules
     )
+
+
+def _is_bridge_alone(settings: Settings) -> bool:
+    """Whether this is the container of a bridge, which has neither source nor volume."""
+    has_source = bool(settings.vault_paths or settings.source_path)
+    return bool(settings.bridge_alertmanagers) and not has_source
 
 
 def _rules(rules: Sequence[Rule], lines: Iterable[str]) -> Answer:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.doctor import (
+    about_alertmanager,
+    about_bridge,
     about_rails,
     about_rates,
     about_rotation,
@@ -46,6 +48,8 @@ _PLACES = (
     about_sentry,
     about_rates,
     about_versions,
+    about_bridge,
+    about_alertmanager,
 )
 RULES: dict[str, Rule] = {
     rule.id: rule

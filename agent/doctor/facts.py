@@ -20,6 +20,7 @@ from resentry.contract import fingerprint
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agent.doctor.bridge_facts import BridgeFacts
     from agent.domain.candidate import Candidate
     from agent.domain.rollout import Rollout
     from agent.observe.results import SourceReport, StatusResult
@@ -62,6 +63,8 @@ class Facts:
     """`None` if the source was left out by choice."""
     tried: Mapping[str, str] = field(default_factory=dict)
     """What a request from here met, for each published DSN that a process cannot reach."""
+    bridge: BridgeFacts | None = None
+    """`None` if no bridge is configured here."""
     why_unknown: str = ""
     """Why nobody knows whether an agent runs."""
     is_copy: bool = False

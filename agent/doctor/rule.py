@@ -22,6 +22,7 @@ Area = Literal[
     "privacy",
     "clock",
     "versions",
+    "bridge",
 ]
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
@@ -39,6 +40,7 @@ _WAKE: dict[Area, str] = {
         "now.",
     ),
     "sentry": "Wake who runs Sentry, or the network.",
+    "bridge": "Wake who runs the bridge, or Alertmanager.",
     **dict.fromkeys(
         ("targets", "versions"),
         "Wake who runs the application, if its errors must be seen before the morning.",

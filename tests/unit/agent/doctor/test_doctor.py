@@ -17,6 +17,7 @@ import pytest
 
 from agent._version import __version__
 from agent.doctor import facts as gathering
+from agent.doctor.bridge_facts import BridgeFacts
 from agent.doctor.examine import RULES, _put_under_its_cause, examine
 from agent.doctor.facts import Asked, Facts
 from agent.doctor.results import Finding
@@ -95,9 +96,29 @@ SETTINGS = Settings(
     vault_addr="https://vault.example.org",
     allowed_dsns=(allowed_dsn("production=sentry.example.org/42"),),
     min_targets={"api": 1},
+    bridge_integration="bridge",
 )
 NO_ROTATION = RotationReport()
 Make = Callable[..., Facts]
+MANAGER = {"name": "am", "success": RECENT, "reason": ""}
+CANARY = {"arrived": RECENT, "missing": False, "reason": ""}
+BRIDGE: dict[str, Any] = {
+    "alertmanagers": [MANAGER],
+    "escalations": [{"name": "am", "reason": ""}],
+    "canary": CANARY,
+    "webhooks": {"issue": {"newest": LONG_AGO, "number": 7}},
+    "wrong_signatures": 0,
+    "wrong_signature_at": None,
+    "store": "",
+}
+
+
+def bridge(why: str = "", **more: Any) -> dict[str, Any]:
+    """Give the facts of a bridge that is well, but for what is given."""
+    status = None if why else {**BRIDGE, **more}
+    return {
+        "bridge": BridgeFacts(status, why, ("8.8.8.8",), "", {"bridge": "installed"})
+    }
 
 
 @pytest.fixture
@@ -230,6 +251,19 @@ BREAKAGES: dict[str, dict[str, Any]] = {
     },
     "RSN251": {"rotation": RotationReport(**LEFT, held="no answer")},
     "RSN252": {"rotation": RotationReport(**LEFT)},
+    "RSN971": bridge(why="no answer"),
+    "RSN972": {
+        **bridge(),
+        "settings": {"bridge_url": "https://10.0.0.7/sentry"},
+    },
+    "RSN973": bridge(wrong_signatures=3, wrong_signature_at=RECENT),
+    "RSN974": bridge(canary=None, webhooks={}),
+    "RSN975": bridge(canary={**CANARY, "missing": True}),
+    "RSN976": {**bridge(), "settings": {"bridge_integration": "another"}},
+    "RSN977": bridge(alertmanagers=[{**MANAGER, "reason": "HTTP status 500"}]),
+    "RSN978": bridge(escalations=[{"name": "am", "reason": "HTTP status 405"}]),
+    "RSN979": bridge(store="database is locked"),
+    "RSN980": bridge(canary=None),
     "RSN301": {"asked": Asked(SourceMissing("none"), surplus=(), clock_seconds=0.1)},
     "RSN302": {
         "asked": Asked(
@@ -326,7 +360,7 @@ BREAKAGES: dict[str, dict[str, Any]] = {
 }
 ELSEWHERE = {"RSN503", "RSN504", "RSN506", "RSN509"}
 """They look at the file system: tested below."""
-BESIDE = {"RSN402": ("RSN851", "RSN852")}
+BESIDE = {"RSN402": ("RSN851", "RSN852"), "RSN980": ("RSN974",)}
 """Rules that see something of another breakage, too."""
 
 
