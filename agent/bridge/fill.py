@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
     from agent.bridge.metrics import BridgeMetrics
-    from agent.bridge.reading import Row
     from agent.bridge.store import Store
     from agent.settings import Settings
 
@@ -97,22 +96,15 @@ class Filler:
             )
 
     def _round(self) -> None:
-        rows = [
-            row
-            for row in self._store.reader.open_alerts()
-            if row.subject.startswith("issue:")
-        ]
-        rows.sort(key=lambda row: row.renewed)
-        subjects = dict.fromkeys(row.subject for row in rows)
-        for subject in [*subjects][:ASKED_LIMIT]:
-            self._ask(subject, [row for row in rows if row.subject == subject])
+        for subject, newest in self._store.reader.longest_ago("issue", ASKED_LIMIT):
+            self._ask(subject, newest)
         if self._settings.bridge_fill_query:
             self._find()
 
-    def _ask(self, subject: str, rows: list[Row]) -> None:
+    def _ask(self, subject: str, newest: float) -> None:
         """Close what Sentry calls over. An issue that is not there is not over."""
         told = time.time() - 1  # Sentry's times are whole seconds: a later webhook wins
-        if max(row.told for row in rows) > told:
+        if newest > told:
             return
         number = subject.removeprefix("issue:")
         organization = self._settings.sentry_organization

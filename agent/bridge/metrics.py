@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter as Counts
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -21,9 +20,9 @@ from agent.bridge.duty_metrics import DutyMetrics
 from agent.bridge.news import RESOURCES, SEVERITIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from agent.bridge.reading import Row, Webhooks
+    from agent.bridge.reading import Webhooks
 
 OTHER = "other"
 GAPS = ("begin", "end")
@@ -159,16 +158,15 @@ class BridgeMetrics:
 
     def render(
         self,
-        alerts: Iterable[Row],
+        number: Mapping[str, int],
         webhooks: Iterable[Webhooks],
         waiting: int,
         why: str,
     ) -> bytes:
         """Return the text exposition; `why` says why the store fails."""
-        number = Counts(row.alert.severity for row in alerts)
         with self._rendering:  # each listener has a thread
             for severity in SEVERITIES:
-                self._open.labels(severity).set(number[severity])
+                self._open.labels(severity).set(number.get(severity, 0))
             for each in webhooks:
                 named = each.resource if each.resource in RESOURCES else OTHER
                 self._newest.labels(named).set(each.newest)

@@ -15,6 +15,7 @@ import structlog
 
 from agent.backoff import retry_seconds
 from agent.bridge import tables
+from agent.bridge.reading import FIRST
 from agent.bridge.store import Full
 from agent.bridge.trips import ALIVE
 from agent.web import post
@@ -31,8 +32,6 @@ HOLD_SECONDS = 3600.0
 """An alert that is not posted again ends by itself in an Alertmanager after this time."""
 ALIVE_SECONDS = 300.0
 """A sign of life that is not posted again ends sooner, but not before the next post."""
-CHUNK = 500
-"""So many alerts are posted in one request."""
 GATHER_SECONDS = 0.2
 """After a change, the time for further changes to come."""
 SECONDS = 10.0
@@ -104,7 +103,7 @@ class Poster:
             is_due = time.monotonic() >= resend_at
             pause = self._resend
             try:
-                self._post(self._rows(is_due=is_due))
+                self._post_all(is_due=is_due)
             except (OSError, tables.StoreError, Full) as error:
                 pause = self._failed(error)
             except Exception:  # a bug must not end the thread
@@ -128,29 +127,28 @@ class Poster:
         while not self._is_over and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, 0.2))
 
-    def _rows(self, *, is_due: bool) -> list[Row]:
-        reader = self._store.reader
-        if is_due:
-            return reader.to_post(self._posted)
-        return reader.changes(self._posted)
-
-    def _post(self, rows: Sequence[Row]) -> None:
-        for first in range(0, len(rows), CHUNK):
-            chunk = rows[first : first + CHUNK]
-            status, said = self._send(chunk)
-            if status in _REJECTS and len(chunk) > 1:
-                self._one_by_one(chunk)
-            elif status in _REJECTS:
-                self._reject(chunk[0], status, said)
-            elif status >= 300:
-                raise Refused(f"HTTP status {status}")
-            self._metrics.posted(self.name, len(chunk))
-        if rows:
-            self._posted = max(self._posted, *(row.changed for row in rows))
+    def _post_all(self, *, is_due: bool) -> None:
+        """Post what is new, and all that is open if it is due, page by page."""
+        read = self._store.reader.to_post if is_due else self._store.reader.changes
+        place = FIRST
+        while rows := read(self._posted, place):
+            self._post(rows)
+            place = rows[-1].place
+        self._posted = max(self._posted, place[0])
         url, change = self.url, self._posted
         self._store.submit(
             lambda connection: tables.posted(connection, url, change, time.time())
         ).result(SECONDS)
+
+    def _post(self, rows: Sequence[Row]) -> None:
+        status, said = self._send(rows)
+        if status in _REJECTS and len(rows) > 1:
+            self._one_by_one(rows)
+        elif status in _REJECTS:
+            self._reject(rows[0], status, said)
+        elif status >= 300:
+            raise Refused(f"HTTP status {status}")
+        self._metrics.posted(self.name, len(rows))
 
     def _one_by_one(self, rows: Sequence[Row]) -> None:
         """Post each alone: one wrong alert must not keep the others back."""

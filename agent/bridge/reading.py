@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BUSY_SECONDS = 5.0
+PAGE = 500
+"""So many alerts are read at once: a storm of alerts takes no more memory."""
+FIRST = (-1, "")
+"""The place before the first row."""
 _COLUMNS = (
     "subject, labels, annotations, url, webhooks, opened, renewed, told, closed, why, "
     "changed"
@@ -33,6 +37,11 @@ class Row(NamedTuple):
     closed: float | None
     why: str
     changed: int
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """Where it stands among the changes."""
+        return self.changed, self.alert.key
 
 
 class Webhooks(NamedTuple):
@@ -59,17 +68,53 @@ class Reader:
     def __init__(self, path: str) -> None:
         self._uri = f"file:{quote(path)}?mode=ro"
 
-    def open_alerts(self) -> list[Row]:
-        """Return every open alert, the oldest first."""
-        return self._rows("closed IS NULL ORDER BY opened, key")
+    def open_alerts(self, limit: int = PAGE) -> list[Row]:
+        """Return the open alerts, the oldest first."""
+        return self._rows("closed IS NULL ORDER BY opened, key LIMIT ?", limit)
 
-    def to_post(self, change: int) -> list[Row]:
-        """Return the open alerts, and those that were closed after a change."""
-        return self._rows("closed IS NULL OR changed > ? ORDER BY changed, key", change)
+    def open_number(self) -> dict[str, int]:
+        """Return the number of open alerts of each severity."""
+        query = (
+            "SELECT json_extract(labels, '$.severity'), count(*) FROM alerts "
+            "WHERE closed IS NULL GROUP BY 1"
+        )
+        with self._open() as connection:
+            return {str(name): number for name, number in connection.execute(query)}
 
-    def changes(self, change: int) -> list[Row]:
-        """Return what has opened or closed after a change."""
-        return self._rows("changed > ? ORDER BY changed, key", change)
+    def behind(self, change: int) -> int:
+        """Return the number of alerts that have opened or closed after a change."""
+        query = "SELECT count(*) FROM alerts WHERE changed > ?"
+        with self._open() as connection:
+            (number,) = connection.execute(query, (change,)).fetchone()
+            return int(number)
+
+    def to_post(self, change: int, after: tuple[int, str] = FIRST) -> list[Row]:
+        """Return a page of the open alerts, and of those that closed after a change.
+
+        `after` is the place of the row before the page.
+        """
+        where = (
+            "(closed IS NULL OR changed > ?) AND (changed, key) > (?, ?) "
+            "ORDER BY changed, key LIMIT ?"
+        )
+        return self._rows(where, change, *after, PAGE)
+
+    def changes(self, change: int, after: tuple[int, str] = FIRST) -> list[Row]:
+        """Return a page of what has opened or closed after a change."""
+        where = "changed > ? AND (changed, key) > (?, ?) ORDER BY changed, key LIMIT ?"
+        return self._rows(where, change, *after, PAGE)
+
+    def longest_ago(self, kind: str, limit: int) -> list[tuple[str, float]]:
+        """Return what is open of a kind, and Sentry's time of the newest webhook.
+
+        What was heard of longest ago comes first.
+        """
+        query = (
+            "SELECT subject, max(told) FROM alerts WHERE closed IS NULL "
+            "AND subject LIKE ? GROUP BY subject ORDER BY min(renewed) LIMIT ?"
+        )
+        with self._open() as connection:
+            return list(connection.execute(query, (f"{kind}:%", limit)))
 
     def webhooks(self) -> list[Webhooks]:
         """Return what came of each resource."""

@@ -117,7 +117,7 @@ class Bridge:
             "the bridge receives webhooks",
             address=f"{address}{PATH}",
             alertmanagers=[poster.name for poster in self._posters],
-            open_alerts=len(self._store.reader.open_alerts()),
+            open_alerts=sum(self._store.reader.open_number().values()),
         )
         try:
             asyncio.run(self._serve(server))
@@ -132,11 +132,14 @@ class Bridge:
         await serving
 
     def _stop(self) -> None:
-        self._duty.stop(STOP_SECONDS)
+        until = time.monotonic() + STOP_SECONDS
+        parts: list[Duty | Poster | Filler] = [self._duty, *self._posters]
         if self._filler is not None:
-            self._filler.stop(STOP_SECONDS)
-        for poster in self._posters:
-            poster.stop(STOP_SECONDS)
+            parts.append(self._filler)
+        for part in parts:
+            part.stop(0)
+        for part in parts:
+            part.stop(max(0.0, until - time.monotonic()))
         self._store.close()
         log.info("the bridge has ended")
 
@@ -165,7 +168,7 @@ class Bridge:
     def _exposition(self) -> Answer:
         reader, store = self._store.reader, self._store
         body = self._metrics.render(
-            reader.open_alerts(), reader.webhooks(), store.waiting, store.reason
+            reader.open_number(), reader.webhooks(), store.waiting, store.reason
         )
         return Answer("200 OK", CONTENT_TYPE, body)
 

@@ -79,7 +79,7 @@ def status_of(
 ) -> BridgeStatus:
     """Return what is known now."""
     reader = store.reader
-    rows = reader.open_alerts()
+    rows = reader.open_alerts(ALERTS_LIMIT)
     known = reader.alertmanagers()
     states = []
     for url, name in zip(urls, receiver_names(urls), strict=True):
@@ -90,12 +90,12 @@ def status_of(
                 name=name,
                 success=None if success is None else time_text(success),
                 reason=state.reason if state else "",
-                behind=len(reader.changes(state.posted if state else 0)),
+                behind=reader.behind(state.posted if state else 0),
             )
         )
     return BridgeStatus(
         version=__version__,
-        open=len(rows),
+        open=sum(reader.open_number().values()),
         alerts=[
             OpenAlert(
                 subject=row.subject,
@@ -105,7 +105,7 @@ def status_of(
                 renewed=time_text(row.renewed),
                 webhooks=row.webhooks,
             )
-            for row in rows[:ALERTS_LIMIT]
+            for row in rows
         ],
         webhooks={
             each.resource: Resource(newest=time_text(each.newest), number=each.number)

@@ -5,6 +5,7 @@ Whatever waits is written in one transaction: at a high rate many webhooks share
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import sqlite3
@@ -113,32 +114,38 @@ class Store:
                 batch.append(self._jobs.get())
             jobs = [job for job in batch if job is not None]
             is_over = len(jobs) < len(batch)
-            if jobs and not self._write(jobs):
-                for job in jobs:  # one of them may be the cause
-                    self._write([job], is_last=True)
+            while jobs:  # what fails alone is left out, and the others begin again
+                done = self._write(jobs)
+                jobs = [] if done is jobs else [job for job in jobs if job not in done]
             if time.monotonic() - self._tidied > TIDY_SECONDS:
                 self._tidied = time.monotonic()
-                self._write([(self._tidy, Future())], is_last=True)
+                self._write([(self._tidy, Future())])
 
-    def _write(self, jobs: list[Job], *, is_last: bool = False) -> bool:
-        """Do these in one transaction. Only then anybody hears of it."""
-        connection, before = self._connection, self._changes()
+    def _write(self, jobs: list[Job]) -> list[Job]:
+        """Do these in one transaction, and return those that are over: done, or failed."""
+        connection, results = self._connection, list[Any]()
         try:
+            before = self._changes()
             connection.execute("BEGIN IMMEDIATE")
-            results = [job(connection) for job, _ in jobs]
+            results += [None]  # it has begun
+            for job, _ in jobs:
+                results.append(job(connection))
             connection.execute("COMMIT")
+            is_changed = self._changes() != before
         except Exception as error:  # noqa: BLE001 - the thread has to go on
-            if connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
-            if is_last:
-                self._fail(jobs, error)
-            return False
+            failed = jobs
+            if 0 < len(results) <= len(jobs) and not _is_of_the_disk(error):
+                failed = [jobs[len(results) - 1]]
+            self._fail(failed, error)
+            return failed
         self.reason = ""
-        for (_, future), result in zip(jobs, results, strict=True):
+        for (_, future), result in zip(jobs, results[1:], strict=True):
             future.set_result(result)
-        if self._changes() != before:
+        if is_changed:
             self.changed()
-        return True
+        return jobs
 
     def _fail(self, jobs: list[Job], error: Exception) -> None:
         self.reason = str(error)
@@ -170,6 +177,15 @@ class Store:
             "SELECT value FROM facts WHERE name = 'change'"
         )
         return found.fetchone()
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Whether every other job would fail like this one: a full disk, a foreign lock."""
+    if not isinstance(error, sqlite3.DatabaseError):
+        return False
+    return error.sqlite_errorcode & 0xFF not in (
+        *(sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT),
+    )
 
 
 def _lock(path: str) -> int:

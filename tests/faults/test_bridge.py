@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import resource
 import socket
+import sqlite3
 import threading
 import time
 import uuid
@@ -61,10 +63,10 @@ class Sentry:
                     if self._is_taken("issue", sentry.issue(name)):
                         self.closed.add(name)
 
-    def _is_taken(self, resource: str, payload: dict[str, Any]) -> bool:
+    def _is_taken(self, kind: str, payload: dict[str, Any]) -> bool:
         """Whether this webhook was acknowledged; Sentry itself does not try again."""
         try:
-            return self.bridge.send(resource, payload).status_code == 202
+            return self.bridge.send(kind, payload).status_code == 202
         except requests.RequestException:
             time.sleep(0.01)
             return False
@@ -156,7 +158,11 @@ def test_each_alertmanager_has_a_back_off_of_its_own(tmp_path: Path) -> None:
                     *(True, False, True, False)
                 ]
                 assert states[3]["reason"] == ""
-                posts = [len(json.loads(each.body)) for each in rejecting.requests]
+                posts = [
+                    len(json.loads(each.body))
+                    for each in rejecting.requests
+                    if each.start[0] == "POST"
+                ]
                 assert [3, 1, 1, 1] in [posts[at : at + 4] for at in range(len(posts))]
                 with later:
                     eventually(lambda: len(later.alerts()) == 1, 90)
@@ -187,8 +193,8 @@ def without(name: str) -> dict[str, str]:
     return {key: value for key, value in SIGNED.items() if key != name}
 
 
-def signed(body: bytes, resource: str = "event_alert", **other: str) -> Any:
-    return body, sentry.headers(resource, body, **other)
+def signed(body: bytes, kind: str = "event_alert", **other: str) -> Any:
+    return body, sentry.headers(kind, body, **other)
 
 
 OLD = str(int(time.time()) - 7200)
@@ -279,6 +285,45 @@ def test_a_replay_changes_nothing(attacked: Bridge) -> None:
     assert ended.text == "closed\n"
     assert send() == (200, "duplicate\n")
     assert len(attacked.status()["alerts"]) == 1
+
+
+def test_a_store_that_cannot_be_written_acknowledges_nothing(tmp_path: Path) -> None:
+    """A full disk, then a foreign lock: 503 and no loss; and it goes on by itself."""
+    event = sentry.event_alert("1")
+    with Bridge(tmp_path, [f"http://127.0.0.1:{free_port()}"]) as bridge:
+        assert bridge.send("event_alert", event).status_code == 202
+        end = sentry.issue("1")
+        full = (tmp_path / "bridge.db-wal").stat().st_size
+        _, hard = resource.prlimit(bridge.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(bridge.pid, resource.RLIMIT_FSIZE, (full, hard))
+        answer = bridge.send("issue", end)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        assert requests.get(f"{bridge.http}/readyz", timeout=10).status_code == 503
+        assert requests.get(f"{bridge.http}/livez", timeout=10).ok
+        assert "resentry_bridge_store_failing 1.0" in bridge.metrics()
+        assert bridge.status()["open"] == 1
+        resource.prlimit(bridge.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        assert bridge.send("issue", end).text == "closed\n"
+        assert requests.get(f"{bridge.http}/readyz", timeout=10).ok
+
+        foreign = sqlite3.connect(bridge.store, isolation_level=None)
+        foreign.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(10) as pool:
+            sent = [
+                pool.submit(bridge.send, "event_alert", sentry.event_alert(f"{each}"))
+                for each in range(10)
+            ]
+            assert {each.result().status_code for each in sent} == {503}
+        foreign.execute("ROLLBACK")
+        foreign.close()
+
+        def is_taken() -> bool:
+            return (
+                bridge.send("event_alert", sentry.event_alert("2")).status_code == 202
+            )
+
+        eventually(is_taken)
+        assert "cannot write its store" in bridge.log_text()
 
 
 def _connect(bridge: Bridge) -> socket.socket:

@@ -10,6 +10,7 @@ import pytest
 
 from agent.bridge import tables
 from agent.bridge.news import Alert, News
+from agent.bridge.reading import FIRST, PAGE
 from agent.bridge.store import Full, Store
 from agent.bridge.tables import StoreError, Webhook
 
@@ -103,6 +104,32 @@ def test_what_each_alertmanager_knows_is_kept(store: Store) -> None:
     take(store, 11, OVER)
     assert not store.reader.to_post(store.reader.changes(0)[0].changed)
     assert [each.closed for each in store.reader.to_post(row.changed)] != [None]
+
+
+@pytest.mark.slow
+def test_a_storm_is_read_page_by_page(store: Store) -> None:
+    """Each open alert once; those that were closed only by who does not know it."""
+    number, now = 2 * PAGE + 7, time.time()
+
+    def open_all(connection: sqlite3.Connection) -> int:
+        for each in range(number):
+            alert = Alert({"issue": f"{each}", "severity": "info"}, {})
+            tables.open_alert(connection, f"issue:{each}", alert, 10, now)
+        return tables.close(connection, "issue:0", 11, now, "over") == "closed"
+
+    assert store.submit(open_all).result(60)
+    reader = store.reader
+    last = reader.changes(0, (number - 1, "")).pop().changed
+    for change, expected in ((0, number), (last, number - 1)):
+        place, found = FIRST, list[str]()
+        while rows := reader.to_post(change, place):
+            assert len(rows) <= PAGE
+            place = rows[-1].place
+            found += [row.subject for row in rows]
+        assert len(found) == len(set(found)) == expected
+    assert reader.open_number() == {"info": number - 1}
+    assert reader.behind(last - 1) == 1
+    assert [name for name, _ in reader.longest_ago("issue", 2)] != []
 
 
 def test_what_was_stored_is_there_after_a_restart(tmp_path: Path) -> None:
