@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.rotation.journal import LEASE_SECONDS
+from agent.rotation.parts import SecretChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,11 +47,19 @@ class Lock:
         self._holder, self._clock = holder, clock
 
     def must_hold(self) -> None:
-        """Hold the lock for another half of its time, or raise `SecretChanged`."""
+        """Hold the lock for another half of its time, or raise `SecretChanged`.
+
+        Clocks differ: also a lock that seems to be ours may have been taken.
+        """
         now = self._clock()
         if self._journal.until - now < LEASE_SECONDS / 2:
             self._journal = self._journal.take(self._holder, now)
             self.version = self._file.save(self._journal, self.version)
+        elif self._file.load()[1] != self.version:
+            raise SecretChanged(
+                "somebody else carries this rotation on",
+                "resentry-agent rotate --watch shows how it goes",
+            )
 
 
 class FencedKeys:

@@ -112,12 +112,15 @@ def test_one_rotation_at_a_time(file: JournalFile) -> None:
 
 
 @pytest.mark.parametrize("phase", ["planned", "quiet"])
+@pytest.mark.parametrize("sleeps", [True, False])
 def test_who_has_lost_the_lock_in_a_step_changes_no_key(
-    file: JournalFile, phase: str
+    file: JournalFile, phase: str, *, sleeps: bool
 ) -> None:
-    """A laptop that slept in the midst of a step, while a colleague went back."""
+    """A laptop sleeps in the midst of a step, or a colleague's clock is fast."""
     world = World()
-    ours, theirs = keeper(file, world, "a"), keeper(file, world, "b")
+    ahead = 0.0 if sleeps else 2 * LEASE_SECONDS
+    ours = keeper(file, world, "a")
+    theirs = Keeper(file, world, "b", clock=lambda: world.now + ahead)
     ours.begin(first(world))
     while file.load()[0].phase != phase:  # type: ignore[union-attr]
         world.now += 10
@@ -125,7 +128,7 @@ def test_who_has_lost_the_lock_in_a_step_changes_no_key(
 
     def go_back() -> None:
         world.on_all = world.on_named = lambda: None
-        world.now += LEASE_SECONDS
+        world.now += LEASE_SECONDS if sleeps else 0
         theirs.change(is_aborting=True)
         assert run(theirs, world).phase == "aborted"
 
