@@ -181,9 +181,8 @@ class Users:
 
     def must_have_arrived(self, sink: Sink) -> None:
         """Assert that no event was lost, and none came twice."""
-        eventually(
-            lambda: sink.count("event", PROJECT) >= self.sent, what="every event"
-        )
+        arrived = sink.count
+        eventually(lambda: arrived("event", PROJECT) >= self.sent, PATIENCE, "events")
         assert sink.count("event", PROJECT) == self.sent
         assert sink.duplicates() == 0
 
