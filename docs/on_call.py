@@ -31,6 +31,20 @@ OTHERS = (
         "Open the alert's address, and look which transaction it is. Then as for an issue.",
     ),
     (
+        "`ResentryCanaryMissing`",
+        "critical",
+        "the bridge",
+        TOLD["critical"],
+        "`resentry-agent doctor --area bridge`: [RSN975](runbook.md#rsn975)",
+    ),
+    (
+        "`ResentryCanary`",
+        "none",
+        "the bridge",
+        TOLD["none"],
+        "Nothing: it always fires. Its absence is the alarm.",
+    ),
+    (
         "`PlannedMaintenance`",
         "info",
         "`resentry-agent alerts notice maintenance`",

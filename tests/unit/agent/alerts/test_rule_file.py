@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.alerts.rule_file import read
+from agent.bridge.canary import event_of
 from agent.errors import SettingsError
+from lab.ledger import parse_envelope
 from lab.paths import REPOSITORY
 
 if TYPE_CHECKING:
@@ -32,6 +35,16 @@ def test_the_example_has_the_rules_of_the_guide() -> None:
         "[resentry lms] [warning] frequent rate limit violations",
     ]
     assert [rule.above for rule in rules.metrics] == [0.05, 2000, 100]
+
+
+def test_the_example_of_the_canary_finds_what_the_bridge_sends() -> None:
+    """Each canary is a new issue with this tag."""
+    (rule,) = read(str(EXAMPLE.with_name("canary.toml"))).issues
+    _, (item,) = parse_envelope(event_of("production", 1.0))
+    event = json.loads(item.payload)
+    assert rule.tags.items() <= event["tags"].items()
+    assert rule.when == ("new",)
+    assert event["fingerprint"][1:] == [event["event_id"]]
 
 
 @pytest.mark.parametrize(
