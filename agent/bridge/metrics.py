@@ -17,14 +17,13 @@ from prometheus_client import (
 )
 
 from agent.bridge.duty_metrics import DutyMetrics
-from agent.bridge.news import RESOURCES, SEVERITIES
+from agent.bridge.news import OTHER, RESOURCES, SEVERITIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from agent.bridge.reading import Webhooks
 
-OTHER = "other"
 GAPS = ("begin", "end")
 RESULTS = (
     *("opened", "renewed", "closed", "older", "duplicate", "ignored", "canary"),
@@ -168,8 +167,7 @@ class BridgeMetrics:
             for severity in SEVERITIES:
                 self._open.labels(severity).set(number.get(severity, 0))
             for each in webhooks:
-                named = each.resource if each.resource in RESOURCES else OTHER
-                self._newest.labels(named).set(each.newest)
+                self._newest.labels(each.resource).set(each.newest)
             self._waiting.set(waiting)
             self._failing.set(bool(why))
             return generate_latest(self.registry)

@@ -14,6 +14,8 @@ from resentry import formats
 T = TypeVar("T")
 CRITICAL, WARNING, INFO = "critical", "warning", "info"
 RESOURCES = ("event_alert", "issue", "metric_alert")
+OTHER = "other"
+"""Every other resource."""
 SEVERITIES = (CRITICAL, WARNING, INFO)
 OF_LEVEL = {"fatal": CRITICAL, "error": CRITICAL, "warning": WARNING}
 """The severity of an issue's level. Every other level is `info`."""

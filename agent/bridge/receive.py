@@ -98,7 +98,7 @@ class Receiver:
                     "a webhook was refused",
                     status=answer.status,
                     reason=answer.text,
-                    resource=resource if resource in news.RESOURCES else "other",
+                    resource=resource if resource in news.RESOURCES else news.OTHER,
                 )
         self._metrics.received(resource, answer.result, time.monotonic() - began)
         body = f"{answer.text}\n".encode()
@@ -149,7 +149,9 @@ class Receiver:
             ) from None
         # Of one body there is one signature, and no event comes twice.
         digest = signature.decode() if resource == "event_alert" else ""
-        return await self._take(Webhook(request_id, resource, told, said, digest))
+        # The header is not signed: no stranger's word becomes a name in the store.
+        kind = resource if resource in news.RESOURCES else news.OTHER
+        return await self._take(Webhook(request_id, kind, told, said, digest))
 
     async def _take(self, webhook: Webhook) -> Answer:
         try:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 
     from agent.bridge.fill import Filler
     from agent.settings import Settings
+    from agent.settings.parse import Address
 
+BACKLOG = 1024
 STOP_SECONDS = 5
 """At the end, the time for answers that are due, and again for what is to be posted."""
 BEAT_SECONDS = 1.0
@@ -63,6 +66,7 @@ class Bridge:
                 "the bridge has no Alertmanager", "set RESENTRY_BRIDGE_ALERTMANAGERS"
             )
         self._settings = settings
+        self._socket = _listen(settings.bridge_listen)
         self._beat = time.monotonic()
         secret = settings.bridge_secret.reveal()
         secrets = secrets_of(settings.bridge_secret_file, secret)
@@ -92,13 +96,9 @@ class Bridge:
             self._filler.start()
         # Strangers decide how often it would say that a request is invalid.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-        address = settings.bridge_listen
-        assert address is not None  # noqa: S101 - for mypy: asked at the start
         server = _Server(
             uvicorn.Config(
                 self._receiver,
-                host=address.host,
-                port=address.port,
                 http=Connection,
                 ws="none",
                 lifespan="off",
@@ -115,7 +115,7 @@ class Bridge:
             signal.signal(number, lambda *_: setattr(server, "should_exit", True))
         log.info(
             "the bridge receives webhooks",
-            address=f"{address}{PATH}",
+            address=f"{settings.bridge_listen}{PATH}",
             alertmanagers=[poster.name for poster in self._posters],
             open_alerts=sum(self._store.reader.open_number().values()),
         )
@@ -125,7 +125,7 @@ class Bridge:
             self._stop()
 
     async def _serve(self, server: uvicorn.Server) -> None:
-        serving = asyncio.create_task(server.serve())
+        serving = asyncio.create_task(server.serve([self._socket]))
         while not serving.done():
             self._beat = time.monotonic()
             await asyncio.wait({serving}, timeout=BEAT_SECONDS)
@@ -177,6 +177,19 @@ class Bridge:
             self._store, self._settings.bridge_alertmanagers, self._duty, self._receiver
         )
         return Answer("200 OK", "application/json", msgspec.json.encode(status))
+
+
+def _listen(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        return socket.create_server(
+            (address.host, address.port), family=family, backlog=BACKLOG
+        )
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen at {address}: {error.strerror}",
+            "set RESENTRY_BRIDGE_LISTEN to a free address of this machine",
+        ) from None
 
 
 def _filler(settings: Settings, store: Store, metrics: BridgeMetrics) -> Filler | None:

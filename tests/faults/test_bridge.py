@@ -119,14 +119,23 @@ def test_killed_at_any_moment_it_loses_nothing_that_it_acknowledged(
         eventually(arrived, 60)
 
 
-def test_one_bridge_for_each_store(tmp_path: Path) -> None:
+def test_one_bridge_for_each_store_and_each_address(tmp_path: Path) -> None:
     """A second one ends at once, and says what to do."""
+
+    def second(bridge: Bridge, **settings: str) -> tuple[int | None, str]:
+        with Process(bridge.args, env=bridge.env | settings) as process:
+            eventually(lambda: not process.alive)
+        return process.returncode, process.log_text()
+
     with Bridge(tmp_path, ["http://127.0.0.1:1"]) as bridge:
-        second = Process(bridge.args, env=bridge.env)
-        with second:
-            assert eventually(lambda: second.returncode is not None or None)
-            assert second.returncode == 74
-        assert "another bridge uses the store" in second.log_text()
+        free = f"127.0.0.1:{free_port()}"
+        code, text = second(bridge, RESENTRY_BRIDGE_LISTEN=free)
+        assert (code, "another bridge uses the store" in text) == (74, True), text
+        other = str(tmp_path / "other.db")
+        code, text = second(bridge, RESENTRY_BRIDGE_STORE=other)
+        assert (code, "set RESENTRY_BRIDGE_LISTEN" in text) == (78, True), text
+        code, text = second(bridge, RESENTRY_BRIDGE_ALERTMANAGERS="")
+        assert (code, "set RESENTRY_BRIDGE_ALERTMANAGERS" in text) == (78, True), text
         assert bridge.status()["open"] == 0
 
 
@@ -218,6 +227,7 @@ ANSWERS: dict[str, tuple[int, tuple[bytes, dict[str, str]]]] = {
     "wrong types": (422, signed(b'{"data":{"event":[],"triggered_rule":{}}}')),
     "no identity": (422, signed(b'{"data":{"event":{"title":"x"}}}')),
     "an unknown resource": (200, signed(b"{", "seer")),
+    "a resource that nobody signed": (200, signed(b"{", "x" * 100)),
     "an unknown action": (
         200,
         signed(json.dumps(sentry.issue("1", "of 2031")).encode(), "issue"),
@@ -235,6 +245,7 @@ def test_each_bad_request_has_its_answer(
     assert answer.status_code == status, answer.text
     (alert,) = attacked.status()["alerts"]
     assert alert["webhooks"] == 1
+    assert set(attacked.status()["webhooks"]) <= {"event_alert", "issue", "other"}
 
 
 @pytest.mark.parametrize(
