@@ -29,6 +29,7 @@ class Fault(NamedTuple):
 
     how: int | Literal["lost", "hang", "page", "through"]
     headers: dict[str, str] | None = None
+    body: str = ""
 
 
 class SentryApi(Keys, Server):
@@ -80,7 +81,8 @@ class SentryApi(Keys, Server):
             elif fault.how == "page":
                 status, body, headers = 200, b"<html>sign in</html>", {}
             else:
-                status, body, headers = int(fault.how), b"", fault.headers or {}
+                status, headers = int(fault.how), fault.headers or {}
+                body = fault.body.encode()
             self.asked.append((method, urlsplit(target).path, status))
             if fault is not None and fault.how == "lost":
                 return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -116,6 +116,29 @@ def test_nobody_at_the_address_is_down(client: Client, api: SentryApi) -> None:
     with pytest.raises(SentryApiDown) as raised:
         client.ask("GET", *KEYS)
     assert api.token not in str(raised.value)
+
+
+@pytest.mark.parametrize("how", ["hang", "lost"])
+def test_a_server_that_falls_silent_is_down(
+    client: Client, api: SentryApi, monkeypatch: pytest.MonkeyPatch, how: Any
+) -> None:
+    """Within the limit of one request."""
+    monkeypatch.setattr(of_client, "SECONDS", 0.5)
+    api.faults = [Fault(how)]
+    with pytest.raises(SentryApiDown, match="gives no answer"):
+        client.all(*KEYS)
+    assert len(client.all(*KEYS)) == 1
+
+
+def test_the_words_about_a_wrong_request_are_shown_without_a_key(
+    client: Client, api: SentryApi
+) -> None:
+    """What is wrong with a rule only the server knows."""
+    key = "c0ffee00c0ffee00c0ffee00c0ffee00"
+    api.faults = [Fault(400, body=f'{{"dataSources": ["no {key}"]}}')]
+    with pytest.raises(SentryApiError, match="dataSources") as raised:
+        client.all(*KEYS)
+    assert key not in raised.value.what
 
 
 def test_what_has_a_slash_stays_one_part_of_the_path(
