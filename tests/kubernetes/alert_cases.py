@@ -23,6 +23,10 @@ TALLY = 'resentry_tally_total{tally="%s"}'
 TOKEN = 'resentry_vault_token_ends_timestamp_seconds{replaced="%s"}'
 TRACES = 'resentry_rate{role="api",setting="SENTRY_TRACES_SAMPLE_RATE",bound="highest"}'
 BUCKET = 'resentry_propagation_seconds_bucket{le="%s"}'
+BRIDGE = 'resentry_bridge_info{version="1"}'
+AWAY = 'resentry_bridge_alertmanager_failures{alertmanager="am:9093"}'
+WEBHOOKS = 'resentry_bridge_webhooks_total{resource="event_alert",result="%s"}'
+GAPS = 'resentry_bridge_gaps_total{gap="end"}'
 
 
 class Case(NamedTuple):
@@ -213,4 +217,13 @@ CASES = {
         250, {"resentry_boosts": "1x300"}, ({"resentry_boosts": "1x60 0x60 1x180"},)
     ),
     "ResentryRollbackHeld": steady("resentry_rollback_held"),
+    "ResentryBridgeGone": Case(40, {BRIDGE: "1x5"}, ({BRIDGE: "1x60"}, {})),
+    "ResentryBridgeStoreFails": steady("resentry_bridge_store_failing"),
+    "ResentryBridgeCannotPost": steady(AWAY, 3),
+    "ResentryBridgeRejected": Case(
+        30,
+        {WEBHOOKS % "not_understood": "0x5 1x60"},
+        ({WEBHOOKS % "not_understood": "1x60"}, {WEBHOOKS % "refused": "0+9x60"}),
+    ),
+    "ResentryWebhooksLost": Case(30, {GAPS: "0x5 1x60"}, ({GAPS: "1x60"}, {})),
 }

@@ -12,6 +12,7 @@ import yaml
 from alert_cases import CASES, Series
 from manifests import K8S, WITH_AGENT, agent, named, overlay, workloads
 
+from agent.bridge.metrics import BridgeMetrics
 from agent.observe.metrics import Metrics
 from docs.generate import LABELS, labels_of, runbook_page
 from lab import kustomize, prometheus
@@ -73,10 +74,11 @@ def exported() -> dict[str, set[str]]:
         "histogram": ("_bucket", "_sum", "_count"),
         "info": ("_info",),
     }
-    registry = Metrics("0").registry
-    labels = labels_of(registry)
+    registries = (Metrics("0").registry, BridgeMetrics("0", ("am:9093",)).registry)
     return {
         family.name + suffix: labels[family.name]
+        for registry in registries
+        if (labels := labels_of(registry))
         for family in registry.collect()
         if family.name in labels
         for suffix in suffixes.get(family.type, ("",))
@@ -119,8 +121,9 @@ def test_the_alerts_are_rules_of_prometheus(tmp_path: Path) -> None:
 
 def test_the_metrics_are_as_prometheus_wants_them() -> None:
     """Names, units and help texts: `promtool check metrics` has nothing to say."""
-    given = Metrics("0").render()
-    assert prometheus.promtool("check", "metrics", given=given) == (0, "")
+    bridge = BridgeMetrics("0", ("am:9093",)).render({}, (), 0, "")
+    for given in (Metrics("0").render(), bridge):
+        assert prometheus.promtool("check", "metrics", given=given) == (0, "")
 
 
 def of_promtool(alert: str, series: Series, minutes: int, count: int) -> dict[str, Any]:
@@ -217,15 +220,23 @@ def test_labels_are_explained_and_no_explanation_is_left_over() -> None:
 
 @pytest.mark.usefixtures("kubectl")
 def test_the_folder_is_what_the_operator_reads() -> None:
-    """The PodMonitor finds the sidecar's pods by the label and the port that they have."""
+    """The PodMonitor finds the sidecar's pods by the label and the port that they have.
+
+    And the bridge's pod.
+    """
     made = {one["kind"]: one for one in kustomize.build(FOLDER)}
     assert set(made) == {"PodMonitor", "PrometheusRule", "ConfigMap"}
     assert made["PrometheusRule"]["spec"] == rules()
     assert json.loads(made["ConfigMap"]["data"]["dashboard.json"])["title"]
     (endpoint,) = made["PodMonitor"]["spec"]["podMetricsEndpoints"]
-    selector = made["PodMonitor"]["spec"]["selector"]["matchLabels"]
+    (found,) = made["PodMonitor"]["spec"]["selector"]["matchExpressions"]
+    assert (found["key"], found["operator"]) == ("resentry", "In")
     for name in WITH_AGENT:
         for workload in workloads(overlay(name)):
             labels = workload["spec"]["template"]["metadata"]["labels"]
-            assert selector.items() <= labels.items()
+            assert labels["resentry"] in found["values"]
             named(agent(workload)["ports"], endpoint["port"])
+    (bridge,) = workloads(kustomize.build(K8S / "bridge"))
+    pod = bridge["spec"]["template"]
+    assert pod["metadata"]["labels"]["resentry"] in found["values"]
+    named(pod["spec"]["containers"][0]["ports"], endpoint["port"])
