@@ -50,9 +50,8 @@ MODES = ("resume", "abort", "watch", "dry_run", "scheduled")
 )
 @click.option(
     "--refused",
-    show_default="7m",
     metavar="TIME",
-    help="So long the old key must be refused.",
+    help="So long the old key must be refused (default: 7m).",
 )
 @click.option(
     "--leaked",

@@ -47,7 +47,12 @@ def plan_lines(journal: Journal, opened: Opened, choice: Choice) -> Iterator[str
         f"  3. wait until {len(fleet.processes)} processes run it, and none can send by "
         f"the DSN {journal.old}"
     )
-    yield f"  4. wait until nothing comes by the old key: {_span(journal.quiet_seconds)}"
+    quiet = journal.quiet_seconds
+    yield (
+        f"  4. wait until nobody has held the old DSN for {_span(quiet)}"
+        if quiet
+        else "  4. do not wait until the old key is quiet"
+    )
     yield (
         "  5. retire the old key, and wait until the server has refused it for "
         f"{_span(journal.refused_seconds)}"
@@ -70,7 +75,7 @@ def plan_lines(journal: Journal, opened: Opened, choice: Choice) -> Iterator[str
     else:
         yield "  not proved: that nothing comes by the old key; the time alone counts"
     for name in fleet.silent:
-        yield f"  not proved: {name} gives no answer, and counts as one with the old DSN"
+        yield f"  not proved: what {name} runs; it counts as one with the old DSN"
     for process in fleet.processes:
         if not process.proves:
             yield f"  not proved: {process.name} may send by a DSN of its own"
@@ -112,6 +117,8 @@ def go_on(opened: Opened, journal: Journal) -> Answer:
                     raise
                 pause = retry_seconds(failures, LONGEST_SECONDS, error.retry_after)
                 waits = error.what
+            if journal.deadline is not None and journal.deadline > time.time():
+                pause = min(pause, journal.deadline - time.time())
             line = f"{journal.phase}: {waits or journal.entries[-1].text}"
             if line != shown:
                 stderr.say(f"{time_text(time.time(), 'seconds')} {line}")

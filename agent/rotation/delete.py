@@ -31,7 +31,8 @@ def delete_retired(
     if now < journal.since + after:
         until = time_text(journal.since + after, "seconds")
         raise RotationBusy(
-            f"rotation {journal.rotation} is done for less than {after:g} s",
+            f"rotation {journal.rotation} is done only since "
+            f"{time_text(journal.since, 'seconds')}",
             f"wait until {until}, or give a shorter --after",
         )
     retired = [key for key in keys.all() if key.fingerprint == journal.old]

@@ -93,3 +93,14 @@ class Waiting(NamedTuple):
     """The phase goes on: for this reason."""
 
     reason: str
+
+
+def key_of(mark: str, world: World) -> Key | None:
+    """Return the key whose DSN has this fingerprint."""
+    return next((key for key in world.keys.all() if key.fingerprint == mark), None)
+
+
+def drop(key: Key, world: World) -> None:
+    """Deactivate a key. GlitchTip ignores that, so there it is deleted."""
+    if world.keys.switch(key.id, is_active=False).is_active:
+        world.keys.delete(key.id)

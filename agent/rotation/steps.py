@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from agent.errors import AgentError
+from agent.rotation.back import go_back
 from agent.rotation.errors import PersonNeeded
 from agent.rotation.journal import named
-from agent.rotation.parts import Waiting
+from agent.rotation.parts import Waiting, drop, key_of
 from agent.rotation.rules import Fleet, holders, refusals, unconverged
 from agent.sentry_api.errors import SentryApiDown
 from resentry.contract import fingerprint, time_text
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from agent.rotation.keys import Key
     from agent.rotation.parts import World
 
-GONE = (
-    "the rotation cannot activate the old key again: activate it at the server and use "
-    "--abort, or go on with --resume"
-)
 RENEW_SECONDS = 60.0
 """So often the time begins anew while the server accepts a retired key."""
 
@@ -38,7 +35,7 @@ def step(journal: Journal, world: World, now: float) -> Journal | Waiting:
     """Do what is due, and return the journal to save, or why the phase goes on."""
     if journal.held:
         return Waiting(f"a person has to decide: {journal.held}")
-    do = _abort if journal.is_aborting else _STEPS[journal.phase]
+    do = go_back if journal.is_aborting else _STEPS[journal.phase]
     try:
         return do(journal, world, now)
     except PersonNeeded as error:
@@ -141,13 +138,8 @@ def _retire(journal: Journal, world: World, now: float) -> Journal | Waiting:
         # Of two holders that made a key at once, one could not save its own.
         is_extra = key.name == journal.key_name and key.fingerprint != journal.new
         if is_extra or key.fingerprint == journal.old:
-            _drop(key, world)
+            drop(key, world)
     return journal.enter("retired", now, "the old key is retired", refusals=refused)
-
-
-def _drop(key: Key, world: World) -> None:
-    if world.keys.switch(key.id, is_active=False).is_active:
-        world.keys.delete(key.id)  # GlitchTip ignores the switch
 
 
 def _finish(journal: Journal, world: World, now: float) -> Journal | Waiting:
@@ -157,7 +149,10 @@ def _finish(journal: Journal, world: World, now: float) -> Journal | Waiting:
     if refused is False:
         if waited >= RENEW_SECONDS:  # not at each look: that would be a version each
             return replace(journal, since=now)
-        return Waiting("the server still accepts the old key: servers cache")
+        return Waiting(
+            "the server has not yet refused the old key on each try: servers "
+            "cache, or somebody has activated the key again"
+        )
     if not _is_over(journal, now) and (risen := _risen(journal, world, now)):
         return risen
     if waited < journal.refused_seconds:
@@ -183,44 +178,6 @@ def _risen(journal: Journal, world: World, now: float) -> Journal | Waiting | No
         "process may still send by the old key; find it with resentry-agent status in "
         "each pod; --abort activates the key again"
     )
-
-
-def _abort(journal: Journal, world: World, now: float) -> Journal | Waiting:
-    """Put the old DSN back if it was replaced; then drop the new key."""
-    old, held = _old_key(journal, world), world.secret.read()
-    mark = fingerprint(held.dsn)
-    if journal.version and (old is None or not _may_return(old, world)):
-        # What runs must not be taken back to a key that is gone: forward, if a person says so.
-        forth = replace(journal, is_aborting=mark != journal.new)
-        return forth.hold(now, GONE)
-    if old is not None and mark == journal.new and journal.has_reached("quiet"):
-        verdict = world.verdict(old.dsn)  # it may have been retired
-        if verdict != "accepted":
-            return Waiting("the server has not yet accepted the old key again")
-    if journal.version:
-        if mark == journal.new:
-            world.secret.write(world.secret.read(journal.version).dsn, held.version)
-        elif mark != journal.old:
-            reason = "the secret holds a DSN that is not of this rotation"
-            return journal.hold(now, reason)
-        forced = frozenset(journal.forced)
-        fleet = world.fleet()
-        late = unconverged(fleet, journal.old, forced)
-        late += holders(fleet, journal.new, forced)
-        if late:
-            return Waiting(f"the old DSN does not run everywhere: {named(set(late))}")
-    for key in world.keys.all():
-        if key.name == journal.key_name or key.fingerprint == journal.new:
-            _drop(key, world)
-    return journal.enter("aborted", now, "the old DSN stays, the new key is retired")
-
-
-def _may_return(old: Key, world: World) -> bool:
-    """Activate the old key if it is not active; return whether that can be done."""
-    try:
-        return old.is_active or world.keys.switch(old.id, is_active=True).is_active
-    except PersonNeeded:
-        return False
 
 
 def _is_over(journal: Journal, now: float) -> bool:
@@ -271,18 +228,14 @@ def _quiet_for(journal: Journal, world: World, now: float) -> float | None:
 
 
 def _new_key(journal: Journal, world: World) -> Key:
-    key = _key_of(journal.new, world)
+    key = key_of(journal.new, world)
     if key is None:
         raise SentryApiDown(f"the server has no key {journal.key_name} any more")
     return key
 
 
 def _old_key(journal: Journal, world: World) -> Key | None:
-    return _key_of(journal.old, world)
-
-
-def _key_of(mark: str, world: World) -> Key | None:
-    return next((key for key in world.keys.all() if key.fingerprint == mark), None)
+    return key_of(journal.old, world)
 
 
 _STEPS = {

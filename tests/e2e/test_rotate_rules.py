@@ -137,7 +137,7 @@ def test_each_rule_is_broken_once(
     api.used.clear()
 
     # A server that still accepts the old key is not done.
-    says(going, "retired: the server still accepts the old key")
+    says(going, "retired: the server has not yet refused the old key")
     assert (active(api), switches(api)) == ([False, True], ["PUT"])
     caching(PROJECT, old["id"], False)
     result = ended(going)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 import requests
 
+from agent.rotation.keys import SUBJECT, Keys
+from agent.sentry_api.client import SentryApi as Client
 from lab.bugsink import Bugsink
 from lab.process import eventually
 from lab.sink import Sink
@@ -24,7 +29,7 @@ from tests.support.rotating import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 pytestmark = [pytest.mark.vault, pytest.mark.timeout(400)]
 
@@ -162,3 +167,68 @@ def test_a_leaked_key_is_retired_at_its_deadline_and_deleted(tmp_path: Path) -> 
             assert delete("--after", "0s")[0] == 0
             assert active(api) == [True]
             assert delete("--after", "0s")[0] == 0
+
+
+class Place(NamedTuple):
+    """A project whose keys the test may make, and how quick its server is."""
+
+    url: str
+    organization: str
+    project: str
+    token_file: Path
+    check_seconds: str
+    refused: str
+
+
+@pytest.fixture(params=["stand-in", "live"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """The stand-in, or the Sentry that RESENTRY_LIVE_SENTRY names, as URL/ORG/PROJECT."""
+    if request.param == "live":
+        named = os.environ.get("RESENTRY_LIVE_SENTRY", "")
+        if not named:
+            pytest.skip("RESENTRY_LIVE_SENTRY names no Sentry: see CONTRIBUTING.md")
+        url, organization, project = named.rstrip("/").rsplit("/", 2)
+        file = Path(os.environ["RESENTRY_LIVE_SENTRY_TOKEN_FILE"])
+        yield Place(url, organization, project, file, "60", "60s")
+        return
+    with Sink() as sink, sentry(sink) as api:
+        file = tmp_path / "token"
+        file.write_text(api.token)
+        yield Place(api.url, "school", "lms", file, "5", "2s")
+
+
+@pytest.mark.timeout(1800)
+def test_a_key_that_was_made_for_it_is_replaced(place: Place) -> None:
+    """No other key of the project is touched, and no key of the test stays active."""
+    token = place.token_file.read_text().strip()
+    keys = Keys(Client(place.url, token, SUBJECT), place.organization, place.project)
+    others = keys.all()
+    old = keys.make(f"resentry-test-{secrets.token_hex(4)}")
+    try:
+        with System(
+            None,
+            RESENTRY_ROTATION_PATH=JOURNAL,
+            RESENTRY_SENTRY_API=place.url,
+            RESENTRY_SENTRY_ORGANIZATION=place.organization,
+            RESENTRY_SENTRY_PROJECT=place.project,
+            RESENTRY_SENTRY_TOKEN_FILE=str(place.token_file),
+            RESENTRY_DSN_CHECK_SECONDS=place.check_seconds,
+        ) as system:
+            system.write(SENTRY_DSN=old.dsn)
+            system.start_agent()
+            system.start_api(workers=1)
+            system.converge(1, 1)
+            going = rotate(system, "--quiet", "5s", "--refused", place.refused)
+            eventually(lambda: not going.alive, 1500, "the end of rotate")
+            assert ended(going)["phase"] == "done"
+            made = [key for key in keys.all() if key not in others]
+            assert [(key.id == old.id, key.is_active) for key in made] == [
+                (False, True),
+                (True, False),
+            ]
+            assert held(system) == {"SENTRY_DSN": made[0].dsn}
+    finally:
+        for key in keys.all():
+            if key not in others:
+                keys.switch(key.id, is_active=False)
+    assert [key for key in keys.all() if key in others] == others

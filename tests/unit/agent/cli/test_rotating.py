@@ -60,3 +60,10 @@ def test_the_code_of_an_error_is_its_own_name() -> None:
     answer = Answer.of_error(RotationBusy("rotation r1 is planned"))
     assert answer.error is not None
     assert (answer.error.code, answer.exit_code) == ("RotationBusy", 75)
+
+
+def test_no_pause_goes_beyond_the_deadline_of_a_leaked_key(pauses: list[float]) -> None:
+    """Then the old key is retired, whatever failed before."""
+    leaked = replace(FIRST.note(1.0, "429"), tries=1, deadline=10.0)
+    go_on(lambda: Turn(leaked, "429", 90.0))
+    assert pauses[0] == 10

@@ -225,7 +225,7 @@ def test_a_retired_key_is_deleted_days_later(file: JournalFile) -> None:
     with pytest.raises(RotationMissing, match="rotation r1 is planned"):
         delete_retired(file, world, 0.0, world.now)
     run(ours, world)
-    with pytest.raises(RotationBusy, match="done for less than"):
+    with pytest.raises(RotationBusy, match="is done only since"):
         delete_retired(file, world, 3600.0, world.now)
 
     world.switch(world.server[0].id, is_active=True)
