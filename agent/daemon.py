@@ -238,7 +238,7 @@ class Daemon:
             log.exception("publishing failed with an internal error", hint=REPORT)
             outcome = Outcome.kept(unexpected(), self._pipeline.known.current)
         known = self._pipeline.known
-        seconds = next_end(known.current.boosts, time.time()) if known.current else None
+        seconds = next_end(known.current, time.time())
         self._boost_ends_at = NEVER if seconds is None else time.monotonic() + seconds
         return outcome
 

@@ -8,19 +8,28 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from agent.domain.dsn_check import dsns_of
 from agent.domain.guard_rails import BOOST_SECONDS
 from agent.domain.structured import check_match, role_name
-from agent.domain.wishes import revision_without_boosts, values_of
+from agent.domain.wishes import lasting_revision, values_of
 from agent.errors import RequestUnknown, WishRefused
 from resentry import formats
-from resentry.contract import BOOSTS_LIMIT, Boost, Snapshot, fingerprint, time_text
+from resentry.contract import (
+    BOOSTS_LIMIT,
+    CEILINGS_LIMIT,
+    KEEP,
+    Boost,
+    Ceiling,
+    Snapshot,
+    fingerprint,
+    time_text,
+)
 from resentry.values import show_dsn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from agent.domain.rejections import Rejections
     from agent.domain.view import Known
@@ -28,11 +37,13 @@ if TYPE_CHECKING:
     from agent.errors import SettingsError
     from agent.settings import Settings
 
+T = TypeVar("T")
 NEEDED: dict[str, set[str]] = {
     "refresh": set(),
     "rollback": set(),
     "resume": set(),
     "boost": {"seconds", "traces"},
+    "throttle": {"seconds"},
     "end": {"id"},
     "verify": {"kinds", "roles", "seconds"},
     "renew-verify": {"nonce"},
@@ -51,10 +62,20 @@ def check_request(request: dict[str, Any]) -> None:
         raise RequestUnknown
 
 
-def read_boost(
-    request: dict[str, Any],
-) -> tuple[float, float, str | None, str | None]:
-    """Return traces, seconds, role and match of a boost.
+class Scope(NamedTuple):
+    """What a boost or a ceiling is for, and for how long."""
+
+    seconds: float
+    role: str | None
+    match: str | None
+
+    def until(self, now: float) -> str:
+        """Return when it ends."""
+        return time_text(now + self.seconds, "seconds")
+
+
+def read_scope(request: dict[str, Any]) -> Scope:
+    """Return what a boost or a ceiling is for.
 
     Raises `ValueError` for what is wrong whatever the settings of the agent are.
     """
@@ -64,10 +85,6 @@ def read_boost(
         seconds = 0.0
     if not 0 < seconds <= BOOST_SECONDS:
         raise ValueError("--for must be more than 0 s and at most one day (24h)")
-    try:
-        traces = formats.rate(request["traces"])
-    except ValueError as error:
-        raise ValueError(f"--traces {error}") from None
     role = request.get("role")
     try:
         role = None if role is None else role_name(role)
@@ -78,7 +95,46 @@ def read_boost(
         check_match(match)
     except ValueError as error:
         raise ValueError(f"--{error}") from None
-    return traces, seconds, role, match
+    return Scope(seconds, role, match)
+
+
+def read_boost(request: dict[str, Any]) -> Boost:
+    """Return a new boost that begins now, or raise `ValueError` as `read_scope` does."""
+    scope = read_scope(request)
+    return Boost(
+        id=secrets.token_hex(3),
+        traces=_rate(request, "traces"),
+        until=scope.until(time.time()),
+        match=scope.match,
+        role=scope.role,
+        parent=KEEP if request.get("keep_parent") else None,
+    )
+
+
+def read_ceiling(request: dict[str, Any]) -> Ceiling:
+    """Return a new ceiling that begins now, or raise `ValueError` as `read_scope` does."""
+    scope = read_scope(request)
+    rates = {
+        name: _rate(request, name)
+        for name in ("traces", "errors")
+        if request.get(name) is not None
+    }
+    if not rates:
+        raise ValueError("--traces or --errors is needed")
+    return Ceiling(
+        **rates,
+        until=scope.until(time.time()),
+        match=scope.match,
+        role=scope.role,
+        id=secrets.token_hex(3),
+    )
+
+
+def _rate(request: dict[str, Any], name: str) -> float:
+    try:
+        return formats.rate(request[name])
+    except ValueError as error:
+        raise ValueError(f"--{name} {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +165,7 @@ class Desk:
             "rollback": self._rollback,
             "resume": self._resume,
             "boost": self._boost,
+            "throttle": self._throttle,
             "end": self._end,
         }
         command = commands[request["command"]]
@@ -146,7 +203,7 @@ class Desk:
 
     def _must_be_good(self, snapshot: Snapshot, rejections: Rejections) -> None:
         """Judge an earlier snapshot by the guard rails and the rejections of now."""
-        if revision_without_boosts(snapshot) in rejections.revisions:
+        if lasting_revision(snapshot) in rejections.revisions:
             raise WishRefused(
                 f"revision {snapshot.revision} failed before: a process could not apply it",
                 "name another revision; resentry-agent history lists them",
@@ -179,45 +236,52 @@ class Desk:
         return replace(grounds.known.wishes, held=None)
 
     def _boost(self, request: dict[str, Any], grounds: Grounds) -> Wishes:
-        try:
-            traces, seconds, role, match = read_boost(request)
-        except ValueError as error:
-            raise WishRefused(str(error)) from None
-        if traces > self._settings.boost_cap:
+        boost, wishes = _read(read_boost, request), grounds.known.wishes
+        if boost.traces > self._settings.boost_cap:
             raise WishRefused(
                 f"--traces must be at most {self._settings.boost_cap:g}, the cap of boosts",
                 "RESENTRY_BOOST_CAP sets the cap",
             )
-        wishes = grounds.known.wishes
-        if len(wishes.boosts) >= BOOSTS_LIMIT // 2:
-            raise WishRefused(
-                f"{len(wishes.boosts)} boosts are running already, which is the limit",
-                "end one of them with resentry-agent boost --end ID",
-            )
-        boost = Boost(
-            id=secrets.token_hex(3),
-            traces=traces,
-            until=time_text(time.time() + seconds, "seconds"),
-            match=match,
-            role=role,
-        )
+        _must_be_few("boosts", wishes.boosts, BOOSTS_LIMIT)
         return replace(wishes, boosts=(*wishes.boosts, boost))
+
+    def _throttle(self, request: dict[str, Any], grounds: Grounds) -> Wishes:
+        ceiling, wishes = _read(read_ceiling, request), grounds.known.wishes
+        _must_be_few("ceilings", wishes.ceilings, CEILINGS_LIMIT)
+        return replace(wishes, ceilings=(*wishes.ceilings, ceiling))
 
     def _end(self, request: dict[str, Any], grounds: Grounds) -> Wishes:
         ended, wishes = request["id"], grounds.known.wishes
-        kept = tuple(boost for boost in wishes.boosts if boost.id != ended)
-        if len(kept) == len(wishes.boosts):
+        boosts = tuple(each for each in wishes.boosts if each.id != ended)
+        ceilings = tuple(each for each in wishes.ceilings if each.id != ended)
+        if (boosts, ceilings) == (wishes.boosts, wishes.ceilings):
             raise WishRefused(
-                f"no boost with the id {ended} was started by a command",
-                "resentry-agent boost --list shows the boosts; to end one of RESENTRY_BOOSTS, "
-                "remove it at the source",
+                f"no boost or ceiling with the id {ended} was started by a command",
+                "resentry-agent boost --list and throttle --list show them; to end one of "
+                "the source, remove it there",
             )
-        return replace(wishes, boosts=kept)
+        return replace(wishes, boosts=boosts, ceilings=ceilings)
+
+
+def _read(read: Callable[[dict[str, Any]], T], request: dict[str, Any]) -> T:
+    try:
+        return read(request)
+    except ValueError as error:
+        raise WishRefused(str(error)) from None
+
+
+def _must_be_few(what: str, running: Sequence[object], limit: int) -> None:
+    if len(running) >= limit // 2:  # the other half is for the source
+        command = "boost" if what == "boosts" else "throttle"
+        raise WishRefused(
+            f"{len(running)} {what} are running already, which is the limit",
+            f"end one of them with resentry-agent {command} --end ID",
+        )
 
 
 def _names(snapshot: Snapshot) -> tuple[str, str]:
     """Return the revisions that name a snapshot: with its boosts, and without them."""
-    return snapshot.revision, revision_without_boosts(snapshot)
+    return snapshot.revision, lasting_revision(snapshot)
 
 
 def _nothing_earlier(

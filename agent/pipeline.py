@@ -18,9 +18,9 @@ from agent.domain.wishes import (
     Wishes,
     decode_wishes,
     encode_wishes,
+    lasting_revision,
     overlay,
     resume_hint,
-    revision_without_boosts,
 )
 from agent.errors import REPORT, AgentError, CandidateRefused, VolumeBusy, unexpected
 from agent.publish.memory import LAST_GOOD, NEWEST, WISHES
@@ -209,8 +209,8 @@ class Pipeline:
         They may be others than those that an earlier agent judged by. What is published
         already stays, with other boosts as well.
         """
-        name = revision_without_boosts(wanted)
-        if current is not None and revision_without_boosts(current) == name:
+        name = lasting_revision(wanted)
+        if current is not None and lasting_revision(current) == name:
             return None
         note = self._rails_note()
         return CandidateRefused(note, "") if note else None

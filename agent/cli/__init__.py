@@ -31,6 +31,7 @@ COMMANDS = (
     "history",
     "rollback",
     "boost",
+    "throttle",
     "log-level",
     "completion",
     "rotate",

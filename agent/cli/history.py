@@ -11,7 +11,7 @@ from agent.cli.answer import Answer
 from agent.cli.gather import must_be_readable, published
 from agent.cli.lines import value_text
 from agent.cli.results import HistoryEntry, HistoryResult
-from agent.domain.wishes import difference, is_held, revision_without_boosts
+from agent.domain.wishes import difference, is_held, lasting_revision
 from agent.observe.document import masked
 from agent.publish.memory import HISTORY_DIR, HISTORY_LENGTH
 from agent.publish.names import PRIVATE_DIR
@@ -44,7 +44,7 @@ def command(loaded: Loaded) -> Answer:
 
 def _is_like(one: Snapshot, other: Snapshot) -> bool:
     """Whether two snapshots are the same but for boosts, which are no history."""
-    return revision_without_boosts(one) == revision_without_boosts(other)
+    return lasting_revision(one) == lasting_revision(other)
 
 
 def _entry(new: Snapshot, old: Snapshot | None) -> HistoryEntry:

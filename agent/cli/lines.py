@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.observe.results import Boost, Receiver
+    from agent.observe.results import Boost, Ceiling, Receiver
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -32,6 +32,20 @@ def boost_line(boost: Boost) -> str:
         f"{boost.id}  traces {boost.traces:g} for {what} in {where}, "
         f"{boost.left_seconds} s left"
     )
+
+
+def ceiling_line(ceiling: Ceiling) -> str:
+    """One ceiling."""
+    what, where = ceiling.match or "everything", ceiling.role or "every role"
+    rates = [
+        f"{name} at most {rate:g}"
+        for name, rate in (("traces", ceiling.traces), ("errors", ceiling.errors))
+        if rate is not None
+    ]
+    left = "of the source"
+    if ceiling.left_seconds is not None:
+        left = f"{ceiling.left_seconds} s left"
+    return f"{ceiling.id or '-'}  {', '.join(rates)} for {what} in {where}, {left}"
 
 
 def idle_role_text(role: str) -> str:

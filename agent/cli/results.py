@@ -12,6 +12,7 @@ from agent.domain.outcome import Kind
 from agent.domain.verified import Stored, Verdict
 from agent.observe.results import (
     Boost,
+    Ceiling,
     Envelope,
     Moment,
     Receiver,
@@ -48,12 +49,18 @@ class RequestResult(PassResult, frozen=True, kw_only=True):
     """The result of `refresh` and `rollback`: what the running agent did."""
 
     boosts: Annotated[list[Boost], Meta(description="The boosts that have not ended.")]
+    ceilings: Annotated[
+        list[Ceiling], Meta(description="The ceilings that have not ended.")
+    ]
 
 
-class BoostResult(Struct, frozen=True, kw_only=True):
-    """The result of `boost`."""
+class WishResult(Struct, frozen=True, kw_only=True):
+    """The result of `boost` and `throttle`."""
 
     boosts: Annotated[list[Boost], Meta(description="The boosts that have not ended.")]
+    ceilings: Annotated[
+        list[Ceiling], Meta(description="The ceilings that have not ended.")
+    ]
     done: Annotated[
         PassResult | None,
         Meta(description="What the running agent did; null for `--list`."),
@@ -280,7 +287,8 @@ DOCUMENTS: dict[str, Any] = {
     "refresh": Envelope[RequestResult],
     "history": Envelope[HistoryResult],
     "rollback": Envelope[RequestResult],
-    "boost": Envelope[BoostResult],
+    "boost": Envelope[WishResult],
+    "throttle": Envelope[WishResult],
     "verify": Envelope[VerifyResult],
     "log-level": Envelope[LogLevelResult],
     "rotate": Envelope[RotateResult],

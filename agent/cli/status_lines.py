@@ -7,7 +7,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.gather import UNRESPONSIVE_HINT
-from agent.cli.lines import boost_line, idle_role_text, receiver_lines, value_text
+from agent.cli.lines import (
+    boost_line,
+    ceiling_line,
+    idle_role_text,
+    receiver_lines,
+    value_text,
+)
 from agent.cli.words import with_ages
 from agent.domain.passes import GOOD
 from agent.domain.provenance import origin_of
@@ -183,6 +189,8 @@ def _check_details(status: StatusResult) -> Iterator[str]:
 def _publish_details(status: StatusResult) -> Iterator[str]:
     for boost in status.current.boosts if status.current else ():
         yield f"boost {boost_line(boost)}"
+    for ceiling in status.current.ceilings if status.current else ():
+        yield f"ceiling {ceiling_line(ceiling)}"
 
 
 def _notify_details(status: StatusResult) -> Iterable[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from agent.domain.wishes import revision_without_boosts
+from agent.domain.wishes import lasting_revision
 from resentry.schema import plain
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Rejections:
         """Return the rejections after what a view shows."""
         current, rejections = view.known.current, self.judged(view.dsn_checks)
         if view.rollout.state == "refused" and current is not None:
-            return rejections.with_revision(revision_without_boosts(current))
+            return rejections.with_revision(lasting_revision(current))
         return rejections
 
     def with_revision(self, revision: str) -> Rejections:

@@ -1,18 +1,35 @@
-"""Reads the values of a candidate that hold JSON: rules, boosts, and the text of roles."""
+"""Reads the values of a candidate that hold JSON: rules and the like, and roles."""
 
 from __future__ import annotations
 
+import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.domain import bounded_json
 from agent.redact import is_plain_name, kind_of_secret
 from resentry import formats
-from resentry.contract import Boost, Rule, check
+from resentry.contract import (
+    NUMBERS,
+    TUNING,
+    Boost,
+    Budget,
+    Ceiling,
+    ErrorRule,
+    Rule,
+    check,
+    required,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-Item = TypeVar("Item", Rule, Boost)
+Item = TypeVar("Item", Rule, Boost, Ceiling, ErrorRule, Budget)
+
+
+SETTING = "RESENTRY_{}"
+ENDING = ("RESENTRY_BOOSTS", "RESENTRY_CEILINGS")
+"""What operators add to by commands."""
 
 
 class Findings:
@@ -30,14 +47,24 @@ class Findings:
             return None
 
 
-def items_of(
+def tuning(values: Mapping[str, Any], findings: Findings) -> dict[str, Any]:
+    """Return the lists of a snapshot that these values hold, by their name there."""
+    return {
+        name: _items(values, SETTING.format(name.upper()), kind, limit, findings)
+        for name, (kind, limit) in TUNING.items()
+    }
+
+
+def _items(
     values: Mapping[str, Any],
     name: str,
-    parse: Callable[[Any], Any],
+    kind: type[Item],
     limit: int,
     findings: Findings,
-) -> tuple[Any, ...]:
-    """Read a list of rules or boosts. Each that is bad is a finding."""
+) -> tuple[Item, ...]:
+    """Read a list of rules or the like. Each that is bad is a finding."""
+    if name in ENDING:  # the other half is for operators
+        limit //= 2
     given = findings.parse(name, _array, values.get(name, ""))
     if given and len(given) > limit:
         findings.problems.append(
@@ -45,29 +72,16 @@ def items_of(
         )
         return ()
     parsed = [
-        findings.parse(f"{name}[{index}]", parse, item)
+        findings.parse(f"{name}[{index}]", partial(item_of, kind), item)
         for index, item in enumerate(given or ())
     ]
     return tuple(item for item in parsed if item is not None)
 
 
-def rule(item: Any) -> Rule:
-    """Read one rule, or raise `ValueError`."""
-    fields = _fields(item, {"match", "traces", "role"}, required={"match", "traces"})
-    return _checked(Rule(**fields))
-
-
-def boost(item: Any) -> Boost:
-    """Read one boost, or raise `ValueError`."""
-    return _checked(
-        Boost(
-            **_fields(
-                item,
-                {"id", "traces", "until", "match", "role"},
-                required={"id", "traces", "until"},
-            )
-        )
-    )
+def item_of(kind: type[Item], item: Any) -> Item:
+    """Read one rule, boost or the like, or raise `ValueError`."""
+    allowed = set(kind._fields) - ({"id"} if kind is Ceiling else set())
+    return _checked(kind(**_fields(item, allowed, required=required(kind))))
 
 
 def no_secret(text: str) -> str:
@@ -90,12 +104,12 @@ def _checked(item: Item) -> Item:
                 no_secret(value)
             except ValueError as error:
                 raise ValueError(f"{name} {error}") from None
-    try:
-        item = item._replace(traces=formats.rate(item.traces))
-    except ValueError as error:
-        raise ValueError(f"traces {error}") from None
+    for name in NUMBERS & set(item._fields):
+        with contextlib.suppress(ValueError):  # what it must be is said by `check`
+            number: Any = formats.number(getattr(item, name))
+            item = item._replace(**{name: number})
     check(item)
-    check_match(item.match)
+    check_match(getattr(item, "match", None))
     return item
 
 
@@ -124,8 +138,9 @@ def _fields(item: Any, allowed: set[str], *, required: set[str]) -> dict[str, An
     odd = sorted(item.keys() - allowed) if isinstance(item, dict) else []
     named = [name for name in odd if is_plain_name(name) and len(name) <= 20][:10]
     unknown = f"; unknown: {', '.join(named)}" if named else ""
+    needed = f"{', '.join(sorted(required))} and " if required else ""
     raise ValueError(
-        f"must be an object with {', '.join(sorted(required))} and optionally "
+        f"must be an object with {needed}optionally "
         f"{', '.join(sorted(allowed - required))}{unknown}"
     )
 

@@ -11,19 +11,15 @@ from agent.domain.nearest import did_you_mean
 from agent.domain.provenance import provenance_of
 from agent.domain.structured import (
     Findings,
-    boost,
-    items_of,
     no_secret,
     object_of,
-    rule,
+    tuning,
 )
 from agent.errors import CandidateRefused
 from agent.redact import is_plain_name, kind_of_secret
 from resentry import formats
 from resentry.contract import (
-    BOOSTS_LIMIT,
     ROLES_LIMIT,
-    RULES_LIMIT,
     ContractError,
     Snapshot,
     encode_snapshot,
@@ -75,8 +71,7 @@ def validate(
     snapshot = Snapshot(
         settings=settings,
         roles=_roles(values, findings),
-        rules=items_of(values, "RESENTRY_RULES", rule, RULES_LIMIT, findings),
-        boosts=items_of(values, "RESENTRY_BOOSTS", boost, BOOSTS_LIMIT // 2, findings),
+        **tuning(values, findings),
         provenance=provenance,
         judged_by=guard_rails.environment,
     )

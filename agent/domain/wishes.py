@@ -1,15 +1,18 @@
-"""What an operator asked for: boosts, and a rollback that is held."""
+"""What an operator asked for: boosts, ceilings, and a rollback that is held."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.domain.kept import decode_kept
+from agent.domain.structured import SETTING
 from resentry import formats
 from resentry.contract import (
+    TUNING,
     Boost,
+    Ceiling,
     Snapshot,
     encode_snapshot,
     read_items,
@@ -21,9 +24,12 @@ if TYPE_CHECKING:
 
     Values = Mapping[str, Sequence[str | None]]
 
+Ending = TypeVar("Ending", Boost, Ceiling)
 OPERATOR = {"source": "operator"}
-BOOSTS = "RESENTRY_BOOSTS"
-"""The setting whose value an operator gives by `boost`."""
+BOOSTS, CEILINGS = "RESENTRY_BOOSTS", "RESENTRY_CEILINGS"
+"""The settings whose values an operator gives by `boost` and `throttle`."""
+OF_OPERATORS = {"boosts": BOOSTS, "ceilings": CEILINGS}
+"""What comes and goes without the source, by its name in a snapshot."""
 NAMES_LIMIT = 16
 """At most this many names of undone values are told."""
 
@@ -57,10 +63,11 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What an operator asked for: boosts, and a rollback that is held."""
+    """What an operator asked for: boosts, ceilings, and a rollback that is held."""
 
     boosts: tuple[Boost, ...] = ()
     held: Held | None = None
+    ceilings: tuple[Ceiling, ...] = ()
 
     def holding(self, then: Snapshot, *undone: Snapshot | None) -> Wishes:
         """Return these wishes with a rollback to `then`, which undoes those snapshots.
@@ -71,7 +78,7 @@ class Wishes:
         return replace(self, held=Held(then, undone_values(then, *present)))
 
     def pruned(self, last_good: Snapshot | None, now: float, cap: float) -> Wishes:
-        """Return the wishes without boosts and without a rollback that have ended.
+        """Return the wishes without boosts, ceilings and a rollback that have ended.
 
         Boosts above the cap have ended, too: the cap may be lower than when they began.
         """
@@ -79,7 +86,8 @@ class Wishes:
         if held is not None and last_good and not held.still_concerns(last_good):
             held = None
         boosts = tuple(b for b in running(self.boosts, now) if b.traces <= cap)
-        return replace(self, boosts=boosts, held=held)
+        ceilings = running(self.ceilings, now)
+        return replace(self, boosts=boosts, ceilings=ceilings, held=held)
 
 
 def held_document(held: Held | None, last_good: Snapshot | None) -> dict[str, Any]:
@@ -104,34 +112,37 @@ def resume_hint(undone: Sequence[str]) -> str:
     )
 
 
-def running(boosts: tuple[Boost, ...], now: float) -> tuple[Boost, ...]:
-    """Return the boosts that have not ended."""
-    return tuple(boost for boost in boosts if formats.moment(boost.until) > now)
+def running(items: tuple[Ending, ...], now: float) -> tuple[Ending, ...]:
+    """Return the boosts or ceilings that have not ended."""
+    return tuple(
+        each for each in items if not each.until or formats.moment(each.until) > now
+    )
 
 
-def next_end(boosts: tuple[Boost, ...], now: float) -> float | None:
-    """Return in how many seconds the next boost ends; `None` if none is running."""
-    ends = [formats.moment(boost.until) - now for boost in running(boosts, now)]
-    return min(ends, default=None)
+def next_end(snapshot: Snapshot | None, now: float) -> float | None:
+    """Return in how many seconds the next boost or ceiling ends; `None` if none does."""
+    if snapshot is None:
+        return None
+    items: tuple[Boost | Ceiling, ...] = (*snapshot.boosts, *snapshot.ceilings)
+    ends = [formats.moment(each.until) - now for each in items if each.until]
+    return min((end for end in ends if end > 0), default=None)
 
 
-def boosts_with_seconds_left(
-    boosts: tuple[Boost, ...], now: float
-) -> list[dict[str, Any]]:
-    """Return the boosts that have not ended, each with `left_seconds`."""
+def with_seconds_left(items: tuple[Ending, ...], now: float) -> list[dict[str, Any]]:
+    """Return the boosts or ceilings that have not ended, each with `left_seconds`."""
     return [
         {
-            **boost._asdict(),
-            "left_seconds": round(formats.moment(boost.until) - now),
+            **each._asdict(),
+            "left_seconds": each.until and round(formats.moment(each.until) - now),
         }
-        for boost in running(boosts, now)
+        for each in running(items, now)
     ]
 
 
 def overlay(last_good: Snapshot, wishes: Wishes, now: float) -> Snapshot:
     """Return the snapshot to publish: the last good one, under the wishes.
 
-    A held rollback replaces the last good snapshot. Running boosts are added.
+    A held rollback replaces the last good snapshot. Running boosts and ceilings are added.
     """
     held = wishes.held.snapshot if wishes.held else None
     chosen = last_good if held is None else held
@@ -141,11 +152,14 @@ def overlay(last_good: Snapshot, wishes: Wishes, now: float) -> Snapshot:
             name: {**origin, **OPERATOR, "held": held.revision}
             for name, origin in provenance.items()
         }
-    if wishes.boosts:
-        provenance[BOOSTS] = dict(OPERATOR)
+    for name, setting in OF_OPERATORS.items():
+        if getattr(wishes, name):
+            provenance[setting] = dict(OPERATOR)
+    ceilings = running(without_operators(chosen).ceilings + wishes.ceilings, now)
     snapshot = replace(
         chosen,
         boosts=running(last_good.boosts + wishes.boosts, now),
+        ceilings=ceilings,
         provenance=provenance,
         judged_by=last_good.judged_by,
     )
@@ -153,14 +167,26 @@ def overlay(last_good: Snapshot, wishes: Wishes, now: float) -> Snapshot:
 
 
 def values_of(snapshot: Snapshot) -> dict[str, str]:
-    """Return every value of a snapshot as text, by key and role. Boosts do not count."""
-    content = snapshot.content()
+    """Return every value of a snapshot as text, by key and role.
+
+    What operators have asked for does not count, and neither do boosts.
+    """
+    content = without_operators(snapshot).content()
     values = {key: json.dumps(value) for key, value in content["settings"].items()}
     for role, own in content["roles"].items():
         values |= {f"{key} of role {role}": json.dumps(v) for key, v in own.items()}
-    if content["rules"]:
-        values["RESENTRY_RULES"] = json.dumps(content["rules"], sort_keys=True)
+    values |= {
+        SETTING.format(name.upper()): json.dumps(content[name], sort_keys=True)
+        for name in TUNING
+        if content.get(name)
+    }
     return values
+
+
+def without_operators(snapshot: Snapshot) -> Snapshot:
+    """Return the snapshot without boosts, and without the ceilings of operators."""
+    of_source = tuple(each for each in snapshot.ceilings if each.id is None)
+    return replace(snapshot, boosts=(), ceilings=of_source)
 
 
 def undone_values(then: Snapshot, *undone: Snapshot) -> Values:
@@ -186,9 +212,9 @@ def is_held(snapshot: Snapshot) -> bool:
     return any("held" in origin for origin in snapshot.provenance.values())
 
 
-def revision_without_boosts(snapshot: Snapshot) -> str:
-    """Return the revision that the snapshot would have without its boosts."""
-    return revision_of(replace(snapshot, boosts=()))
+def lasting_revision(snapshot: Snapshot) -> str:
+    """Return the revision that the snapshot would have without what operators asked for."""
+    return revision_of(without_operators(snapshot))
 
 
 def difference(new: Snapshot, old: Snapshot | None) -> list[str]:
@@ -196,9 +222,10 @@ def difference(new: Snapshot, old: Snapshot | None) -> list[str]:
     before = values_of(old) if old else {}
     after = values_of(new)
     names = [name for name in before | after if before.get(name) != after.get(name)]
-    if new.boosts != (old.boosts if old else ()):
-        names.append(BOOSTS)
-    return sorted(names)
+    for name, setting in OF_OPERATORS.items():
+        if getattr(new, name) != (getattr(old, name) if old else ()):
+            names.append(setting)
+    return sorted(set(names))
 
 
 def encode_wishes(wishes: Wishes) -> bytes:
@@ -206,6 +233,7 @@ def encode_wishes(wishes: Wishes) -> bytes:
     held = wishes.held
     document = {
         "boosts": [boost._asdict() for boost in wishes.boosts],
+        "ceilings": [ceiling._asdict() for ceiling in wishes.ceilings],
         "held": held
         and {
             "snapshot": encode_snapshot(held.snapshot).decode(),
@@ -222,15 +250,19 @@ def decode_wishes(body: bytes | None) -> Wishes:
     except (ValueError, RecursionError):
         return Wishes()
     parts = document if isinstance(document, dict) else {}
-    return Wishes(_boosts(parts.get("boosts")), _held(parts.get("held")))
+    return Wishes(
+        _items(Boost, parts.get("boosts")),
+        _held(parts.get("held")),
+        _items(Ceiling, parts.get("ceilings")),
+    )
 
 
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
 
 
-def _boosts(items: Any) -> tuple[Boost, ...]:
+def _items(kind: type[Ending], items: Any) -> tuple[Ending, ...]:
     try:
-        return read_items(Boost, items or ())[0]
+        return read_items(kind, items or ())[0]
     except _UNREADABLE:
         return ()
 

@@ -15,7 +15,7 @@ from agent.domain.answers import uses
 from agent.domain.last import LastProcess, ended
 from agent.domain.rollout import DONE
 from agent.domain.timeline import Event
-from agent.domain.wishes import boosts_with_seconds_left, held_document
+from agent.domain.wishes import held_document, with_seconds_left
 from agent.observe.chain import chain
 from agent.observe.dsn_document import (
     dsn_check_report,
@@ -25,6 +25,7 @@ from agent.observe.dsn_document import (
 from agent.observe.results import (
     Agent,
     Boost,
+    Ceiling,
     CurrentSnapshot,
     DsnCheckReport,
     Envelope,
@@ -215,6 +216,7 @@ def answer(outcome: Outcome, current: Snapshot | None) -> dict[str, Any]:
         **published_of(outcome),
         "code": outcome.exit_code,
         "boosts": msgspec.to_builtins(boosts(current)),
+        "ceilings": msgspec.to_builtins(ceilings(current)),
     }
 
 
@@ -236,7 +238,15 @@ def receivers(deliveries: Sequence[Delivery]) -> list[Receiver]:
 def boosts(current: Snapshot | None) -> list[Boost]:
     """Return the boosts of a snapshot that have not ended."""
     running = current.boosts if current else ()
-    return [Boost(**boost) for boost in boosts_with_seconds_left(running, time.time())]
+    items = with_seconds_left(running, time.time())
+    return [msgspec.convert(boost, Boost) for boost in items]
+
+
+def ceilings(current: Snapshot | None) -> list[Ceiling]:
+    """Return the ceilings of a snapshot that have not ended."""
+    running = current.ceilings if current else ()
+    items = with_seconds_left(running, time.time())
+    return [msgspec.convert(ceiling, Ceiling) for ceiling in items]
 
 
 def masked(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -280,6 +290,7 @@ def _current(current: Snapshot) -> CurrentSnapshot:
         roles={role: masked(values) for role, values in current.roles.items()},
         rules=len(current.rules),
         boosts=boosts(current),
+        ceilings=ceilings(current),
         provenance={name: dict(origin) for name, origin in current.provenance.items()},
     )
 

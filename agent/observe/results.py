@@ -70,7 +70,38 @@ class Boost(Struct, frozen=True, kw_only=True):
         str | None, Meta(description="Which transactions it is for; null for all.")
     ]
     role: Annotated[str | None, Meta(description="Which role it is for; null for all.")]
+    parent: Annotated[
+        Literal["keep"] | None,
+        Meta(description="`keep` if a parent's decision stands; null if it does not."),
+    ] = None
     left_seconds: Annotated[int, Meta(description="The seconds until it ends.")]
+
+
+class Ceiling(Struct, frozen=True, kw_only=True):
+    """A ceiling: the highest rate of traces, of errors, or of both."""
+
+    id: Annotated[
+        str | None,
+        Meta(
+            description="Its name, for `throttle --end`; null if the source holds it."
+        ),
+    ]
+    traces: Annotated[
+        float | None, Meta(description="The highest trace rate; null for no bound.")
+    ]
+    errors: Annotated[
+        float | None, Meta(description="The highest rate of errors; null for no bound.")
+    ]
+    until: Annotated[
+        Moment | None, Meta(description="When it ends; null if it does not.")
+    ]
+    match: Annotated[
+        str | None, Meta(description="Which transactions it is for; null for all.")
+    ]
+    role: Annotated[str | None, Meta(description="Which role it is for; null for all.")]
+    left_seconds: Annotated[
+        int | None, Meta(description="The seconds until it ends; null if it does not.")
+    ]
 
 
 class CurrentSnapshot(Struct, frozen=True, kw_only=True):
@@ -91,6 +122,9 @@ class CurrentSnapshot(Struct, frozen=True, kw_only=True):
     ]
     rules: Annotated[int, Meta(description="The number of sampling rules.")]
     boosts: Annotated[list[Boost], Meta(description="The boosts that have not ended.")]
+    ceilings: Annotated[
+        list[Ceiling], Meta(description="The ceilings that have not ended.")
+    ]
     provenance: Annotated[
         dict[str, dict[str, Any]],
         Meta(description="By setting, where its value comes from."),

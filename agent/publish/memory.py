@@ -6,7 +6,7 @@ import contextlib
 import os
 
 from agent.domain.kept import decode_kept
-from agent.domain.wishes import revision_without_boosts
+from agent.domain.wishes import lasting_revision
 from agent.publish.files import read_file
 from resentry import formats
 from resentry.beside import TEMPORARY_SUFFIX, replace_file
@@ -90,7 +90,7 @@ class Memory:
         before = self.read_snapshot(f"{HISTORY_DIR}/{newest}") if newest else None
         if before is None:
             return False
-        if revision_without_boosts(before) != revision_without_boosts(snapshot):
+        if lasting_revision(before) != lasting_revision(snapshot):
             return False
         folder = f"{self._directory}/{HISTORY_DIR}"
         name = f"{snapshot.sequence:08}-{before.revision}.json"

@@ -1,50 +1,101 @@
-"""Which trace rate a transaction gets: boost, rule, parent, rate, in this order.
+"""Which trace rate a transaction gets, and why.
 
-This module decides boosts and rules. The SDK decides the rest, as if there were neither.
+Boost, rule, parent or the application's sampler, rate: the first of these that says
+something decides. Then ceilings and the budget bound what was decided. They never turn a no
+into a yes. The SDK compares the rate with the trace's own random number, so all services of
+one trace agree.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resentry import formats
-from resentry.contract import TRANSACTION_LIMIT
+from resentry.budget import Budget
+from resentry.contract import KEEP
 from resentry.harmless import fault
+from resentry.patterns import Patterns, names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from resentry.contract import Snapshot
+    from resentry.contract import Ceiling, Snapshot
+
+Rate = float | bool | None
+"""What decides in the SDK: a rate, a parent's yes or no, or nothing: tracing is off."""
+
+
+class Choice(NamedTuple):
+    """What a boost or a rule says about a trace."""
+
+    compared: Sequence[str] = ()
+    """The names of the trace, as patterns are compared with them."""
+    rate: float | None = None
+    """`None` if no boost and no rule says anything."""
+    step: str = ""
+    """`boost` or `rule`."""
 
 
 class Sampler:
-    """The rules and boosts of one snapshot, for one role."""
+    """The rules, boosts, ceilings and the budget of one snapshot, for one role.
 
-    def __init__(self, snapshot: Snapshot, role: str) -> None:
+    The budget of an `earlier` sampler goes on, if it is the same.
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, role: str, earlier: Sampler | None = None
+    ) -> None:
         rules = [rule for rule in snapshot.rules if rule.role in (None, role)]
         boosts = [boost for boost in snapshot.boosts if boost.role in (None, role)]
         boosts.sort(key=lambda boost: -boost.traces)  # the highest rate wins
         self._rules = Patterns(rule.match for rule in rules)
-        self._rates = [rule.traces for rule in rules]
+        self._given = rules
         self._numbers = [n for n, rule in enumerate(snapshot.rules) if rule in rules]
         self.matched = 0
         """A bit for each rule of the snapshot that has matched something."""
         self.decided = 0
         """How many traces were compared with the rules."""
         self._boosts = [
-            (Patterns([boost.match or "*"]), boost.traces, formats.moment(boost.until))
+            (Patterns([boost.match or "*"]), boost, formats.moment(boost.until))
             for boost in boosts
         ]
+        self.ceilings = Ceilings(snapshot.ceilings, role, "traces")
+        self.budget: Budget | None = budget_of(
+            snapshot, role, "transactions", earlier.budget if earlier else None
+        )
 
-    def rate(self, context: Mapping[str, Any]) -> float | None:
-        """Return the rate for the SDK's sampling context; `None` if nothing fits."""
+    @property
+    def is_bounding(self) -> bool:
+        """Whether there is a ceiling or a budget."""
+        return bool(self.ceilings) or self.budget is not None
+
+    def choose(self, context: Mapping[str, Any]) -> Choice:
+        """Return what the first boost or rule says that fits the SDK's context."""
         try:
-            return self._rate(names(context))
+            compared = names(context)
+            return self._choose(compared, context.get("parent_sampled"))
         except Exception:  # noqa: BLE001 - a request must not fail because of its trace
             fault("sampling")
-            return None
+            return Choice()
+
+    def bound(self, value: Rate, choice: Choice) -> Rate:
+        """Return what was decided, under the ceilings and the budget.
+
+        What the SDK would not take as a rate is returned as it is.
+        """
+        if not self.is_bounding or not value or not is_rate(value):
+            return value
+        try:
+            rate = min(value, self.ceilings.lowest(choice.compared))
+            if self.budget is not None:
+                rate *= self.budget.share(first=choice.rate is not None)
+        except Exception:  # noqa: BLE001 - as above
+            fault("sampling")
+            return value
+        return rate
 
     def before(
         self, otherwise: Callable[[dict[str, Any]], float | bool]
@@ -52,18 +103,28 @@ class Sampler:
         """Return a `traces_sampler` that calls `otherwise` if nothing fits."""
         return _Before(self, otherwise)
 
-    def _rate(self, compared: Sequence[str]) -> float | None:
+    def passed(self) -> None:
+        """Count a trace that is sampled."""
+        if self.budget is not None:
+            self.budget.spend()
+
+    def _choose(self, compared: Sequence[str], parent: object) -> Choice:
         if self._boosts:
             now = time.time()
-            for patterns, traces, until in self._boosts:
+            for patterns, boost, until in self._boosts:
                 if now < until and patterns.first(compared) is not None:
-                    return traces
-        rule = self._rules.first(compared)
+                    if boost.parent == KEEP and parent is not None:
+                        return Choice(compared)
+                    return Choice(compared, boost.traces, "boost")
+        index = self._rules.first(compared)
         self.decided += 1
-        if rule is None:
-            return None
-        self.matched |= 1 << self._numbers[rule]
-        return self._rates[rule]
+        if index is None:
+            return Choice(compared)
+        self.matched |= 1 << self._numbers[index]
+        rule = self._given[index]
+        if rule.parent == KEEP and parent is not None:
+            return Choice(compared)
+        return Choice(compared, rule.traces, "rule")
 
     @property
     def counts(self) -> tuple[int, str]:
@@ -76,8 +137,59 @@ class Sampler:
         return decided, f"{self.matched:x}"
 
 
+def is_rate(value: object) -> bool:
+    """Whether the SDK takes this as a rate."""
+    return isinstance(value, int | float) and 0 <= value <= 1
+
+
+class Ceilings:
+    """The ceilings of one snapshot, for one role and for `traces` or `errors`."""
+
+    def __init__(self, ceilings: Sequence[Ceiling], role: str, field: str) -> None:
+        self._all = [
+            (
+                getattr(ceiling, field),
+                Patterns([ceiling.match]) if ceiling.match else None,
+                formats.moment(ceiling.until) if ceiling.until else math.inf,
+            )
+            for ceiling in ceilings
+            if ceiling.role in (None, role) and getattr(ceiling, field) is not None
+        ]
+        self._all.sort(key=lambda each: each[0])  # the lowest one decides
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self._all)
+
+    def lowest(self, compared: Sequence[str]) -> float:
+        """Return the lowest ceiling that fits now; 1 if none does."""
+        if self._all:
+            now = time.time()
+            for rate, patterns, until in self._all:
+                if now < until and (
+                    patterns is None or patterns.first(compared) is not None
+                ):
+                    return float(rate)
+        return 1.0
+
+
+def budget_of(
+    snapshot: Snapshot, role: str, field: str, earlier: Budget | None
+) -> Budget | None:
+    """Return the budget of a role: its own, else that of all; the earlier if the same."""
+    of_role = {each.role: getattr(each, field) for each in reversed(snapshot.budgets)}
+    per_minute = of_role.get(role, of_role.get(None))
+    if per_minute is None:
+        return None
+    if earlier is not None and earlier.per_minute == per_minute:
+        return earlier
+    return Budget(per_minute)
+
+
 def sampler_of(client: Any) -> Sampler | None:
-    """Return what decides by rules and boosts in a client; `None` without any."""
+    """Return what decides by rules and the like in a client; `None` without any."""
+    if client is None:
+        return None
     own = client.options.get("traces_sampler")
     return own.sampler if isinstance(own, _Before) else vars(client).get("sampling")
 
@@ -92,105 +204,15 @@ class _Before:
     def __call__(self, context: dict[str, Any]) -> float | bool:
         """Return the rate."""
         __tracebackhide__ = True
-        rate = self.sampler.rate(context)
-        return self.otherwise(context) if rate is None else rate
+        choice = self.sampler.choose(context)
+        rate = self.otherwise(context) if choice.rate is None else choice.rate
+        return self.sampler.bound(rate, choice)  # type: ignore[return-value]
 
 
-class _Parts(NamedTuple):
-    """A pattern, split at its stars. Without a star it has only a first part."""
-
-    first: str
-    middle: tuple[str, ...]
-    last: str | None
-
-    def fit(self, name: str) -> bool:
-        """Whether the whole name fits. Each part is searched once, in order."""
-        if self.last is None:
-            return name == self.first
-        begin, end = len(self.first), len(name) - len(self.last)
-        if begin > end or not name.startswith(self.first):
-            return False
-        if not name.endswith(self.last):
-            return False
-        for part in self.middle:
-            begin = name.find(part, begin, end)
-            if begin < 0:
-                return False
-            begin += len(part)
-        return True
-
-
-class Patterns:
-    """Ordered patterns, in which `*` stands for any text, even an empty one."""
-
-    def __init__(self, patterns: Iterable[str]) -> None:
-        self._patterns = [_parts(pattern) for pattern in patterns]
-        self._beginnings = tuple(parts.first for parts in self._patterns)
-
-    def first(self, compared: Sequence[str]) -> int | None:
-        """Return the index of the first pattern that fits one of the names."""
-        likely = [name for name in compared if name.startswith(self._beginnings)]
-        if likely:
-            for index, parts in enumerate(self._patterns):
-                for name in likely:
-                    if name.startswith(parts.first) and parts.fit(name):
-                        return index
-        return None
-
-
-def _parts(pattern: str) -> _Parts:
-    first, *rest = pattern.split("*")
-    return _Parts(first, tuple(rest[:-1]), rest[-1] if rest else None)
-
-
-def names(context: Mapping[str, Any]) -> list[str]:
-    """Return what patterns are compared with: the transaction, the request, the task.
-
-    A request's path is there with and without the prefix of its server or mount point.
-    """
-    compared = [str((context.get("transaction_context") or {}).get("name") or "")]
-    for key, value in context.items():
-        if key in _OTHER_NAMES:
-            compared += _OTHER_NAMES[key](value)
-    return [name[:TRANSACTION_LIMIT] for name in dict.fromkeys(compared)]
-
-
-def _of_wsgi(environ: Mapping[str, Any]) -> list[str]:
-    method, prefix = environ["REQUEST_METHOD"], environ.get("SCRIPT_NAME", "")
-    path = environ.get("PATH_INFO", "")
-    # WSGI gives the bytes of UTF-8 as if they were Latin-1.
-    texts = [
-        text.encode("latin-1", "replace").decode("utf-8", "replace")
-        for text in (prefix + path, path or "/")
-    ]
-    return [f"{method} {text}" for text in texts]
-
-
-def _of_asgi(scope: Mapping[str, Any]) -> list[str]:
-    if "method" not in scope:  # a WebSocket
-        return []
-    method, path = scope["method"], scope.get("path", "")
-    prefix = scope.get("root_path", "").rstrip("/")
-    # Some servers leave the prefix in the path; others take it out.
-    has_prefix = f"{path}/".startswith(f"{prefix}/")
-    other = path[len(prefix) :] or "/" if has_prefix else prefix + path
-    return [f"{method} {path}", f"{method} {other}"]
-
-
-def _of_request(request: Any) -> list[str]:
-    return [f"{request.method} {request.path}"]
-
-
-def _of_celery(job: Mapping[str, Any]) -> list[str]:
-    return [str(job.get("task", ""))]
-
-
-_OTHER_NAMES: Mapping[str, Callable[[Any], list[str]]] = {
-    "wsgi_environ": _of_wsgi,
-    "asgi_scope": _of_asgi,
-    "aiohttp_request": _of_request,
-    "tornado_request": _of_request,
-    "sanic_request": _of_request,
-    "celery_job": _of_celery,
-}
-"""Functions by the key under which an integration of the SDK passes its object."""
+def needs_one(snapshot: Snapshot) -> bool:
+    """Whether the snapshot says anything about traces beside the plain rate."""
+    return (
+        bool(snapshot.rules or snapshot.boosts)
+        or any(ceiling.traces is not None for ceiling in snapshot.ceilings)
+        or any(budget.transactions is not None for budget in snapshot.budgets)
+    )

@@ -6,13 +6,22 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from resentry import formats
 from resentry.schema import SCHEMA, ContractError, read_object
+from resentry.tuning import (
+    Boost,
+    Budget,
+    Ceiling,
+    ErrorRule,
+    Rule,
+    read_items,
+    without_none,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 SETTINGS_FILE = "settings.json"
 NAMED_LIMIT = 16
@@ -25,32 +34,17 @@ ROLES_LIMIT = 32
 RULES_LIMIT = 200
 BOOSTS_LIMIT = 100
 """Half of them are for the source, half for operators."""
+CEILINGS_LIMIT = 100
+"""Half of them, as with boosts."""
+ERROR_RULES_LIMIT = 100
+BUDGETS_LIMIT = 33
+"""One for each role, and one for all others."""
 _VALUES_LIMIT = 64
 """Values of the shared settings, or of one role."""
-_ID_LIMIT = 64
 _FIELD = re.compile(r"[A-Za-z0-9_-]{1,40}\Z")
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 
 
-class Rule(NamedTuple):
-    """The trace rate of each transaction that `match` fits, in one role or in all roles."""
-
-    match: str
-    traces: float
-    role: str | None = None
-
-
-class Boost(NamedTuple):
-    """A trace rate that ends by itself at `until`: ISO text, as `2026-11-24T06:15:00Z`."""
-
-    id: str
-    traces: float
-    until: str
-    match: str | None = None
-    role: str | None = None
-
-
-Item = TypeVar("Item", Rule, Boost)
 T = TypeVar("T")
 
 
@@ -58,10 +52,10 @@ T = TypeVar("T")
 class Snapshot:
     """One validated, immutable set of Sentry settings, as the volume holds it.
 
-    `revision` names the content (settings, roles, rules, boosts): equal content has an
-    equal revision. `sequence` counts the snapshots of one volume. `judged_by` is the
-    environment of the agent that judged it; older agents do not say. `ignored` names the
-    fields of rules and boosts that this reader does not know.
+    `revision` names the content (settings, roles, and each kind of `TUNING`): equal
+    content has an equal revision. `sequence` counts the snapshots of one volume.
+    `judged_by` is the environment of the agent that judged it; older agents do not say.
+    `ignored` names the fields of rules, boosts and the like that this reader does not know.
     """
 
     settings: Mapping[str, Any]
@@ -74,15 +68,23 @@ class Snapshot:
     published_at: str = ""
     judged_by: str = ""
     ignored: tuple[str, ...] = ()
+    ceilings: tuple[Ceiling, ...] = ()
+    errors: tuple[ErrorRule, ...] = ()
+    budgets: tuple[Budget, ...] = ()
 
     def content(self) -> dict[str, Any]:
         """Return what the revision is computed from."""
+        tuned = {name: getattr(self, name) for name in TUNING}
         return {
             "schema": SCHEMA,
             "settings": dict(self.settings),
             "roles": {role: dict(values) for role, values in self.roles.items()},
-            "rules": [_without_none(rule) for rule in self.rules],
-            "boosts": [_without_none(boost) for boost in self.boosts],
+            # What an older agent does not write is absent if empty: the revision stays.
+            **{
+                name: [without_none(item) for item in items]
+                for name, items in tuned.items()
+                if items or name in _ALWAYS
+            },
         }
 
     def is_same(self, other: Snapshot) -> bool:
@@ -132,11 +134,14 @@ def decode_snapshot(body: bytes) -> Snapshot:
         raise ContractError(f"{SETTINGS_FILE} is larger than 1 MiB, which is the limit")
     document = read_object(body, SETTINGS_FILE)
     try:
-        for name, limit in _LIMITS.items():
-            if len(document[name]) > limit:
-                raise ContractError(f"{SETTINGS_FILE} has more than {limit} {name}")
-        rules, later_in_rules = read_items(Rule, document["rules"])
-        boosts, later_in_boosts = read_items(Boost, document["boosts"])
+        tuned: dict[str, Any] = {}
+        ignored: tuple[str, ...] = ()
+        _at_most(ROLES_LIMIT, "roles", document["roles"])
+        for name, (kind, limit) in TUNING.items():
+            items = document[name] if name in _ALWAYS else document.get(name, [])
+            _at_most(limit, name, items)
+            tuned[name], later = read_items(kind, items)
+            ignored += _named(name, later)
         provenance = _typed(dict, document.get("provenance", {}))
         return Snapshot(
             settings=_values(document["settings"]),
@@ -144,14 +149,13 @@ def decode_snapshot(body: bytes) -> Snapshot:
                 formats.role(role): _values(own)
                 for role, own in _typed(dict, document["roles"]).items()
             },
-            rules=rules,
-            boosts=boosts,
+            **tuned,
             provenance={key: _typed(dict, each) for key, each in provenance.items()},
             revision=_typed(str, document["revision"]),
             sequence=_typed(int, document["sequence"]),
             published_at=_typed(str, document["published_at"]),
             judged_by=_typed(str, document.get("judged_by", "")),
-            ignored=_named("rules", later_in_rules) + _named("boosts", later_in_boosts),
+            ignored=ignored,
         )
     except ContractError:
         raise
@@ -159,7 +163,21 @@ def decode_snapshot(body: bytes) -> Snapshot:
         raise ContractError(f"{SETTINGS_FILE} is not a snapshot") from None
 
 
-_LIMITS = {"roles": ROLES_LIMIT, "rules": RULES_LIMIT, "boosts": BOOSTS_LIMIT}
+TUNING: Mapping[str, tuple[type[Any], int]] = {
+    "rules": (Rule, RULES_LIMIT),
+    "boosts": (Boost, BOOSTS_LIMIT),
+    "ceilings": (Ceiling, CEILINGS_LIMIT),
+    "errors": (ErrorRule, ERROR_RULES_LIMIT),
+    "budgets": (Budget, BUDGETS_LIMIT),
+}
+"""The kind of each list of a snapshot, and how many items it may have."""
+_ALWAYS = ("rules", "boosts")
+"""The lists that every snapshot has had from the beginning."""
+
+
+def _at_most(limit: int, name: str, items: Any) -> None:
+    if len(items) > limit:
+        raise ContractError(f"{SETTINGS_FILE} has more than {limit} {name}")
 
 
 def _values(given: Any) -> dict[str, Any]:
@@ -177,51 +195,6 @@ def _values(given: Any) -> dict[str, Any]:
     return values
 
 
-def read_items(kind: type[Item], items: Any) -> tuple[tuple[Item, ...], list[str]]:
-    """Read rules or boosts; return them, and the names of unknown fields.
-
-    A newer version may add fields: they are skipped. An item with an unknown field that
-    lacks a field needed here is of a newer kind: the whole item is skipped. A malformed
-    item raises `ValueError`, `TypeError` or `AttributeError`.
-    """
-    items_read: list[Item] = []
-    unknown: dict[str, None] = {}
-    for item in items:
-        known = item.keys() & set(kind._fields)
-        later = sorted(item.keys() - known)
-        unknown.update(dict.fromkeys(later))
-        try:
-            read = kind(**{name: item[name] for name in known})
-        except TypeError:
-            if not later:
-                raise
-            continue
-        check(read)
-        items_read.append(read)
-    return tuple(items_read), list(unknown)
-
-
-def check(item: Rule | Boost) -> None:
-    """Raise `ValueError` if a field does not have its form. No value is quoted."""
-    traces: object = item.traces
-    # Elsewhere a rate may be text; in a rule or boost it must be a number.
-    formats.rate(None if isinstance(traces, str) else traces)
-    if isinstance(item, Rule) or item.match is not None:
-        _field("match", formats.words, item.match, formats.MATCH_LIMIT)
-    if item.role is not None:
-        _field("role", formats.role, item.role)
-    if isinstance(item, Boost):
-        _field("until", formats.moment, item.until)
-        _field("id", formats.words, item.id, _ID_LIMIT)
-
-
-def _field(name: str, read: Callable[..., object], *given: object) -> None:
-    try:
-        read(*given)
-    except ValueError as error:
-        raise ValueError(f"{name} {error}") from None
-
-
 def _typed(kind: type[T], value: Any) -> T:
     if type(value) is not kind:
         raise ValueError("not of its type")
@@ -232,8 +205,3 @@ def _named(place: str, names: list[str]) -> tuple[str, ...]:
     """Return the fields' names; `?` if a name looks like a value, which may be secret."""
     shown = [name if _FIELD.match(name) else "?" for name in names]
     return tuple(f"{place}.{name}" for name in dict.fromkeys(shown))[:NAMED_LIMIT]
-
-
-def _without_none(item: Rule | Boost) -> dict[str, Any]:
-    values = item._asdict().items()
-    return {name: value for name, value in values if value is not None}

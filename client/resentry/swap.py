@@ -6,9 +6,10 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
-from resentry import clock, fallback
+from resentry import clock, error_sampling, fallback, sampling
+from resentry.error_sampling import ErrorSampler, error_sampler_of
 from resentry.outlet import Outlet
-from resentry.sampling import Sampler
+from resentry.sampling import Sampler, sampler_of
 from resentry.sdk import build as made
 from resentry.sdk import client as sdk
 from resentry.sdk import parts, profiles, tracing
@@ -112,12 +113,22 @@ def build(
 
         arguments |= hooks(options, made.hook_places(options))
     sampler, own = None, options.get("traces_sampler")
-    if snapshot is not None and (snapshot.rules or snapshot.boosts):
-        sampler = Sampler(snapshot, role)
+    if snapshot is not None and sampling.needs_one(snapshot):
+        sampler = Sampler(snapshot, role, sampler_of(previous))
         if IS_PLAIN and not callable(own):
             own = fallback.traces_sampler(values["SENTRY_TRACES_SAMPLE_RATE"])
         if callable(own):
             arguments["traces_sampler"] = sampler.before(own)
+            if not IS_PLAIN:
+                tracing.count(sampler)
+    if snapshot is not None and error_sampling.needs_one(snapshot):
+        own_errors = options.get("error_sampler")
+        arguments["error_sampler"] = ErrorSampler(
+            snapshot,
+            role,
+            own_errors if callable(own_errors) else values["SENTRY_SAMPLE_RATE"],
+            error_sampler_of(previous),
+        )
     pii = values["SENTRY_SEND_PII"]
     client: Client
     if IS_PLAIN:

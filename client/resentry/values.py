@@ -121,7 +121,14 @@ OWN: Mapping[str, Callable[[object], Any]] = {
 In a snapshot their values have no character that needs quoting in a shell.
 """
 
-STRUCTURED = ("RESENTRY_ROLES", "RESENTRY_RULES", "RESENTRY_BOOSTS")
+STRUCTURED = (
+    "RESENTRY_ROLES",
+    "RESENTRY_RULES",
+    "RESENTRY_BOOSTS",
+    "RESENTRY_CEILINGS",
+    "RESENTRY_ERRORS",
+    "RESENTRY_BUDGETS",
+)
 """The keys of a source that hold JSON instead of one value."""
 
 

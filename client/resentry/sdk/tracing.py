@@ -1,8 +1,9 @@
-"""Lets rules and boosts decide on a trace, inside the SDK's own decision.
+"""Lets the sampler of the snapshot decide on a trace, inside the SDK's own decision.
 
-Rules and boosts are not a `traces_sampler`, because a sampler also turns tracing on and
-replaces a caller's sample rate. Instead the client has them, and the SDK's two decisions
-ask the client first. If nothing matches, the SDK decides as it always does.
+It is not a `traces_sampler`, because that also turns tracing on and replaces a caller's
+sample rate. Instead the client has it, and the SDK's two decisions ask the client first. If
+nothing matches, the SDK decides as it always does. Where the application has a
+`traces_sampler`, ours is before it, and here only counts what is sampled.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import sentry_sdk
 from sentry_sdk import scope as sdk_scope
 from sentry_sdk import tracing
 
+from resentry.sampling import sampler_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -27,13 +30,18 @@ _deciding = ContextVar("resentry_deciding", default=False)
 
 
 def follow(client: Any, sampler: Sampler) -> None:
-    """Let the rules and boosts decide while this client is current."""
-    _wrap(tracing.Transaction, "_set_initial_sampling_decision", _around_transaction)
-    if hasattr(sdk_scope, "_make_sampling_decision"):  # the SDK can stream spans
-        _wrap(sdk_scope, "_make_sampling_decision", _around_segment)
+    """Let the sampler decide while this client is current."""
+    count(sampler)
     if client.options["traces_sample_rate"] is None:
         client.options = OffButMatched(client.options)
     client.sampling = sampler
+
+
+def count(_sampler: Sampler) -> None:
+    """Let samplers know which traces are sampled."""
+    _wrap(tracing.Transaction, "_set_initial_sampling_decision", _around_transaction)
+    if hasattr(sdk_scope, "_make_sampling_decision"):  # the SDK can stream spans
+        _wrap(sdk_scope, "_make_sampling_decision", _around_segment)
 
 
 def _wrap(owner: Any, name: str, around: Callable[[Any], Any]) -> None:
@@ -45,25 +53,34 @@ def _wrap(owner: Any, name: str, around: Callable[[Any], Any]) -> None:
         setattr(owner, name, wrapper)
 
 
-def _rate(context: Mapping[str, Any]) -> float | None:
-    client = sentry_sdk.get_client()
+def _rate(client: Any, context: Mapping[str, Any]) -> float | None:
+    """Return the rate instead of what the SDK would decide by; `None` if that stays."""
     sampling: Sampler | None = getattr(client, "sampling", None)
     # Spotlight sets a sampler of its own, behind ours.
     if sampling is None or callable(client.options.get("traces_sampler")):
         return None
-    return sampling.rate(context)
+    choice = sampling.choose(context)
+    plain = context.get("parent_sampled")
+    if plain is None:
+        plain = client.options["traces_sample_rate"]
+    bounded = sampling.bound(plain if choice.rate is None else choice.rate, choice)
+    is_plain = choice.rate is None and bounded == plain
+    return None if is_plain or bounded is None else float(bounded)
 
 
 def _around_transaction(original: Callable[..., None]) -> Callable[..., None]:
     def decide(self: Any, sampling_context: dict[str, Any]) -> None:
         __tracebackhide__ = True
-        rate = _rate(sampling_context) if self.sampled is None else None
+        client = sentry_sdk.get_client()
+        rate = _rate(client, sampling_context) if self.sampled is None else None
         if rate is None:
             original(self, sampling_context)
-            return
-        with _on():  # the SDK uses a parent's decision as the rate
-            original(self, {**sampling_context, "parent_sampled": rate})
-        if self.sample_rate is None:
+        else:
+            with _on():  # the SDK uses a parent's decision as the rate
+                original(self, {**sampling_context, "parent_sampled": rate})
+        if self.sampled and (sampler := sampler_of(client)) is not None:
+            sampler.passed()
+        if rate is None or self.sample_rate is None:
             return
         context = sentry_sdk.get_current_scope().get_active_propagation_context()
         for baggage in (getattr(context, "baggage", None), self._baggage):
@@ -76,27 +93,49 @@ def _around_transaction(original: Callable[..., None]) -> Callable[..., None]:
 def _around_segment(original: Callable[..., Any]) -> Callable[..., Any]:
     def decide(name: str, attributes: dict[str, Any] | None, scope: Any) -> Any:
         __tracebackhide__ = True
+        client = sentry_sdk.get_client()
         context = scope.get_active_propagation_context()
         own = getattr(context, "custom_sampling_context", None) or {}
-        rate = _rate({"transaction_context": {"name": name}, **own})
+        parent_sampled = context.parent_sampled
+        given = {
+            "transaction_context": {"name": name},
+            "parent_sampled": parent_sampled,
+        }
+        rate = _rate(client, {**given, **own})
         if rate is None:
-            return original(name, attributes, scope)
-        _ = context.trace_id  # the id is made at its first use
-        parent = copy.copy(context)
-        parent.parent_sampled = rate
-        if parent.baggage is not None:  # some versions use the caller's rate instead
-            items = {**parent.baggage.sentry_items, "sample_rate": str(rate)}
-            parent.baggage = copy.copy(parent.baggage)
-            parent.baggage.sentry_items = items
-        stand_in = SimpleNamespace(get_active_propagation_context=lambda: parent)
-        with _on():
-            decision = original(name, attributes, stand_in)
-        sample_rate = decision[1]
-        if sample_rate is not None:
-            scope._update_sample_rate(sample_rate)  # noqa: SLF001
+            decision = original(name, attributes, scope)
+        else:
+            decision = _decided(original, rate, name, attributes, scope)
+        if decision[0] and (sampler := sampler_of(client)) is not None:
+            sampler.passed()
         return decision
 
     return decide
+
+
+def _decided(
+    original: Callable[..., Any],
+    rate: float,
+    name: str,
+    attributes: dict[str, Any] | None,
+    scope: Any,
+) -> Any:
+    """Return the SDK's decision by this rate."""
+    context = scope.get_active_propagation_context()
+    _ = context.trace_id  # the id is made at its first use
+    parent = copy.copy(context)
+    parent.parent_sampled = rate
+    if parent.baggage is not None:  # some versions use the caller's rate instead
+        items = {**parent.baggage.sentry_items, "sample_rate": str(rate)}
+        parent.baggage = copy.copy(parent.baggage)
+        parent.baggage.sentry_items = items
+    stand_in = SimpleNamespace(get_active_propagation_context=lambda: parent)
+    with _on():
+        decision = original(name, attributes, stand_in)
+    sample_rate = decision[1]
+    if sample_rate is not None:
+        scope._update_sample_rate(sample_rate)  # noqa: SLF001
+    return decision
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from living import living
 from structlog.testing import capture_logs
 
 from agent.daemon import Daemon
-from agent.domain.wishes import Wishes, revision_without_boosts
+from agent.domain.wishes import Wishes, lasting_revision
 from agent.errors import (
     AgentError,
     PublishError,
@@ -568,7 +568,7 @@ def test_what_a_target_refused_is_not_gone_back_to(
         with pytest.raises(WishRefused, match="a process could not apply"):
             two.ask("rollback", **request)
     assert two.project == 3
-    assert revision_without_boosts(current) == refused
+    assert lasting_revision(current) == refused
 
 
 @pytest.mark.process

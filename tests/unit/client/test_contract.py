@@ -161,8 +161,8 @@ def test_a_receipt_is_cut_when_it_is_read_too() -> None:
     ("fields", "ignored", "rules"),
     [
         (
-            [{"match": "a", "traces": 1.0, "parent": "keep"}],
-            ("rules.parent",),
+            [{"match": "a", "traces": 1.0, "until": "noon"}],
+            ("rules.until",),
             (Rule("a", 1.0),),
         ),
         (
@@ -187,7 +187,7 @@ def test_fields_of_a_later_version_cost_a_note_and_not_the_snapshot(
     fields: list[Any], ignored: tuple[str, ...], rules: tuple[Rule, ...]
 ) -> None:
     """They are skipped and named; all else is read, and the revision is as published."""
-    found = decode_snapshot(_snapshot_with(rules=fields, ceilings=[{"errors": 1}]))
+    found = decode_snapshot(_snapshot_with(rules=fields, later=[{"errors": 1}]))
     assert found == replace(FULL, rules=rules, ignored=ignored)
     assert found.revision == FULL.revision
     assert "ignored" not in found.content()

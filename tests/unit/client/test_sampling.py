@@ -13,7 +13,8 @@ import pytest
 
 from resentry import fallback
 from resentry.contract import TRANSACTION_LIMIT, Boost, Rule, Snapshot
-from resentry.sampling import Patterns, Sampler, names
+from resentry.patterns import Patterns, names
+from resentry.sampling import Sampler
 
 
 def _in(minutes: float) -> str:
@@ -339,9 +340,9 @@ def test_what_the_rules_matched_is_counted() -> None:
     sampler = Sampler(Snapshot({}, rules=rules), "api")
     assert sampler.counts == (0, "0")
     for _ in range(123):
-        sampler.rate(NAMED)
+        sampler.choose(NAMED)
     assert sampler.counts == (100, "2")
     boost = Boost("b", 1.0, LATER)
     boosted = Sampler(Snapshot({}, rules=rules, boosts=(boost,)), "api")
-    boosted.rate(NAMED)
+    boosted.choose(NAMED)
     assert boosted.counts == (0, "0")

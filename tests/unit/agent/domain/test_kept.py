@@ -16,11 +16,11 @@ from agent.domain.kept import decode_kept
 from agent.domain.rejections import Rejections
 from agent.domain.wishes import (
     Wishes,
-    boosts_with_seconds_left,
     decode_wishes,
     difference,
     encode_wishes,
     overlay,
+    with_seconds_left,
 )
 from agent.publish.files import files_of
 from resentry.contract import (
@@ -94,10 +94,10 @@ def use(snapshot: Snapshot) -> None:
     dsns_of(snapshot)
     difference(snapshot, FULL)
     "".join(GuardRails().problems(snapshot, 0.0)).encode()
-    boosts_with_seconds_left(snapshot.boosts, 0.0)
+    with_seconds_left(snapshot.boosts, 0.0)
     for role in ("api", "celery"):
         resolve(snapshot, role, {}).reason().encode()
-        Sampler(snapshot, role).rate({"transaction_context": {"name": "x"}})
+        Sampler(snapshot, role).choose({"transaction_context": {"name": "x"}})
 
 
 @pytest.mark.slow
@@ -126,7 +126,7 @@ def test_a_snapshot_on_the_volume_is_usable_or_refused_by_a_process() -> None:
             found = resolve(snapshot, role, {"ENVIRONMENT": "production"})
             assert found.reason().isprintable()
             assert found.with_violations_reset().values["SENTRY_SEND_PII"] is False
-            Sampler(snapshot, role).rate({"transaction_context": {"name": "x"}})
+            Sampler(snapshot, role).choose({"transaction_context": {"name": "x"}})
 
 
 @pytest.mark.slow

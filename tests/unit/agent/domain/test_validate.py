@@ -184,10 +184,19 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {
+            "RESENTRY_CEILINGS": [
+                {"traces": "0.5"},
+                {"errors": 0.1, "match": "POST /pay", "role": "api"},
+            ],
+            "RESENTRY_ERRORS": [
+                {"exception": "app.errors.*", "rate": 0.1, "per_minute": 10},
+                {"logger": "django.request", "rate": "0.5", "role": "api"},
+            ],
+            "RESENTRY_BUDGETS": [{"transactions": 600, "errors": 60}],
             "RESENTRY_BOOSTS": [
                 {"id": "b", "traces": 1, "until": "2026-11-24T06:15:00Z"}
             ]
-            * 51
+            * 51,
         },
         "RESENTRY_BOOSTS has 51 entries; 50 are the limit",
     ),
@@ -469,8 +478,8 @@ def test_an_odd_rule_names_what_is_needed_and_what_is_optional() -> None:
     rule = {"match": "GET /health", "traces": 0.0, "rol": "api"}
     (problem,) = problems({"SENTRY_DSN": DSN, "RESENTRY_RULES": [rule]})
     assert problem == (
-        "RESENTRY_RULES[0] must be an object with match, traces and optionally role; "
-        "unknown: rol"
+        "RESENTRY_RULES[0] must be an object with match, traces and optionally parent, "
+        "role; unknown: rol"
     )
 
 

@@ -11,14 +11,14 @@ import pytest
 from agent.domain.wishes import (
     Held,
     Wishes,
-    boosts_with_seconds_left,
     decode_wishes,
     difference,
     encode_wishes,
+    lasting_revision,
     overlay,
-    revision_without_boosts,
     running,
     undone_values,
+    with_seconds_left,
 )
 from resentry.contract import Boost, Rule, Snapshot, revision_of
 from resentry.formats import moment
@@ -73,13 +73,14 @@ def test_a_boost_ends_at_its_second() -> None:
 
 def test_what_is_left_of_a_boost_is_told_in_seconds() -> None:
     """With all that it boosts; one that is past is not there."""
-    assert boosts_with_seconds_left((B1, B2), NOW) == [
+    assert with_seconds_left((B1, B2), NOW) == [
         {
             "id": "b1",
             "traces": 1.0,
             "until": LATER,
             "match": "POST /checkout",
             "role": "api",
+            "parent": None,
             "left_seconds": 900,
         }
     ]
@@ -226,7 +227,4 @@ def test_the_difference_names_what_changed_wherever_it_stands() -> None:
 
 def test_boosts_are_not_in_the_name_of_a_content() -> None:
     """A snapshot that a process could not apply is known with any boosts."""
-    assert (
-        revision_without_boosts(overlay(GOOD, Wishes(boosts=(B1,)), NOW))
-        == GOOD.revision
-    )
+    assert lasting_revision(overlay(GOOD, Wishes(boosts=(B1,)), NOW)) == GOOD.revision

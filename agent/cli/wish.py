@@ -1,0 +1,81 @@
+"""What `boost` and `throttle` have in common: each asks the agent, and ends by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import msgspec
+
+from agent.cli.answer import Answer
+from agent.cli.ask import ask
+from agent.cli.gather import gather
+from agent.cli.results import PassResult, WishResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from agent.observe.results import Boost, Ceiling
+    from agent.settings import Settings
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
+_OPTIONS = (
+    click.option(
+        "--for",
+        "duration",
+        metavar="TIME",
+        help="How long: 90s, 15m or 2h; at most 24h.",
+    ),
+    click.option("--role", metavar="ROLE", help="Only in processes of this role."),
+    click.option(
+        "--match",
+        metavar="NAME",
+        help='Only for matching transactions, as "POST /checkout" or the name of a task.',
+    ),
+)
+
+
+def scope(function: Command) -> Command:
+    """Add the options that say what it is for, and for how long."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def begin(
+    settings: Settings,
+    request: dict[str, Any],
+    read: Callable[[dict[str, Any]], object],
+) -> Answer:
+    """Ask the agent to begin a boost or a ceiling; `read` finds slips before."""
+    try:
+        read(request)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    return _ask(settings, request)
+
+
+def end(settings: Settings, id_: str) -> Answer:
+    """Ask the agent to end one now."""
+    return _ask(settings, {"command": "end", "id": id_})
+
+
+def listed(
+    settings: Settings,
+    lines: Callable[[Sequence[Boost], Sequence[Ceiling]], Sequence[str]],
+) -> Answer:
+    """Return what is running. The lines are for people."""
+    current = gather(settings, is_asking=False).current
+    boosts = current.boosts if current else []
+    ceilings = current.ceilings if current else []
+    result = WishResult(boosts=boosts, ceilings=ceilings, done=None)
+    return Answer(result, tuple(lines(boosts, ceilings)))
+
+
+def _ask(settings: Settings, request: dict[str, Any]) -> Answer:
+    answer = ask(settings, request)
+    fields = msgspec.to_builtins(answer.result)
+    lists = {name: fields.pop(name) for name in ("boosts", "ceilings")}
+    done = msgspec.convert(fields, PassResult)
+    return replace(answer, result=msgspec.convert({**lists, "done": done}, WishResult))

@@ -1,0 +1,234 @@
+"""Which errors are sent: the first rule that fits, else the application's sampler or rate.
+
+Then ceilings and the budget bound what was decided. The first error of each kind passes the
+rules, so that a new kind is never hidden by a low rate.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from resentry import clock
+from resentry.harmless import fault
+from resentry.patterns import Patterns
+from resentry.sampling import Ceilings, budget_of, is_rate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from resentry.budget import Budget
+    from resentry.contract import Budget as BudgetOf
+    from resentry.contract import Ceiling, ErrorRule, Snapshot
+    from resentry.sampling import Rate
+
+KINDS_LIMIT = 1000
+"""So many kinds of errors are remembered. A kind beyond that is never the first."""
+WINDOW_SECONDS = 60.0
+
+
+class Kind(NamedTuple):
+    """What rules are compared with."""
+
+    classes: tuple[str, ...]
+    """The dotted names of the exception's class and of its bases."""
+    logger: str
+
+
+class Limit:
+    """So many in any minute: the times of the last ones that passed."""
+
+    def __init__(self, per_minute: float) -> None:
+        self._passed: deque[float] = deque(maxlen=max(1, int(per_minute)))
+
+    def is_reached(self) -> bool:
+        """Whether the next one has to wait."""
+        passed = self._passed
+        is_full = len(passed) == passed.maxlen
+        return is_full and clock.monotonic() - passed[0] < WINDOW_SECONDS
+
+    def spend(self) -> None:
+        """Count one that passes."""
+        self._passed.append(clock.monotonic())
+
+
+class Memory:
+    """What goes on from one snapshot to the next, as long as the rules are the same."""
+
+    def __init__(self, rules: Sequence[ErrorRule]) -> None:
+        self.rules = rules
+        self.limits = [each.per_minute and Limit(each.per_minute) for each in rules]
+        self.firsts: set[tuple[str, int]] = set()
+        self.rule_of: dict[Kind, int | None] = {}
+        self.dropped: dict[str, int] = {}
+        """Counts of errors by what dropped them: `rule 0`, `rate`, `ceiling`, `budget`."""
+
+    def drop(self, cause: str) -> None:
+        """Count an error that is not sent."""
+        self.dropped[cause] = self.dropped.get(cause, 0) + 1
+
+
+class ErrorSampler:
+    """An `error_sampler`: it returns 1.0 for an error that is sent, else 0.0.
+
+    Args:
+        snapshot: has the rules, ceilings and budgets.
+        role: the role of this process.
+        otherwise: the application's own `error_sampler`, or the plain rate.
+        earlier: what decided before. Its limits, budget and counts go on.
+
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        role: str,
+        otherwise: Callable[..., Rate] | float,
+        earlier: ErrorSampler | None = None,
+    ) -> None:
+        self._rules = [
+            _Rule(number, rule, _patterns(rule.exception), _patterns(rule.logger))
+            for number, rule in enumerate(snapshot.errors)
+            if rule.role in (None, role)
+        ]
+        self._otherwise = otherwise
+        self.memory: Memory = (
+            earlier.memory
+            if earlier is not None and earlier.memory.rules == snapshot.errors
+            else Memory(snapshot.errors)
+        )
+        self.ceilings = Ceilings(snapshot.ceilings, role, "errors")
+        self.budget: Budget | None = budget_of(
+            snapshot, role, "errors", earlier.budget if earlier else None
+        )
+
+    def __call__(self, event: Mapping[str, Any], hint: Mapping[str, Any]) -> Rate:
+        """Return 1.0 if the error is sent, else 0.0; what is no rate goes to the SDK."""
+        __tracebackhide__ = True
+        try:
+            kind = kind_of(event, hint)
+            rule = self.rule_of(kind)
+        except Exception:  # noqa: BLE001 - an error must not be lost because of a rule
+            fault("error sampling")
+            return self._plain(event, hint)
+        rate = self._plain(event, hint) if rule is None else _rate(rule.of.rate)
+        if not is_rate(rate):
+            return rate
+        try:
+            cause = self._dropped_by(float(rate or 0.0), event, kind, rule)
+            if cause:
+                self.memory.drop(cause)
+        except Exception:  # noqa: BLE001 - as above
+            fault("error sampling")
+            return rate
+        return 0.0 if cause else 1.0
+
+    def rule_of(self, kind: Kind) -> _Rule | None:
+        """Return the first rule that fits."""
+        known = self.memory.rule_of
+        if kind not in known:
+            fitting = (i for i, rule in enumerate(self._rules) if rule.fits(kind))
+            index = next(fitting, None)
+            if len(known) >= KINDS_LIMIT:
+                return None if index is None else self._rules[index]
+            known[kind] = index
+        index = known[kind]
+        return None if index is None else self._rules[index]
+
+    def _plain(self, event: Mapping[str, Any], hint: Mapping[str, Any]) -> Rate:
+        own = self._otherwise
+        return own(event, hint) if callable(own) else own
+
+    def _dropped_by(
+        self, rate: float, event: Mapping[str, Any], kind: Kind, rule: _Rule | None
+    ) -> str:
+        """Return what drops the error; empty if it is sent."""
+        memory, drawn = self.memory, _draw()
+        limit = memory.limits[rule.number] if rule is not None else None
+        first = rule is not None and _first(memory.firsts, kind, rule.number)
+        if not first:
+            is_over = limit is not None and limit and limit.is_reached()
+            if drawn >= rate or is_over:
+                return "rate" if rule is None else f"rule {rule.number}"
+        if drawn >= self.ceilings.lowest((str(event.get("transaction") or ""),)):
+            return "ceiling"
+        budget = self.budget
+        if budget is not None:
+            # Drawn anew: `drawn` is below the rate already.
+            if not first and _draw() >= budget.share(first=rule is not None):
+                return "budget"
+            budget.spend()
+        if first and rule is not None:
+            memory.firsts.add((_name(kind), rule.number))
+        if limit:
+            limit.spend()
+        return ""
+
+
+class _Rule(NamedTuple):
+    number: int
+    of: ErrorRule
+    classes: Patterns | None
+    logger: Patterns | None
+
+    def fits(self, kind: Kind) -> bool:
+        """Whether the rule is for this kind of errors."""
+        return (
+            self.classes is None or self.classes.first(kind.classes) is not None
+        ) and (self.logger is None or self.logger.first((kind.logger,)) is not None)
+
+
+def _draw() -> float:
+    return random.random()  # noqa: S311 - no secret
+
+
+def _patterns(pattern: str | None) -> Patterns | None:
+    return None if pattern is None else Patterns([pattern])
+
+
+def _rate(given: float | None) -> float:
+    return 1.0 if given is None else given
+
+
+def _name(kind: Kind) -> str:
+    return kind.classes[0] if kind.classes else ""
+
+
+def _first(firsts: set[tuple[str, int]], kind: Kind, number: int) -> bool:
+    """Whether the rule has let no error of this class pass yet."""
+    return (_name(kind), number) not in firsts and len(firsts) < KINDS_LIMIT
+
+
+def kind_of(event: Mapping[str, Any], hint: Mapping[str, Any]) -> Kind:
+    """Return the exception's classes and the logger of an event."""
+    exc_info = hint.get("exc_info")
+    logger = str(event.get("logger") or "")
+    if exc_info and isinstance(exc_info[0], type):
+        return Kind(class_names(exc_info[0]), logger)
+    values: Sequence[Any] = (event.get("exception") or {}).get("values") or ({},)
+    last = values[-1]
+    named = [str(last[name]) for name in ("module", "type") if last.get(name)]
+    return Kind((".".join(named),) if named else (), logger)
+
+
+def class_names(of: type) -> tuple[str, ...]:
+    """Return the dotted names of a class and its bases; those of Python also without module."""
+    names: list[str] = []
+    for each in of.__mro__[:-1]:
+        names.append(f"{each.__module__}.{each.__qualname__}")
+        if each.__module__ == "builtins":
+            names.append(each.__qualname__)
+    return tuple(names)
+
+
+def error_sampler_of(client: Any) -> ErrorSampler | None:
+    """Return what decides on a client's errors by rules and the like; `None` without."""
+    own = client.options.get("error_sampler") if client is not None else None
+    return own if isinstance(own, ErrorSampler) else None
+
+
+def needs_one(snapshot: Snapshot) -> bool:
+    """Whether the snapshot says anything about errors beside the plain rate."""
+    bounds: tuple[Ceiling | BudgetOf, ...] = (*snapshot.ceilings, *snapshot.budgets)
+    return bool(snapshot.errors) or any(each.errors is not None for each in bounds)

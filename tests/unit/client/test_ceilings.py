@@ -1,0 +1,132 @@
+"""Ceilings and budgets of traces: they bound what was decided, and never say yes."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from resentry.contract import Boost, Budget, Ceiling, Rule, Snapshot
+from resentry.sampling import Sampler, budget_of
+
+
+def _in(seconds: float) -> str:
+    moment = datetime.now(UTC) + timedelta(seconds=seconds)
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+LATER, BEFORE = _in(600), _in(-15)
+KINDS = {Rule: "rules", Boost: "boosts", Ceiling: "ceilings", Budget: "budgets"}
+
+
+def context(parent: bool | None = None, name: str = "checkout") -> dict[str, Any]:  # noqa: FBT001
+    return {"transaction_context": {"name": name}, "parent_sampled": parent}
+
+
+def of(*items: Any, role: str = "api") -> Sampler:
+    """Return the sampler of a snapshot with these."""
+    lists = {
+        name: tuple(item for item in items if isinstance(item, kind))
+        for kind, name in KINDS.items()
+    }
+    return Sampler(Snapshot({}, **lists), role)  # type: ignore[arg-type]
+
+
+def decided(sampler: Sampler, plain: Any, parent: bool | None = None) -> Any:  # noqa: FBT001
+    """Return the rate; `plain` is what the application's own sampler says."""
+    return sampler.before(lambda _: plain)(context(parent))
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        ([Ceiling(traces=0.1)], 0.1),
+        ([Ceiling(traces=0.9)], 0.5),
+        ([Ceiling(traces=0.1), Rule("checkout", 1.0)], 0.1),
+        ([Ceiling(traces=0.1), Boost("b", 1.0, LATER)], 0.1),
+        ([Ceiling(traces=0.1), Rule("checkout", 0.05)], 0.05),
+        ([Ceiling(traces=0.1), Rule("checkout", 0.0)], 0.0),
+        ([Ceiling(traces=0.1), Ceiling(traces=0.2)], 0.1),
+        ([Ceiling(traces=0.1, match="other")], 0.5),
+        ([Ceiling(traces=0.1, match="check*")], 0.1),
+        ([Ceiling(traces=0.1, role="celery")], 0.5),
+        ([Ceiling(traces=0.1, role="api")], 0.1),
+        ([Ceiling(traces=0.1, until=BEFORE)], 0.5),
+        ([Ceiling(traces=0.1, until=LATER)], 0.1),
+        ([Ceiling(errors=0.1)], 0.5),
+        ([Ceiling(traces=0.0)], 0.0),
+    ],
+)
+def test_the_lowest_ceiling_that_fits_bounds_whatever_decides(
+    items: list[Any], expected: float
+) -> None:
+    """A rule, a boost, the application's own sampler."""
+    assert decided(of(*items), 0.5) == expected
+
+
+@pytest.mark.parametrize("plain", [False, 0.0, 0, None, math.nan, 7, "x"])
+def test_a_no_stays_a_no(plain: Any) -> None:
+    """And what the SDK would not take as a rate reaches it as it is."""
+    for bound in (Ceiling(traces=0.5), Budget(transactions=60)):
+        got = decided(of(bound), plain)
+        assert got is plain
+
+
+def test_a_yes_is_bounded_like_a_rate_of_one() -> None:
+    """So a caller's yes is compared with the trace's own random number."""
+    assert decided(of(Ceiling(traces=0.25)), plain=True) == 0.25
+
+
+@pytest.mark.parametrize("parent", [True, False])
+def test_a_parent_that_is_kept_stands_above_rule_and_boost(*, parent: bool) -> None:
+    """Where there is none, they decide."""
+    for item in (
+        Rule("checkout", 0.3, parent="keep"),
+        Boost("b", 0.3, LATER, parent="keep"),
+    ):
+        assert decided(of(item), parent, parent) is parent
+        assert decided(of(item), 0.5) == 0.3
+        assert decided(of(item, Ceiling(traces=0.1)), parent, parent) == min(
+            parent, 0.1
+        )
+
+
+def test_a_budget_is_that_of_the_role_or_of_all() -> None:
+    """And the same one goes on in the next snapshot."""
+    budgets = (Budget(transactions=60), Budget(transactions=6, role="celery"))
+    snapshot = Snapshot({}, budgets=budgets)
+    api, celery = (
+        budget_of(snapshot, r, "transactions", None) for r in ("api", "celery")
+    )
+    assert api is not None
+    assert celery is not None
+    assert (api.per_minute, celery.per_minute) == (60, 6)
+    assert budget_of(snapshot, "api", "transactions", api) is api
+    assert budget_of(snapshot, "celery", "transactions", api) is not api
+    assert budget_of(snapshot, "api", "errors", api) is None
+
+
+def test_what_a_rule_names_goes_first_in_a_budget() -> None:
+    """Until then the rest is cut, smoothly, and only by what was sampled."""
+    sampler = of(Budget(transactions=60), Rule("vip", 1.0))
+    vip = sampler.choose(context(name="vip"))
+    assert (decided(sampler, 1.0), sampler.bound(1.0, vip)) == (1.0, 1.0)
+    sampler.passed()
+    assert decided(sampler, 1.0) == pytest.approx(0.0, abs=0.3)
+    assert sampler.bound(1.0, vip) == 1.0
+    sampler.passed()
+    assert sampler.bound(1.0, vip) == pytest.approx(0.0, abs=0.3)
+
+
+def test_a_bounded_client_can_be_pickled() -> None:
+    """As the SDK's own can, with the sampler in its options."""
+    sampler = of(Ceiling(traces=0.1), Budget(transactions=60)).before(half)
+    assert pickle.loads(pickle.dumps(sampler))(context()) == 0.1
+
+
+def half(_: Any) -> float:
+    """Say what the application's own sampler says."""
+    return 0.5
