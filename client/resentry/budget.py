@@ -33,7 +33,7 @@ class Budget:
         self.per_minute = per_minute
         self._per_second = per_minute / 60
         self._third = max(self._per_second * HELD_SECONDS, LEAST) / 3
-        self._left = 2 * self._third
+        self._left = 3 * self._third
         self._now = now
         self._at = now()
 

@@ -28,11 +28,12 @@ def publish(
     settings: Mapping[str, Any],
     roles: Mapping[str, Any] | None = None,
     rules: tuple[Rule, ...] = (),
+    **more: Any,
 ) -> Snapshot:
     """Publish as the agent does, but unvalidated."""
     directory = Path(os.environ["RESENTRY_DIR"])
     (directory / "receipts").mkdir(parents=True, exist_ok=True)
-    snapshot = Snapshot(settings, roles or {}, rules, sequence=next(_sequences))
+    snapshot = Snapshot(settings, roles or {}, rules, sequence=next(_sequences), **more)
     snapshot = replace(snapshot, revision=revision_of(snapshot), published_at="now")
     content = directory / f"..{snapshot.sequence}"
     content.mkdir()

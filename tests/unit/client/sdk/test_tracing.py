@@ -29,7 +29,7 @@ import itertools
 import threading
 import uuid
 import warnings
-from resentry.contract import Boost
+from resentry.contract import Boost, Budget, Ceiling
 
 HEADERS = {
     "yes": {
@@ -113,14 +113,15 @@ def numbered():
     number = next(numbers)
     return uuid.UUID(int=(number << 64) + number, version=4)
 
-def start(rules=(), **settings):
+def start(rules=(), bounds={}, **settings):
     if os.environ["WAY"] == "plain":
         rate = settings.pop("SENTRY_TRACES_SAMPLE_RATE", None)
         sentry_sdk.init(
             dsn=os.environ["A"], release="lms@1", traces_sample_rate=rate, **options
         )
     else:
-        publish({"SENTRY_DSN": os.environ["A"], **settings}, rules=rules)
+        values = {"SENTRY_DSN": os.environ["A"], **settings}
+        publish(values, rules=rules, **bounds)
         resentry.init(**options)
     uuid.uuid4 = numbered
 """
@@ -138,6 +139,7 @@ class Whole(Sink):
     def __init__(self) -> None:
         super().__init__()
         self.bodies: list[bytes] = []
+        self.plays: list[str] = []
 
     def book(self, project: int, key: str, body: bytes) -> str:
         """Keep the envelope, and book it."""
@@ -175,12 +177,13 @@ def play(run: Run, sink: Whole, volume: str) -> Callable[..., Any]:
 
     def played(way: str, mode: str, script: str, **environ: str) -> Any:
         sink.bodies.clear()
+        sink.plays.append(way)
         ran = run(
             PROGRAM + script,
             WAY=way,
             MODE=mode,
             A=sink.dsn(1),
-            RESENTRY_DIR=f"{volume}-{way}",
+            RESENTRY_DIR=f"{volume}-{len(sink.plays)}",
             **environ,
         )
         return ran.said, sink.envelopes()
@@ -233,6 +236,65 @@ def test_what_a_rule_matches_is_traced_by_its_rate(
     start = f"start((Rule('check*', {matched}),), {RATES[rate]})"
     assert play("ours", mode, start + TRACES) == plain
     assert len(plain[1]) >= (16 if matched == "1.0" else 12), "each error, each trace"
+
+
+NO = "\nHEADERS = {'no': HEADERS['no']}" + TRACES
+YES = "\nHEADERS.pop('no')" + TRACES
+BOUNDS = "{'ceilings': (Ceiling(traces=0.3),), 'budgets': (Budget(transactions=600),)}"
+RULE = "(Rule('check*', {}),)"
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("rules", "rate", "options", "as_if"),
+    [
+        (RULE.format("1.0"), "unset", "", "0.3"),
+        (RULE.format("0.0"), "1", "", "0.0"),
+        (RULE.format("1.0, parent='keep'"), "0", "", "0.3"),
+        ("()", "1", "", "0.3"),
+        ("()", "unset", SAMPLED.format("1.0"), "0.3"),
+        ("()", "unset", SAMPLED.format("0.01"), "0.01"),
+    ],
+)
+def test_a_ceiling_bounds_what_decides(  # noqa: PLR0913 - the columns
+    play: Callable[..., Any], mode: str, rules: str, rate: str, options: str, as_if: str
+) -> None:
+    """All of it is as with a `traces_sampler` that returns the lower rate.
+
+    A caller's no, where it counts, stays as the SDK alone leaves it.
+    """
+    rated = RATES[rate]
+    sampled = SAMPLED.format(as_if)
+    plain = play("plain", mode, f"start({rated})" + YES, OPTIONS=sampled)
+    start = f"start({rules}, {BOUNDS}, {rated})"
+    assert play("ours", mode, start + YES, OPTIONS=options) == plain
+    if not options and ("keep" in rules or rules == "()"):
+        no = play("plain", mode, f"start({rated})" + NO)
+        assert play("ours", mode, start + NO) == no
+
+
+BURST = """
+start((), {'budgets': (Budget(transactions=600),)}, SENTRY_TRACES_SAMPLE_RATE=1.0)
+decided = []
+for _ in range(1000):
+    with sentry_sdk.isolation_scope(), begin({}, "checkout"):
+        decided.append(outgoing()[0].endswith("-1"))
+sentry_sdk.flush(10)
+say(first=sum(decided[:10]), all=sum(decided))
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "options", ["", SAMPLED.format("1.0")], ids=["rate", "sampler"]
+)
+def test_a_burst_is_cut_by_what_was_sampled(
+    play: Callable[..., Any], mode: str, options: str
+) -> None:
+    """Whichever way the SDK decides. Ten at once are not touched."""
+    said, _ = play("ours", mode, BURST, OPTIONS=options)
+    assert said["first"] == 10
+    assert 10 < said["all"] < 100
 
 
 NESTED = """
