@@ -7,6 +7,7 @@
     pipeline.py   a pass: `read` changes nothing, `publish` does; the order of the stages
     passing.py    the running pass: its thread, its deadline, who waits for its end
     operator.py   turns an operator's requests into wishes
+    tuning.py    reads what an operator asks for: a boost, a ceiling
     serving.py   has each request carried out once
     verification.py  has processes send test items, by a file on the volume
     loop.py       runs posted calls in one thread

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from agent.observe.results import Moment
+from agent.observe.tuning_results import Moment
 
 
 class RuleChange(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ import click
 from agent.cli import options, wish
 from agent.cli.durations import seconds_of
 from agent.cli.lines import boost_line
-from agent.operator import read_boost
+from agent.tuning import read_boost
 
 if TYPE_CHECKING:
     from agent.cli.answer import Answer

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from agent.observe.results import Boost, Ceiling, Receiver
+    from agent.observe.results import CurrentSnapshot, Receiver
+    from agent.observe.tuning_results import Boost, Ceiling
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -46,6 +47,13 @@ def ceiling_line(ceiling: Ceiling) -> str:
     if ceiling.left_seconds is not None:
         left = f"{ceiling.left_seconds} s left"
     return f"{ceiling.id or '-'}  {', '.join(rates)} for {what} in {where}, {left}"
+
+
+def tuning_lines(current: CurrentSnapshot | None) -> Iterator[str]:
+    """Each boost and each ceiling of the published snapshot."""
+    if current is not None:
+        yield from (f"boost {boost_line(boost)}" for boost in current.boosts)
+        yield from (f"ceiling {ceiling_line(each)}" for each in current.ceilings)
 
 
 def idle_role_text(role: str) -> str:

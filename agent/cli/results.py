@@ -11,14 +11,12 @@ from agent.doctor.results import DoctorResult
 from agent.domain.outcome import Kind
 from agent.domain.verified import Stored, Verdict
 from agent.observe.results import (
-    Boost,
-    Ceiling,
     Envelope,
-    Moment,
     Receiver,
     StatusResult,
 )
 from agent.observe.target_results import RolloutSummary
+from agent.observe.tuning_results import Boost, Ceiling, Moment
 
 
 class PassResult(Struct, frozen=True, kw_only=True):
@@ -49,18 +47,14 @@ class RequestResult(PassResult, frozen=True, kw_only=True):
     """The result of `refresh` and `rollback`: what the running agent did."""
 
     boosts: Annotated[list[Boost], Meta(description="The boosts that have not ended.")]
-    ceilings: Annotated[
-        list[Ceiling], Meta(description="The ceilings that have not ended.")
-    ]
+    ceilings: Annotated[list[Ceiling], Meta(description="The ceilings in force.")]
 
 
 class WishResult(Struct, frozen=True, kw_only=True):
     """The result of `boost` and `throttle`."""
 
     boosts: Annotated[list[Boost], Meta(description="The boosts that have not ended.")]
-    ceilings: Annotated[
-        list[Ceiling], Meta(description="The ceilings that have not ended.")
-    ]
+    ceilings: Annotated[list[Ceiling], Meta(description="The ceilings in force.")]
     done: Annotated[
         PassResult | None,
         Meta(description="What the running agent did; null for `--list`."),

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from agent.cli.gather import UNRESPONSIVE_HINT
 from agent.cli.lines import (
     boost_line,
-    ceiling_line,
     idle_role_text,
     receiver_lines,
+    tuning_lines,
     value_text,
 )
 from agent.cli.words import with_ages
@@ -186,13 +186,6 @@ def _check_details(status: StatusResult) -> Iterator[str]:
         yield f"{check.dsn}: {check.verdict} since {check.since}"
 
 
-def _publish_details(status: StatusResult) -> Iterator[str]:
-    for boost in status.current.boosts if status.current else ():
-        yield f"boost {boost_line(boost)}"
-    for ceiling in status.current.ceilings if status.current else ():
-        yield f"ceiling {ceiling_line(ceiling)}"
-
-
 def _notify_details(status: StatusResult) -> Iterable[str]:
     return receiver_lines(status.notify)
 
@@ -208,7 +201,7 @@ _DETAILS: dict[str, Callable[[StatusResult], Iterable[str]]] = {
     "source": _source_details,
     "values": _value_details,
     "checks": _check_details,
-    "publish": _publish_details,
+    "publish": lambda status: tuning_lines(status.current),
     "notify": _notify_details,
     "confirm": _confirm_details,
 }

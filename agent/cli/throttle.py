@@ -9,7 +9,7 @@ import click
 from agent.cli import options, wish
 from agent.cli.durations import seconds_of
 from agent.cli.lines import ceiling_line
-from agent.operator import read_ceiling
+from agent.tuning import read_ceiling
 
 if TYPE_CHECKING:
     from agent.cli.answer import Answer

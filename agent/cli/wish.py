@@ -16,7 +16,7 @@ from agent.cli.results import PassResult, WishResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from agent.observe.results import Boost, Ceiling
+    from agent.observe.tuning_results import Boost, Ceiling
     from agent.settings import Settings
 
 Command = TypeVar("Command", bound="Callable[..., Any]")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from agent.doctor.rule import Area, Severity
-from agent.observe.results import Moment
+from agent.observe.tuning_results import Moment
 
 Verdict = Literal["ok", "problem", "skipped", "unknown"]
 

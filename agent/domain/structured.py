@@ -11,6 +11,7 @@ from agent.redact import is_plain_name, kind_of_secret
 from resentry import formats
 from resentry.contract import (
     NUMBERS,
+    SETTING,
     TUNING,
     Boost,
     Budget,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 Item = TypeVar("Item", Rule, Boost, Ceiling, ErrorRule, Budget)
 
 
-SETTING = "RESENTRY_{}"
 ENDING = ("RESENTRY_BOOSTS", "RESENTRY_CEILINGS")
 """What operators add to by commands."""
 
@@ -80,8 +80,9 @@ def _items(
 
 def item_of(kind: type[Item], item: Any) -> Item:
     """Read one rule, boost or the like, or raise `ValueError`."""
-    allowed = set(kind._fields) - ({"id"} if kind is Ceiling else set())
-    return _checked(kind(**_fields(item, allowed, required=required(kind))))
+    needed = required(kind)
+    allowed = set(kind._fields) - ({"id"} - needed)  # else it is an operator's
+    return _checked(kind(**_fields(item, allowed, required=needed)))
 
 
 def no_secret(text: str) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.domain.kept import decode_kept
-from agent.domain.structured import SETTING
 from resentry import formats
 from resentry.contract import (
+    SETTING,
     TUNING,
     Boost,
     Ceiling,

@@ -15,7 +15,7 @@ from agent.domain.answers import uses
 from agent.domain.last import LastProcess, ended
 from agent.domain.rollout import DONE
 from agent.domain.timeline import Event
-from agent.domain.wishes import held_document, with_seconds_left
+from agent.domain.wishes import held_document
 from agent.observe.chain import chain
 from agent.observe.dsn_document import (
     dsn_check_report,
@@ -24,8 +24,6 @@ from agent.observe.dsn_document import (
 )
 from agent.observe.results import (
     Agent,
-    Boost,
-    Ceiling,
     CurrentSnapshot,
     DsnCheckReport,
     Envelope,
@@ -37,6 +35,7 @@ from agent.observe.results import (
     StatusResult,
 )
 from agent.observe.target_document import role_reports, rollout_report
+from agent.observe.tuning_document import boosts, ceilings
 from resentry.contract import time_text
 from resentry.values import show_dsn
 
@@ -233,20 +232,6 @@ def receivers(deliveries: Sequence[Delivery]) -> list[Receiver]:
         )
         for delivery in deliveries
     ]
-
-
-def boosts(current: Snapshot | None) -> list[Boost]:
-    """Return the boosts of a snapshot that have not ended."""
-    running = current.boosts if current else ()
-    items = with_seconds_left(running, time.time())
-    return [msgspec.convert(boost, Boost) for boost in items]
-
-
-def ceilings(current: Snapshot | None) -> list[Ceiling]:
-    """Return the ceilings of a snapshot that have not ended."""
-    running = current.ceilings if current else ()
-    items = with_seconds_left(running, time.time())
-    return [msgspec.convert(ceiling, Ceiling) for ceiling in items]
 
 
 def masked(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,11 +16,11 @@ from agent.domain.timeline import Event
 from agent.observe.rotation_results import RotationReport
 from agent.observe.stage import Stage
 from agent.observe.target_results import RoleReport, RolloutReport
+from agent.observe.tuning_results import Boost, Ceiling, Moment
 
 SCHEMA = 1
 """The version of all these documents. It rises when a field changes or goes."""
 
-Moment = Annotated[str, Meta(description="A time, as `2026-01-31T12:00:00.000Z`.")]
 Agent = Literal["running", "not responding", "not running", "unknown"]
 Result = TypeVar("Result")
 
@@ -60,50 +60,6 @@ class Envelope(Struct, Generic[Result], frozen=True, kw_only=True):
     error: Annotated[Error | None, Meta(description="Null exactly when `ok` is true.")]
 
 
-class Boost(Struct, frozen=True, kw_only=True):
-    """A boost: more traces for a while."""
-
-    id: Annotated[str, Meta(description="Its name, for `boost --end`.")]
-    traces: Annotated[float, Meta(description="The trace rate, from 0 to 1.")]
-    until: Annotated[Moment, Meta(description="When the boost ends.")]
-    match: Annotated[
-        str | None, Meta(description="Which transactions it is for; null for all.")
-    ]
-    role: Annotated[str | None, Meta(description="Which role it is for; null for all.")]
-    parent: Annotated[
-        Literal["keep"] | None,
-        Meta(description="`keep` if a parent's decision stands; null if it does not."),
-    ] = None
-    left_seconds: Annotated[int, Meta(description="The seconds until it ends.")]
-
-
-class Ceiling(Struct, frozen=True, kw_only=True):
-    """A ceiling: the highest rate of traces, of errors, or of both."""
-
-    id: Annotated[
-        str | None,
-        Meta(
-            description="Its name, for `throttle --end`; null if the source holds it."
-        ),
-    ]
-    traces: Annotated[
-        float | None, Meta(description="The highest trace rate; null for no bound.")
-    ]
-    errors: Annotated[
-        float | None, Meta(description="The highest rate of errors; null for no bound.")
-    ]
-    until: Annotated[
-        Moment | None, Meta(description="When it ends; null if it does not.")
-    ]
-    match: Annotated[
-        str | None, Meta(description="Which transactions it is for; null for all.")
-    ]
-    role: Annotated[str | None, Meta(description="Which role it is for; null for all.")]
-    left_seconds: Annotated[
-        int | None, Meta(description="The seconds until it ends; null if it does not.")
-    ]
-
-
 class CurrentSnapshot(Struct, frozen=True, kw_only=True):
     """The published snapshot."""
 
@@ -122,9 +78,7 @@ class CurrentSnapshot(Struct, frozen=True, kw_only=True):
     ]
     rules: Annotated[int, Meta(description="The number of sampling rules.")]
     boosts: Annotated[list[Boost], Meta(description="The boosts that have not ended.")]
-    ceilings: Annotated[
-        list[Ceiling], Meta(description="The ceilings that have not ended.")
-    ]
+    ceilings: Annotated[list[Ceiling], Meta(description="The ceilings in force.")]
     provenance: Annotated[
         dict[str, dict[str, Any]],
         Meta(description="By setting, where its value comes from."),

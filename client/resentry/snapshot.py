@@ -171,6 +171,8 @@ TUNING: Mapping[str, tuple[type[Any], int]] = {
     "budgets": (Budget, BUDGETS_LIMIT),
 }
 """The kind of each list of a snapshot, and how many items it may have."""
+SETTING = "RESENTRY_{}"
+"""The key of a source that holds such a list, by its name in capitals."""
 _ALWAYS = ("rules", "boosts")
 """The lists that every snapshot has had from the beginning."""
 

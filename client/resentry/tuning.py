@@ -137,7 +137,11 @@ READERS: Mapping[str, Callable[[object], Any]] = {
     "exception": _exception,
     "logger": _match,
 }
-"""Each field of an item, and what reads it. A budget's `errors` are per minute."""
+"""Each field of an item, and what reads it."""
+OTHER_READERS: Mapping[type, Mapping[str, Callable[[object], Any]]] = {
+    Budget: {"errors": _budget}
+}
+"""The fields that are something else in an item of this kind."""
 NUMBERS = frozenset({"traces", "errors", "rate", "per_minute", "transactions"})
 """The fields that are numbers."""
 ONE_OF: Mapping[type, tuple[str, ...]] = {
@@ -155,14 +159,13 @@ def required(kind: type[Item]) -> set[str]:
 
 def check(item: Item) -> None:
     """Raise `ValueError` if a field does not have its form. No value is quoted."""
-    for name, value in item._asdict().items():
+    values: Mapping[str, Any] = item._asdict()
+    readers = {**READERS, **OTHER_READERS.get(type(item), {})}
+    for name, value in values.items():
         if value is None and name in item._field_defaults:
             continue
-        read = READERS[name]
-        if isinstance(item, Budget) and name == "errors":
-            read = _budget
         try:
-            read(value)
+            readers[name](value)
         except ValueError as error:
             raise ValueError(f"{name} {error}") from None
     if _is_empty(item):

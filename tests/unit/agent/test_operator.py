@@ -662,6 +662,29 @@ def test_so_many_boosts_run_at_once(agent: Callable[..., Agent]) -> None:
     assert len(one.ask("boost", traces=1.0, seconds=900)["boosts"]) == 50
 
 
+def test_a_ceiling_is_laid_over_the_source_and_ends(
+    agent: Callable[..., Agent],
+) -> None:
+    """A source's own stays; a rollback undoes neither; what is odd is refused."""
+    one = agent()
+    one.source(1)
+    before = one.source(2, RESENTRY_CEILINGS=[{"traces": 0.5}])["revision"]
+    answer = one.ask("throttle", traces="0.01", errors="0.2", seconds=900, role="api")
+    own, theirs = answer["ceilings"]
+    assert (own["traces"], own["id"], own["left_seconds"]) == (0.5, None, None)
+    assert (theirs["traces"], theirs["errors"], theirs["role"]) == (0.01, 0.2, "api")
+    assert 890 < theirs["left_seconds"] <= 900
+    (kept,) = one.ask("rollback")["ceilings"]
+    assert kept == theirs
+    one.ask("resume")
+    assert one.ask("end", id=theirs["id"])["revision"] == before
+    for odd in ({}, {"traces": "2"}, {"errors": "x"}, {"traces": 1, "match": "GET /x/{id}"}):
+        with pytest.raises(WishRefused):
+            one.ask("throttle", seconds=900, **odd)
+    with pytest.raises(WishRefused):
+        one.ask("throttle", seconds=86401, traces=0.1)
+
+
 def test_a_boost_can_be_ended(agent: Callable[..., Agent]) -> None:
     """By its id; one of the source, or nobody's, cannot."""
     one = agent()

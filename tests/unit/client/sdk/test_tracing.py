@@ -256,7 +256,7 @@ RULE = "(Rule('check*', {}),)"
         ("()", "unset", SAMPLED.format("0.01"), "0.01"),
     ],
 )
-def test_a_ceiling_bounds_what_decides(  # noqa: PLR0913 - the columns
+def test_a_ceiling_bounds_what_decides(
     play: Callable[..., Any], mode: str, rules: str, rate: str, options: str, as_if: str
 ) -> None:
     """All of it is as with a `traces_sampler` that returns the lower rate.

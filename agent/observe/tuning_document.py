@@ -1,0 +1,28 @@
+"""The boosts and ceilings of a snapshot, as every document shows them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from agent.domain.wishes import with_seconds_left
+from agent.observe.tuning_results import Boost, Ceiling
+
+if TYPE_CHECKING:
+    from resentry.contract import Snapshot
+
+
+def boosts(current: Snapshot | None) -> list[Boost]:
+    """Return the boosts of a snapshot that have not ended."""
+    running = current.boosts if current else ()
+    items = with_seconds_left(running, time.time())
+    return [msgspec.convert(boost, Boost) for boost in items]
+
+
+def ceilings(current: Snapshot | None) -> list[Ceiling]:
+    """Return the ceilings of a snapshot that have not ended."""
+    running = current.ceilings if current else ()
+    items = with_seconds_left(running, time.time())
+    return [msgspec.convert(ceiling, Ceiling) for ceiling in items]
