@@ -678,7 +678,12 @@ def test_a_ceiling_is_laid_over_the_source_and_ends(
     assert kept == theirs
     one.ask("resume")
     assert one.ask("end", id=theirs["id"])["revision"] == before
-    for odd in ({}, {"traces": "2"}, {"errors": "x"}, {"traces": 1, "match": "GET /x/{id}"}):
+    for odd in (
+        {},
+        {"traces": "2"},
+        {"errors": "x"},
+        {"traces": 1, "match": "GET /x/{id}"},
+    ):
         with pytest.raises(WishRefused):
             one.ask("throttle", seconds=900, **odd)
     with pytest.raises(WishRefused):
