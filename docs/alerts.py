@@ -20,6 +20,10 @@ Each entry says what to type. In Kubernetes, type it in the agent's container of
 alert names:
 
     kubectl -n NAMESPACE exec POD -c resentry-agent -- resentry-agent status
+
+For an alert of the bridge, type it in the bridge's container:
+
+    kubectl -n NAMESPACE exec deployment/resentry-bridge -- resentry-agent doctor --area bridge
 """
 
 Rule = dict[str, Any]

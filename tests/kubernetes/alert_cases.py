@@ -24,6 +24,8 @@ TOKEN = 'resentry_vault_token_ends_timestamp_seconds{replaced="%s"}'
 TRACES = 'resentry_rate{role="api",setting="SENTRY_TRACES_SAMPLE_RATE",bound="highest"}'
 BUCKET = 'resentry_propagation_seconds_bucket{le="%s"}'
 BRIDGE = 'resentry_bridge_info{version="1"}'
+NOT_ASKED = 'resentry_bridge_escalation_failures{alertmanager="am:9093"}'
+ACKNOWLEDGED = 'resentry_bridge_acknowledge_seconds_bucket{le="%s"}'
 AWAY = 'resentry_bridge_alertmanager_failures{alertmanager="am:9093"}'
 WEBHOOKS = 'resentry_bridge_webhooks_total{resource="event_alert",result="%s"}'
 GAPS = 'resentry_bridge_gaps_total{gap="end"}'
@@ -226,4 +228,16 @@ CASES = {
         ({WEBHOOKS % "not_understood": "1x60"}, {WEBHOOKS % "refused": "0+9x60"}),
     ),
     "ResentryWebhooksLost": Case(30, {GAPS: "0x5 1x60"}, ({GAPS: "1x60"}, {})),
+    "ResentryEscalationFails": steady(NOT_ASKED, 5, 3),
+    "ResentryCanaryRefused": steady("resentry_bridge_canary_failures", 5, 3),
+    "ResentryWebhooksSlow": Case(
+        30,
+        {
+            ACKNOWLEDGED % "0.5": "0x60",
+            ACKNOWLEDGED % "1": "0+9x60",
+            ACKNOWLEDGED % "+Inf": "0+9x60",
+        },
+        ({ACKNOWLEDGED % "0.5": "0+9x60", ACKNOWLEDGED % "+Inf": "0+9x60"},),
+    ),
+    "ResentryGapsFail": steady("resentry_bridge_fill_failures", 5, 3),
 }

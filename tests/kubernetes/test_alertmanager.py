@@ -154,6 +154,7 @@ def test_a_storm_of_issues_is_one_notification(duty: Duty) -> None:
     storm = [issue(number) for number in range(100)]
     duty.manager.post(*storm)
     duty.await_told("chat", "SentryIssue")
+    duty.await_told("oncall-l1", "SentryIssue")
     (first,) = told(duty.receiver, "oncall-l1")
     assert len(first["alerts"]) + first["truncatedAlerts"] == 100
     assert len(told(duty.receiver, "chat")) == 1
