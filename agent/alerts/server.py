@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SUBJECT = Subject(
     "alerts", "alerts:write, and org:read if the file names an integration"
 )
+_INSTEAD = "the rules of Prometheus in k8s/monitoring work with every server"
 THINGS = {"monitor": "detectors", "alert": "workflows"}
 """How the API calls them."""
 
@@ -50,7 +51,7 @@ class Server:
         except SentryApiGone:
             raise
         except SentryApiAbsent as error:
-            raise self._older() or error from None
+            raise self._why_absent(error) from None
         alerts = self._api.all(*self._path, "workflows")
         for each in (*monitors, *alerts):
             if not (isinstance(each, dict) and {"id", "name"} <= each.keys()):
@@ -74,7 +75,7 @@ class Server:
             known = ", ".join(sorted(slugs)) or "none"
             raise SettingsError(
                 f"the organization has no integration {notify!r}; it has: {known}",
-                "make an internal integration in Sentry (docs/alerts.md), or correct "
+                "make an internal integration in Sentry (docs/bridge.md), or correct "
                 "`notify`",
             )
         return slugs[notify]
@@ -122,17 +123,19 @@ class Server:
         except SentryApiAbsent:
             return  # another has deleted it
 
-    def _older(self) -> SentryApiAbsent | None:
-        """Return the error for a server that has only the API before this one."""
+    def _why_absent(self, error: SentryApiAbsent) -> SentryApiAbsent:
+        """Return the error for a server that has only an API before this one, or none."""
         path = ("projects", self._organization, self._project, "rules")
         try:
             self._api.ask("GET", *path)
         except SentryApiError:
-            return None
+            return SentryApiAbsent(
+                error.what,
+                f"{error.hint}; GlitchTip and Bugsink have no such API: {_INSTEAD}",
+            )
         return SentryApiAbsent(
             "this Sentry is older than the API of monitors and alerts",
-            "upgrade Sentry, or write the rules on its page; the rules of Prometheus in "
-            "k8s/monitoring work with every server",
+            f"upgrade Sentry, or write the rules on its page; {_INSTEAD}",
         )
 
 

@@ -18,6 +18,7 @@ from agent.alerts.rule_file import IssueRule, read
 from agent.alerts.server import SUBJECT, Server
 from agent.sentry_api.client import SentryApi as Client
 from docs.documents import schemas
+from lab.bugsink import Bugsink
 from lab.paths import REPOSITORY
 from lab.sentry_api import Fault, SentryApi
 
@@ -145,6 +146,16 @@ def test_what_cannot_be_done_is_said(place: Place, api: SentryApi) -> None:
     code, printed = place.run("plan", str(EXAMPLE))
     assert code == 78
     assert "RESENTRY_SENTRY_PROJECT, RESENTRY_SENTRY_TOKEN_FILE" in printed
+
+
+def test_a_bugsink_has_no_alert_rules(place: Place) -> None:
+    """A real one: the command says so, and what to use instead."""
+    with Bugsink() as bugsink:
+        place.environ["RESENTRY_SENTRY_API"] = bugsink.url
+        code, document = place.document("apply", str(EXAMPLE))
+    assert (code, document["error"]["code"]) == (66, "SentryApiAbsent")
+    assert "no such alerts" in document["error"]["what"]
+    assert "Bugsink have no such API" in document["error"]["hint"]
 
 
 def test_what_was_made_before_an_error_is_told(place: Place, api: SentryApi) -> None:

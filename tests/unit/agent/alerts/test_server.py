@@ -229,8 +229,10 @@ def test_an_older_sentry_is_told_from_a_wrong_address(
         changes(server)
     assert "Prometheus" in raised.value.hint
     api.faults = [Fault(404), Fault(404)]
-    with pytest.raises(SentryApiAbsent, match="no such alerts"):
+    with pytest.raises(SentryApiAbsent, match="no such alerts") as raised:
         server.held()
+    assert "check the address" in raised.value.hint
+    assert "Bugsink" in raised.value.hint
 
 
 @pytest.mark.parametrize(
