@@ -109,7 +109,7 @@ def command(loaded: Loaded, **given: Any) -> Answer:
         if journal is not None and journal.held:
             return answer_of(journal)
         if journal is not None and not journal.has_ended:
-            return go_on(opened, _changed(opened, choice))
+            return go_on(opened, _changed(opened, _as_begun(choice)))
         _must_be_calm(loaded.settings)
     if mode in ("resume", "abort"):
         return go_on(opened, _changed(opened, choice, is_aborting=mode == "abort"))
@@ -120,6 +120,13 @@ def command(loaded: Loaded, **given: Any) -> Answer:
     if mode == "dry_run":
         return answer_of(first, is_dry=True)
     return go_on(opened, opened.keeper.begin(first))
+
+
+def _as_begun(choice: Choice) -> Choice:
+    """Leave out what a schedule says each time: a person may have decided otherwise."""
+    return choice._replace(
+        quiet_seconds=None, refused_seconds=None, leaked_seconds=None, forced=()
+    )
 
 
 def _flag(mode: str) -> str:

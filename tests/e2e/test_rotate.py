@@ -19,6 +19,7 @@ from tests.support.rotating import (
     environ_of,
     held,
     rotate,
+    says,
     sentry,
 )
 
@@ -189,4 +190,9 @@ def test_a_schedule_begins_only_while_all_is_well(
     assert ended(rotate(system, *scheduled), 1)["held"]
     assert ended(rotate(system, *scheduled), 1)["held"]
     assert [key["isActive"] for key in api.projects["lms"].keys] == [True]
-    assert ended(rotate(system, "--resume"))["phase"] == "done"
+    resumed = rotate(system, "--resume")
+    says(resumed, "created:")
+    assert resumed.stop() == 130
+    # What a person has decided is not undone by what the schedule says each time.
+    longer = ("--scheduled", "--quiet", "2h", "--refused", "2h", "--leaked", "9h")
+    assert ended(rotate(system, *longer))["phase"] == "done"
