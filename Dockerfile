@@ -50,14 +50,13 @@ FROM ${PYTHON} AS base
 # The official images lack the standard library's .pyc files. A user who may not write there
 # compiles the library at every start, which takes three times as long. So compile it here.
 # pip is removed, because nothing needs it.
-# A new named volume takes its owner and mode from the directory that is made here: the settings,
-# and what the bridge stores.
+# A new named volume takes its owner and mode from the directory that is made here.
 RUN lib="$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
  && rm -rf "$lib/ensurepip" "$lib/site-packages/"* /usr/share/python-wheels \
     /usr/local/bin/pip* /usr/local/bin/wheel \
  && python3 -m compileall -q -f --invalidation-mode unchecked-hash \
     -x '/(dist-packages|idlelib|lib2to3|test|tests|turtledemo)/' "$lib" \
- && install -d -o 65532 -g 65532 -m 0750 /var/run/resentry /var/lib/resentry
+ && install -d -o 65532 -g 65532 -m 0750 /var/run/resentry
 
 # The agent writes only to the volumes, so the root file system can be read-only.
 ENV PATH=/opt/resentry/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
@@ -77,6 +76,10 @@ LABEL org.opencontainers.image.title="resentry-agent" \
 
 
 FROM base AS tools
+# The same for the volume of what the bridge stores.
+USER 0:0
+RUN install -d -o 65532 -g 65532 -m 0750 /var/lib/resentry
+USER 65532:65532
 COPY --from=build-tools /opt/resentry /opt/resentry
 LABEL org.opencontainers.image.title="resentry-agent-tools"
 CMD ["--help"]

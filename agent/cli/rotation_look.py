@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from agent.settings import Settings
     from agent.source.vault import VaultSource
 
+SECONDS = 5.0
+"""The limit of one look: `status` is for the time of an outage, too."""
 GO_ON = "resentry-agent rotate --resume goes on, --abort goes back"
 
 
@@ -53,7 +55,8 @@ class RotationLook:
 
         if self._source is None:
             self._source = VaultSource(self._settings, f"resentry-agent/{__version__}")
-        self._source.limit(time.monotonic() + self._settings.pass_seconds)
+        seconds = min(SECONDS, self._settings.pass_seconds)
+        self._source.limit(time.monotonic() + seconds)
         if self._file is None:
             self._file = JournalFile(self._source, self._settings.rotation_path)
         journal, _ = self._file.load()

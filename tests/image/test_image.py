@@ -148,6 +148,12 @@ def test_operators_have_an_image_of_their_own(
     lacks, asks = (one.run(*ask, env=fleet) for one in (container, tools_container))
     assert "use the image resentry-agent-tools" in lacks.stderr, lacks
     assert "no way to the Kubernetes API" in asks.stderr, asks
+    bridges = tools_container.run(
+        "python", "-c", "import uvicorn, agent.bridge.service"
+    )
+    assert bridges.returncode == 0, bridges
+    store = (tools.root / "var/lib/resentry").stat()
+    assert (store.st_uid, stat.S_IMODE(store.st_mode)) == (65532, 0o750)
     config = tools.config["config"]
     assert config["User"] == "65532:65532"
     assert config["Labels"]["org.opencontainers.image.title"] == "resentry-agent-tools"
