@@ -161,7 +161,7 @@ def _open(connection: Connection, opened: news.News, told: float) -> bool:
     if opened.opens is None or tables.is_known(connection, opened.subject):
         return False
     result = tables.open_alert(
-        connection, opened.subject, opened.opens, told, time.time()
+        connection, opened.subject, opened.opens, told, time.time(), webhooks=0
     )
     return result == "opened"
 

@@ -117,7 +117,12 @@ def take(connection: sqlite3.Connection, webhook: Webhook, now: float) -> Result
 
 
 def open_alert(
-    connection: sqlite3.Connection, subject: str, alert: Alert, told: float, now: float
+    connection: sqlite3.Connection,
+    subject: str,
+    alert: Alert,
+    told: float,
+    now: float,
+    webhooks: int = 1,
 ) -> Result:
     """Open an alert, or note that it is still open. What came before its end is older."""
     over = connection.execute(
@@ -137,10 +142,10 @@ def open_alert(
         )
         return "renewed"
     connection.execute(
-        "INSERT OR REPLACE INTO alerts VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, NULL, '', ?)",
+        "INSERT OR REPLACE INTO alerts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, '', ?)",
         (
             *(alert.key, subject, labels, annotations, alert.url),
-            *(now, now, told, next_change(connection)),
+            *(webhooks, now, now, told, next_change(connection)),
         ),
     )
     return "opened"

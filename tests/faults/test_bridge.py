@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.process, pytest.mark.xdist_group("alertmanager")]
+pytestmark = pytest.mark.process
 
 KILLS = 8
 SENDERS = 8
@@ -342,6 +342,18 @@ def _connect(bridge: Bridge) -> socket.socket:
     return socket.create_connection((at.hostname or "", at.port or 0), timeout=30)
 
 
+def test_what_comes_late_opens_nothing(attacked: Bridge) -> None:
+    """An event that was sent before the end of its issue, and comes after it."""
+    before = str(int(time.time()) - 60)
+    assert attacked.send("issue", sentry.issue("late")).text == "ignored\n"
+    event = sentry.event_alert("late")
+    late = attacked.send("event_alert", event, Sentry_Hook_Timestamp=before)
+    assert (late.status_code, late.text) == (200, "older\n")
+    assert "late" not in {
+        each["labels"]["issue"] for each in attacked.status()["alerts"]
+    }
+
+
 def test_slow_senders_keep_nobody_waiting(attacked: Bridge) -> None:
     """Hundreds of idle and slow connections: a webhook is acknowledged, each slow one ends."""
     head = "".join(f"{name}: {value}\r\n" for name, value in SIGNED.items())
@@ -397,4 +409,6 @@ def test_neither_memory_nor_log_grows_with_what_strangers_send(
         assert set(pool.map(send, [100] * 500)) == {401}
     assert proc.memory(attacked.pid).rss - before < 16 * 1024
     assert attacked.log_text().count("\n") - lines < 100
-    assert attacked.send("event_alert", sentry.event_alert("after")).status_code == 202
+    after = sentry.event_alert("after")
+    assert attacked.send("event_alert", after).status_code == 202
+    assert attacked.send("issue", sentry.issue("after")).text == "closed\n"
