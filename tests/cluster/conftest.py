@@ -15,7 +15,15 @@ from urllib.parse import urlsplit
 import pytest
 
 from lab.cluster import ADDRESS, Cluster, missing
-from lab.images import AGENT, EXAMPLE, agent_image, example_image, obstacle
+from lab.images import (
+    AGENT,
+    EXAMPLE,
+    TOOLS,
+    agent_image,
+    example_image,
+    obstacle,
+    tools_image,
+)
 from lab.kubectl import Kubectl
 from lab.paths import REPOSITORY
 
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
 
 RESULTS = REPOSITORY / "bench" / "results" / "cluster.json"
 IMAGE = "RESENTRY_TEST_IMAGE"
+TOOLS_IMAGE = "RESENTRY_TEST_TOOLS_IMAGE"
 MUST = "RESENTRY_TEST_CLUSTER"
 """Set by `make cluster-test`: a reason not to run is a failure, and figures are kept."""
 
@@ -31,11 +40,15 @@ Figures = dict[str, dict[str, Any]]
 
 
 class Place(NamedTuple):
-    """A cluster, the address at which its pods reach this machine, and two images."""
+    """A cluster, the address at which its pods reach this machine, and the images.
+
+    `tools` is empty if your cluster has no image of operators' commands.
+    """
 
     cluster: Kubectl
     host: str
     images: tuple[str, str]
+    tools: str
 
 
 @pytest.fixture(scope="session")
@@ -45,15 +58,16 @@ def place() -> Iterator[Place]:
         yours = Kubectl(shutil.which("kubectl") or "kubectl", os.environ["KUBECONFIG"])
         images = image, example or image.replace("agent", "example")
         host = os.environ.get("RESENTRY_TEST_HOST") or _address_towards(yours)
-        yield Place(yours, host, images)
+        yield Place(yours, host, images, os.environ.get(TOOLS_IMAGE, ""))
         return
     if why := missing() or obstacle():
         (pytest.fail if os.environ.get(MUST) else pytest.skip)(why)
-    archives = agent_image(), example_image()
+    # Before the node: in its network there is no package index.
+    archives = agent_image(), example_image(), tools_image()
     with Cluster() as cluster:
         for archive in archives:
             cluster.load(archive)
-        yield Place(cluster, ADDRESS, (AGENT.tag, EXAMPLE.tag))
+        yield Place(cluster, ADDRESS, (AGENT.tag, EXAMPLE.tag), TOOLS.tag)
 
 
 def _address_towards(cluster: Kubectl) -> str:
