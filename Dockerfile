@@ -42,7 +42,8 @@ COPY requirements/tools.txt requirements/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca.pem \
     /opt/build/bin/pip --python /opt/resentry/bin/python install \
     --require-hashes --only-binary :all: -r requirements/tools.txt \
- && python3 -m compileall -q -f --invalidation-mode unchecked-hash /opt/resentry/lib
+ && python3 -m compileall -q -f --invalidation-mode unchecked-hash /opt/resentry/lib \
+ && install -d -m 0750 /var/lib/bridge/resentry
 
 
 FROM ${PYTHON} AS base
@@ -81,6 +82,8 @@ USER 0:0
 RUN install -d -o 65532 -g 65532 -m 0750 /var/lib/resentry
 USER 65532:65532
 COPY --from=build-tools /opt/resentry /opt/resentry
+# Where the bridge keeps its alerts: a new named volume takes its owner and mode from it.
+COPY --from=build-tools --chown=65532:65532 /var/lib/bridge /var/lib
 LABEL org.opencontainers.image.title="resentry-agent-tools"
 CMD ["--help"]
 

@@ -16,6 +16,7 @@
     receive.py    the webhook's address: each request has one of the stated answers
     connection.py bounds what a connection may hold
     metrics.py    the bridge's metrics; duty_metrics.py those of escalation and canary
+    status.py     what the bridge knows, as JSON; page.py as a page of text
     service.py    starts all of it
 
 Never a part of the sidecar: it needs `resentry-agent[bridge]`.

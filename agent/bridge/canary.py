@@ -187,7 +187,7 @@ class Canary:
             annotations={
                 "summary": "Sentry's webhooks do not reach the bridge.",
                 "description": f"The last canary came back: {last}. {why}".strip(),
-                "runbook_url": "docs/runbook.md#resentrycanarymissing",
+                "runbook_url": "docs/runbook.md#rsn975",
             },
         )
         if not self._told.startswith(MISSING):

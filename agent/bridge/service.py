@@ -18,6 +18,7 @@ from agent._version import __version__
 from agent.bridge.connection import HEADER_BYTES, MOST_CONNECTIONS, Connection
 from agent.bridge.duty import Duty
 from agent.bridge.metrics import BridgeMetrics
+from agent.bridge.page import text_of
 from agent.bridge.post import Poster
 from agent.bridge.receive import PATH, Receiver
 from agent.bridge.signature import secrets_of
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from agent.bridge.fill import Filler
+    from agent.bridge.status import BridgeStatus
     from agent.settings import Settings
     from agent.settings.parse import Address
 
@@ -155,7 +157,7 @@ class Bridge:
         }
 
     def _paths(self) -> dict[str, Callable[[], Answer]]:
-        return {**self._probes(), "/status": self._status}
+        return {**self._probes(), "/status": self._status, "/": self._page}
 
     def _still(self) -> str:
         """Return why this process does not work any more; empty if it does."""
@@ -172,11 +174,15 @@ class Bridge:
         )
         return Answer("200 OK", CONTENT_TYPE, body)
 
+    def _known(self) -> BridgeStatus:
+        urls = self._settings.bridge_alertmanagers
+        return status_of(self._store, urls, self._duty, self._receiver)
+
     def _status(self) -> Answer:
-        status = status_of(
-            self._store, self._settings.bridge_alertmanagers, self._duty, self._receiver
-        )
-        return Answer("200 OK", "application/json", msgspec.json.encode(status))
+        return Answer("200 OK", "application/json", msgspec.json.encode(self._known()))
+
+    def _page(self) -> Answer:
+        return Answer("200 OK", TEXT, text_of(self._known()).encode())
 
 
 def _listen(address: Address) -> socket.socket:

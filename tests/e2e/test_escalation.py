@@ -6,12 +6,14 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 from on_duty import heard, quick, told
 
 from lab import alertmanager
 from lab import bridge as sentry
 from lab.alertmanager import Alertmanager, names
 from lab.bridge import Bridge
+from lab.paths import REPOSITORY
 from lab.process import eventually
 from lab.receiver import Receiver
 from lab.sink import Sink
@@ -169,6 +171,9 @@ def test_a_canary_that_does_not_come_back_is_a_critical_alert(duty: Duty) -> Non
 
         eventually(lambda: come_back(1), 30, "a canary that comes back")
         eventually(lambda: heard(duty.receiver, HEARTBEAT) == {"ResentryCanary"})
+        assert (
+            "the last one came back at 20" in requests.get(bridge.http, timeout=5).text
+        )
         canary = bridge.status()["canary"]
         assert (canary["missing"], canary["reason"]) == (False, "")
         assert canary["arrived"]
@@ -177,6 +182,9 @@ def test_a_canary_that_does_not_come_back_is_a_critical_alert(duty: Duty) -> Non
         eventually(
             lambda: names(duty.manager.alerts()) == [MISSING], 30, "no sign of life"
         )
+        (missing,) = duty.manager.alerts()
+        page, _, anchor = missing["annotations"]["runbook_url"].partition("#")
+        assert f'<a id="{anchor}"></a>' in (REPOSITORY / page).read_text()
         bridge.stop()
         bridge.start()
         assert bridge.status()["canary"]["missing"]
@@ -184,6 +192,7 @@ def test_a_canary_that_does_not_come_back_is_a_critical_alert(duty: Duty) -> Non
         sink.answer(1, 403)
         eventually(lambda: bridge.status()["canary"]["reason"], 30, "a refused canary")
         assert "status 403" in bridge.status()["canary"]["reason"]
+        assert "MISSING: HTTP status 403" in requests.get(bridge.http, timeout=5).text
         sink.answer(1, "ok")
         count = len(sink.events(1))
         eventually(lambda: come_back(count + 1), 60, "a canary that comes back again")

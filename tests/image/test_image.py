@@ -156,6 +156,9 @@ def test_operators_have_an_image_of_their_own(
     assert (store.st_uid, stat.S_IMODE(store.st_mode)) == (65532, 0o750)
     config = tools.config["config"]
     assert config["User"] == "65532:65532"
+    store = (tools.root / "var/lib/resentry").lstat()
+    assert store.st_uid != (tools.root / "var/lib").lstat().st_uid
+    assert (store.st_uid, store.st_gid, store.st_mode & 0o777) == (65532, 65532, 0o750)
     assert config["Labels"]["org.opencontainers.image.title"] == "resentry-agent-tools"
     assert not [path for path in tools.paths() if path.name in {"pip", "ensurepip"}]
 

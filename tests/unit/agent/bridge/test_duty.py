@@ -1,16 +1,21 @@
 """Who is called when nobody acts, and what is known of canaries."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
+import msgspec
 import pytest
 
 from agent.bridge import escalate, news, tables, trips
 from agent.bridge.canary import event_of
+from agent.bridge.duty import CanaryState, EscalationState
 from agent.bridge.escalate import COPIES_LIMIT, Alert, decide
+from agent.bridge.page import text_of
+from agent.bridge.status import AlertmanagerState, BridgeStatus, OpenAlert, Resource
 from agent.bridge.tables import Webhook
 from lab import bridge as sentry
 from lab.ledger import parse_envelope
@@ -116,3 +121,59 @@ def test_a_restart_does_not_begin_the_time_of_a_canary_anew(
     for now in (NOW, NOW + 100, NOW + 200):
         trips.begun(connection, now)
     assert known(connection).since == NOW
+
+
+WELL = BridgeStatus(
+    version="0.1.0",
+    open=1,
+    alerts=[
+        OpenAlert(
+            subject="issue:1",
+            labels={"alertname": "SentryIssue", "issue": "1", "severity": "critical"},
+            summary="ValueError in project lms",
+            opened="2026-11-29T10:00:00Z",
+            renewed="2026-11-29T10:00:00Z",
+            webhooks=1,
+        )
+    ],
+    webhooks={"issue": Resource(newest="2026-11-29T10:00:00Z", number=7)},
+    alertmanagers=[AlertmanagerState(name="am", success=None, reason="", behind=0)],
+    escalations=[],
+    canary=None,
+    wrong_signatures=0,
+    wrong_signature_at=None,
+    waiting=0,
+    store="",
+)
+
+
+def test_the_page_says_what_is_open_and_what_is_wrong() -> None:
+    """What does not work is in capital letters, and says why."""
+    page = text_of(WELL)
+    assert (
+        "critical  SentryIssue issue=1, since 2026-11-29T10:00:00Z: ValueError" in page
+    )
+    assert not re.search("FAILS|MISSING|REFUSED", page)
+    bad = msgspec.structs.replace(
+        WELL,
+        store="database is locked",
+        alertmanagers=[
+            AlertmanagerState(name="am", success=None, reason="HTTP 500", behind=3)
+        ],
+        escalations=[EscalationState(name="am", escalated=0, reason="HTTP 405")],
+        canary=CanaryState(
+            sent=None, arrived=None, seconds=0.0, missing=True, reason="HTTP 403"
+        ),
+        wrong_signatures=2,
+        wrong_signature_at="2026-11-29T11:00:00Z",
+    )
+    page = text_of(bad)
+    for said in (
+        "FAILS: database is locked",
+        "FAILS: am: HTTP 500; 3 changes wait",
+        "FAILS: am: HTTP 405",
+        "MISSING: HTTP 403; none has ever come back",
+        "REFUSED: 2 with a wrong signature",
+        "resentry-agent doctor --area bridge",
+    ):
+        assert said in page
