@@ -50,4 +50,6 @@ def command(loaded: Loaded, *, secret: str | None, role: str, after: str) -> Ans
         )
     opened = open_rotation(settings, Choice(secret or only_secret(settings), role))
     keys = opened.servers.keys
-    return answer_of(delete_retired(opened.file, keys, seconds, time.time()))
+    return answer_of(
+        delete_retired(opened.file, opened.secret.path, keys, seconds, time.time())
+    )

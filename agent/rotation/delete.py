@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def delete_retired(
-    file: JournalFile, keys: KeyServer, after: float, now: float
+    file: JournalFile, secret: str, keys: KeyServer, after: float, now: float
 ) -> Journal:
     """Delete the old key of the last rotation, and return its journal.
 
@@ -22,6 +22,11 @@ def delete_retired(
     less than `after` seconds or its key is active again. A key that is gone is no error.
     """
     journal, version = file.load()
+    if journal is not None and journal.secret != secret:
+        raise RotationMissing(
+            f"the journal is of rotations of {journal.secret}, not of {secret}",
+            "use the --secret and the RESENTRY_ROTATION_PATH of the rotation",
+        )
     if journal is None or journal.phase != "done":
         state = f"rotation {journal.rotation} is {journal.phase}" if journal else "none"
         raise RotationMissing(

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.vault
 LAST_QUESTION = 3
 """So often a step asks for all keys before it retires the old one."""
 OLD, NEW = fingerprint(dsn(1)), fingerprint(dsn(2))
+SECRET = "secret/data/lms"
 _paths = itertools.count()
 
 
@@ -56,7 +57,7 @@ def keeper(file: JournalFile, world: World, holder: str = "a") -> Keeper:
 def first(world: World, rotation: str = "r1", old: str = OLD) -> Journal:
     return Journal(
         rotation=rotation,
-        secret="secret/data/lms",
+        secret=SECRET,
         old=old,
         quiet_seconds=60.0,
         refused_seconds=60.0,
@@ -146,6 +147,16 @@ def test_who_has_lost_the_lock_in_a_step_changes_no_key(
         ours.turn()
 
 
+def test_each_secret_has_a_journal_of_its_own(file: JournalFile) -> None:
+    """Else nobody would look whether the last key of a secret still lives."""
+    world = World()
+    ours = keeper(file, world)
+    ours.begin(first(world))
+    run(ours, world)
+    with pytest.raises(RotationBusy, match=f"of rotations of {SECRET}"):
+        ours.must_be_free("secret/data/other")
+
+
 def test_two_who_begin_at_once_make_one_rotation(file: JournalFile) -> None:
     """The second one's check-and-set fails: both had read that there is none."""
     world = World()
@@ -220,21 +231,23 @@ def test_a_retired_key_is_deleted_days_later(file: JournalFile) -> None:
     world = World()
     ours = keeper(file, world)
     with pytest.raises(RotationMissing):
-        delete_retired(file, world, 0.0, world.now)
+        delete_retired(file, SECRET, world, 0.0, world.now)
     ours.begin(first(world))
     with pytest.raises(RotationMissing, match="rotation r1 is planned"):
-        delete_retired(file, world, 0.0, world.now)
+        delete_retired(file, SECRET, world, 0.0, world.now)
     run(ours, world)
+    with pytest.raises(RotationMissing, match="is of rotations of"):
+        delete_retired(file, "secret/data/other", world, 0.0, world.now)
     with pytest.raises(RotationBusy, match="is done only since"):
-        delete_retired(file, world, 3600.0, world.now)
+        delete_retired(file, SECRET, world, 3600.0, world.now)
 
     world.switch(world.server[0].id, is_active=True)
     with pytest.raises(RotationBusy, match="is active again"):
-        delete_retired(file, world, 0.0, world.now)
+        delete_retired(file, SECRET, world, 0.0, world.now)
     world.switch(world.server[0].id, is_active=False)
-    delete_retired(file, world, 0.0, world.now)
+    delete_retired(file, SECRET, world, 0.0, world.now)
     assert [key.fingerprint for key in world.server] == [NEW]
-    told = delete_retired(file, world, 0.0, world.now).entries[-2:]
+    told = delete_retired(file, SECRET, world, 0.0, world.now).entries[-2:]
     assert [entry.text for entry in told] == [
         "the old key is deleted",
         "the old key is gone",
