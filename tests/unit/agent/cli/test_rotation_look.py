@@ -11,11 +11,12 @@ from msgspec.structs import replace
 from agent.cli import rotation_look
 from agent.cli.rotation_look import RotationLook, rotation_lines
 from agent.rotation.journal import Journal, encode
-from agent.settings import Settings
 from lab.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from agent.settings import Settings
 
 pytestmark = pytest.mark.vault
 
@@ -86,14 +87,12 @@ def test_a_vault_that_hangs_keeps_nobody_waiting(
     """`status` is for the time of an outage, too; a pass would wait for longer."""
     monkeypatch.setattr(rotation_look, "SECONDS", 0.5)
     vault.pause()
-    began = time.monotonic()
     try:
         report = look.report()
     finally:
         vault.resume()
     assert report is not None
-    assert report.error
-    assert time.monotonic() - began < Settings().pass_seconds
+    assert report.error.startswith("no answer from Vault in the time")
 
 
 def test_without_a_path_nothing_is_asked(settings: Callable[..., Settings]) -> None:
