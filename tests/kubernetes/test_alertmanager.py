@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from manifests import K8S
 from on_duty import CONFIG, heard, quick, shipped, told
 
+from agent.alerts.notices import maintained
 from lab import alertmanager
 from lab.alertmanager import Alertmanager, amtool, names
 from lab.process import eventually
@@ -179,7 +181,8 @@ def test_a_storm_of_issues_is_one_notification(duty: Duty) -> None:
 def test_maintenance_hides_warnings_and_never_a_critical_alert(duty: Duty) -> None:
     """Of its environment alone, and it is told itself, also beside a critical alert."""
     places = {"project": "lms", "environment": "production"}
-    duty.raise_("PlannedMaintenance", "info", **places)
+    notice = maintained("production", "", time.time() + 3600)  # as the command posts it
+    duty.manager.post({"labels": dict(notice.labels)})
     duty.await_told("notices", "PlannedMaintenance")
     duty.raise_("Latency", "warning", project="shop", environment="production")
     duty.raise_("Errors", "critical", **places)
