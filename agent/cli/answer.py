@@ -115,8 +115,13 @@ def _show_help(ctx: click.Context, _option: click.Parameter, given: bool) -> Non
 
 
 def named_error(error: AgentError) -> Error:
-    """Return the error as it is printed: its code is the name of its class."""
+    """Return the error as it is printed: its code is the name of its class.
+
+    Of an error that an agent told, only the exit code is known.
+    """
     name = type(error).__name__
+    if type(error) is AgentError:
+        name = CODES.get(error.exit_code, name)
     return Error(code=name, what=_printable(error.what), hint=_printable(error.hint))
 
 

@@ -120,6 +120,7 @@ def test_every_command_prints_what_its_schema_says(running: Place) -> None:
     assert document["result"]["done"]["outcome"] == "published"
     assert place.run("boost", "--list")[1]["result"] == {
         "boosts": [{**boost, "left_seconds": pytest.approx(900, abs=60)}],
+        "ceilings": [],
         "done": None,
     }
     assert place.run("wait", "--timeout", "20")[0] == 0
@@ -197,7 +198,7 @@ ARGUMENTS = {
         (command, mistake)
         for command in sorted({*COMMANDS} - {*WITHOUT_JSON})
         for mistake in MISTAKES
-        if (command, mistake) != ("doctor", "settings")
+        if (command, mistake) not in (("doctor", "settings"), ("status", "settings"))
     ],
 )
 def test_a_mistake_is_an_envelope_without_a_result(
@@ -209,6 +210,13 @@ def test_a_mistake_is_an_envelope_without_a_result(
     code, document = place.run(*words, *args, **environ)
     assert (code, document["error"]["code"]) == expected
     assert (document["command"], document["result"]) == (command, None)
+
+
+def test_the_status_is_told_beside_a_mistake(place: Place) -> None:
+    """The agent goes on with it, too."""
+    code, document = place.run("status", RESENTRY_POLL_SECONDS="soon")
+    assert (code, document["error"]["code"]) == (78, "SettingsError")
+    assert document["result"]["agent"] == "unknown"
 
 
 def test_the_doctor_examines_what_a_mistake_leaves(place: Place) -> None:
