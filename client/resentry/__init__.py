@@ -30,12 +30,15 @@ from resentry.values import show_dsn
 # The agent imports `resentry.contract`, and so runs this file. The agent does not need
 # sentry-sdk, so only `init` imports it.
 if TYPE_CHECKING:
+    from resentry.explanation import Explanation
+    from resentry.explanation_here import Error
     from resentry.target import Target
 
 __all__ = [
     "Status",
     "__version__",
     "close",
+    "explain",
     "init",
     "revision",
     "settings",
@@ -97,6 +100,33 @@ def status() -> Status:
     from resentry.target import target  # noqa: PLC0415 - imports sentry-sdk
 
     return target.status()
+
+
+@harmless("explain", lambda: None)
+def explain(
+    transaction: str = "",
+    *,
+    parent: bool | None = None,
+    error: Error | None = None,
+    logger: str = "",
+) -> Explanation | None:
+    """Return which step decides here whether a trace or an error is sent, and why.
+
+    `print(resentry.explain("GET /pay"))` shows each step and what it says. Nothing is
+    counted or spent. An own `traces_sampler` or `error_sampler` is called, with what is
+    known here. Returns `None` before `init`.
+
+    Args:
+        transaction: the name of the transaction or task at its start.
+        parent: what the caller decided; `None` without a caller.
+        error: explain this error instead: an exception, its class, or the class's name.
+        logger: explain an error of this logger instead.
+
+    """
+    from resentry.explanation_here import explain_here  # noqa: PLC0415 - imports sentry-sdk
+    from resentry.target import target  # noqa: PLC0415 - imports sentry-sdk
+
+    return explain_here(target, transaction, parent=parent, error=error, logger=logger)
 
 
 @harmless("settings", dict)

@@ -58,7 +58,9 @@ class Memory:
 
     def __init__(self, rules: Sequence[ErrorRule]) -> None:
         self.rules = rules
-        self.limits = [each.per_minute and Limit(each.per_minute) for each in rules]
+        self.limits = [
+            Limit(each.per_minute) if each.per_minute else None for each in rules
+        ]
         self.firsts: set[tuple[str, int]] = set()
         self.rule_of: dict[Kind, int | None] = {}
         self.dropped: dict[str, int] = {}
@@ -112,7 +114,7 @@ class ErrorSampler:
         except Exception:  # noqa: BLE001 - an error must not be lost because of a rule
             fault("error sampling")
             return self._plain(event, hint)
-        rate = self._plain(event, hint) if rule is None else _rate(rule.of.rate)
+        rate = self._plain(event, hint) if rule is None else rule.rate
         if not is_rate(rate):
             return rate
         try:
@@ -128,13 +130,34 @@ class ErrorSampler:
         """Return the first rule that fits."""
         known = self.memory.rule_of
         if kind not in known:
-            fitting = (i for i, rule in enumerate(self._rules) if rule.fits(kind))
-            index = next(fitting, None)
+            index = self._find(kind)
             if len(known) >= KINDS_LIMIT:
                 return None if index is None else self._rules[index]
             known[kind] = index
         index = known[kind]
         return None if index is None else self._rules[index]
+
+    def find(self, kind: Kind) -> _Rule | None:
+        """Return the first rule that fits, and remember nothing."""
+        index = self._find(kind)
+        return None if index is None else self._rules[index]
+
+    def _find(self, kind: Kind) -> int | None:
+        fitting = (i for i, rule in enumerate(self._rules) if rule.fits(kind))
+        return next(fitting, None)
+
+    def limit_of(self, rule: _Rule | None) -> Limit | None:
+        """Return what bounds the number per minute of a rule."""
+        return None if rule is None else self.memory.limits[rule.number]
+
+    def is_first(self, kind: Kind, rule: _Rule | None) -> bool:
+        """Whether the rule has let no error of this class pass yet."""
+        firsts = self.memory.firsts
+        return (
+            rule is not None
+            and (_name(kind), rule.number) not in firsts
+            and len(firsts) < KINDS_LIMIT
+        )
 
     def _plain(self, event: Mapping[str, Any], hint: Mapping[str, Any]) -> Rate:
         own = self._otherwise
@@ -145,10 +168,9 @@ class ErrorSampler:
     ) -> str:
         """Return what drops the error; empty if it is sent."""
         memory, drawn = self.memory, _draw()
-        limit = memory.limits[rule.number] if rule is not None else None
-        first = rule is not None and _first(memory.firsts, kind, rule.number)
+        limit, first = self.limit_of(rule), self.is_first(kind, rule)
         if not first:
-            is_over = limit is not None and limit and limit.is_reached()
+            is_over = limit is not None and limit.is_reached()
             if drawn >= rate or is_over:
                 return "rate" if rule is None else f"rule {rule.number}"
         if drawn >= self.ceilings.lowest((str(event.get("transaction") or ""),)):
@@ -161,7 +183,7 @@ class ErrorSampler:
             budget.spend()
         if first and rule is not None:
             memory.firsts.add((_name(kind), rule.number))
-        if limit:
+        if limit is not None:
             limit.spend()
         return ""
 
@@ -171,6 +193,11 @@ class _Rule(NamedTuple):
     of: ErrorRule
     classes: Patterns | None
     logger: Patterns | None
+
+    @property
+    def rate(self) -> float:
+        """The rate; 1 for a rule that has only a limit."""
+        return 1.0 if self.of.rate is None else self.of.rate
 
     def fits(self, kind: Kind) -> bool:
         """Whether the rule is for this kind of errors."""
@@ -187,17 +214,8 @@ def _patterns(pattern: str | None) -> Patterns | None:
     return None if pattern is None else Patterns([pattern])
 
 
-def _rate(given: float | None) -> float:
-    return 1.0 if given is None else given
-
-
 def _name(kind: Kind) -> str:
     return kind.classes[0] if kind.classes else ""
-
-
-def _first(firsts: set[tuple[str, int]], kind: Kind, number: int) -> bool:
-    """Whether the rule has let no error of this class pass yet."""
-    return (_name(kind), number) not in firsts and len(firsts) < KINDS_LIMIT
 
 
 def kind_of(event: Mapping[str, Any], hint: Mapping[str, Any]) -> Kind:

@@ -22,7 +22,7 @@ from resentry.patterns import Patterns, names
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from resentry.contract import Ceiling, Snapshot
+    from resentry.contract import Boost, Ceiling, Rule, Snapshot
 
 Rate = float | bool | None
 """What decides in the SDK: a rate, a parent's yes or no, or nothing: tracing is off."""
@@ -108,23 +108,30 @@ class Sampler:
         if self.budget is not None:
             self.budget.spend()
 
-    def _choose(self, compared: Sequence[str], parent: object) -> Choice:
+    def find_boost(self, compared: Sequence[str]) -> Boost | None:
+        """Return the running boost that fits and has the highest rate."""
         if self._boosts:
             now = time.time()
             for patterns, boost, until in self._boosts:
                 if now < until and patterns.first(compared) is not None:
-                    if boost.parent == KEEP and parent is not None:
-                        return Choice(compared)
-                    return Choice(compared, boost.traces, "boost")
+                    return boost
+        return None
+
+    def find_rule(self, compared: Sequence[str]) -> tuple[int, Rule] | None:
+        """Return the first rule that fits, and its number in the snapshot."""
         index = self._rules.first(compared)
+        return None if index is None else (self._numbers[index], self._given[index])
+
+    def _choose(self, compared: Sequence[str], parent: object) -> Choice:
+        boost = self.find_boost(compared)
+        if boost is not None:
+            return said(boost, "boost", compared, parent)
+        found = self.find_rule(compared)
         self.decided += 1
-        if index is None:
+        if found is None:
             return Choice(compared)
-        self.matched |= 1 << self._numbers[index]
-        rule = self._given[index]
-        if rule.parent == KEEP and parent is not None:
-            return Choice(compared)
-        return Choice(compared, rule.traces, "rule")
+        self.matched |= 1 << found[0]
+        return said(found[1], "rule", compared, parent)
 
     @property
     def counts(self) -> tuple[int, str]:
@@ -137,6 +144,23 @@ class Sampler:
         return decided, f"{self.matched:x}"
 
 
+def said(
+    item: Boost | Rule, step: str, compared: Sequence[str], parent: object
+) -> Choice:
+    """Return what a boost or a rule that fits says."""
+    if item.parent == KEEP and parent is not None:
+        return Choice(compared)
+    return Choice(compared, item.traces, step)
+
+
+def plain_rate(rate: float | None, parent: Any) -> Rate:
+    """Return what decides where nothing fits: the parent, else the rate.
+
+    An unset rate means that tracing is off, whatever the parent says.
+    """
+    return rate if rate is None or parent is None else parent
+
+
 def is_rate(value: object) -> bool:
     """Whether the SDK takes this as a rate."""
     return isinstance(value, int | float) and 0 <= value <= 1
@@ -146,11 +170,13 @@ class Ceilings:
     """The ceilings of one snapshot, for one role and for `traces` or `errors`."""
 
     def __init__(self, ceilings: Sequence[Ceiling], role: str, field: str) -> None:
+        self._field = field
         self._all = [
             (
                 getattr(ceiling, field),
                 Patterns([ceiling.match]) if ceiling.match else None,
                 formats.moment(ceiling.until) if ceiling.until else math.inf,
+                ceiling,
             )
             for ceiling in ceilings
             if ceiling.role in (None, role) and getattr(ceiling, field) is not None
@@ -161,16 +187,21 @@ class Ceilings:
         """Whether there is any."""
         return bool(self._all)
 
-    def lowest(self, compared: Sequence[str]) -> float:
-        """Return the lowest ceiling that fits now; 1 if none does."""
+    def find(self, compared: Sequence[str]) -> Ceiling | None:
+        """Return the lowest ceiling that fits now."""
         if self._all:
             now = time.time()
-            for rate, patterns, until in self._all:
+            for _, patterns, until, ceiling in self._all:
                 if now < until and (
                     patterns is None or patterns.first(compared) is not None
                 ):
-                    return float(rate)
-        return 1.0
+                    return ceiling
+        return None
+
+    def lowest(self, compared: Sequence[str]) -> float:
+        """Return the rate of that ceiling; 1 if none fits."""
+        ceiling = self.find(compared)
+        return 1.0 if ceiling is None else float(getattr(ceiling, self._field))
 
 
 def budget_of(

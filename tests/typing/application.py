@@ -16,6 +16,8 @@ error: str | None = found["error"]
 parked: int = found["tally"]["parked"]
 revision: str | None = resentry.revision()
 dsn: str = resentry.show_dsn(resentry.settings("api")["SENTRY_DSN"])
+why: str = str(resentry.explain("GET /pay", parent=True))
+resentry.explain(error=ValueError, logger="app")
 version: str = resentry.__version__
 resentry.close()
 

@@ -19,7 +19,7 @@ import sentry_sdk
 from sentry_sdk import scope as sdk_scope
 from sentry_sdk import tracing
 
-from resentry.sampling import sampler_of
+from resentry.sampling import plain_rate, sampler_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -60,9 +60,9 @@ def _rate(client: Any, context: Mapping[str, Any]) -> float | None:
     if sampling is None or callable(client.options.get("traces_sampler")):
         return None
     choice = sampling.choose(context)
-    plain = context.get("parent_sampled")
-    if plain is None:
-        plain = client.options["traces_sample_rate"]
+    plain = plain_rate(
+        client.options["traces_sample_rate"], context.get("parent_sampled")
+    )
     bounded = sampling.bound(plain if choice.rate is None else choice.rate, choice)
     is_plain = choice.rate is None and bounded == plain
     return None if is_plain or bounded is None else float(bounded)

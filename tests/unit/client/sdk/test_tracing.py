@@ -273,6 +273,13 @@ def test_a_ceiling_bounds_what_decides(
         assert play("ours", mode, start + NO) == no
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_bound_turns_no_tracing_on(play: Callable[..., Any], mode: str) -> None:
+    """With an unset rate nothing is decided, whatever a caller says."""
+    plain = play("plain", mode, "start()" + TRACES)
+    assert play("ours", mode, f"start((), {BOUNDS})" + TRACES) == plain
+
+
 BURST = """
 start((), {'budgets': (Budget(transactions=600),)}, SENTRY_TRACES_SAMPLE_RATE=1.0)
 decided = []

@@ -1,0 +1,234 @@
+"""Why a trace or an error is sent: which step decides, and what each other step says.
+
+The functions here ask what decides, `Sampler` and `ErrorSampler`, for what fits. They count
+and spend nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from resentry.contract import TRANSACTION_LIMIT
+from resentry.sampling import Choice, plain_rate, said
+from resentry.steps import (
+    Step,
+    boost_step,
+    budget_step,
+    ceiling_step,
+    error_rule_step,
+    first_step,
+    limit_step,
+    number,
+    own_step,
+    parent_step,
+    rate_step,
+    rule_step,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from resentry.error_sampling import ErrorSampler, Kind
+    from resentry.sampling import Rate, Sampler
+    from resentry.steps import Own, Parent
+
+LACKS_UPSTREAM = (
+    "a caller that decided no has sent nothing, so this trace lacks its upstream part: "
+    '"parent": "keep" lets the caller\'s decision stand'
+)
+MAY_LACK = (
+    "a trace whose caller decided no would lack its upstream part, because this step does "
+    "not ask the caller"
+)
+LACKS_HERE = (
+    "the caller is sampled, so where the rate is not reached its trace lacks the part of "
+    "this process"
+)
+
+
+class Explanation(NamedTuple):
+    """Why a trace or an error is sent or not.
+
+    `rate` is what it is compared with in the end. It is `None` if tracing is off, or if
+    what decides is not known here. `decided_by` is the name of the step that decides, and
+    `bounded_by` are the steps that lower its rate. `gap` says which part of a trace is
+    missing, and is empty if none is. `is_sure` is false if something that may decide is not
+    known here.
+    """
+
+    about: str
+    rate: float | None
+    decided_by: str
+    bounded_by: tuple[str, ...]
+    steps: tuple[Step, ...]
+    gap: str = ""
+    is_sure: bool = True
+
+    @property
+    def sentence(self) -> str:
+        """The result in one sentence."""
+        steps = {step.name: step for step in self.steps}
+        decided = steps[self.decided_by].rate
+        shown = "nothing is sent" if decided is None else f"{decided:g}"
+        text = f"{self.about}: {self.decided_by} decides: {shown}"
+        if self.bounded_by:
+            by = " and ".join(self.bounded_by)
+            text += f", lowered to {self.rate or 0.0:g} by {by}"
+        if not self.is_sure:
+            text += "; a sampler of the application's own would decide instead"
+        return text
+
+    def lines(self) -> Iterator[str]:
+        """Return the explanation as lines: the sentence, and each step."""
+        yield self.sentence
+        for step in self.steps:
+            decides = step.name == self.decided_by or step.name in self.bounded_by
+            rate = "-" if step.rate is None else f"{step.rate:g}"
+            yield f"{'*' if decides else ' '} {step.name:8} {rate:>8}  {step.text}"
+        if self.gap:
+            yield self.gap
+
+    def __str__(self) -> str:
+        """Return these lines as one text."""
+        return "\n".join(self.lines())
+
+
+def explain_trace(
+    sampler: Sampler,
+    name: str,
+    *,
+    parent: Parent = None,
+    rate: float | None = None,
+    own: Own | None = None,
+) -> Explanation:
+    """Explain a trace that begins with this name.
+
+    Args:
+        sampler: the rules and the like of a snapshot, for one role.
+        name: the transaction's, as `GET /pay`, or that of a task.
+        parent: what the caller decided; `None` without a caller.
+        rate: the trace rate; `None` if it is unset.
+        own: what the application's `traces_sampler` says; `None` if there is none.
+
+    """
+    compared = (name[:TRANSACTION_LIMIT],)
+    boost, found = sampler.find_boost(compared), sampler.find_rule(compared)
+    if boost is not None:
+        choice = said(boost, "boost", compared, parent)
+    elif found is not None:
+        choice = said(found[1], "rule", compared, parent)
+    else:
+        choice = Choice(compared)
+    value: Rate
+    if choice.rate is not None:
+        decided_by, value = choice.step, choice.rate
+    elif own is not None and own.is_known:
+        decided_by, value = "sampler", own.rate
+    else:
+        value = plain_rate(rate, parent)
+        decided_by = "rate" if rate is None or parent is None else "parent"
+    bounded = number(sampler.bound(value, choice))
+    ceiling = sampler.ceilings.find(compared)
+    steps = (
+        boost_step(boost, parent),
+        rule_step(found, parent),
+        parent_step(parent),
+        own_step("traces_sampler", own),
+        rate_step("SENTRY_TRACES_SAMPLE_RATE", rate, "unset: tracing is off"),
+        ceiling_step(ceiling, "traces"),
+        budget_step(sampler.budget, first=choice.rate is not None),
+    )
+    bounds = (steps[-2].rate, steps[-1].rate)
+    return Explanation(
+        f'traces of "{name}"',
+        bounded,
+        decided_by,
+        _bounds(number(value), *bounds),
+        steps,
+        _gap(number(value), bounded, parent, decided_by),
+        own is None or own.is_known or choice.rate is not None,
+    )
+
+
+def explain_error(
+    sampler: ErrorSampler,
+    kind: Kind,
+    *,
+    name: str = "",
+    rate: float | None = 1.0,
+    own: Own | None = None,
+) -> Explanation:
+    """Explain an error of this kind, in a transaction of this name.
+
+    `rate` is the rate of errors, and `own` is what the application's `error_sampler` says.
+    """
+    rule = sampler.find(kind)
+    limit, first = sampler.limit_of(rule), sampler.is_first(kind, rule)
+    is_over = limit is not None and limit.is_reached()
+    value: Rate
+    if rule is not None:
+        decided_by, value = "rule", rule.rate
+        if first:
+            decided_by, value = "first", 1.0
+        elif is_over:
+            decided_by, value = "limit", 0.0
+    elif own is not None and own.is_known:
+        decided_by, value = "sampler", own.rate
+    else:
+        decided_by, value = "rate", rate
+    compared = (name,)
+    ceiling = sampler.ceilings.find(compared)
+    budget = budget_step(sampler.budget, first=rule is not None)
+    if first and sampler.budget is not None:
+        budget = Step("budget", None, f"{budget.text}; the first of its class passes")
+    steps = (
+        error_rule_step(rule.of if rule else None, rule.number if rule else 0),
+        first_step(is_first=first, has_rule=rule is not None),
+        limit_step(rule.of if rule else None, is_over=is_over),
+        own_step("error_sampler", own),
+        rate_step("SENTRY_SAMPLE_RATE", rate, "unset"),
+        ceiling_step(ceiling, "errors"),
+        budget,
+    )
+    decided = number(value)
+    bounds = (steps[-2].rate, steps[-1].rate)
+    bounded = decided
+    if decided is not None:
+        bounded = min(decided, 1.0 if bounds[0] is None else bounds[0])
+        bounded *= 1.0 if bounds[1] is None else bounds[1]
+    shown = kind.classes[0] if kind.classes else "no exception"
+    where = f" of logger {kind.logger}" if kind.logger else ""
+    return Explanation(
+        f"errors with {shown}{where}",
+        bounded,
+        decided_by,
+        _bounds(decided, *bounds),
+        steps,
+        is_sure=own is None or own.is_known or rule is not None,
+    )
+
+
+def _bounds(
+    decided: float | None, ceiling: float | None, budget: float | None
+) -> tuple[str, ...]:
+    """Return the steps that lower what was decided."""
+    if not decided:
+        return ()
+    lowers = (
+        ("ceiling", ceiling is not None and ceiling < decided),
+        ("budget", budget is not None and budget < 1),
+    )
+    return tuple(name for name, is_lower in lowers if is_lower)
+
+
+def _gap(
+    decided: float | None, rate: float | None, parent: Parent, decided_by: str
+) -> str:
+    """Return which part of a trace is missing."""
+    if decided_by in ("boost", "rule", "sampler") and rate and parent is False:
+        return LACKS_UPSTREAM
+    if decided_by in ("boost", "rule") and rate and parent is None:
+        return MAY_LACK
+    if parent and decided is not None and (rate or 0.0) < 1:
+        return LACKS_HERE
+    return ""
