@@ -32,6 +32,7 @@ COMMANDS = (
     "rollback",
     "boost",
     "throttle",
+    "explain",
     "log-level",
     "completion",
     "rotate",

@@ -11,8 +11,8 @@ import click
 from agent.cli import options
 from agent.cli.answer import NO, Answer
 from agent.cli.durations import seconds_of
+from agent.cli.fleet_results import FleetDsn, FleetPod, FleetResult
 from agent.cli.lines import table
-from agent.cli.results import FleetDsn, FleetPod, FleetResult
 from agent.fleet import judge
 from agent.fleet.open import ask_fleet
 from agent.observe import stderr

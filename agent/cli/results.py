@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from agent.alerts.results import NoticeResult, RulesResult
+from agent.cli.explain_results import ExplainResult
+from agent.cli.fleet_results import FleetResult
 from agent.doctor.results import DoctorResult
 from agent.domain.outcome import Kind
 from agent.domain.verified import Stored, Verdict
@@ -226,52 +228,6 @@ class RotateResult(Struct, frozen=True, kw_only=True):
     entries: Annotated[list[str], Meta(description="The journal, the oldest first.")]
 
 
-class FleetDsn(Struct, frozen=True, kw_only=True):
-    """The use of one DSN over all pods."""
-
-    dsn: Annotated[str, Meta(description="Its fingerprint.")]
-    runs: Annotated[int, Meta(description="The processes that run it.")]
-    holds: Annotated[
-        int, Meta(description="The processes that run another, and still send by it.")
-    ]
-
-
-class FleetPod(Struct, frozen=True, kw_only=True):
-    """What one pod told."""
-
-    name: Annotated[str, Meta(description="Its address.")]
-    error: Annotated[str, Meta(description="Why it told nothing; empty if it did.")] = (
-        ""
-    )
-    revision: Annotated[str, Meta(description="The revision published there.")] = ""
-    sequence: Annotated[int, Meta(description="The number of that revision.")] = 0
-    state: Annotated[str, Meta(description="How far it has got there.")] = ""
-    agent: Annotated[str, Meta(description="The version of the agent.")] = ""
-    dsns: Annotated[
-        dict[str, str],
-        Meta(description="By role, the published DSN; the empty name is every other."),
-    ] = {}
-    states: Annotated[
-        dict[str, int], Meta(description="How many processes, by role and state.")
-    ] = {}
-    libraries: Annotated[
-        list[str], Meta(description="The versions of the library.")
-    ] = []
-    tally: Annotated[
-        dict[str, int], Meta(description="What its processes counted, in all.")
-    ] = {}
-
-
-class FleetResult(Struct, frozen=True, kw_only=True):
-    """The result of `fleet`."""
-
-    lacking: Annotated[
-        list[str], Meta(description="What is missing, in words; empty if nothing is.")
-    ]
-    dsns: Annotated[list[FleetDsn], Meta(description="The DSNs, the most used first.")]
-    pods: Annotated[list[FleetPod], Meta(description="The pods.")]
-
-
 DOCUMENTS: dict[str, Any] = {
     "once": Envelope[OnceResult],
     "check": Envelope[CheckResult],
@@ -283,6 +239,7 @@ DOCUMENTS: dict[str, Any] = {
     "rollback": Envelope[RequestResult],
     "boost": Envelope[WishResult],
     "throttle": Envelope[WishResult],
+    "explain": Envelope[ExplainResult],
     "verify": Envelope[VerifyResult],
     "log-level": Envelope[LogLevelResult],
     "rotate": Envelope[RotateResult],

@@ -46,6 +46,9 @@ LACKS_HERE = (
 )
 
 
+IN_PROCESS = "resentry.explain in the process tells what passes now"
+
+
 class Explanation(NamedTuple):
     """Why a trace or an error is sent or not.
 
@@ -100,6 +103,7 @@ def explain_trace(
     parent: Parent = None,
     rate: float | None = None,
     own: Own | None = None,
+    is_running: bool = True,
 ) -> Explanation:
     """Explain a trace that begins with this name.
 
@@ -109,6 +113,7 @@ def explain_trace(
         parent: what the caller decided; `None` without a caller.
         rate: the trace rate; `None` if it is unset.
         own: what the application's `traces_sampler` says; `None` if there is none.
+        is_running: whether the sampler is that of a process, which knows what was spent.
 
     """
     compared = (name[:TRANSACTION_LIMIT],)
@@ -136,7 +141,7 @@ def explain_trace(
         own_step("traces_sampler", own),
         rate_step("SENTRY_TRACES_SAMPLE_RATE", rate, "unset: tracing is off"),
         ceiling_step(ceiling, "traces"),
-        budget_step(sampler.budget, first=choice.rate is not None),
+        _budget(sampler, is_running=is_running, first=choice.rate is not None),
     )
     bounds = (steps[-2].rate, steps[-1].rate)
     return Explanation(
@@ -157,13 +162,16 @@ def explain_error(
     name: str = "",
     rate: float | None = 1.0,
     own: Own | None = None,
+    is_running: bool = True,
 ) -> Explanation:
     """Explain an error of this kind, in a transaction of this name.
 
     `rate` is the rate of errors, and `own` is what the application's `error_sampler` says.
+    With `is_running`, the sampler is that of a process, which knows what has passed.
     """
     rule = sampler.find(kind)
-    limit, first = sampler.limit_of(rule), sampler.is_first(kind, rule)
+    limit = sampler.limit_of(rule)
+    first = is_running and sampler.is_first(kind, rule)
     is_over = limit is not None and limit.is_reached()
     value: Rate
     if rule is not None:
@@ -178,13 +186,13 @@ def explain_error(
         decided_by, value = "rate", rate
     compared = (name,)
     ceiling = sampler.ceilings.find(compared)
-    budget = budget_step(sampler.budget, first=rule is not None)
+    budget = _budget(sampler, is_running=is_running, first=rule is not None)
     if first and sampler.budget is not None:
         budget = Step("budget", None, f"{budget.text}; the first of its class passes")
     steps = (
         error_rule_step(rule.of if rule else None, rule.number if rule else 0),
-        first_step(is_first=first, has_rule=rule is not None),
-        limit_step(rule.of if rule else None, is_over=is_over),
+        first_step(is_first=first, has_rule=rule is not None, is_running=is_running),
+        limit_step(rule.of if rule else None, is_over=is_over if is_running else None),
         own_step("error_sampler", own),
         rate_step("SENTRY_SAMPLE_RATE", rate, "unset"),
         ceiling_step(ceiling, "errors"),
@@ -206,6 +214,14 @@ def explain_error(
         steps,
         is_sure=own is None or own.is_known or rule is not None,
     )
+
+
+def _budget(sampler: Sampler | ErrorSampler, *, is_running: bool, first: bool) -> Step:
+    step = budget_step(sampler.budget, first=first)
+    if is_running or sampler.budget is None:
+        return step
+    text = f"{sampler.budget.per_minute:g} per minute and process: {IN_PROCESS}"
+    return Step("budget", None, text)
 
 
 def _bounds(

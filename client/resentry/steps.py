@@ -109,18 +109,24 @@ def error_rule_step(rule: ErrorRule | None, place: int) -> Step:
     return Step("rule", rule.rate, f"RESENTRY_ERRORS[{place}] for {fits or 'all'}")
 
 
-def first_step(*, is_first: bool, has_rule: bool) -> Step:
+def first_step(*, is_first: bool, has_rule: bool, is_running: bool) -> Step:
     """Return whether the first error of its class passes."""
     if is_first:
         return Step("first", 1.0, "the rule has let no error of this class pass yet")
-    text = "the rule knows this class" if has_rule else "counts where a rule fits"
+    if not has_rule:
+        return Step("first", None, "counts where a rule fits")
+    if is_running:
+        return Step("first", None, "the rule has let an error of this class pass")
+    text = (
+        "the first error of each class passes the rule and the budget in each process"
+    )
     return Step("first", None, text)
 
 
-def limit_step(rule: ErrorRule | None, *, is_over: bool) -> Step:
-    """Return what the limit of the error rule says."""
+def limit_step(rule: ErrorRule | None, *, is_over: bool | None) -> Step:
+    """Return what the limit of the error rule says; `is_over` may be unknown."""
     if rule is None or rule.per_minute is None:
         return Step("limit", None, "no rule with a limit fits")
-    reached = "reached" if is_over else "not reached"
-    text = f"{rule.per_minute:g} per minute and process, {reached}"
+    reached = {True: ", reached", False: ", not reached", None: ""}[is_over]
+    text = f"{rule.per_minute:g} per minute and process{reached}"
     return Step("limit", 0.0 if is_over else None, text)

@@ -1,0 +1,220 @@
+"""`explain`: why a trace or an error is sent."""
+
+from __future__ import annotations
+
+import builtins
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from agent.cli import options
+from agent.cli.answer import Answer
+from agent.cli.explain_results import Explained, ExplainResult, ExplainStep
+from agent.cli.gather import published
+from agent.confirm.receipts import Receipts
+from agent.domain.structured import role_name
+from agent.errors import PublishError
+from agent.publish.volume import Volume
+from resentry.error_sampling import ErrorSampler, Kind, class_names
+from resentry.explanation import IN_PROCESS, explain_error, explain_trace
+from resentry.sampling import Sampler
+from resentry.steps import Own
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from agent.settings import Loaded
+    from resentry.contract import Receipt, Snapshot
+    from resentry.explanation import Explanation
+
+UNKNOWN = Own(
+    None,
+    "not known here; resentry.explain in the process asks a sampler of the application",
+    is_known=False,
+)
+TRACES, ERRORS = "SENTRY_TRACES_SAMPLE_RATE", "SENTRY_SAMPLE_RATE"
+
+
+class Asked(NamedTuple):
+    """What is to be explained."""
+
+    name: str
+    parent: bool | None
+    kind: Kind | None
+    """Of an error; `None` for a trace."""
+
+
+class Rates(NamedTuple):
+    """The rates that run in processes, and what is not known of them."""
+
+    traces: float | None
+    errors: float
+    notes: tuple[str, ...] = ()
+
+
+@options.command("explain")
+@click.argument("name", default="")
+@click.option("--role", metavar="ROLE", help="Only for processes of this role.")
+@click.option(
+    "--parent",
+    type=click.Choice(("yes", "no")),
+    help="What the caller has decided; without it there is no caller.",
+)
+@click.option(
+    "--error",
+    "classes",
+    metavar="CLASS",
+    multiple=True,
+    help="Explain an error of this class, as app.errors.Declined. Give its base classes "
+    "after it, each by one more --error; those of Python's own are known.",
+)
+@click.option("--logger", metavar="NAME", help="Explain an error of this logger.")
+def command(
+    loaded: Loaded,
+    *,
+    name: str,
+    role: str | None,
+    parent: str | None,
+    classes: tuple[str, ...],
+    logger: str | None,
+) -> Answer:
+    """Say which step decides whether a trace or an error is sent, and why.
+
+    Shows what every other step says, too, and which part of a trace is missing. NAME is the
+    name of a transaction or task at its start. Reads the volume alone: the published snapshot, and
+    the rates that each process runs. For example:
+
+    \b
+        resentry-agent explain "GET /pay" --role api --parent no
+        resentry-agent explain --error app.errors.Declined
+    """  # noqa: D301 - the mark keeps the example on one line
+    is_error = bool(classes or logger)
+    if not name and not is_error:
+        raise click.UsageError("give the name of a transaction, --error or --logger")
+    if is_error and parent:
+        raise click.UsageError("--parent is for a trace, not for an error")
+    try:
+        role = None if role is None else role_name(role)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--role") from None
+    kind = Kind(tuple(_with_bases(classes)), logger or "") if is_error else None
+    asked = Asked(name, None if parent is None else parent == "yes", kind)
+    settings = loaded.settings
+    current = published(Volume(settings.dir, settings.receipts_dir))
+    if current is None:
+        raise PublishError(
+            f"no snapshot is published on the volume {settings.dir}",
+            "resentry-agent status shows what the agent does; --dir names another volume",
+        )
+    targets = Receipts(settings.receipts_dir).read()
+    receipts = [target.receipt for target in targets if target.readable]
+    explained, lines = [], list[str]()
+    for of_role, rates, processes in _groups(current, receipts, role):
+        why = _explain(current, of_role, rates, asked)
+        explained.append(_document(why, of_role, processes, rates.notes))
+        whose = f"role {of_role}" if of_role else "every other role"
+        plural = "es" * (processes != 1)
+        lines += [f"{whose}, {processes} process{plural}", *why.lines(), *rates.notes]
+    result = ExplainResult(revision=current.revision, explained=explained)
+    return Answer(result, tuple(lines))
+
+
+def _with_bases(classes: tuple[str, ...]) -> Iterator[str]:
+    """Return the classes; of Python's own also the bases."""
+    for name in classes:
+        own = getattr(builtins, name.removeprefix("builtins."), None)
+        if isinstance(own, type) and issubclass(own, BaseException):
+            yield from class_names(own)
+        else:
+            yield name
+
+
+def _groups(
+    current: Snapshot, receipts: list[Receipt], role: str | None
+) -> Iterator[tuple[str, Rates, int]]:
+    """Return each role with its rates, and how many live processes have both."""
+    living = {receipt.role for receipt in receipts}
+    roles = (
+        [role] if role is not None else sorted(living) or ["", *sorted(current.roles)]
+    )
+    for of_role in roles:
+        running: Counter[Rates] = Counter()
+        for receipt in receipts:
+            if receipt.role == of_role:
+                running[_rates_of(current, receipt)] += 1
+        if not running:
+            running[_published_rates(current, of_role)] = 0
+        for rates, processes in running.items():
+            yield of_role, rates, processes
+
+
+def _rates_of(current: Snapshot, receipt: Receipt) -> Rates:
+    """Return the rates that a process runs."""
+    if receipt.revision != current.revision:
+        note = "some of these processes do not run this snapshot: see resentry-agent status"
+        rates = _published_rates(current, receipt.role)
+        return rates._replace(notes=(note, *rates.notes))
+    return _read(receipt.values)
+
+
+def _read(values: Mapping[str, Any]) -> Rates:
+    return Rates(_number(values.get(TRACES)), _number(values.get(ERRORS, 1.0)) or 0.0)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _published_rates(current: Snapshot, role: str) -> Rates:
+    """Return the rates of the snapshot, where no process says which ones run."""
+    values = {**current.settings, **current.roles.get(role, {})}
+    notes = tuple(
+        f"{key} is not at the source: the process's own variable decides, which is not "
+        "known here"
+        for key in (TRACES, ERRORS)
+        if key not in values
+    )
+    return _read(values)._replace(notes=notes)
+
+
+def _explain(current: Snapshot, role: str, rates: Rates, asked: Asked) -> Explanation:
+    if asked.kind is None:
+        return explain_trace(
+            Sampler(current, role),
+            asked.name,
+            parent=asked.parent,
+            rate=rates.traces,
+            own=UNKNOWN,
+            is_running=False,
+        )
+    return explain_error(
+        ErrorSampler(current, role, rates.errors),
+        asked.kind,
+        name=asked.name,
+        rate=rates.errors,
+        own=UNKNOWN,
+        is_running=False,
+    )
+
+
+def _document(
+    why: Explanation, role: str, processes: int, notes: tuple[str, ...]
+) -> Explained:
+    is_known = not any(IN_PROCESS in step.text for step in why.steps)
+    return Explained(
+        role=role,
+        processes=processes,
+        rate=why.rate,
+        decided_by=why.decided_by,
+        bounded_by=list(why.bounded_by),
+        steps=[
+            ExplainStep(step=each.name, rate=each.rate, text=each.text)
+            for each in why.steps
+        ],
+        gap=why.gap,
+        sure=why.is_sure and is_known and not notes,
+        sentence=why.sentence,
+        notes=list(notes),
+    )

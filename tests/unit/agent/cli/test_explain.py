@@ -1,0 +1,132 @@
+"""`explain`: by the published snapshot, and by the rates that processes run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from agent.cli import group
+from agent.confirm.receipts import Receipts
+from agent.domain.rollout import LiveTarget
+from resentry.contract import (
+    Budget,
+    Ceiling,
+    ErrorRule,
+    Receipt,
+    Rule,
+    Snapshot,
+    revision_of,
+)
+
+if TYPE_CHECKING:
+    from agent.publish.volume import Volume
+
+Ask = Callable[..., Any]
+RULES = (Rule("GET /pay*", 0.5), Rule("GET /pay", 0.9, role="celery"))
+ERRORS = (ErrorRule("builtins.LookupError", rate=0.25, per_minute=5),)
+
+
+@pytest.fixture
+def ask(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> Ask:
+    """Publish a snapshot, let these processes run, and explain."""
+
+    def asked(
+        snapshot: Snapshot | None, receipts: list[Receipt], *words: str, code: int = 0
+    ) -> Any:
+        if snapshot is not None:
+            snapshot = replace(snapshot, revision=revision_of(snapshot))
+            volume.publish(snapshot)
+            receipts = [
+                each._replace(revision=each.revision or snapshot.revision)
+                for each in receipts
+            ]
+        monkeypatch.setattr(
+            Receipts, "read", lambda _: [LiveTarget(each, uid=0) for each in receipts]
+        )
+        given = ["explain", *words, "--dir", volume.directory, "--json"]
+        ran = CliRunner().invoke(group, given, standalone_mode=True)
+        assert ran.exit_code == code, ran.output
+        return json.loads(ran.stdout)["result"]["explained"] if code == 0 else ran
+
+    return asked
+
+
+def _values(rate: float) -> dict[str, Any]:
+    return {"SENTRY_TRACES_SAMPLE_RATE": rate, "SENTRY_SAMPLE_RATE": 1.0}
+
+
+def _short(found: list[dict[str, Any]]) -> list[Any]:
+    names = ("role", "processes", "decided_by", "rate", "sure")
+    return [tuple(each[name] for name in names) for each in found]
+
+
+def test_each_role_and_each_rate_is_explained(
+    ask: Ask, receipt: Callable[..., Receipt]
+) -> None:
+    """What processes run counts, not what the source says."""
+    snapshot = Snapshot({}, rules=RULES, ceilings=(Ceiling(traces=0.4),))
+    running = [
+        receipt(values=_values(0.1)),
+        receipt(values=_values(0.1)),
+        receipt(values=_values(0.3)),
+        receipt(role="celery", values=_values(0.2)),
+    ]
+    found = ask(snapshot, running, "POST /pay")
+    assert _short(found) == [
+        ("api", 2, "rate", 0.1, False),
+        ("api", 1, "rate", 0.3, False),
+        ("celery", 1, "rate", 0.2, False),
+    ]
+    assert "a sampler of the application" in found[0]["sentence"]
+    found = ask(snapshot, running, "GET /pay", "--role", "celery", "--parent", "no")
+    assert _short(found) == [("celery", 1, "rule", 0.4, True)]
+    assert found[0]["bounded_by"] == ["ceiling"]
+    assert "lacks its upstream part" in found[0]["gap"]
+
+
+def test_an_error_is_explained_by_its_class_and_bases(
+    ask: Ask, receipt: Callable[..., Receipt]
+) -> None:
+    """What a limit and a budget let pass now is not known outside the process."""
+    snapshot = Snapshot({}, errors=ERRORS, budgets=(Budget(errors=60),))
+    running = [receipt(values=_values(0.1))]
+    found = ask(snapshot, running, "--error", "KeyError")
+    assert _short(found) == [("api", 1, "rule", 0.25, False)]
+    steps = {step["step"]: step for step in found[0]["steps"]}
+    assert steps["budget"]["rate"] is None
+    assert "60 per minute" in steps["budget"]["text"]
+    assert "the first error of each class passes" in steps["first"]["text"]
+    own = ("--error", "app.Declined", "--error", "builtins.LookupError")
+    assert _short(ask(snapshot, running, *own))[0][2:4] == ("rule", 0.25)
+    assert _short(ask(snapshot, running, "--logger", "app"))[0][2:4] == ("rate", 1.0)
+
+
+def test_what_no_process_tells_is_not_sure(
+    ask: Ask, receipt: Callable[..., Receipt]
+) -> None:
+    """Without a process, with an unset rate, or with another snapshot."""
+    snapshot = Snapshot(_values(0.1), {"celery": _values(0.2)}, RULES)
+    found = ask(snapshot, [], "other")
+    assert _short(found) == [
+        ("", 0, "rate", 0.1, False),
+        ("celery", 0, "rate", 0.2, False),
+    ]
+    old = receipt(values=_values(0.7), revision="0" * 12)
+    found = ask(snapshot, [old], "GET /pay")
+    assert _short(found) == [("api", 1, "rule", 0.5, False)]
+    assert "do not run this snapshot" in found[0]["notes"][0]
+    found = ask(Snapshot({}), [], "other")
+    assert _short(found) == [("", 0, "rate", None, False)]
+    assert "the process's own variable decides" in found[0]["notes"][0]
+
+
+def test_a_question_that_is_none_is_an_error(ask: Ask) -> None:
+    """And so is a volume without a snapshot."""
+    assert "no snapshot is published" in str(ask(None, [], "x", code=1).exception)
+    assert "give the name" in ask(None, [], code=2).output
+    assert "--parent" in ask(None, [], "--error", "E", "--parent", "no", code=2).output
