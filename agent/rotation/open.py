@@ -22,7 +22,7 @@ from agent.rotation.journal import REFUSED_SECONDS, Journal
 from agent.rotation.keeper import Keeper
 from agent.rotation.keys import SUBJECT, Keys
 from agent.rotation.vault import DsnSecret, JournalFile
-from agent.rotation.world import Servers, fleet_of, is_denied, is_refused
+from agent.rotation.world import Refusals, Servers, fleet_of, is_denied
 from agent.sentry_api.open import open_api
 from agent.source.vault import VaultSource
 from resentry.contract import fingerprint, time_text
@@ -77,13 +77,14 @@ def open_rotation(settings: Settings, choice: Choice) -> Opened:
     times = Times(settings.dsn_check_seconds)
     is_glitchtip = settings.dsn_check_backend == "glitchtip"
     checker = Checker(times, check_sender(USER_AGENT), is_glitchtip=is_glitchtip)
-    keys = _keys(settings, choice, file, secret, checker)
+    refusals = Refusals(checker)
+    keys = _keys(settings, choice, file, secret, checker, refusals)
     servers = Servers(
         keys,
         secret,
         checker,
         lambda: fleet_of(ask_fleet(settings), choice.role, int(settings.fleet_expect)),
-        is_glitchtip=is_glitchtip,
+        None if is_glitchtip else refusals,
     )
     holder = f"{socket.gethostname()} pid {os.getpid()} {secrets.token_hex(4)}"
     return Opened(Keeper(file, servers, holder), servers, file, secret)
@@ -95,6 +96,7 @@ def _keys(
     file: JournalFile,
     secret: DsnSecret,
     checker: Checker,
+    refusals: Refusals,
 ) -> KeyServer:
     if settings.sentry_api:
         if choice.new_dsn:
@@ -122,7 +124,7 @@ def _keys(
         partial(_dsns_of, file, secret),
         choice.new_dsn,
         lambda: _wanted(file),
-        partial(is_refused, checker),
+        refusals,
         partial(is_denied, checker),
     )
 

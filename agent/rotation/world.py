@@ -25,7 +25,8 @@ class Servers:
         secret: the secret whose DSN is replaced.
         checker: asks the server of a DSN whether it accepts it.
         fleet: asks every pod.
-        is_glitchtip: whether no question may be asked with a wrong key.
+        refusals: says whether a server refuses a DSN; `None` for GlitchTip, which is
+            never asked: a wrong key makes it block the whole project.
 
     """
 
@@ -35,14 +36,13 @@ class Servers:
         secret: Secret,
         checker: Checker,
         fleet: Callable[[], Fleet],
-        *,
-        is_glitchtip: bool = False,
+        refusals: Refusals | None,
     ) -> None:
         self.keys = keys
         self.secret = secret
         self.fleet = fleet
         self._checker = checker
-        self._is_glitchtip = is_glitchtip
+        self._refusals = refusals
 
     def verdict(self, dsn: str) -> Verdict:
         """Return what the server says to envelopes by this DSN, so far."""
@@ -52,11 +52,8 @@ class Servers:
         return "rejected" if report.verdict in FAILING else "unknown"
 
     def is_refused(self, dsn: str) -> bool | None:
-        """Return whether the server refuses a DSN now; `None` if it is not to be asked.
-
-        GlitchTip is never asked: a wrong key makes it block the whole project.
-        """
-        return None if self._is_glitchtip else is_refused(self._checker, dsn)
+        """Return whether the server refuses a DSN now; `None` if it is not to be asked."""
+        return None if self._refusals is None else self._refusals(dsn)
 
 
 def is_denied(checker: Checker, dsn: str) -> bool:
@@ -65,12 +62,27 @@ def is_denied(checker: Checker, dsn: str) -> bool:
     return report.verdict in (*FAILING, "rejected_once")
 
 
-def is_refused(checker: Checker, dsn: str) -> bool:
-    """Return whether the server refuses a DSN now. It is asked again and again."""
-    (report,) = checker.ask({dsn}, in_use=())
-    if report.settled:
-        checker.again({dsn})
-    return report.verdict in FAILING
+class Refusals:
+    """Says whether a server refuses a DSN. The server is asked again and again.
+
+    A check takes minutes, and each one begins with a single answer. So a DSN that was
+    refused counts as refused until a later check has ended otherwise.
+    """
+
+    def __init__(self, checker: Checker) -> None:
+        self._checker = checker
+        self._refused: set[str] = set()
+
+    def __call__(self, dsn: str) -> bool:
+        """Return whether the last check that ended says that the server refuses a DSN."""
+        (report,) = self._checker.ask({dsn}, in_use=())
+        if report.verdict in FAILING:
+            self._refused.add(dsn)
+        elif report.settled:
+            self._refused.discard(dsn)
+        if report.settled:
+            self._checker.again({dsn})
+        return dsn in self._refused
 
 
 def fleet_of(answers: Sequence[Answer], role: str, expected: int) -> Fleet:
