@@ -17,6 +17,7 @@ from agent.domain.rollout import DONE
 from agent.domain.timeline import Event
 from agent.domain.wishes import held_document
 from agent.observe.chain import chain
+from agent.observe.converting import convert
 from agent.observe.dsn_document import (
     dsn_check_report,
     dsn_use_report,
@@ -188,7 +189,7 @@ def last_processes_of(saved: Mapping[str, Any]) -> LastProcesses:
 def last_accepted_of(saved: Mapping[str, Any]) -> dict[str, float]:
     """Return when each DSN was last accepted, as the last agent wrote it."""
     try:
-        return msgspec.convert(saved.get("last_accepted") or {}, dict[str, float])
+        return convert(saved.get("last_accepted") or {}, dict[str, float])
     except msgspec.ValidationError:  # of another version
         return {}
 
@@ -259,11 +260,11 @@ def _passes(passes: Passes) -> dict[str, Any]:
 
 def _source(saved: Mapping[str, Any]) -> SourceReport:
     known = {key: value for key, value in saved.items() if key in NO_PASS}
-    return msgspec.convert(known, SourceReport)
+    return convert(known, SourceReport)
 
 
 def _list(saved: Mapping[str, Any], key: str, kind: type[Kind]) -> list[Kind]:
-    return msgspec.convert(saved.get(key, []), list[kind])  # type: ignore[valid-type]
+    return convert(saved.get(key, []), list[kind])  # type: ignore[valid-type]
 
 
 def _current(current: Snapshot) -> CurrentSnapshot:
@@ -282,7 +283,7 @@ def _current(current: Snapshot) -> CurrentSnapshot:
 
 def _counts(value: object) -> dict[str, int]:
     try:
-        return msgspec.convert(value or {}, dict[str, int])
+        return convert(value or {}, dict[str, int])
     except msgspec.ValidationError:  # of another version
         return {}
 

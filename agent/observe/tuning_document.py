@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from agent.domain.wishes import with_seconds_left
+from agent.observe.converting import convert
 from agent.observe.tuning_results import Boost, Ceiling
 
 if TYPE_CHECKING:
@@ -18,11 +17,11 @@ def boosts(current: Snapshot | None) -> list[Boost]:
     """Return the boosts of a snapshot that have not ended."""
     running = current.boosts if current else ()
     items = with_seconds_left(running, time.time())
-    return [msgspec.convert(boost, Boost) for boost in items]
+    return [convert(boost, Boost) for boost in items]
 
 
 def ceilings(current: Snapshot | None) -> list[Ceiling]:
     """Return the ceilings of a snapshot that have not ended."""
     running = current.ceilings if current else ()
     items = with_seconds_left(running, time.time())
-    return [msgspec.convert(ceiling, Ceiling) for ceiling in items]
+    return [convert(ceiling, Ceiling) for ceiling in items]
