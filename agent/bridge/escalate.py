@@ -62,6 +62,10 @@ class Alert(Struct):
         return frozenset(each for each in self.labels.items() if each[0] != LABEL)
 
 
+_DECODER = msgspec.json.Decoder(list[Alert])
+"""Made once: threads that make one at the same moment crash msgspec 0.22."""
+
+
 def decide(
     alerts: Iterable[Alert], now: float, after_seconds: float
 ) -> tuple[list[Alert], list[Alert]]:
@@ -150,7 +154,7 @@ class Escalation:
             raise OSError(f"HTTP status {status}")
         if len(body) == ANSWER_BYTES:
             raise OSError(f"more than {ANSWER_BYTES} bytes of critical alerts")
-        alerts = msgspec.json.decode(body, type=list[Alert])
+        alerts = _DECODER.decode(body)
         now = time.time()
         due, over = decide(alerts, now, self._after)
         documents = [self._copy(each, now + HOLD_SECONDS) for each in due]

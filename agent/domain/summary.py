@@ -122,6 +122,10 @@ def _process(target: LiveTarget, state: State) -> PodProcess:
     )
 
 
+_DECODER = msgspec.json.Decoder(Summary)
+"""Made once: several threads that make one at the same moment crash msgspec 0.22."""
+
+
 def encode_summary(summary: Summary) -> bytes:
     """Return the content of `/fleet`."""
     return msgspec.json.encode(summary)
@@ -130,7 +134,7 @@ def encode_summary(summary: Summary) -> bytes:
 def decode_summary(body: bytes) -> Summary:
     """Read the content of `/fleet`, or raise `SourceDown` without quoting it."""
     try:
-        return msgspec.json.decode(body, type=Summary)
+        return _DECODER.decode(body)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise SourceDown(
             f"what answers is no resentry-agent of this version ({type(error).__name__})"

@@ -1,8 +1,9 @@
-"""Lets a step change keys only while this process has the lock.
+"""Lets a step change keys and the secret only while this process has the lock.
 
 A step can take long, and a process can be stopped in its midst: a laptop that sleeps. By
-then somebody else may have taken the lock, and gone another way. Vault refuses what this
-process writes then, by check-and-set; Sentry's API has no such thing.
+then somebody else may have taken the lock, and gone another way. Vault refuses the journal
+of this process then, by check-and-set. It refuses the secret only if that has a new version,
+so whoever goes back writes one (`back.py`). Sentry's API has no such thing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from agent.rotation.journal import Journal
     from agent.rotation.keys import Key
-    from agent.rotation.parts import KeyServer, Secret, Verdict, World
+    from agent.rotation.parts import Held, KeyServer, Secret, Verdict, World
     from agent.rotation.rules import Fleet
     from agent.rotation.vault import JournalFile
 
@@ -89,12 +90,29 @@ class FencedKeys:
         self._keys.delete(key_id)
 
 
+class FencedSecret:
+    """A `Secret` that calls `must_hold` before each write."""
+
+    def __init__(self, secret: Secret, must_hold: Callable[[], None]) -> None:
+        self._secret = secret
+        self._must_hold = must_hold
+
+    def read(self, version: int | None = None) -> Held:
+        """Return the DSN of a version."""
+        return self._secret.read(version)
+
+    def write(self, dsn: str, after: int) -> int:
+        """Replace the DSN."""
+        self._must_hold()
+        return self._secret.write(dsn, after)
+
+
 class FencedWorld:
-    """A `World` whose keys are fenced."""
+    """A `World` whose keys and secret are fenced."""
 
     def __init__(self, world: World, must_hold: Callable[[], None]) -> None:
         self.keys: KeyServer = FencedKeys(world.keys, must_hold)
-        self.secret: Secret = world.secret
+        self.secret: Secret = FencedSecret(world.secret, must_hold)
         self.fleet: Callable[[], Fleet] = world.fleet
         self.verdict: Callable[[str], Verdict] = world.verdict
         self.is_refused: Callable[[str], bool | None] = world.is_refused

@@ -26,9 +26,10 @@ from agent.rotation.world import Refusals, Servers, fleet_of, is_denied
 from agent.sentry_api.open import open_api
 from agent.source.vault import VaultSource
 from resentry.contract import fingerprint, time_text
-from resentry.values import split_dsn
+from resentry.values import show_dsn, split_dsn
 
 if TYPE_CHECKING:
+    from agent.rotation.keys import Key
     from agent.rotation.parts import KeyServer
     from agent.settings import Settings
 
@@ -211,9 +212,10 @@ def plan(opened: Opened, choice: Choice) -> Journal:
             "make another key, and give its DSN with --new-dsn FILE",
         )
     now, leaked, quiet = time.time(), choice.leaked_seconds, choice.quiet_seconds
+    old = _old_key(opened, held.dsn)
     if quiet is None and leaked is None:
         quiet = QUIET_SECONDS
-        if not _tells_quiet(opened, fingerprint(held.dsn), now):
+        if opened.servers.keys.quiet_for(old, now) is None:
             raise SettingsError(
                 "this server does not tell when something came by a key last",
                 "set --quiet to the time of your longest job, as 30m",
@@ -242,8 +244,18 @@ def plan(opened: Opened, choice: Choice) -> Journal:
     )
 
 
-def _tells_quiet(opened: Opened, mark: str, now: float) -> bool:
-    """Whether the server can say how long nothing came by the old key."""
-    keys = opened.servers.keys
-    old = next((key for key in keys.all() if key.fingerprint == mark), None)
-    return old is not None and keys.quiet_for(old, now) is not None
+def _old_key(opened: Opened, dsn: str) -> Key:
+    """Return the key to retire. Raises `SettingsError` if the server does not know it."""
+    mark = fingerprint(dsn)
+    old = next(
+        (key for key in opened.servers.keys.all() if key.fingerprint == mark), None
+    )
+    if old is None:
+        raise SettingsError(
+            f"the project of the API has no key with the DSN {show_dsn(dsn)}, so the "
+            "rotation could not retire it",
+            "check RESENTRY_SENTRY_API, RESENTRY_SENTRY_ORGANIZATION and "
+            "RESENTRY_SENTRY_PROJECT; if the DSN has another host than the server's own "
+            "DSNs (a Relay), unset RESENTRY_SENTRY_API and use --new-dsn",
+        )
+    return old

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from agent.errors import AgentError
+from agent.errors import AgentError, SourceMissing
 from agent.rotation.back import go_back
 from agent.rotation.errors import PersonNeeded
 from agent.rotation.journal import named
@@ -43,6 +43,11 @@ def step(journal: Journal, world: World, now: float) -> Journal | Waiting:
 
 
 def _create(journal: Journal, world: World, now: float) -> Journal | Waiting:
+    if _old_key(journal, world) is None:
+        return journal.hold(
+            now,
+            "the server has no key with the old DSN: check RESENTRY_SENTRY_PROJECT",
+        )
     found = world.keys.named(journal.key_name)
     key = found[0] if found else world.keys.make(journal.key_name)
     if key.fingerprint == journal.old:
@@ -143,8 +148,8 @@ def _retire(journal: Journal, world: World, now: float) -> Journal | Waiting:
 
 
 def _finish(journal: Journal, world: World, now: float) -> Journal | Waiting:
-    key = _old_key(journal, world)
-    refused = world.is_refused(key.dsn) if key is not None else None
+    dsn = _old_dsn(journal, world)
+    refused = world.is_refused(dsn) if dsn else None
     waited = now - journal.since
     if refused is False:
         if waited >= RENEW_SECONDS:  # not at each look: that would be a version each
@@ -158,8 +163,20 @@ def _finish(journal: Journal, world: World, now: float) -> Journal | Waiting:
     if waited < journal.refused_seconds:
         until = time_text(journal.since + journal.refused_seconds, "seconds")
         return Waiting(f"the old key must be refused until {until}")
-    text = "refuses the old key" if refused else "is not asked about a deleted key"
+    text = "refuses the old key" if refused else "has no key with the old DSN"
     return journal.enter("done", now, f"the server {text}")
+
+
+def _old_dsn(journal: Journal, world: World) -> str:
+    """Return the old DSN, also if its key is gone; empty if nobody has it any more."""
+    if key := _old_key(journal, world):
+        return key.dsn
+    _new_key(journal, world)  # else these are the keys of another project
+    try:
+        dsn = world.secret.read(journal.version).dsn
+    except SourceMissing:
+        return ""
+    return dsn if fingerprint(dsn) == journal.old else ""
 
 
 def _risen(journal: Journal, world: World, now: float) -> Journal | Waiting | None:

@@ -146,8 +146,9 @@ def test_an_aborted_rotation_leaves_the_old_dsn(system: System, api: SentryApi) 
 def test_what_is_missing_is_named_before_anything_is_done(
     system: System, api: SentryApi
 ) -> None:
-    """The three most likely slips."""
+    """The most likely slips."""
     (old,) = api.projects["lms"].keys
+    api.project("other", 77)
     roles = {"celery": {"SENTRY_DSN": old["dsn"]["public"]}}
     system.write(SENTRY_DSN=old["dsn"]["public"], RESENTRY_ROLES=roles)
     for environ, args, code, told in (
@@ -155,6 +156,12 @@ def test_what_is_missing_is_named_before_anything_is_done(
         ({"RESENTRY_FLEET": ""}, (), 78, "RESENTRY_FLEET"),
         ({}, ("--quiet", "1s"), 78, "name one with --role"),
         ({}, ("--role", "celery"), 78, "set --quiet"),
+        (
+            {"RESENTRY_SENTRY_PROJECT": "other"},
+            ("--role", "celery"),
+            78,
+            "has no key with the DSN",
+        ),
         ({}, ("--resume", "--role", "celery"), 66, "no rotation of this secret"),
     ):
         process = system.spawn(
@@ -186,7 +193,7 @@ def test_a_schedule_begins_only_while_all_is_well(
     assert system.run("resentry-agent", "boost", "--end", boost)[0] == 0
     system.converge(1, 3)
 
-    api.faults = [Fault(503)] * 3 + [Fault(403)]
+    api.faults = [Fault("through")] + [Fault(503)] * 3 + [Fault(403)]
     assert ended(rotate(system, *scheduled), 1)["held"]
     assert ended(rotate(system, *scheduled), 1)["held"]
     assert [key["isActive"] for key in api.projects["lms"].keys] == [True]

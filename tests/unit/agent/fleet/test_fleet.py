@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import subprocess
 import sys
 import time
 import tomllib
@@ -379,3 +380,24 @@ def test_a_process_that_waits_is_named() -> None:
         judge.uses(told)
         == [judge.DsnUse(NEW, 1, 0), judge.DsnUse(OLD, 1, 0)][:: 1 if NEW < OLD else -1]
     )
+
+
+@pytest.mark.process
+def test_the_first_answers_are_read_by_many_threads_at_once() -> None:
+    """Each of them making its own decoder would crash the process."""
+    ran = subprocess.run([sys.executable, "-c", _MANY], check=False, timeout=60)
+    assert ran.returncode == 0
+
+
+_MANY = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from agent.domain.summary import decode_summary
+sys.setswitchinterval(1e-6)
+barrier = threading.Barrier(8)
+def read(_):
+    barrier.wait()
+    return decode_summary(b'{"agent":"1","processes":[{"role":"a","pid":1,"state":"x"}]}')
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(read, range(8)))
+"""

@@ -157,6 +157,42 @@ def test_each_secret_has_a_journal_of_its_own(file: JournalFile) -> None:
         ours.must_be_free("secret/data/other")
 
 
+@pytest.mark.parametrize("is_late", [True, False])
+def test_who_has_lost_the_lock_before_its_write_replaces_no_dsn(
+    file: JournalFile, *, is_late: bool
+) -> None:
+    """The other one has gone back, and retired the key whose DSN would be written.
+
+    Also if the lock is lost after its last look: then Vault refuses the write.
+    """
+    world = World()
+    ours, theirs = keeper(file, world, "a"), keeper(file, world, "b")
+    ours.begin(first(world))
+    while not file.load()[0].version:  # type: ignore[union-attr]
+        world.now += 10
+        ours.turn()
+    write = world.write
+
+    def go_back() -> None:
+        world.on_all, world.write = (lambda: None), write  # type: ignore[method-assign]
+        world.now += LEASE_SECONDS
+        theirs.change(is_aborting=True)
+        assert run(theirs, world).phase == "aborted"
+
+    def written_late(text: str, after: int) -> int:
+        go_back()
+        return write(text, after)
+
+    if is_late:
+        world.write = written_late  # type: ignore[method-assign]
+    else:
+        world.on_all = go_back
+    with pytest.raises(SecretChanged):
+        ours.turn()
+    assert [key.fingerprint for key in world.server if key.is_active] == [OLD]
+    assert fingerprint(world.read().dsn) == OLD
+
+
 def test_two_who_begin_at_once_make_one_rotation(file: JournalFile) -> None:
     """The second one's check-and-set fails: both had read that there is none."""
     world = World()

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from agent.errors import SourceDown
 from agent.rotation.journal import REFUSED_SECONDS, Journal, encode
 from agent.rotation.keeper import TRIES_LIMIT
+from agent.rotation.keys import Key
 from resentry.contract import fingerprint
 from tests.unit.agent.rotation.turned import Rotation
 from tests.unit.agent.rotation.world import World, dsn
@@ -379,3 +380,68 @@ def test_only_failures_in_a_row_are_counted() -> None:
     for _ in range(TRIES_LIMIT * 4):
         rotation.turn()
     assert (rotation.journal.phase, rotation.journal.held) == ("written", "")
+
+
+def test_an_old_key_that_the_server_does_not_know_is_not_replaced() -> None:
+    """It could not be retired: the settings name another project, or a Relay's host."""
+    world = World()
+    world.server.clear()
+    rotation = begin(world)
+    rotation.turn()
+    assert "no key with the old DSN" in rotation.journal.held
+    assert (rotation.live, world.versions) == ([], [dsn(1)])
+
+
+def test_a_key_that_is_gone_is_asked_for_nevertheless() -> None:
+    """Only the server's refusals show that nobody can send by its DSN."""
+    world = World()
+    rotation = begin(world)
+    rotation.run(lambda journal: journal.phase == "quiet")
+    world.server = [key for key in world.server if key.fingerprint == NEW]
+    world.verdicts[dsn(1)] = "accepted"
+    for _ in range(100):
+        rotation.turn()
+    assert rotation.journal.phase == "retired"
+    assert "not yet refused the old key" in rotation.waits_for
+    del world.verdicts[dsn(1)]
+    rotation.run()
+    assert rotation.journal.phase == "done"
+
+
+def test_without_the_new_key_the_old_one_is_not_gone() -> None:
+    """The keys are those of another project: a setting was changed meanwhile."""
+    world = World()
+    rotation = begin(world)
+    rotation.run(lambda journal: journal.phase == "retired")
+    world.server.clear()
+    rotation.run(lambda journal: bool(journal.held))
+    assert rotation.journal.phase == "retired"
+
+
+@pytest.mark.parametrize("phase", ["written", "retired"])
+def test_an_abort_leaves_a_dsn_of_somebody_else(phase: str) -> None:
+    """A hotfix is a decision; the new key goes when nobody holds it."""
+    world = World()
+    rotation = begin(world)
+    rotation.run(lambda journal: journal.phase == phase)
+    world.server.append(Key("hotfix", "Hotfix", dsn(9), is_active=True))
+    world.write(dsn(9), len(world.versions))
+    rotation.journal = replace(rotation.journal, is_aborting=True)
+    world.retired_while_held.clear()
+    rotation.run()
+    assert rotation.journal.phase == "aborted"
+    assert rotation.source == fingerprint(dsn(9))
+    assert NEW not in rotation.live
+    assert fingerprint(dsn(9)) in rotation.live
+    assert world.retired_while_held == []
+
+
+def test_an_abort_needs_no_earlier_version_of_the_secret() -> None:
+    """Vault keeps so many; the server has the DSN of the old key."""
+    world = World()
+    rotation = begin(world)
+    rotation.run(lambda journal: journal.phase == "converged")
+    world.versions[0] = ""
+    rotation.journal = replace(rotation.journal, is_aborting=True)
+    rotation.run()
+    assert (rotation.live, rotation.source) == ([OLD], OLD)
