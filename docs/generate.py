@@ -100,6 +100,9 @@ LABELS = {
     "resource": f"of Sentry's webhooks: {_listed(RESOURCES)}, or `other`",
     "result": f"of a webhook: {_listed(RESULTS)}",
     "severity": f"of an alert: {_listed(SEVERITIES)}",
+    "budget": "`transactions` or `errors`",
+    "cause": "what dropped an error: `rule 0` (the first of `RESENTRY_ERRORS`), `rate`, `ceiling`, "
+    "`budget`, or `other`",
     "bound": "`lowest` or `highest`, over the live targets of the role",
     "call": "`logins` or `renewals`",
     "commit": "the commit that the agent was built from; empty in a source tree",

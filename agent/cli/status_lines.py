@@ -8,23 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from agent.cli.gather import UNRESPONSIVE_HINT
 from agent.cli.lines import (
-    boost_line,
     idle_role_text,
     receiver_lines,
     tuning_lines,
     value_text,
 )
+from agent.cli.status_texts import count_texts, rates_line, why_lines
 from agent.cli.words import with_ages
 from agent.domain.passes import GOOD
 from agent.domain.provenance import origin_of
-from agent.domain.roles import ORIGINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from agent.observe.results import SourceReport, StatusResult
     from agent.observe.stage import Stage
-    from agent.observe.target_results import RoleReport, Target
+    from agent.observe.target_results import Target
 
     Paint = Callable[[str, str], str]
     """Returns a text in the colour of a state."""
@@ -39,23 +38,6 @@ MARKS = {
 }
 FIRST = "   <- here the chain breaks first"
 _IN = " " * 15
-_RATE_NAMES = {
-    "SENTRY_SAMPLE_RATE": "errors",
-    "SENTRY_TRACES_SAMPLE_RATE": "traces",
-    "SENTRY_PROFILES_SAMPLE_RATE": "profiles",
-}
-_COUNTS = {
-    "accepted": "accepted by Sentry",
-    "refused": "refused by Sentry",
-    "limited": "rate limited",
-    "failed": "failed at Sentry",
-    "unreached": "not delivered",
-    "parked": "parked for the next DSN",
-    "rerouted": "rerouted to the next DSN",
-    "dropped": "dropped",
-    "unknown": "not known whether stored",
-    "faults": "faults in the library",
-}
 
 
 def plain(text: str, _state: str) -> str:
@@ -84,13 +66,14 @@ def _lines(status: StatusResult, why_unknown: str, paint: Paint) -> Iterator[str
         for line in filter(None, _DETAILS.get(stage.stage, _nothing)(status)):
             yield f"{_IN}{line}"
     for role in status.roles:
-        yield _row("", "rates", _rates_line(role))
-        for line in _why_lines(role, status):
+        yield _row("", "rates", rates_line(role))
+        for line in why_lines(role, status):
             yield f"{_IN}{line}"
     for target in status.rollout.targets:
         yield from _target_lines(target)
     yield from _dsn_lines(status, paint)
-    yield from _count_lines(status)
+    for name, text in count_texts(status):
+        yield _row("", name, text)
     yield from _last_refusal(status)
 
 
@@ -207,35 +190,6 @@ _DETAILS: dict[str, Callable[[StatusResult], Iterable[str]]] = {
 }
 
 
-def _rates_line(role: RoleReport) -> str:
-    number = len(role.processes)
-    processes = f"role {role.role} ({number} process{'es' * (number != 1)})"
-    if role.off:
-        return f"{processes}: sends nothing: {role.off}"
-    rates = ", ".join(
-        f"{_RATE_NAMES.get(rate.setting, rate.setting)} "
-        + ("off" if rate.value is None else f"{rate.value:g}")
-        for rate in role.rates
-    )
-    return f"{processes}: {rates}"
-
-
-def _why_lines(role: RoleReport, status: StatusResult) -> Iterator[str]:
-    by_origin: dict[str, list[str]] = {}
-    for rate in role.rates:
-        origin = ORIGINS.get(rate.origin, "a place that is not known")
-        by_origin.setdefault(origin, []).append(_RATE_NAMES.get(rate.setting, ""))
-    if not role.off:
-        yield "; ".join(
-            f"{', '.join(names)} from {origin}" for origin, names in by_origin.items()
-        )
-    if role.rules:
-        yield f"{role.rules} sampling rule{'s' * (role.rules != 1)} come before the rate"
-    for boost in status.current.boosts if status.current else ():
-        if boost.id in role.boosts:
-            yield f"boost {boost_line(boost)}"
-
-
 def _target_lines(target: Target) -> Iterator[str]:
     main = ", main" if target.main else ""
     since = f" since {target.since}" if target.since else ""
@@ -251,6 +205,11 @@ def _target_lines(target: Target) -> Iterator[str]:
     yield _row("", "process", f"{target.name}{main}  {target.state}{known}{error}")
     for note in target.notes:
         yield f"{_IN}{note}"
+    if target.unhonoured:
+        yield (
+            f"{_IN}its library is too old for the snapshot's "
+            f"{' and '.join(target.unhonoured)}, and sends without them: upgrade resentry"
+        )
     if target.is_apart:
         yield f"{_IN}its library and the agent are too far apart: upgrade the older one"
 
@@ -274,17 +233,6 @@ def _dsn_lines(status: StatusResult, paint: Paint) -> Iterator[str]:
             older.setdefault(holder.dsn, []).append(f"{holder.kind} in {target.name}")
     for dsn, names in older.items():
         yield paint(_row("", "old dsn", f"{dsn}: held by {', '.join(names)}"), "held")
-
-
-def _count_lines(status: StatusResult) -> Iterator[str]:
-    counts: Counter[str] = Counter()
-    for target in status.rollout.targets:
-        counts.update(target.tally)
-    shown = [
-        f"{counts[name]:,} {words}" for name, words in _COUNTS.items() if counts[name]
-    ]
-    if shown:
-        yield _row("", "counts", ", ".join(shown))
 
 
 def _last_refusal(status: StatusResult) -> Iterator[str]:

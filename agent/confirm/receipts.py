@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from agent.confirm.ends import Ends
 from agent.confirm.mask import without_secrets
 from agent.domain.rollout import LiveTarget, Rollout, assess
+from agent.domain.tuned import known_only
 from agent.locks import holder_of
 from resentry import formats
 from resentry.contract import (
@@ -246,7 +247,7 @@ def _decode(body: bytes, target: str) -> Receipt:
     known = {name: receipt.tally[name] for name in TALLIES if name in receipt.tally}
     origins = {name: receipt.origins[name] for name in KEYS if name in receipt.origins}
     since = _moment(receipt.since)
-    needed = receipt._replace(tally=known, origins=origins, since=since)
+    needed = known_only(receipt)._replace(tally=known, origins=origins, since=since)
     return without_secrets(needed)
 
 

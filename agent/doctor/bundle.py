@@ -200,7 +200,10 @@ def _receipts(facts: Facts, _: object) -> list[dict[str, Any]]:
 def _receipt(receipt: Any) -> dict[str, Any]:
     document = dict(receipt._asdict())
     document["tally"], document["origins"] = dict(receipt.tally), dict(receipt.origins)
-    document["values"] = dict(receipt.values)
+    document["values"], document["budgets"] = (
+        dict(receipt.values),
+        dict(receipt.budgets),
+    )
     return document
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agent.domain.tuned import BudgetUse, budget_uses
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -52,6 +54,7 @@ class RoleRates:
     """How many sampling rules come before the trace rate."""
     boosts: tuple[str, ...]
     """The ids of the boosts in force that are for this role."""
+    budgets: tuple[BudgetUse, ...] = ()
 
 
 def rates_by_role(
@@ -78,7 +81,9 @@ def rates_by_role(
             for boost in (current.boosts if current else ())
             if boost.id in in_force and boost.role in (None, role)
         )
-        found.append(RoleRates(role, names, rates, off, rules, running))
+        receipts = [target.receipt for target in targets]
+        budgets = budget_uses(current, role, receipts)
+        found.append(RoleRates(role, names, rates, off, rules, running, budgets))
     return tuple(found)
 
 

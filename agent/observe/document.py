@@ -167,7 +167,7 @@ def status(
             for use in uses(current, rollout, time.time(), last_accepted_of(saved))
         ],
         notify=_list(saved, "notify", Receiver),
-        rollout=rollout_report(rollout, version),
+        rollout=rollout_report(current, rollout, version),
         roles=role_reports(current, rollout, [each.id for each in boosts(current)]),
         version=version,
         problems=_list(saved, "problems", ProblemReport),

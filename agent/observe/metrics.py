@@ -24,6 +24,7 @@ from agent.observe.snapshot_metrics import SnapshotMetrics
 from agent.observe.source_metrics import SourceMetrics
 from agent.observe.stderr import lines
 from agent.observe.target_metrics import TargetMetrics
+from agent.observe.tuning_metrics import TuningMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,6 +129,7 @@ class Metrics:
         )
         self._targets = TargetMetrics(self.registry)
         self._dsns = DsnMetrics(self.registry)
+        self._tuning = TuningMetrics(self.registry)
         self._notify_failures = Gauge(
             "resentry_notify_failures",
             "The number of failed POSTs since the last successful one, by receiver.",
@@ -197,6 +199,7 @@ class Metrics:
             self._source.show(view.source)
             self._targets.show(view.rollout)
             self._dsns.show(view)
+            self._tuning.show(view)
             self._show_deliveries(view.deliveries)
 
     def asked(self, request: str, outcome: str) -> None:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from agent._version import __version__
 from agent.domain.roles import rates_by_role
 from agent.domain.rollout import OVERDUE_HINT
+from agent.domain.tuned import unhonoured
 from agent.domain.versions import are_apart
 from agent.observe.target_results import (
+    BudgetReport,
     HolderReport,
     RateReport,
     RoleReport,
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     from resentry.contract import Receipt, Snapshot
 
 
-def rollout_report(rollout: Rollout, version: str | None) -> RolloutReport:
+def rollout_report(
+    current: Snapshot | None, rollout: Rollout, version: str | None
+) -> RolloutReport:
     """Return how far the snapshot has got. `version` is the running agent's."""
     return RolloutReport(
         state=rollout.state,
@@ -33,7 +37,10 @@ def rollout_report(rollout: Rollout, version: str | None) -> RolloutReport:
         unknown=rollout.unknown,
         obstacle=rollout.obstacle,
         hint=rollout.hint,
-        targets=[_target(target, state, version) for target, state in rollout.targets],
+        targets=[
+            _target(target, state, version, current)
+            for target, state in rollout.targets
+        ],
     )
 
 
@@ -52,12 +59,15 @@ def role_reports(
             ],
             rules=each.rules,
             boosts=list(each.boosts),
+            budgets=[BudgetReport(**use._asdict()) for use in each.budgets],
         )
         for each in rates_by_role(current, rollout, boosts)
     ]
 
 
-def _target(target: LiveTarget, state: State, version: str | None) -> Target:
+def _target(
+    target: LiveTarget, state: State, version: str | None, current: Snapshot | None
+) -> Target:
     receipt = target.receipt
     return Target(
         id=receipt.id,
@@ -83,6 +93,8 @@ def _target(target: LiveTarget, state: State, version: str | None) -> Target:
         sdk=receipt.sdk,
         is_apart=target.readable and are_apart(version or __version__, receipt.library),
         tally=_tally(receipt),
+        dropped=None if receipt.dropped is None else dict(receipt.dropped),
+        unhonoured=list(unhonoured(current, receipt)) if target.readable else [],
     )
 
 

@@ -70,6 +70,36 @@ class Target(Struct, frozen=True, kw_only=True):
             "`dropped`."
         ),
     ] = {}
+    dropped: Annotated[
+        dict[str, int] | None,
+        Meta(
+            description="Errors that were not sent since the error rules came, by cause: "
+            "`rule 0`, `rate`, `ceiling` or `budget`; null if its library does not say so."
+        ),
+    ] = None
+    unhonoured: Annotated[
+        list[str],
+        Meta(
+            description="What of the snapshot its library is too old for: `ceilings`, `error "
+            "rules`, `budgets`."
+        ),
+    ] = []
+
+
+class BudgetReport(Struct, frozen=True, kw_only=True):
+    """One budget, and what passes."""
+
+    kind: Annotated[str, Meta(description="`transactions` or `errors`.")]
+    per_minute: Annotated[
+        float, Meta(description="The highest number per minute and process.")
+    ]
+    share: Annotated[
+        float | None,
+        Meta(
+            description="The lowest share that passes in a process now, from 0 to 1; null if "
+            "no process says so."
+        ),
+    ]
 
 
 class RateReport(Struct, frozen=True, kw_only=True):
@@ -102,6 +132,9 @@ class RoleReport(Struct, frozen=True, kw_only=True):
     boosts: Annotated[
         list[str], Meta(description="The ids of the boosts that are for this role.")
     ]
+    budgets: Annotated[
+        list[BudgetReport], Meta(description="The budgets of each of these processes.")
+    ] = []
 
 
 class RolloutSummary(Struct, frozen=True, kw_only=True):

@@ -51,6 +51,7 @@ from resentry.tuning import (
     ErrorRule,
     Rule,
     check,
+    per_minute_of,
     read_items,
     required,
 )
@@ -92,6 +93,7 @@ __all__ = [  # what is defined elsewhere and belongs to the contract, too
     "decode_snapshot",
     "encode_receipt",
     "encode_snapshot",
+    "per_minute_of",
     "read_items",
     "required",
     "revision_of",

@@ -20,6 +20,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from resentry.answers import Answers
+from resentry.sampled import Sampled
 from resentry.tally import Tally
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Home:
         """Held while a part of a client is made anew."""
         self.tally = Tally()
         self.answers = Answers()
+        self.sampled = Sampled()
         self.looked = threading.Event()
         """Set after the first look at the volume. A child's envelopes wait for it."""
         self.looked.set()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resentry.answers import ANSWERS_LIMIT, Answer, is_answer, read_answers
 from resentry.formats import ROLE
+from resentry.sampled import is_share
 from resentry.schema import SCHEMA, ContractError, plain, read_object
 from resentry.snapshot import NAME_LIMIT, NAMED_LIMIT
 from resentry.verification import (
@@ -57,7 +58,10 @@ class Receipt(NamedTuple):
     that the application's own client runs instead of ours. `verified` is this process's
     part in the newest verification. `decided` is how many traces were compared with the
     rules, and `matched` has a bit, in hex, for each rule that matched; an older library does
-    not say so. `before` counts what the process did before `init`.
+    not say so. `before` counts what the process did before `init`. `dropped` counts errors
+    that were not sent, by cause: `rule 0`, `rate`, `ceiling`, `budget`. `budgets` has the
+    share that each budget lets pass. An older library has neither, for it knows no ceilings,
+    error rules and budgets.
     """
 
     id: str
@@ -91,6 +95,8 @@ class Receipt(NamedTuple):
     before: Mapping[str, int] = MappingProxyType({})
     sdk: str = ""
     library: str = ""
+    dropped: Mapping[str, int] | None = None
+    budgets: Mapping[str, float] = MappingProxyType({})
 
 
 def encode_receipt(receipt: Receipt) -> bytes:
@@ -154,7 +160,8 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("parent", "revision", "error"), (str, type(None))),
     **dict.fromkeys(("pid", "pidns", "start_time", "sequence"), (int,)),
     **dict.fromkeys(("signal", "tid", "decided"), (int, type(None))),
-    **dict.fromkeys(("tally", "origins", "values", "before"), (dict,)),
+    **dict.fromkeys(("tally", "origins", "values", "before", "budgets"), (dict,)),
+    "dropped": (dict, type(None)),
     **dict.fromkeys(("answers", "holders", "ignored", "problems"), (list,)),
     "swap_ms": (int, float),
     "foreign": (bool,),
@@ -172,9 +179,10 @@ _REQUIRED = ("id", "role", "pid", "pidns", "start_time")
 _PARTS: Mapping[str, Callable[[Any], bool]] = {
     "refused": lambda value: [type(part) for part in value] == [str, int],
     **dict.fromkeys(
-        ("tally", "before"),
+        ("tally", "before", "dropped"),
         lambda value: all(type(n) is int and n >= 0 for n in value.values()),
     ),
+    "budgets": lambda value: all(map(is_share, value.values())),
     "matched": lambda value: set(value) <= set("0123456789abcdef"),
     "origins": lambda value: all(type(origin) is str for origin in value.values()),
     "answers": lambda value: all(map(is_answer, value)),
@@ -199,6 +207,8 @@ def _cut(receipt: Receipt) -> Receipt:
     refused = receipt.refused
     tally = list(receipt.tally.items())[:ENTRIES_LIMIT]
     before = list(receipt.before.items())[:ENTRIES_LIMIT]
+    dropped = receipt.dropped
+    budgets = list(receipt.budgets.items())[:ENTRIES_LIMIT]
     origins = list(receipt.origins.items())[:ENTRIES_LIMIT]
     values = list(receipt.values.items())[:ENTRIES_LIMIT]
     return receipt._replace(
@@ -206,6 +216,8 @@ def _cut(receipt: Receipt) -> Receipt:
         refused=refused and (plain(refused[0], NAME_LIMIT), refused[1]),
         tally={plain(name, NAME_LIMIT): number for name, number in tally},
         before={plain(name, NAME_LIMIT): number for name, number in before},
+        dropped=None if dropped is None else _largest(dropped),
+        budgets={plain(name, NAME_LIMIT): share for name, share in budgets},
         origins={plain(k, NAME_LIMIT): plain(v, NAME_LIMIT) for k, v in origins},
         holders=tuple(
             Holder(plain(each.kind, NAME_LIMIT), plain(each.dsn, NAME_LIMIT))
@@ -217,6 +229,12 @@ def _cut(receipt: Receipt) -> Receipt:
         values={plain(k, NAME_LIMIT): _plain_value(v) for k, v in values},
         ignored=tuple(plain(n, NAME_LIMIT) for n in receipt.ignored[:NAMED_LIMIT]),
     )
+
+
+def _largest(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the largest counts, in their order: a process may have 100 error rules."""
+    kept = sorted(counts, key=lambda name: -counts[name])[:ENTRIES_LIMIT]
+    return {plain(name, NAME_LIMIT): counts[name] for name in counts if name in kept}
 
 
 def _plain_value(value: Any) -> Any:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from resentry import holders
 from resentry._version import __version__
 from resentry.contract import Holder, Receipt
+from resentry.error_sampling import error_sampler_of
 from resentry.process import here
 from resentry.receipt_file import Identity
+from resentry.sampled import BUDGETS, Counts
 from resentry.sampling import sampler_of
 from resentry.sdk.client import is_ours
 from resentry.sdk.versions import described
@@ -61,6 +63,21 @@ def _rules(running: Running | None) -> dict[str, Any]:
     return {"decided": decided, "matched": matched}
 
 
+def _counts(running: Running | None) -> Counts:
+    """Return what rules, ceilings and budgets do here now."""
+    client = running.client if running is not None else None
+    traces, errors = sampler_of(client), error_sampler_of(client)
+    budgets = [each.budget if each is not None else None for each in (traces, errors)]
+    return Counts(
+        errors.memory.dropped.copy() if errors is not None else {},
+        {
+            kind: float(f"{budget.share():.3g}")
+            for kind, budget in zip(BUDGETS, budgets, strict=True)
+            if budget is not None
+        },
+    )
+
+
 def receipt(target: Target) -> Receipt:
     """Return the receipt as it is now."""
     home, running, follower = here(), target.running, target.follower
@@ -68,6 +85,7 @@ def receipt(target: Target) -> Receipt:
     me = follower.identity if follower is not None else Identity(home)
     signal, tid = follower.signal if follower is not None else (None, None)
     refusal, held = target.refusal, _holders(target)
+    sampled = home.sampled.shown(_counts(running))
     return Receipt(
         id=me.id,
         role=target.plan.role,
@@ -98,6 +116,8 @@ def receipt(target: Target) -> Receipt:
         verified=follower.verifier.verified if follower is not None else None,
         before=target.before,
         **_rules(running),
+        dropped=sampled.dropped,
+        budgets=sampled.budgets,
         ignored=snapshot.ignored if snapshot is not None else (),
     )
 

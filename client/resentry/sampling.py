@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resentry import formats
 from resentry.budget import Budget
-from resentry.contract import KEEP
+from resentry.contract import KEEP, per_minute_of
 from resentry.harmless import fault
 from resentry.patterns import Patterns, names
 
@@ -208,8 +208,7 @@ def budget_of(
     snapshot: Snapshot, role: str, field: str, earlier: Budget | None
 ) -> Budget | None:
     """Return the budget of a role: its own, else that of all; the earlier if the same."""
-    of_role = {each.role: getattr(each, field) for each in reversed(snapshot.budgets)}
-    per_minute = of_role.get(role, of_role.get(None))
+    per_minute = per_minute_of(snapshot.budgets, role, field)
     if per_minute is None:
         return None
     if earlier is not None and earlier.per_minute == per_minute:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from resentry import formats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 KEEP = "keep"
 """The `parent` of a rule or boost that lets the parent's decision stand."""
@@ -77,6 +77,13 @@ class Budget(NamedTuple):
     transactions: float | None = None
     errors: float | None = None
     role: str | None = None
+
+
+def per_minute_of(budgets: Sequence[Budget], role: str, field: str) -> float | None:
+    """Return the budget of a role: its own, else that of all roles; the first counts."""
+    of_role = {each.role: getattr(each, field) for each in reversed(budgets)}
+    found: float | None = of_role.get(role, of_role.get(None))
+    return found
 
 
 Item = TypeVar("Item", Rule, Boost, Ceiling, ErrorRule, Budget)

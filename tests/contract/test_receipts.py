@@ -50,6 +50,8 @@ FIELDS = {
     "foreign",
     "sdk",
     "library",
+    "dropped",
+    "budgets",
 }
 
 _REGISTERED = """

@@ -409,6 +409,9 @@ def test_every_known_key_passes_with_a_good_value() -> None:
         "SENTRY_SEND_PII": "no",
         "SENTRY_ENABLE_FOR_CELERY": "yes",
         **STRUCTURED,
+        "RESENTRY_CEILINGS": [{"traces": 0.1}],
+        "RESENTRY_ERRORS": [{"exception": "KeyError", "rate": 0.1}],
+        "RESENTRY_BUDGETS": [{"transactions": 600}],
     }
     assert set(KNOWN) == set(values)
     assert len(accepted(values)[0].settings) == 8
