@@ -33,7 +33,7 @@ from agent.settings import (
     settings_of,
 )
 from bench import library
-from docs import alerts, documents, on_call
+from docs import alerts, documents, on_call, source_schema
 from lab.matrix import table
 from resentry.answers import KINDS
 
@@ -314,6 +314,7 @@ def main() -> None:
         (HERE / name).write_text(page())
     for command, schema in documents.schemas().items():
         (SCHEMAS / f"{command.replace(' ', '-')}.json").write_text(schema)
+    (SCHEMAS / f"{source_schema.NAME}.json").write_text(source_schema.schema())
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ COMMANDS = (
     "boost",
     "throttle",
     "explain",
+    "validate",
     "log-level",
     "completion",
     "rotate",

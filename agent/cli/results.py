@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from agent.alerts.results import NoticeResult, RulesResult
 from agent.cli.explain_results import ExplainResult
 from agent.cli.fleet_results import FleetResult
+from agent.cli.validate_results import ValidateResult
 from agent.doctor.results import DoctorResult
 from agent.domain.outcome import Kind
 from agent.domain.verified import Stored, Verdict
@@ -240,6 +241,7 @@ DOCUMENTS: dict[str, Any] = {
     "boost": Envelope[WishResult],
     "throttle": Envelope[WishResult],
     "explain": Envelope[ExplainResult],
+    "validate": Envelope[ValidateResult],
     "verify": Envelope[VerifyResult],
     "log-level": Envelope[LogLevelResult],
     "rotate": Envelope[RotateResult],

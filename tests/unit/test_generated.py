@@ -6,6 +6,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from agent.cli import COMMANDS, WITHOUT_JSON
+from docs import source_schema
 from docs.documents import schemas
 from docs.generate import HERE, PAGES, SCHEMAS
 
@@ -20,6 +21,7 @@ def test_each_command_that_prints_has_a_schema_that_is_up_to_date() -> None:
     """`run` and `completion` print no JSON object."""
     written = {path.stem: path.read_text() for path in SCHEMAS.iterdir()}
     described = schemas()
+    assert written.pop(source_schema.NAME) == source_schema.schema()
     assert written == {name.replace(" ", "-"): text for name, text in described.items()}
     assert set(described) == set(COMMANDS) - {*WITHOUT_JSON}
     for text in written.values():

@@ -26,7 +26,7 @@ HEAVY = {
     "name",
     [
         *("status", "wait", "verify", "history", "refresh", "rollback", "boost"),
-        *("log-level", "explain"),
+        *("log-level", "explain", "validate"),
     ],
 )
 def test_a_command_imports_little(name: str) -> None:
