@@ -24,12 +24,14 @@ def monitor_fields(body: Body) -> Fields:
     if len(sources) != 1:
         return {"sources": len(sources)}
     (source,) = sources
-    query = (source.get("queryObj") or {}).get("snubaQuery") or source
+    subscription = source.get("queryObj") or {}
+    query = subscription.get("snubaQuery") or source
     group = _get(body, "condition_group") or {}
     return {
         "type": body.get("type"),
         "on": body.get("enabled", True),
         "sources": 1,
+        "measuring": subscription.get("status") or 0,
         "measure": query.get("aggregate"),
         "dataset": query.get("dataset"),
         "environment": query.get("environment") or "",
@@ -38,6 +40,7 @@ def monitor_fields(body: Body) -> Fields:
         "window in seconds": query.get("timeWindow"),
         "extrapolation": query.get("extrapolationMode"),
         "detection": (body.get("config") or {}).get("detectionType"),
+        "compared with seconds ago": (body.get("config") or {}).get("comparisonDelta"),
         "conditions": _group(group),
     }
 
@@ -105,7 +108,13 @@ def _action(action: Body) -> str:
     settings = f" {_shown(data)}" if any(data.values()) else ""
     status = action.get("status") or "active"
     off = "" if status == "active" else f", {status}"
-    return f"{action.get('type')} {config.get('targetIdentifier')}{settings}{off}"
+    kind, target = action.get("type"), config.get("targetType")
+    whom = f"{config.get('targetIdentifier')}"
+    if target not in (kind, None):
+        whom = f"{target} {whom}"
+    if action.get("integrationId"):
+        whom += f" by integration {action['integrationId']}"
+    return f"{kind} {whom}{settings}{off}"
 
 
 def _shown(value: Any) -> str:

@@ -6,6 +6,7 @@ Alertmanager forgets alerts when it restarts, but no silences.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -88,14 +89,19 @@ class Alertmanager:
         document = {
             "labels": alert.labels,
             "annotations": alert.annotations,
+            # Else Alertmanager takes the end for the beginning.
+            "startsAt": time_text(min(time.time(), alert.ends_at)),
             "endsAt": time_text(alert.ends_at),
         }
         self._ask("POST", "alerts", [document])
 
-    def silence(self, environment: str, comment: str, now: float, ends: float) -> None:
+    def silence(
+        self, environment: str, comment: str, now: float, ends: float, *, is_new: bool
+    ) -> None:
         """Silence the environment's warnings until then, never a critical alert.
 
-        Our own silence of the same environment gets another end. Raises `NoticeFailed`.
+        Our own silence of the same environment gets another end; there is a new one only
+        if it `is_new`. Raises `NoticeFailed`.
         """
         body = {
             "matchers": _matchers(environment),
@@ -104,8 +110,11 @@ class Alertmanager:
             "createdBy": AUTHOR,
             "comment": comment or "planned maintenance",
         }
-        if own := self._own(environment):
+        own = self._own(environment)
+        if own:
             body["id"] = own[0]
+        elif not is_new:
+            return
         self._ask("POST", "silences", body)
 
     def unsilence(self, environment: str) -> None:

@@ -38,6 +38,12 @@ class Held(NamedTuple):
                 "check RESENTRY_SENTRY_PROJECT; give the project's number, if its name "
                 "does not single it out",
             )
+        if not found[0].get("enabled", True):
+            raise WishRefused(
+                "the project's own error monitor is switched off: no rule of [[issues]] "
+                "can tell anything",
+                "switch it on in Sentry, under Monitors; apply does not touch it",
+            )
         return str(found[0]["id"])
 
 
@@ -59,6 +65,7 @@ def plan(rules: RuleFile, held: Held, app: str) -> list[Change]:
     """
     monitors = named("monitor", rules, held.monitors)
     alerts = named("alert", rules, held.alerts)
+    _must_be_of_project(alerts, {str(each["id"]) for each in held.monitors})
     wanted_monitors = {
         rules.name_of(rule): bodies.monitor_of(rules, rule) for rule in rules.metrics
     }
@@ -114,6 +121,18 @@ def named(kind: Kind, rules: RuleFile, every: Iterable[Body]) -> dict[str, Body]
                 "delete all but one of them in Sentry; two runs of apply at once make such",
             )
     return {str(each["name"]): each for each in ours}
+
+
+def _must_be_of_project(alerts: Mapping[str, Body], monitors: set[str]) -> None:
+    """Raise `WishRefused` for an alert that watches only monitors of other projects."""
+    for name, alert in alerts.items():
+        watched = {str(each) for each in alert.get("detectorIds") or ()}
+        if watched and not watched & monitors:
+            raise WishRefused(
+                f"the alert {name!r} watches another project of this organization",
+                "give the file of each project a `name` of its own; if somebody pointed "
+                "the alert there by hand, delete it in Sentry",
+            )
 
 
 def _changes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
@@ -132,10 +133,10 @@ def _check_names(path: str, rules: RuleFile) -> None:
                 "give each rule a name of its own",
             )
         seen.add(name.casefold())
-        if not _RULE.fullmatch(rule.name):
+        if not _RULE.fullmatch(rule.name) or rule.name != rule.name.strip():
             raise SettingsError(
                 f"{path}: a rule cannot have the name {rule.name!r}",
-                "use at most 100 characters, and no brackets",
+                "use at most 100 characters, no brackets, and no space at an end",
             )
 
 
@@ -151,6 +152,11 @@ def _check_times(rules: RuleFile) -> None:
         if not issues.when:
             raise _choose(issues, "when", "", get_args(Change))
     for metric in rules.metrics:
+        if not math.isfinite(metric.above):
+            raise SettingsError(
+                f"rule {metric.name!r}: `above` is no number",
+                "write it as 2000 or 0.05",
+            )
         if not metric.seconds:
             raise _choose(metric, "window", metric.window, ("5m", "1h"))
         if metric.severity == "info":  # the webhook of a measure has only these two

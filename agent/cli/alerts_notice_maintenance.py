@@ -71,7 +71,7 @@ def command(
         manager.tell(alert)
         if end:
             manager.unsilence(place)
-        elif silence:
-            manager.silence(place, comment, now, now + seconds)
+        else:
+            manager.silence(place, comment, now, now + seconds, is_new=silence)
 
     return answer_of(tell_all(settings, tell), now + seconds)

@@ -65,6 +65,8 @@ def test_the_example_of_the_canary_finds_what_the_bridge_sends() -> None:
         (HEAD + ISSUE + 'more_than = 9\nper = "2h"\n', "'2h'", "1h, 1d"),
         (HEAD + METRIC, "above", ""),
         (HEAD + METRIC + 'above = "much"\n', "above", ""),
+        (HEAD + METRIC + "above = nan\n", "above", "2000 or 0.05"),
+        (HEAD + METRIC + "above = inf\n", "above", "2000 or 0.05"),
         (HEAD + METRIC + 'above = 1\nwindow = "0m"\n', "'0m'", "5m"),
         (
             HEAD + METRIC.replace("warning", "info") + "above = 1\n",

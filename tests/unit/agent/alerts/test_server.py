@@ -89,7 +89,7 @@ DRIFT: list[tuple[str, Any, str]] = [
     ("environment", "staging", 'environment: "staging" -> "production"'),
     ("environment", None, 'environment: "" -> "production"'),
     ("config", {"frequency": 30}, "minutes: 30 -> 5"),
-    ("detectorIds", ["1"], "monitors: - monitor 1"),
+    ("detectorIds", [], "monitors: + the project's errors"),
     ("actionFilters", [], "filters and actions: + if all of"),
     ("triggers", None, "when: + any-short of first_seen_event true"),
 ]
@@ -134,6 +134,56 @@ def test_each_part_of_a_monitor_counts(server: Server, api: SentryApi) -> None:
         "filters and actions: - do email 9; sentry_app 42, disabled",
         "filters and actions: + do sentry_app 42",
     )
+
+
+@pytest.mark.parametrize(
+    ("place", "field", "value", "expected"),
+    [
+        ("config", "targetType", "user", "do sentry_app user 42"),
+        ("", "integrationId", "9", "do sentry_app 42 by integration 9"),
+    ],
+)
+def test_whom_an_action_calls_counts(
+    server: Server, api: SentryApi, place: str, field: str, value: str, expected: str
+) -> None:
+    """Each field that sends it elsewhere."""
+    apply(server)
+    (alert,) = [a for a in api.alerts.alerts if a["name"] == LATENCY]
+    action = alert["actionFilters"][0]["actions"][0]
+    (action[place] if place else action)[field] = value
+    (change,) = changes(server)
+    assert f"filters and actions: - {expected}" in change.details
+
+
+def test_what_does_not_measure_is_drift(server: Server, api: SentryApi) -> None:
+    """A subscription that is off, a bound that compares; an error monitor that is off."""
+    apply(server)
+    (monitor,) = [m for m in api.alerts.monitors if m["name"] == LATENCY]
+    monitor["dataSources"][0]["queryObj"]["status"] = 1
+    monitor["config"]["comparisonDelta"] = 3600
+    (change,) = changes(server)
+    assert change.details == (
+        "compared with seconds ago: 3600 -> nothing",
+        "measuring: 1 -> 0",
+    )
+    errors, *_ = [m for m in api.alerts.monitors if m["projectId"] == "42"]
+    errors["enabled"] = False
+    with pytest.raises(WishRefused, match="error monitor is switched off"):
+        changes(server)
+
+
+def test_an_alert_of_another_project_is_not_taken(
+    server: Server, api: SentryApi
+) -> None:
+    """Alerts are the organization's, so two projects may use one name."""
+    apply(server)
+    before = [dict(each) for each in api.alerts.alerts]
+    other = Server(Client(api.url, api.token, SUBJECT), "school", "shop")
+    with pytest.raises(WishRefused, match="watches another project"):
+        changes(other)
+    assert api.alerts.alerts == before
+    apply(other, msgspec.structs.replace(RULES, name="shop"))
+    assert changes(server) == []
 
 
 def test_what_is_not_ours_is_not_touched(server: Server, api: SentryApi) -> None:
