@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import replace
 
 from agent.cli import options
 from agent.cli.durations import seconds_of
@@ -174,18 +175,38 @@ def only_secret(settings: Settings) -> str:
 
 
 def _changed(opened: Opened, choice: Choice, *, is_aborting: bool = False) -> Journal:
-    from agent.rotation.open import decided  # noqa: PLC0415 - heavy
+    """Write what a person decides; return the journal when the lock is ours.
 
-    journal = _taken(opened)
-    if journal.secret != opened.secret.path or journal.role != choice.role:
-        of_role = f" --role {journal.role}" if journal.role else ""
-        opened.keeper.leave()
-        raise SettingsError(
-            f"rotation {journal.rotation} is of another secret or role",
-            f"use --secret {journal.secret}{of_role}",
-        )
-    changes = decided(journal, choice, time.time(), is_aborting=is_aborting)
-    return opened.keeper.change(**changes)
+    If somebody else has the lock, that process carries the decision out: then the journal
+    of the rotation's end is returned.
+    """
+    from agent.rotation.keeper import RotationBusy  # noqa: PLC0415 - heavy
+    from agent.rotation.open import Choice, decided  # noqa: PLC0415 - heavy
+
+    def decision(journal: Journal) -> Journal:
+        if journal.secret != opened.secret.path or journal.role != choice.role:
+            of_role = f" --role {journal.role}" if journal.role else ""
+            raise SettingsError(
+                f"rotation {journal.rotation} is of another secret or role",
+                f"use --secret {journal.secret}{of_role}",
+            )
+        changes = decided(journal, choice, time.time(), is_aborting=is_aborting)
+        return replace(journal, **changes)
+
+    opened.keeper.decide(decision)
+    if choice == Choice(choice.secret, choice.role, choice.new_dsn) and not is_aborting:
+        return _taken(opened)
+    is_said = False
+    while True:
+        try:
+            return opened.keeper.take()
+        except RotationBusy as error:
+            if not is_said:
+                stderr.say(f"{error.what}, and takes this decision up at its next step")
+            is_said = True
+        journal = follow(opened, is_heir=True)
+        if journal.has_ended or journal.held:
+            return journal
 
 
 def _taken(opened: Opened) -> Journal:

@@ -119,7 +119,8 @@ def go_on(opened: Opened, journal: Journal) -> Answer:
                 waits = error.what
             if journal.deadline is not None and journal.deadline > time.time():
                 pause = min(pause, journal.deadline - time.time())
-            line = f"{journal.phase}: {waits or journal.entries[-1].text}"
+            way = ", going back" if journal.is_aborting else ""
+            line = f"{journal.phase}{way}: {waits or journal.entries[-1].text}"
             if line != shown:
                 stderr.say(f"{time_text(time.time(), 'seconds')} {line}")
                 shown = line
@@ -137,10 +138,11 @@ def _is_lasting(error: AgentError, failures: int) -> bool:
     return not error.retry_soon or failures >= FAILURES_LIMIT
 
 
-def follow(opened: Opened) -> Journal:
+def follow(opened: Opened, *, is_heir: bool = False) -> Journal:
     """Show how a rotation goes, until it has ended or is held.
 
-    While Vault cannot be asked, this tries again.
+    While Vault cannot be asked, this tries again. An heir carries the rotation on if its
+    process is gone: then this returns when the lock ends.
     """
     from agent.rotation.keeper import RotationMissing  # noqa: PLC0415 - heavy
 
@@ -166,10 +168,11 @@ def follow(opened: Opened) -> Journal:
         for entry in journal.entries[entries:]:
             stderr.say(f"{entry.at} {entry.phase}: {entry.text}")
         entries = len(journal.entries)
-        if journal.has_ended or journal.held:
+        is_left = time.time() >= journal.until
+        if journal.has_ended or journal.held or (is_heir and is_left):
             return journal
         waits = journal.waits
-        if time.time() >= journal.until:
+        if is_left:
             waits = f"no process carries this rotation on: {NEXT}"
         if waits and waits != shown:
             stderr.say(f"{time_text(time.time(), 'seconds')} {journal.phase}: {waits}")

@@ -6,6 +6,7 @@ the lock cannot save what it did, and whoever has it finds that done.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 from agent.errors import AgentError
 from agent.rotation.fence import FencedWorld, Lock
 from agent.rotation.journal import LEASE_SECONDS, Journal
-from agent.rotation.parts import Waiting
+from agent.rotation.parts import SecretChanged, Waiting
 from agent.rotation.steps import step
 from resentry.contract import time_text
 
@@ -140,10 +141,23 @@ class Keeper:
         self._file.save(taken, version)
         return taken
 
-    def change(self, **news: object) -> Journal:
-        """Take the lock, and change what a person decides: go on, abort, force."""
-        journal, version = self._load()
-        return self._take(replace(journal, **news), version)
+    def decide(self, decision: Callable[[Journal], Journal]) -> Journal:
+        """Write what a person decides, and take the lock if it is free.
+
+        Else the holder of the lock goes on by the decision: each turn begins with the
+        journal, and a turn that is under way cannot save one without the decision.
+        """
+        for _ in range(TRIES_LIMIT):
+            journal, version = self._load()
+            decided, now = decision(journal), self._clock()
+            if journal.is_free(self._holder, now):
+                decided = decided.take(self._holder, now)
+            if decided == journal:
+                return journal
+            with contextlib.suppress(SecretChanged):  # the holder has saved meanwhile
+                self._file.save(decided, version)
+                return decided
+        raise SecretChanged("the journal changes all the time", "try again")
 
     def turn(self) -> Turn:
         """Do one step. Raises `AgentError` only if the journal cannot be kept."""

@@ -136,8 +136,10 @@ def test_an_aborted_rotation_leaves_the_old_dsn(system: System, api: SentryApi) 
     stuck = rotate(system, "--quiet", "1s")
     eventually(lambda: "1 of 2 expected pods" in stuck.log_text(), 60, "who is missing")
     eventually(lambda: "written:" in stuck.log_text(), 60, "the new value")
-    assert stuck.stop() == 130
-    result = ended(rotate(system, "--abort", "--force", "1 of 2 expected pods"))
+    aborts = rotate(system, "--abort", "--force", "1 of 2 expected pods")
+    result = ended(aborts)
+    assert ended(stuck) == result
+    assert "takes this decision up" in aborts.log_text()
     assert result["phase"] == "aborted"
     assert held(system) == {"SENTRY_DSN": old["dsn"]["public"]}
     assert [key["isActive"] for key in api.projects["lms"].keys] == [True, False]

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from agent.cli import rotating
+from agent.cli import rotate, rotating
 from agent.cli.answer import Answer
 from agent.errors import SourceDown
 from agent.rotation.journal import Journal
 from agent.rotation.keeper import RotationBusy, Turn
+from agent.rotation.open import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,3 +68,38 @@ def test_no_pause_goes_beyond_the_deadline_of_a_leaked_key(pauses: list[float]) 
     leaked = replace(FIRST.note(1.0, "429"), tries=1, deadline=10.0)
     go_on(lambda: Turn(leaked, "429", 90.0))
     assert pauses[0] == 10
+
+
+def test_an_abort_from_elsewhere_is_carried_out_by_the_holder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And by who aborts, if the holder shows no life until its lock ends."""
+    monkeypatch.setattr(rotating, "time", SimpleNamespace(sleep=id, time=lambda: 9.0))
+    said: list[str] = []
+    monkeypatch.setattr(rotating.stderr, "say", said.append)
+    aborting = replace(FIRST, is_aborting=True, holder="host pid 7", until=60.0)
+    left = replace(aborting, until=8.0)
+    decided: list[Journal] = []
+
+    def ends(*looks: Journal) -> Journal:
+        files, tries = iter(looks), iter([True, False])
+
+        def take() -> Journal:
+            if next(tries):
+                raise RotationBusy("host pid 7 carries rotation r1 on")
+            return replace(left, holder="us")
+
+        keeper = SimpleNamespace(
+            decide=lambda decision: decided.append(decision(FIRST)), take=take
+        )
+        opened: Any = SimpleNamespace(
+            keeper=keeper,
+            file=SimpleNamespace(load=lambda: (next(files), 1)),
+            secret=SimpleNamespace(path="s"),
+        )
+        return rotate._changed(opened, Choice("s"), is_aborting=True)
+
+    assert ends(aborting, aborting.enter("aborted", 2.0, "back")).phase == "aborted"
+    assert said[0].startswith("host pid 7 carries rotation r1 on, and takes this deci")
+    assert decided[0].is_aborting
+    assert ends(aborting, left).holder == "us"

@@ -7,6 +7,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from agent.rotation.delete import delete_retired
 from agent.rotation.journal import LEASE_SECONDS, Journal
@@ -52,6 +53,10 @@ def file(settings: Callable[..., Settings], vault: Vault) -> JournalFile:
 
 def keeper(file: JournalFile, world: World, holder: str = "a") -> Keeper:
     return Keeper(file, world, holder, clock=lambda: world.now)
+
+
+def back(journal: Journal) -> Journal:
+    return replace(journal, is_aborting=True)
 
 
 def first(world: World, rotation: str = "r1", old: str = OLD) -> Journal:
@@ -130,7 +135,7 @@ def test_who_has_lost_the_lock_in_a_step_changes_no_key(
     def go_back() -> None:
         world.on_all = world.on_named = lambda: None
         world.now += LEASE_SECONDS if sleeps else 0
-        theirs.change(is_aborting=True)
+        theirs.decide(back)
         assert run(theirs, world).phase == "aborted"
 
     def on_the_last_question() -> None:
@@ -176,7 +181,7 @@ def test_who_has_lost_the_lock_before_its_write_replaces_no_dsn(
     def go_back() -> None:
         world.on_all, world.write = (lambda: None), write  # type: ignore[method-assign]
         world.now += LEASE_SECONDS
-        theirs.change(is_aborting=True)
+        theirs.decide(back)
         assert run(theirs, world).phase == "aborted"
 
     def written_late(text: str, after: int) -> int:
@@ -213,8 +218,30 @@ def test_a_held_rotation_goes_on_when_a_person_says_so(file: JournalFile) -> Non
     assert run(ours, world).held
     del world.verdicts[dsn(2)]
     assert ours.turn().journal.held
-    ours.change(held="", tries=0)
+    ours.decide(lambda journal: replace(journal, held="", tries=0))
     assert run(ours, world).phase == "done"
+
+
+def test_a_decision_reaches_the_holder_of_the_lock(file: JournalFile) -> None:
+    """Also in the midst of its last step: the old key stays, and nobody has to wait."""
+    world = World()
+    ours, theirs = keeper(file, world, "a"), keeper(file, world, "b")
+    ours.begin(first(world))
+    while file.load()[0].phase != "quiet":  # type: ignore[union-attr]
+        world.now += 10
+        ours.turn()
+
+    def decided() -> None:
+        world.on_all = lambda: None
+        assert theirs.decide(back).holder == "a"
+
+    world.on_all = decided
+    with pytest.raises(SecretChanged):
+        ours.turn()
+    with pytest.raises(RotationBusy):
+        theirs.take()
+    assert run(ours, world).phase == "aborted"
+    assert [key.fingerprint for key in world.server if key.is_active] == [OLD]
 
 
 def test_failures_that_are_not_in_a_row_hold_nothing(file: JournalFile) -> None:
@@ -256,7 +283,7 @@ def test_another_one_resumes_or_aborts(file: JournalFile, phase: str) -> None:
     world.dies_at = None
     world.now += LEASE_SECONDS
     other = keeper(file, world, "b")
-    other.change(is_aborting=True)
+    other.decide(back)
     assert run(other, world).phase == "aborted"
     assert [key.fingerprint for key in world.server if key.is_active] == [OLD]
     assert fingerprint(world.read().dsn) == OLD
