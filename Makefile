@@ -185,7 +185,7 @@ docs: $(READY) ## regenerate settings, metrics and commands in docs/
 
 lock: $(UV) ## resolve requirements/*.txt anew
 	@$(COMPILE) --upgrade pyproject.toml client/pyproject.toml -o requirements/agent.txt
-	@$(COMPILE) --upgrade --all-extras -c requirements/agent.txt pyproject.toml client/pyproject.toml -o requirements/tools.txt
+	@$(COMPILE) --upgrade --extra kubernetes --extra bridge -c requirements/agent.txt pyproject.toml client/pyproject.toml -o requirements/tools.txt
 	@$(COMPILE) --upgrade --group dev --all-extras -c requirements/tools.txt pyproject.toml client/pyproject.toml -o requirements/dev.txt
 	@$(COMPILE) --upgrade --group example -c requirements/dev.txt client/pyproject.toml -o requirements/example.txt
 	@$(COMPILE) --upgrade -c requirements/dev.txt requirements/build.in -o requirements/build.txt

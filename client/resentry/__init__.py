@@ -7,8 +7,8 @@
 The functions here never raise into the application, never configure logging, and never
 make a request wait. Without an agent, `init` uses the environment variables.
 
-`__all__` here and in `resentry.testing` names what an application may import. Every other
-module is internal and may change in any release.
+`__all__` here, in `resentry.testing` and in `resentry.otel` names what an application may
+import. Every other module is internal and may change in any release.
 """
 
 from __future__ import annotations

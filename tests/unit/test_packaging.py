@@ -41,11 +41,14 @@ def source(built: Path) -> Path:
 
 
 def test_the_library_depends_on_sentry_sdk_alone(wheel: Path) -> None:
-    """It lives in other people's processes, so it brings nothing else."""
+    """It lives in other people's processes, so it brings nothing else by itself."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (n for n in archive.namelist() if n.endswith("/METADATA"))
         metadata = message_from_bytes(archive.read(name))
-    assert metadata.get_all("Requires-Dist") == ["sentry-sdk<3,>=2.43"]
+    assert metadata.get_all("Requires-Dist") == [
+        "sentry-sdk<3,>=2.43",
+        "opentelemetry-sdk>=1.30; extra == 'opentelemetry'",
+    ]
     assert metadata["Name"] == "resentry"
 
 

@@ -33,6 +33,10 @@ PUBLIC = {
     "sentry_sdk.consts": {"DEFAULT_OPTIONS"},
     "sentry_sdk.envelope": {"Envelope"},
     "sentry_sdk.integrations.logging": {"ignore_logger"},
+    "sentry_sdk.integrations.opentelemetry.consts": {
+        "SENTRY_BAGGAGE_KEY",
+        "SENTRY_TRACE_KEY",
+    },
     "sentry_sdk.transport": {"HttpTransport", "Transport"},
     "sentry_sdk.utils": {"Dsn"},
 }
