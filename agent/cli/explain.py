@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -14,12 +13,13 @@ from agent.cli.explain_results import Explained, ExplainResult, ExplainStep
 from agent.cli.gather import published
 from agent.confirm.receipts import Receipts
 from agent.domain.structured import role_name
+from agent.domain.tuned import budget_uses, unhonoured
 from agent.errors import PublishError
 from agent.publish.volume import Volume
 from resentry.error_sampling import ErrorSampler, Kind, class_names
-from resentry.explanation import IN_PROCESS, explain_error, explain_trace
+from resentry.explanation import Told, explain_error, explain_trace
 from resentry.sampling import Sampler
-from resentry.steps import Own
+from resentry.steps import IN_PROCESS, Own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -111,8 +111,9 @@ def command(
     targets = Receipts(settings.receipts_dir).read()
     receipts = [target.receipt for target in targets if target.readable]
     explained, lines = [], list[str]()
-    for of_role, rates, processes in _groups(current, receipts, role):
-        why = _explain(current, of_role, rates, asked)
+    for of_role, rates, running in _groups(current, receipts, role):
+        why = _explain(current, of_role, rates, running, asked)
+        processes = len(running)
         explained.append(_document(why, of_role, processes, rates.notes))
         whose = f"role {of_role}" if of_role else "every other role"
         plural = "es" * (processes != 1)
@@ -133,21 +134,21 @@ def _with_bases(classes: tuple[str, ...]) -> Iterator[str]:
 
 def _groups(
     current: Snapshot, receipts: list[Receipt], role: str | None
-) -> Iterator[tuple[str, Rates, int]]:
-    """Return each role with its rates, and how many live processes have both."""
+) -> Iterator[tuple[str, Rates, list[Receipt]]]:
+    """Return each role with its rates, and the live processes that have both."""
     living = {receipt.role for receipt in receipts}
     roles = (
         [role] if role is not None else sorted(living) or ["", *sorted(current.roles)]
     )
     for of_role in roles:
-        running: Counter[Rates] = Counter()
+        running: dict[Rates, list[Receipt]] = {}
         for receipt in receipts:
             if receipt.role == of_role:
-                running[_rates_of(current, receipt)] += 1
+                running.setdefault(_rates_of(current, receipt), []).append(receipt)
         if not running:
-            running[_published_rates(current, of_role)] = 0
-        for rates, processes in running.items():
-            yield of_role, rates, processes
+            running[_published_rates(current, of_role)] = []
+        for rates, having in running.items():
+            yield of_role, rates, having
 
 
 def _rates_of(current: Snapshot, receipt: Receipt) -> Rates:
@@ -156,7 +157,9 @@ def _rates_of(current: Snapshot, receipt: Receipt) -> Rates:
         note = "some of these processes do not run this snapshot: see resentry-agent status"
         rates = _published_rates(current, receipt.role)
         return rates._replace(notes=(note, *rates.notes))
-    return _read(receipt.values)
+    ignored = unhonoured(current, receipt)
+    old = f"these processes ignore {' and '.join(ignored)}: their library is too old"
+    return _read(receipt.values)._replace(notes=(old,) if ignored else ())
 
 
 def _read(values: Mapping[str, Any]) -> Rates:
@@ -179,7 +182,12 @@ def _published_rates(current: Snapshot, role: str) -> Rates:
     return _read(values)._replace(notes=notes)
 
 
-def _explain(current: Snapshot, role: str, rates: Rates, asked: Asked) -> Explanation:
+def _explain(
+    current: Snapshot, role: str, rates: Rates, running: list[Receipt], asked: Asked
+) -> Explanation:
+    kind = "transactions" if asked.kind is None else "errors"
+    shares = {use.kind: use.share for use in budget_uses(current, role, running)}
+    share = shares.get(kind)
     if asked.kind is None:
         return explain_trace(
             Sampler(current, role),
@@ -187,7 +195,7 @@ def _explain(current: Snapshot, role: str, rates: Rates, asked: Asked) -> Explan
             parent=asked.parent,
             rate=rates.traces,
             own=UNKNOWN,
-            is_running=False,
+            told=Told(share),
         )
     return explain_error(
         ErrorSampler(current, role, rates.errors),
@@ -195,7 +203,7 @@ def _explain(current: Snapshot, role: str, rates: Rates, asked: Asked) -> Explan
         name=asked.name,
         rate=rates.errors,
         own=UNKNOWN,
-        is_running=False,
+        told=Told(share),
     )
 
 

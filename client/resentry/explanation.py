@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from resentry.contract import TRANSACTION_LIMIT
 from resentry.sampling import Choice, plain_rate, said
 from resentry.steps import (
+    IN_PROCESS,
     Step,
     boost_step,
     budget_step,
@@ -46,7 +47,11 @@ LACKS_HERE = (
 )
 
 
-IN_PROCESS = "resentry.explain in the process tells what passes now"
+class Told(NamedTuple):
+    """What a process told of itself. It knows more."""
+
+    share: float | None = None
+    """The share that its budget lets pass."""
 
 
 class Explanation(NamedTuple):
@@ -103,7 +108,7 @@ def explain_trace(
     parent: Parent = None,
     rate: float | None = None,
     own: Own | None = None,
-    is_running: bool = True,
+    told: Told | None = None,
 ) -> Explanation:
     """Explain a trace that begins with this name.
 
@@ -113,7 +118,7 @@ def explain_trace(
         parent: what the caller decided; `None` without a caller.
         rate: the trace rate; `None` if it is unset.
         own: what the application's `traces_sampler` says; `None` if there is none.
-        is_running: whether the sampler is that of a process, which knows what was spent.
+        told: what a process told, if the sampler is not its own.
 
     """
     compared = (name[:TRANSACTION_LIMIT],)
@@ -134,6 +139,12 @@ def explain_trace(
         decided_by = "rate" if rate is None or parent is None else "parent"
     bounded = number(sampler.bound(value, choice))
     ceiling = sampler.ceilings.find(compared)
+    is_named = choice.rate is not None
+    budget = budget_step(sampler.budget, first=is_named)
+    if told is not None:
+        budget = _told(sampler, told.share, first=is_named)
+        if bounded is not None and budget.rate is not None:
+            bounded *= budget.rate
     steps = (
         boost_step(boost, parent),
         rule_step(found, parent),
@@ -141,7 +152,7 @@ def explain_trace(
         own_step("traces_sampler", own),
         rate_step("SENTRY_TRACES_SAMPLE_RATE", rate, "unset: tracing is off"),
         ceiling_step(ceiling, "traces"),
-        _budget(sampler, is_running=is_running, first=choice.rate is not None),
+        budget,
     )
     bounds = (steps[-2].rate, steps[-1].rate)
     return Explanation(
@@ -162,16 +173,16 @@ def explain_error(
     name: str = "",
     rate: float | None = 1.0,
     own: Own | None = None,
-    is_running: bool = True,
+    told: Told | None = None,
 ) -> Explanation:
     """Explain an error of this kind, in a transaction of this name.
 
     `rate` is the rate of errors, and `own` is what the application's `error_sampler` says.
-    With `is_running`, the sampler is that of a process, which knows what has passed.
+    `told` is what a process told, if the sampler is not its own.
     """
     rule = sampler.find(kind)
     limit = sampler.limit_of(rule)
-    first = is_running and sampler.is_first(kind, rule)
+    first = told is None and sampler.is_first(kind, rule)
     is_over = limit is not None and limit.is_reached()
     value: Rate
     if rule is not None:
@@ -186,13 +197,17 @@ def explain_error(
         decided_by, value = "rate", rate
     compared = (name,)
     ceiling = sampler.ceilings.find(compared)
-    budget = _budget(sampler, is_running=is_running, first=rule is not None)
+    budget = budget_step(sampler.budget, first=rule is not None)
+    if told is not None:
+        budget = _told(sampler, told.share, first=rule is not None)
     if first and sampler.budget is not None:
         budget = Step("budget", None, f"{budget.text}; the first of its class passes")
     steps = (
         error_rule_step(rule.of if rule else None, rule.number if rule else 0),
-        first_step(is_first=first, has_rule=rule is not None, is_running=is_running),
-        limit_step(rule.of if rule else None, is_over=is_over if is_running else None),
+        first_step(is_first=first, has_rule=rule is not None, is_running=told is None),
+        limit_step(
+            rule.of if rule else None, is_over=is_over if told is None else None
+        ),
         own_step("error_sampler", own),
         rate_step("SENTRY_SAMPLE_RATE", rate, "unset"),
         ceiling_step(ceiling, "errors"),
@@ -216,12 +231,16 @@ def explain_error(
     )
 
 
-def _budget(sampler: Sampler | ErrorSampler, *, is_running: bool, first: bool) -> Step:
-    step = budget_step(sampler.budget, first=first)
-    if is_running or sampler.budget is None:
-        return step
-    text = f"{sampler.budget.per_minute:g} per minute and process: {IN_PROCESS}"
-    return Step("budget", None, text)
+def _told(sampler: Sampler | ErrorSampler, share: float | None, *, first: bool) -> Step:
+    """Return what the budget says by what a process told of it."""
+    if sampler.budget is None:
+        return budget_step(None, first=first)
+    text = f"{sampler.budget.per_minute:g} per minute and process"
+    if first and share:  # what goes first has a third of its own
+        return Step("budget", 1.0, f"{text}: what is named goes first")
+    if first or share is None:
+        return Step("budget", None, f"{text}: {IN_PROCESS}")
+    return Step("budget", share, f"{text}: the share that passed up to 30 s ago")
 
 
 def _bounds(

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from resentry.contract import Boost, Ceiling, ErrorRule, Rule
     from resentry.sampling import Rate
 
+IN_PROCESS = "resentry.explain in the process tells what passes now"
+"""What is not known outside."""
 
 Parent = bool | None
 """What the caller decided; `None` without a caller."""
@@ -127,6 +129,8 @@ def limit_step(rule: ErrorRule | None, *, is_over: bool | None) -> Step:
     """Return what the limit of the error rule says; `is_over` may be unknown."""
     if rule is None or rule.per_minute is None:
         return Step("limit", None, "no rule with a limit fits")
-    reached = {True: ", reached", False: ", not reached", None: ""}[is_over]
+    reached = {True: ", reached", False: ", not reached", None: f": {IN_PROCESS}"}[
+        is_over
+    ]
     text = f"{rule.per_minute:g} per minute and process{reached}"
     return Step("limit", 0.0 if is_over else None, text)

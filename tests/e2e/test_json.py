@@ -133,6 +133,11 @@ def test_every_command_prints_what_its_schema_says(running: Place) -> None:
         del document["result"]["origin"]["at"]
     assert (code, printed) == (0, answered)
     assert printed["result"]["rollout"]["targets"][0]["role"] == "api"
+    code, document = place.run("explain", "GET /pay")
+    (explained,) = document["result"]["explained"]
+    assert (explained["role"], explained["processes"]) == ("api", 1)
+    assert (code, explained["decided_by"], explained["rate"]) == (0, "boost", 1.0)
+    assert place.run("validate", str(place.source))[0] == 0
     assert place.run("boost", "--end", boost["id"])[0] == 0
     # A boost, and its end, are no history.
     assert len(place.run("history")[1]["result"]["history"]) == 4
@@ -187,6 +192,7 @@ MISTAKES = {
 ARGUMENTS = {
     f"alerts {verb}": ["rules.toml"] for verb in ("plan", "apply", "check")
 } | {
+    "validate": ["new.json"],
     "alerts notice deploy": ["--release", "1", "--in", "production"],
     "alerts notice maintenance": ["--in", "production", "--end"],
 }

@@ -74,7 +74,7 @@ def test_each_role_and_each_rate_is_explained(
         receipt(values=_values(0.1)),
         receipt(values=_values(0.1)),
         receipt(values=_values(0.3)),
-        receipt(role="celery", values=_values(0.2)),
+        receipt(role="celery", values=_values(0.2), dropped={}),
     ]
     found = ask(snapshot, running, "POST /pay")
     assert _short(found) == [
@@ -104,6 +104,41 @@ def test_an_error_is_explained_by_its_class_and_bases(
     own = ("--error", "app.Declined", "--error", "builtins.LookupError")
     assert _short(ask(snapshot, running, *own))[0][2:4] == ("rule", 0.25)
     assert _short(ask(snapshot, running, "--logger", "app"))[0][2:4] == ("rate", 1.0)
+
+
+def test_a_budget_is_known_by_what_processes_tell(
+    ask: Ask, receipt: Callable[..., Receipt]
+) -> None:
+    """The lowest share of them. What a rule names goes first."""
+    snapshot = Snapshot({}, rules=RULES, budgets=(Budget(600, 60),))
+    told = {"transactions": 0.5, "errors": 0.25}
+    running = [
+        receipt(values=_values(0.5), budgets=told, dropped={}),
+        receipt(values=_values(0.5), budgets={**told, "errors": 1.0}, dropped={}),
+    ]
+    (found,) = ask(snapshot, running, "POST /pay")
+    assert (found["rate"], found["bounded_by"]) == (0.25, ["budget"])
+    (found,) = ask(snapshot, running, "GET /pay")
+    assert (found["rate"], found["bounded_by"], found["sure"]) == (0.5, [], True)
+    limited = Snapshot({}, errors=ERRORS)
+    (found,) = ask(limited, running, "--error", "KeyError")
+    assert not found["sure"], "whether a limit is reached is not told"
+    (found,) = ask(snapshot, running, "--logger", "app")
+    assert (found["rate"], found["bounded_by"]) == (0.25, ["budget"])
+    none = {"transactions": 0.0, "errors": 0.0}
+    (found,) = ask(snapshot, [receipt(values=_values(0.5), budgets=none)], "GET /pay")
+    assert not found["sure"], "whether what goes first still passes is not told"
+
+
+def test_a_library_that_is_too_old_is_named(
+    ask: Ask, receipt: Callable[..., Receipt]
+) -> None:
+    """It honours no ceiling."""
+    snapshot = Snapshot({}, rules=RULES, ceilings=(Ceiling(traces=0.1),))
+    new, old = receipt(values=_values(0.5), dropped={}), receipt(values=_values(0.5))
+    found = ask(snapshot, [new, old], "GET /pay")
+    assert [each["sure"] for each in found] == [True, False]
+    assert "ceilings" in found[1]["notes"][0]
 
 
 def test_what_no_process_tells_is_not_sure(
