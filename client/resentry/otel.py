@@ -39,6 +39,7 @@ __all__ = ["Sampler"]
 
 _METHODS = ("http.request.method", "http.method")
 _PATHS = ("url.path", "http.target")
+_URLS = ("url.full", "http.url")
 """Attributes of a request: in today's semantic conventions, and in those before 1.21."""
 _CELERY = "run/"
 """OpenTelemetry's instrumentation of Celery names a span `run/` and the task's name."""
@@ -165,12 +166,14 @@ def _names(
     """Return what patterns are compared with, in the form of the SDK's context."""
     context: dict[str, Any] = {"transaction_context": {"name": name}}
     if kind is SpanKind.SERVER:
-        method, path = (
-            next((attributes[key] for key in keys if attributes.get(key)), None)
-            for keys in (_METHODS, _PATHS)
+        method, path, url = (
+            next((str(attributes[key]) for key in keys if attributes.get(key)), "")
+            for keys in (_METHODS, _PATHS, _URLS)
         )
+        if not path and url:  # WSGI, under a server that does not give the raw path
+            path = "/" + url.partition("://")[2].partition("/")[2]
         if method and path:
-            path = str(path).partition("?")[0]
+            path = path.partition("?")[0]
             context["asgi_scope"] = {"method": method, "path": path}
     elif kind is SpanKind.CONSUMER and name.startswith(_CELERY):
         context["celery_job"] = {"task": name.removeprefix(_CELERY)}

@@ -257,6 +257,17 @@ def test_the_tracestate_goes_on(runs: Runs) -> None:
                 "attributes": {"http.method": "GET", "http.target": "/users/7?a=1"},
             },
         ),
+        (
+            "GET /lms/users/7",
+            {
+                "name": "GET /users/7",
+                "kind": SpanKind.SERVER,
+                "attributes": {
+                    "http.method": "GET",
+                    "http.url": "http://[::1/lms/users/7?a=//b",
+                },
+            },
+        ),
         ("app.tasks.*", {"name": "run/app.tasks.grade", "kind": SpanKind.CONSUMER}),
         ("nightly", {"name": "nightly"}),
     ],
