@@ -4,11 +4,15 @@ A webhook that never comes looks like a service without errors. So the bridge se
 of its own to Sentry, and a rule there makes a webhook of it. While canaries come back, an
 alert of no severity is open, which Alertmanager tells to a service outside: that service
 notices when the bridge or Alertmanager has ended.
+
+Both alerts live in memory. An alert in the store could neither open nor end while the store
+cannot be written, and that is one of the reasons why webhooks do not come.
 """
 
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 import time
 import uuid
@@ -17,25 +21,25 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agent.backoff import backoff_seconds
-from agent.bridge import news, tables, trips
+from agent.bridge import news, trips
+from agent.bridge.reading import Row
 from agent.bridge.store import Full
-from agent.bridge.trips import ALIVE, MISSING
+from agent.bridge.trips import ALIVE, MISSING, Trips
 from agent.dsn_check.send import post_envelope
-from agent.errors import AgentError
 from agent.parts import USER_AGENT
 from resentry.formats import time_text
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
 
     from agent.bridge.duty_metrics import DutyMetrics
     from agent.bridge.store import Store
-    from agent.bridge.trips import Trips
 
 LOOK_SECONDS = 15.0
 CAP_SECONDS = 300.0
 SECONDS = 10.0
+CLOSED_SECONDS = 900.0
+"""The end of an alert is told for so long."""
 
 log = structlog.get_logger()
 
@@ -72,7 +76,7 @@ class Canary:
         environment: the environment of the event, for the rule in Sentry.
         every: the seconds between two canaries.
         limit: a canary must be back within so many seconds.
-        store: has the times and the alerts.
+        store: keeps the times over a restart.
         metrics: tell the times.
 
     """
@@ -97,8 +101,15 @@ class Canary:
         """Why Sentry did not accept the newest canary; empty if it did."""
         self._failures = 0
         self._again_at = 0.0
-        self._told = ""
-        """What the open alert says; empty if nobody knows."""
+        self._own = Trips()
+        """What this process has done, also if the store could not be written."""
+        self._stored = Trips()
+        """What the store said when it could last be read."""
+        self._subject = ""
+        """Which alert was open at the newest look."""
+        self._turned = 0.0
+        """When that alert opened."""
+        self._is_ahead = False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="canary", daemon=True)
 
@@ -112,13 +123,43 @@ class Canary:
         self._thread.join(seconds)
 
     def known(self) -> Trips:
-        """Return the times of the canaries."""
-        return trips.trips_of(self._store.reader.facts())
+        """Return the times of the canaries, as of the newest look."""
+        stored, own = self._stored, self._own
+        return stored._replace(
+            since=stored.since or own.since, sent=max(stored.sent, own.sent)
+        )
 
-    def is_missing(self, known: Trips) -> bool:
+    def is_missing(self) -> bool:
         """Whether the canary that should be back by now is not."""
+        known = self.known()
         newest = max(known.since, known.arrived)
         return bool(newest) and time.time() - newest > self._every + self._limit
+
+    def rows(self) -> list[Row]:
+        """Return the alert that is open now, and the one that has ended not long ago."""
+        now, subject = time.time(), self._judge()
+        if not subject:
+            return []
+        annotations = ANNOTATIONS[subject]
+        if subject == MISSING:
+            annotations = {**annotations, "description": self._description()}
+        if subject != self._subject:  # the next look notes it
+            return [_row(subject, self._environment, annotations, now, None)]
+        opened = self._turned
+        rows = [_row(subject, self._environment, annotations, opened, None)]
+        if now - opened < CLOSED_SECONDS:
+            other = MISSING if subject == ALIVE else ALIVE
+            rows.append(closed_row(other, self._environment, opened))
+        return rows
+
+    def _judge(self) -> str:
+        """Return which alert has to be open: none while nobody can know.
+
+        A bridge that cannot write its store refuses every webhook, so it is not alive.
+        """
+        if self.is_missing():
+            return MISSING
+        return ALIVE if self.known().arrived and not self._store.reason else ""
 
     def _run(self) -> None:
         pause = 0.0
@@ -126,28 +167,41 @@ class Canary:
             pause = min(LOOK_SECONDS, self._every / 4, self._limit / 4)
             try:
                 self._look()
-            except (
-                AgentError,
-                Full,
-            ) as error:  # the store says why, and is asked again
-                log.warning("the canary waits for the store", reason=str(error))
             except Exception:  # a bug must not end the thread
                 log.exception("the canary's look has failed")
 
     def _look(self) -> None:
         now = time.time()
+        self._read(now)
         if (
             now - self.known().sent >= self._every
             and time.monotonic() >= self._again_at
         ):
             self._send(now)
-        known = self.known()
-        missing = self.is_missing(known)
-        self._metrics.canary(known, self._failures, missing=missing)
-        if missing:
-            self._tell_missing(known, now)
-        elif known.arrived:
-            self._tell_alive(now)
+            self._read(now)
+        self._metrics.canary(self.known(), self._failures, missing=self.is_missing())
+        subject = self._judge()
+        if subject != self._subject:
+            self._tell(subject)
+            self._subject, self._turned = subject, now
+            self._store.changed()  # post it soon
+
+    def _read(self, now: float) -> None:
+        try:
+            facts = self._store.reader.facts()
+        except sqlite3.Error as error:
+            log.warning("the canary's times cannot be read", reason=str(error))
+            return
+        self._stored = trips.trips_of(facts, now)
+        self._own = self._own.until(now)
+        is_ahead = self._stored != trips.trips_of(facts)
+        if is_ahead and not self._is_ahead:
+            log.warning(
+                "the store has a time of the canary that is in the future: this time is "
+                "ignored",
+                hint="the clock was ahead once, or is behind now: check the clock",
+            )
+        self._is_ahead = is_ahead
 
     def _send(self, now: float) -> None:
         body = event_of(self._environment, now)
@@ -157,15 +211,17 @@ class Canary:
             self.reason = str(error)
         else:
             self.reason = "" if status == 200 else f"HTTP status {status}"
+        self._own = self._own._replace(since=self._own.since or now)
         if not self.reason:
             self._failures = 0
-            self._do(lambda connection: trips.sent(connection, now))
+            self._own = self._own._replace(sent=now)
+            self._note(lambda connection: trips.sent(connection, now))
             return
         self._failures += 1
         self._again_at = time.monotonic() + backoff_seconds(
             self._failures, min(CAP_SECONDS, self._every)
         )
-        self._do(lambda connection: trips.begun(connection, now))
+        self._note(lambda connection: trips.begun(connection, now))
         if self._failures == 1:
             log.warning(
                 "Sentry does not accept the canary; trying again",
@@ -174,56 +230,58 @@ class Canary:
                 "the bridge reach Sentry",
             )
 
-    def _tell_missing(self, known: Trips, now: float) -> None:
-        last = time_text(known.arrived, "seconds") if known.arrived else "never"
-        why = f"Sentry does not accept it: {self.reason}." if self.reason else ""
-        alert = news.Alert(
-            labels={
-                "alertname": "ResentryCanaryMissing",
-                "environment": self._environment,
-                "severity": news.CRITICAL,
-                "source": "resentry",
-            },
-            annotations={
-                "summary": "Sentry's webhooks do not reach the bridge.",
-                "description": f"The last canary came back: {last}. {why}".strip(),
-                "runbook_url": "docs/runbook.md#rsn975",
-            },
-        )
-        if not self._told.startswith(MISSING):
+    def _note(self, job: Callable[[sqlite3.Connection], object]) -> None:
+        """Have this written. The store says why, if it cannot."""
+        try:
+            self._store.submit(job)
+        except Full:
+            log.warning("a time of the canary is not stored: the store is busy")
+
+    def _tell(self, subject: str) -> None:
+        if subject == MISSING:
             log.error(
                 "the canary has not come back: no alert of Sentry can be trusted to come",
-                last=last,
+                last=self._last(),
                 reason=self.reason or "its webhook did not come",
                 hint="run: resentry-agent doctor --area bridge",
             )
-        self._say(MISSING, alert, ALIVE, now)
-
-    def _tell_alive(self, now: float) -> None:
-        alert = news.Alert(
-            labels={
-                "alertname": "ResentryCanary",
-                "environment": self._environment,
-                "severity": "none",
-                "source": "resentry",
-            },
-            annotations={"summary": "Sentry's webhooks reach the bridge."},
-        )
-        if self._told.startswith(MISSING):
+        elif subject == ALIVE and self._subject:
             log.info("the canary has come back")
-        self._say(ALIVE, alert, MISSING, now)
 
-    def _say(self, opens: str, alert: news.Alert, closes: str, now: float) -> None:
-        """Have this alert open, and the other one closed."""
+    def _last(self) -> str:
+        arrived = self.known().arrived
+        return time_text(arrived, "seconds") if arrived else "never"
 
-        def say(connection: sqlite3.Connection) -> None:
-            tables.close(connection, closes, now, now, "the canary")
-            tables.open_alert(connection, opens, alert, now, now)
+    def _description(self) -> str:
+        why = f" Sentry does not accept it: {self.reason}." if self.reason else ""
+        return f"The last canary came back: {self._last()}.{why}"
 
-        text = f"{opens} {alert.annotations}"
-        if text != self._told:
-            self._do(say)
-            self._told = text
 
-    def _do(self, job: Callable[[sqlite3.Connection], object]) -> None:
-        self._store.submit(job).result(SECONDS)
+ANNOTATIONS = {
+    ALIVE: {"summary": "Sentry's webhooks reach the bridge."},
+    MISSING: {
+        "summary": "Sentry's webhooks do not reach the bridge.",
+        "runbook_url": "docs/runbook.md#rsn975",
+    },
+}
+_LABELS = {
+    ALIVE: {"alertname": "ResentryCanary", "severity": "none"},
+    MISSING: {"alertname": "ResentryCanaryMissing", "severity": news.CRITICAL},
+}
+
+
+def closed_row(subject: str, environment: str, at: float) -> Row:
+    """Return the end of one of the two alerts."""
+    return _row(subject, environment, ANNOTATIONS[subject], at, at)
+
+
+def _row(
+    subject: str,
+    environment: str,
+    annotations: dict[str, str],
+    opened: float,
+    closed: float | None,
+) -> Row:
+    labels = {**_LABELS[subject], "environment": environment, "source": "resentry"}
+    alert = news.Alert(labels, annotations)
+    return Row(subject, alert, 0, opened, opened, opened, closed, "", 0)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from agent.bridge import tables
-from agent.bridge.canary import Canary
+from agent.bridge.canary import CLOSED_SECONDS, Canary, closed_row
 from agent.bridge.escalate import Escalation
 from agent.bridge.trips import ALIVE, MISSING
 from agent.errors import SettingsError
@@ -17,10 +16,10 @@ from resentry.formats import time_text
 from resentry.values import split_dsn
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Sequence
 
     from agent.bridge.duty_metrics import DutyMetrics
+    from agent.bridge.reading import Row
     from agent.bridge.store import Store
     from agent.settings import Settings
 
@@ -57,7 +56,8 @@ class Duty:
         store: Store,
         metrics: DutyMetrics,
     ) -> None:
-        self._store = store
+        self._environment = settings.environment
+        self._began = time.time()
         after = settings.bridge_escalate_seconds
         headers = settings.bridge_alertmanager_headers.headers
         urls = settings.bridge_alertmanagers if after else ()
@@ -83,9 +83,7 @@ class Duty:
         """Begin."""
         for escalation in self._escalations:
             escalation.start()
-        if self._canary is None:
-            self._store.submit(lambda connection: _forget(connection, time.time()))
-        else:
+        if self._canary is not None:
             self._canary.start()
 
     def stop(self, seconds: float) -> None:
@@ -95,6 +93,18 @@ class Duty:
             for each in (*self._escalations, self._canary):
                 if each is not None:
                     each.stop(0 if is_asked else max(0.0, until - time.monotonic()))
+
+    def rows(self) -> list[Row]:
+        """Return the alerts of the canary, for whoever posts alerts.
+
+        Without a canary nobody else would end what an earlier bridge has opened.
+        """
+        if self._canary is not None:
+            return self._canary.rows()
+        if time.time() - self._began > CLOSED_SECONDS:
+            return []
+        ended = (ALIVE, MISSING)
+        return [closed_row(each, self._environment, self._began) for each in ended]
 
     def escalations(self) -> list[EscalationState]:
         """Return how it goes with each Alertmanager; nothing if nothing is escalated."""
@@ -112,7 +122,7 @@ class Duty:
             sent=time_text(known.sent) if known.sent else None,
             arrived=time_text(known.arrived) if known.arrived else None,
             seconds=known.seconds,
-            missing=self._canary.is_missing(known),
+            missing=self._canary.is_missing(),
             reason=self._canary.reason,
         )
 
@@ -129,9 +139,3 @@ def _dsn(settings: Settings) -> str:
             f"the DSN of the canary {error}", f"check RESENTRY_{name.upper()}"
         ) from None
     return dsn
-
-
-def _forget(connection: sqlite3.Connection, now: float) -> None:
-    """Without a canary nobody closes what an earlier bridge has opened."""
-    for subject in (ALIVE, MISSING):
-        tables.close(connection, subject, now, now, "no canary is sent")

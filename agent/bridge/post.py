@@ -22,7 +22,7 @@ from agent.web import post
 from resentry.formats import time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from agent.bridge.metrics import BridgeMetrics
     from agent.bridge.reading import Row
@@ -75,6 +75,10 @@ class Poster:
         self._resend = resend_seconds
         self._headers = {"Content-Type": "application/json", **headers}
         self._metrics = metrics
+        self.own: Callable[[], list[Row]] = list
+        """Returns alerts that are not in the store. They come first, so that a store that
+        fails does not keep them back."""
+        self._own_posted: list[Row] = []
         self._wake = threading.Event()
         self._is_over = False
         self._failures = 0
@@ -129,6 +133,10 @@ class Poster:
 
     def _post_all(self, *, is_due: bool) -> None:
         """Post what is new, and all that is open if it is due, page by page."""
+        own = self.own()
+        if own and (is_due or own != self._own_posted):
+            self._post(own)
+            self._own_posted = own
         read = self._store.reader.to_post if is_due else self._store.reader.changes
         place = FIRST
         while rows := read(self._posted, place):

@@ -77,11 +77,13 @@ class Bridge:
         self._store = Store(settings.bridge_store, 3600 * settings.bridge_silent_hours)
         headers = settings.bridge_alertmanager_headers.headers
         resend = settings.bridge_resend_seconds
+        self._duty = Duty(settings, names, self._store, self._metrics.duty)
         self._posters = [
             Poster(url, name, self._store, resend, headers, self._metrics)
             for url, name in zip(settings.bridge_alertmanagers, names, strict=True)
         ]
-        self._duty = Duty(settings, names, self._store, self._metrics.duty)
+        for poster in self._posters:
+            poster.own = self._duty.rows
         self._filler = _filler(settings, self._store, self._metrics)
         self._store.changed = self._wake
         self._receiver = Receiver(self._store, secrets, self._metrics)

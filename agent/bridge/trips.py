@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -11,9 +12,9 @@ if TYPE_CHECKING:
     from agent.bridge.tables import Result
 
 ALIVE, MISSING = "canary:alive", "canary:missing"
-"""The subjects of the two alerts that the bridge opens by itself."""
+"""The subjects of the two alerts that the bridge opens by itself. Neither is stored."""
 FUTURE_SECONDS = 60.0
-"""A canary that was sent later than this from now is not ours."""
+"""A time that is later than this from now was taken from a wrong clock: it is no time."""
 
 
 class Trips(NamedTuple):
@@ -26,16 +27,24 @@ class Trips(NamedTuple):
     seconds: float = 0.0
     """How long the newest one that came back took."""
 
+    def until(self, now: float) -> Trips:
+        """Return these without what lies in the future: it has not happened."""
+        return self._replace(
+            since=_until(self.since, now),
+            sent=_until(self.sent, now),
+            arrived=_until(self.arrived, now),
+        )
 
-def trips_of(facts: Mapping[str, str]) -> Trips:
-    """Return what the facts of a store say."""
+
+def trips_of(facts: Mapping[str, str], now: float = math.inf) -> Trips:
+    """Return what the facts of a store say of the time until now."""
     named = (facts.get(f"canary_{name}", "0") for name in Trips._fields)
-    return Trips(*map(float, named))
+    return Trips(*map(float, named)).until(now)
 
 
 def begun(connection: sqlite3.Connection, now: float) -> None:
     """Note when the first canary was sent, or should have been. A restart changes nothing."""
-    if not _fact(connection, "canary_since"):
+    if not _until(_fact(connection, "canary_since"), now):
         _note(connection, "canary_since", now)
 
 
@@ -47,7 +56,7 @@ def sent(connection: sqlite3.Connection, now: float) -> None:
 
 def arrived(connection: sqlite3.Connection, sent_at: float, now: float) -> Result:
     """Note that a canary has come back. One that is older than the newest is ignored."""
-    newest = float(_fact(connection, "canary_back") or 0)
+    newest = _until(_fact(connection, "canary_back"), now)
     if sent_at <= newest or sent_at > now + FUTURE_SECONDS:
         return "ignored"
     _note(connection, "canary_back", sent_at)
@@ -56,10 +65,14 @@ def arrived(connection: sqlite3.Connection, sent_at: float, now: float) -> Resul
     return "canary"
 
 
-def _fact(connection: sqlite3.Connection, name: str) -> str:
+def _until(time: float, now: float) -> float:
+    return 0.0 if time > now + FUTURE_SECONDS else time
+
+
+def _fact(connection: sqlite3.Connection, name: str) -> float:
     found = connection.execute("SELECT value FROM facts WHERE name = ?", (name,))
     row = found.fetchone()
-    return str(row[0]) if row else ""
+    return float(row[0]) if row else 0.0
 
 
 def _note(connection: sqlite3.Connection, name: str, value: float) -> None:
