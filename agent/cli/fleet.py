@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -29,10 +30,20 @@ LOOK_SECONDS = 2.0
 _HEAD = ("pod", "revision", "sequence", "processes", "state", "agent")
 
 
+def _fingerprint(context: click.Context, option: click.Parameter, text: str) -> str:
+    del context, option
+    if text and not re.fullmatch("[0-9a-f]{12}", text):
+        raise click.BadParameter(
+            "a fingerprint has 12 hexadecimal digits; rotate and fleet show it"
+        )
+    return text
+
+
 @options.command("fleet")
 @click.option(
     "--dsn",
     default="",
+    callback=_fingerprint,
     metavar="FINGERPRINT",
     help="Ask whether every process runs this DSN.",
 )

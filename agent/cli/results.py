@@ -226,6 +226,10 @@ class RotateResult(Struct, frozen=True, kw_only=True):
     held: Annotated[
         str, Meta(description="Why a person has to decide; empty if nobody has to.")
     ]
+    left_out: Annotated[
+        list[str],
+        Meta(description="Who may still send by the old key: a person has not waited."),
+    ]
     entries: Annotated[list[str], Meta(description="The journal, the oldest first.")]
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from agent.rotation.journal import Journal
     from agent.rotation.open import Choice, Opened
+    from agent.rotation.rules import Fleet
 
 LOOK_SECONDS = 2.0
 """The time between two steps while a phase waits."""
@@ -34,42 +35,24 @@ NEXT = "resentry-agent rotate --resume goes on, --abort goes back"
 
 def plan_lines(journal: Journal, opened: Opened, choice: Choice) -> Iterator[str]:
     """Say what will be done, and what cannot be proved."""
-    from agent.rotation.journal import named  # noqa: PLC0415 - heavy
-    from agent.rotation.rules import holders  # noqa: PLC0415 - heavy
+    from agent.rotation.given import GivenKeys  # noqa: PLC0415 - heavy
 
     fleet = opened.servers.fleet()
     old, new = opened.secret.read().dsn, choice.new_dsn
-    make = "take the new DSN" if new else f"make the key {journal.key_name}"
+    is_given = isinstance(opened.servers.keys, GivenKeys)
     yield f"rotation {journal.rotation} of {journal.secret}, now {show_dsn(old)}"
-    yield f"  1. {make}, and wait until the server has accepted it several times"
-    yield "  2. write its DSN to Vault by check-and-set; the other keys stay"
-    yield (
-        f"  3. wait until {len(fleet.processes)} processes run it, and none can send by "
-        f"the DSN {journal.old}"
-    )
-    quiet = journal.quiet_seconds
-    yield (
-        f"  4. wait until nobody has held the old DSN for {_span(quiet)}"
-        if quiet
-        else "  4. do not wait until the old key is quiet"
-    )
-    yield (
-        "  5. retire the old key, and wait until the server has refused it for "
-        f"{_span(journal.refused_seconds)}"
-    )
-    yield "  you can end this at any time: --resume goes on, --abort goes back"
-    if journal.deadline is not None:
-        yield (
-            f"  leaked: at {time_text(journal.deadline, 'seconds')} the old key is retired, "
-            "once the new DSN is in Vault, whatever still holds the old one"
-        )
-        left = holders(fleet, journal.old, frozenset())
-        yield f"  expected loss: the events of what holds it then; now {named(left)}"
     if new and project_of(new) != project_of(old):
         yield (
-            f"  not proved: {show_dsn(new)} is of another server or project; events "
-            "will go there"
+            f"  warning: {show_dsn(new)} is of another server or project; events will go "
+            "there"
         )
+    if not fleet.processes:
+        yield (
+            "  warning: no process was found, so step 3 would never end: see that the "
+            "application runs and calls resentry.init, and check RESENTRY_FLEET"
+        )
+    yield from _step_lines(journal, len(fleet.processes), new, is_given=is_given)
+    yield from _leak_lines(journal, fleet, is_given=is_given)
     if journal.needs_quiet:
         yield "  not proved: the server counts errors alone, by the hour"
     else:
@@ -79,9 +62,60 @@ def plan_lines(journal: Journal, opened: Opened, choice: Choice) -> Iterator[str
     for process in fleet.processes:
         if not process.proves:
             yield f"  not proved: {process.name} may send by a DSN of its own"
+    for trouble in fleet.troubles:
+        yield f"  now: {trouble}"
     known = {*fleet.silent, *(each.name for each in fleet.processes)}
     for name in set(journal.forced) - known:
         yield f"  --force {name}: nothing has this name now"
+
+
+def _step_lines(
+    journal: Journal, processes: int, new: str, *, is_given: bool
+) -> Iterator[str]:
+    make = f"make the key {journal.key_name}"
+    if new:
+        make = "take the new DSN"
+    elif is_given:
+        make = "ask you for a new DSN"
+    yield f"  1. {make}, and wait until the server has accepted it several times"
+    yield "  2. write its DSN to Vault by check-and-set; the other keys stay"
+    counted = "1 process runs" if processes == 1 else f"{processes} processes run"
+    yield (
+        f"  3. wait until {counted} it, and none can send by the DSN {journal.old}; "
+        "processes that join count, too"
+    )
+    quiet = journal.quiet_seconds
+    limit = "" if journal.deadline is None else ", at most until the deadline"
+    yield (
+        f"  4. wait until nobody has held the old DSN for {_span(quiet)}{limit}"
+        if quiet
+        else "  4. do not wait until the old key is quiet"
+    )
+    retire = "retire the old key, and wait"
+    if is_given:
+        retire = "wait until YOU disable or delete the old key at the server: no API does it; then"
+    yield (
+        f"  5. {retire} until the server has refused it for "
+        f"{_span(journal.refused_seconds)}"
+    )
+    yield "  you can end this at any time: --resume goes on, --abort goes back"
+
+
+def _leak_lines(journal: Journal, fleet: Fleet, *, is_given: bool) -> Iterator[str]:
+    from agent.rotation.journal import named  # noqa: PLC0415 - heavy
+    from agent.rotation.rules import holders  # noqa: PLC0415 - heavy
+
+    if journal.deadline is None:
+        return
+    what = (
+        "you are asked to disable the old key" if is_given else "the old key is retired"
+    )
+    yield (
+        f"  leaked: at {time_text(journal.deadline, 'seconds')} {what}, once the new DSN "
+        "is in Vault, whatever still holds the old one"
+    )
+    left = holders(fleet, journal.old, frozenset())
+    yield f"  expected loss: the events of what holds it then; now {named(left) or 'nobody that is known'}"
 
 
 def _span(seconds: float) -> str:
@@ -182,17 +216,24 @@ def follow(opened: Opened, *, is_heir: bool = False) -> Journal:
 
 def answer_of(journal: Journal, *, is_dry: bool = False) -> Answer:
     """Return the answer of a command that has a rotation's journal."""
+    left_out = sorted({*journal.left_out, *journal.forced})
     result = RotateResult(
         rotation=journal.rotation,
         phase=journal.phase,
         old=journal.old,
         new=journal.new,
         held=journal.held,
+        left_out=left_out,
         entries=[f"{each.at} {each.phase}: {each.text}" for each in journal.entries],
     )
     if is_dry:
         return Answer(result, ("nothing was changed",))
     text = f"rotation {journal.rotation} is {journal.phase}"
+    if left_out and journal.has_ended:
+        text += (
+            f", but this was left out: {', '.join(left_out)}; restart what still runs there, "
+            "else its events may be lost"
+        )
     if not journal.held:
         return Answer(result, (text,))
     error = Error(

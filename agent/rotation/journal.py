@@ -92,6 +92,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     """What this phase waits for."""
     forced: tuple[str, ...] = ()
     """The processes that a person has told this rotation not to wait for."""
+    left_out: tuple[str, ...] = ()
+    """Who might still send by a leaked key when its deadline was over."""
     holder: str = ""
     until: float = 0.0
     """Then somebody else may carry the rotation on."""

@@ -18,7 +18,7 @@ from agent.rotation.back import go_back
 from agent.rotation.errors import PersonNeeded
 from agent.rotation.journal import named
 from agent.rotation.parts import Waiting, drop, key_of
-from agent.rotation.rules import Fleet, holders, refusals, unconverged
+from agent.rotation.rules import NOBODY, Fleet, holders, refusals, unconverged
 from agent.sentry_api.errors import SentryApiDown
 from resentry.contract import fingerprint, time_text
 
@@ -55,9 +55,8 @@ def _create(journal: Journal, world: World, now: float) -> Journal | Waiting:
             "the new DSN is the old one",
             "end this command, and give another DSN with --resume --new-dsn FILE",
         )
-    return journal.enter(
-        "created", now, f"the new key is {journal.key_name}", new=key.fingerprint
-    )
+    text = f"the new key is {journal.key_name}, its DSN has the fingerprint {key.fingerprint}"
+    return journal.enter("created", now, text, new=key.fingerprint)
 
 
 def _accept(journal: Journal, world: World, now: float) -> Journal | Waiting:
@@ -88,12 +87,16 @@ def _converge(journal: Journal, world: World, now: float) -> Journal | Waiting:
     late = unconverged(fleet, journal.new, frozenset(journal.forced))
     if late and not _is_over(journal, now):
         reason = (
-            f"the new DSN does not run everywhere: {named((*late, *fleet.troubles))}; "
-            "agents read within their RESENTRY_POLL_SECONDS, and resentry-agent status in "
-            "a pod says why it does not"
+            f"the new DSN does not run everywhere: {named((*late, *fleet.troubles))}"
         )
+        if not {NOBODY, *fleet.silent}.issuperset(late):
+            reason += (
+                "; agents read within their RESENTRY_POLL_SECONDS, and resentry-agent "
+                "status in a pod says why it does not"
+            )
         return _lost(journal, world, now) or Waiting(reason)
-    return journal.enter("converged", now, _despite("the new DSN runs", late))
+    text = _despite("the new DSN runs", late)
+    return journal.enter("converged", now, text, left_out=tuple(late))
 
 
 def _drain(journal: Journal, world: World, now: float) -> Journal | Waiting:
@@ -101,7 +104,8 @@ def _drain(journal: Journal, world: World, now: float) -> Journal | Waiting:
     if left and not _is_over(journal, now):
         reason = f"the old DSN may still be used: {named(left)}"
         return _lost(journal, world, now) or Waiting(reason)
-    return journal.enter("drained", now, _despite("nobody holds the old DSN", left))
+    text = _despite("nobody holds the old DSN", left)
+    return journal.enter("drained", now, text, left_out=tuple(left))
 
 
 def _quieten(journal: Journal, world: World, now: float) -> Journal | Waiting:

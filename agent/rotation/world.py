@@ -94,6 +94,7 @@ def fleet_of(answers: Sequence[Answer], role: str, expected: int) -> Fleet:
     for answer in answers:
         summary = answer.summary
         if summary is None:
+            troubles.append(f"{answer.pod.name}: {answer.why}")
             continue
         if not summary.is_complete:
             silent.append(f"{answer.pod.name} (not all of its processes)")

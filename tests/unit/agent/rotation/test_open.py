@@ -88,6 +88,8 @@ def test_two_containers_with_a_pid_1_have_two_names() -> None:
 
 
 def test_what_may_be_the_reason_is_named() -> None:
-    """A process that refuses, and a pod that cannot read."""
+    """A process that refuses, a pod that cannot read, and one that does not answer."""
     fleet = fleet_of([pod("a", process(state="refused"), is_failing=True)], "", 0)
+    silent = fleet_of([Answer(Pod("b", ""), None, "has no address yet")], "", 0)
+    assert (silent.silent, silent.troubles) == (("b",), ("b: has no address yet",))
     assert fleet.troubles == ("a cannot read its source", "a api pid 1 is refused")
