@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -49,7 +50,7 @@ def command(loaded: Loaded, *, secret: str | None, role: str, after: str) -> Ans
             "set RESENTRY_SENTRY_API, or delete the key on the server's page",
         )
     opened = open_rotation(settings, Choice(secret or only_secret(settings), role))
-    keys = opened.servers.keys
-    return answer_of(
-        delete_retired(opened.file, opened.secret.path, keys, seconds, time.time())
-    )
+    keys, owner = opened.servers.keys, (opened.secret.path, role)
+    done = delete_retired(opened.file, owner, keys, seconds, time.time())
+    answer = answer_of(done)
+    return replace(answer, lines=(*answer.lines, done.entries[-1].text))

@@ -57,6 +57,11 @@ def plan_lines(journal: Journal, opened: Opened, choice: Choice) -> Iterator[str
         yield "  not proved: the server counts errors alone, by the hour"
     else:
         yield "  not proved: that nothing comes by the old key; the time alone counts"
+    if after := opened.file.lifetime():
+        yield (
+            f"  Vault deletes the journal after {after}, also of a rotation that goes on: "
+            f"set delete_version_after of {opened.file.path} to 0s"
+        )
     for name in fleet.silent:
         yield f"  not proved: what {name} runs; it counts as one with the old DSN"
     for process in fleet.processes:

@@ -92,10 +92,13 @@ def rotation_lines(report: RotationReport | None) -> tuple[str, ...]:
     if report.error:
         return (f"rotation: its journal cannot be read: {report.error}",)
     line = f"rotation {report.rotation} of {report.secret} is {report.phase}"
+    if report.deadline and not report.has_ended:
+        line += f", leaked, due to be retired at {report.deadline}"
     if report.held:
         return (f"{line}, and held: {report.held}", f"  next: {GO_ON}")
     if report.has_ended:
         return (f"{line}, since {report.since}",)
     if not report.holder:
-        return (f"{line}, and no process carries it on", f"  next: {GO_ON}")
+        text = "and no process carries it on: nothing is retired by itself"
+        return (f"{line}, {text}", f"  next: {GO_ON}")
     return (f"{line}: {report.waits or 'it goes on'} ({report.holder})",)

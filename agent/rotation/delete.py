@@ -14,18 +14,25 @@ if TYPE_CHECKING:
 
 
 def delete_retired(
-    file: JournalFile, secret: str, keys: KeyServer, after: float, now: float
+    file: JournalFile,
+    owner: tuple[str, str],
+    keys: KeyServer,
+    after: float,
+    now: float,
 ) -> Journal:
     """Delete the old key of the last rotation, and return its journal.
 
+    Its last entry says what was done. `owner` is the secret's path, and the role or "".
     Raises `RotationMissing` if no rotation is done, and `RotationBusy` if it is done for
     less than `after` seconds or its key is active again. A key that is gone is no error.
     """
     journal, version = file.load()
-    if journal is not None and journal.secret != secret:
+    if journal is not None and (journal.secret, journal.role) != owner:
+        of_role = f" and the role {journal.role}" if journal.role else ""
         raise RotationMissing(
-            f"the journal is of rotations of {journal.secret}, not of {secret}",
-            "use the --secret and the RESENTRY_ROTATION_PATH of the rotation",
+            f"the journal is of rotations of {journal.secret}{of_role}, not of "
+            f"{' and the role '.join(filter(None, owner))}",
+            "use the --secret, the --role and the RESENTRY_ROTATION_PATH of the rotation",
         )
     if journal is None or journal.phase != "done":
         state = f"rotation {journal.rotation} is {journal.phase}" if journal else "none"
@@ -48,7 +55,11 @@ def delete_retired(
                 "find out who activated it; deactivate it first",
             )
         keys.delete(key.id)
-    text = "the old key is deleted" if retired else "the old key is gone"
+    text = (
+        "the old key is deleted"
+        if retired
+        else "the server has no key with the old DSN"
+    )
     journal = journal.note(now, text)
     file.save(journal, version)
     return journal

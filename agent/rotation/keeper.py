@@ -201,6 +201,7 @@ def failed(journal: Journal, error: AgentError, now: float) -> Journal:
     """Return the journal after a step that raised: once more, or held."""
     tries = journal.tries + 1
     counted = replace(journal, tries=tries)
-    if not error.retry_soon or tries >= TRIES_LIMIT:
+    is_leaked = journal.deadline is not None  # what may pass must not put the end off
+    if not error.retry_soon or (tries >= TRIES_LIMIT and not is_leaked):
         return counted.hold(now, error.what)
     return counted.note(now, error.what) if tries == 1 else counted

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 NOBODY = "no process has shown itself"
+NOBODY_FOLLOWS = "no process of the role has shown itself"
 
 
 class Process(NamedTuple):
@@ -37,10 +38,14 @@ class Fleet(NamedTuple):
 
 
 def unconverged(fleet: Fleet, new: str, forced: frozenset[str]) -> list[str]:
-    """Return who does not run the new DSN, by name. Nobody at all is no proof."""
+    """Return who does not run the new DSN, by name. Nobody at all is no proof.
+
+    Nobody whose role gets the new DSN is none either: the role may be about to start.
+    """
     if not fleet.processes and not fleet.silent:
         return [NOBODY]
-    late = [each.name for each in fleet.processes if each.follows and each.runs != new]
+    late = [] if any(each.follows for each in fleet.processes) else [NOBODY_FOLLOWS]
+    late += [each.name for each in fleet.processes if each.follows and each.runs != new]
     return [name for name in (*late, *fleet.silent) if name not in forced]
 
 

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from agent.rotation.keys import Key
     from agent.rotation.parts import World
 
+_WAYS = (
+    "somebody else has written it; --abort leaves what is there and retires the new key; "
+    "to go on, write the new DSN back (or the old one, before the new one was written) "
+    "and use --resume"
+)
 RENEW_SECONDS = 60.0
 """So often the time begins anew while the server accepts a retired key."""
 
@@ -78,7 +83,9 @@ def _write(journal: Journal, world: World, now: float) -> Journal | Waiting:
     if mark == journal.old:
         world.secret.write(_new_key(journal, world).dsn, held.version)
     elif mark != journal.new:
-        return journal.hold(now, "the secret holds a DSN that is not of this rotation")
+        return journal.hold(
+            now, f"the secret holds a DSN that is not of this rotation: {_WAYS}"
+        )
     return journal.enter("written", now, "the secret holds the new DSN")
 
 
@@ -215,12 +222,20 @@ def _again(journal: Journal, now: float, left: list[str]) -> Journal:
 
 
 def _lost(journal: Journal, world: World, now: float) -> Journal | None:
-    """Hold the rotation if the secret no longer holds the new DSN."""
-    if fingerprint(world.secret.read().dsn) == journal.new:
+    """Hold the rotation if the secret no longer holds the new DSN.
+
+    That of a leaked key is not held: the old DSN is replaced once more, and a DSN of
+    somebody else is as good as the new one.
+    """
+    mark = fingerprint(world.secret.read().dsn)
+    if mark == journal.new:
         return None
-    return journal.hold(
-        now, "the secret no longer holds the new DSN: somebody else has written it"
-    )
+    if journal.deadline is None or not mark:
+        return journal.hold(now, f"the secret no longer holds the new DSN: {_WAYS}")
+    if mark == journal.old:
+        text = "somebody has put the old DSN back, and its key has leaked"
+        return journal.enter("accepted", now, text)
+    return None
 
 
 def _fleet(journal: Journal, world: World) -> Fleet:

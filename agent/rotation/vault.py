@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from agent.domain.bounded_json import loads
 from agent.errors import SettingsError, SourceDenied, SourceDown, SourceMissing
 from agent.rotation import journal as journals
+from agent.rotation.journal import JournalUnreadable
 from agent.rotation.parts import Held, SecretChanged
 from resentry import formats
 
@@ -79,12 +80,25 @@ class Versioned:
         return formats.whole(str(data.get("version")))
 
     def _newest(self) -> int:
-        mount, _, name = self.path.partition("/data/")
         try:
-            data = self._source.api.get(f"{mount}/metadata/{name}").get("data") or {}
+            return formats.whole(str(self._metadata().get("current_version")))
         except SourceMissing:
             return 0
-        return formats.whole(str(data.get("current_version")))
+
+    def _metadata(self) -> dict[str, Any]:
+        mount, _, name = self.path.partition("/data/")
+        return dict(self._source.api.get(f"{mount}/metadata/{name}").get("data") or {})
+
+    def lifetime(self) -> str:
+        """Return after how long Vault deletes a version by itself; empty if never.
+
+        Also empty if nothing stands there yet, or the token may not read the metadata.
+        """
+        try:
+            after = str(self._metadata().get("delete_version_after") or "0s")
+        except (SourceMissing, SourceDenied):
+            return ""
+        return "" if after == "0s" else after
 
 
 class DsnSecret(Versioned):
@@ -141,10 +155,26 @@ class JournalFile(Versioned):
     """The journal and lock of the rotations of one secret."""
 
     def load(self) -> tuple[Journal | None, int]:
-        """Return the journal of the newest rotation, and the number of its version."""
+        """Return the journal of the newest rotation, and the number of its version.
+
+        Raises `JournalUnreadable` if the newest version is deleted: its rotation may not
+        have ended. Also if the secret holds anything else: that must not be overwritten.
+        """
         held, number = self.get()
-        text = held.get(_JOURNAL)
-        return (None if text is None else journals.decode(str(text))), number
+        if not held and number:
+            raise JournalUnreadable(
+                f"version {number} of the journal {self.path} is deleted, or has no content",
+                f"restore it (vault kv undelete -versions={number}), or remove the secret "
+                "with all its versions (vault kv metadata delete) if no rotation is under way",
+            )
+        if not number:
+            return None, 0
+        if set(held) != {_JOURNAL}:
+            raise JournalUnreadable(
+                f"{self.path} holds something else than a journal of rotations",
+                "set RESENTRY_ROTATION_PATH to a path at which nothing stands yet",
+            )
+        return journals.decode(str(held[_JOURNAL])), number
 
     def save(self, journal: Journal, after: int) -> int:
         """Write the journal, if nobody else did since version `after`."""

@@ -7,10 +7,13 @@ that was lost, nobody knows whether the server did what was asked for.
 
 from __future__ import annotations
 
+import ssl
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urljoin
 
 import requests
+from certifi import where
 
 from agent.backoff import retry_after_seconds
 from agent.redact import redact_foreign
@@ -21,12 +24,13 @@ from agent.sentry_api.errors import (
     SentryApiError,
     SentryApiGone,
 )
+from agent.source.bounds import BoundedAdapter, BoundedContext, Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 SECONDS = 15.0
-"""The limit of one request."""
+"""The limit of one request with its whole answer."""
 PAGES_LIMIT = 100
 SAID_LIMIT = 500
 """The characters that are shown of what a server says about a wrong request."""
@@ -62,8 +66,12 @@ class SentryApi:
         self._session = requests.Session()
         self._session.trust_env = False  # no ~/.netrc: it would replace the token
         self._session.headers["Authorization"] = f"Bearer {token}"
-        if authorities:
-            self._session.verify = authorities
+        self._session.headers["Accept-Encoding"] = "identity"
+        self._bounds = Bounds()
+        context = BoundedContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(authorities or where())
+        self._session.mount("http://", BoundedAdapter(self._bounds))
+        self._session.mount("https://", BoundedAdapter(self._bounds, context=context))
 
     def ask(
         self,
@@ -113,6 +121,9 @@ class SentryApi:
         params: Mapping[str, str] | None,
     ) -> requests.Response:
         url = urljoin(self._url, "".join(f"{quote(part, safe='')}/" for part in path))
+        self._bounds.begin()
+        self._bounds.begin_body()
+        self._bounds.until = time.monotonic() + SECONDS
         try:
             answer = self._session.request(
                 method,
@@ -185,7 +196,7 @@ def _gone(answer: requests.Response, things: str) -> SentryApiGone:
 def _is_json(answer: requests.Response) -> bool:
     try:
         answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

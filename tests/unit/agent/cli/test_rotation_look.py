@@ -57,7 +57,10 @@ def test_each_state_of_a_rotation_is_told(vault: Vault, look: RotationLook) -> N
         f"{head} written: 2 pods (job pid 7)",
     )
     left, following = told(phase="written", holder="job pid 7", until=now - 1)
-    assert left == f"{head} written, and no process carries it on"
+    assert (
+        left
+        == f"{head} written, and no process carries it on: nothing is retired by itself"
+    )
     assert "rotate --resume" in following
     held, following = told(phase="written", held="no answer", **ours)
     assert held == f"{head} written, and held: no answer"

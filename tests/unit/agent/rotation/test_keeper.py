@@ -294,24 +294,25 @@ def test_a_retired_key_is_deleted_days_later(file: JournalFile) -> None:
     world = World()
     ours = keeper(file, world)
     with pytest.raises(RotationMissing):
-        delete_retired(file, SECRET, world, 0.0, world.now)
+        delete_retired(file, (SECRET, ""), world, 0.0, world.now)
     ours.begin(first(world))
     with pytest.raises(RotationMissing, match="rotation r1 is planned"):
-        delete_retired(file, SECRET, world, 0.0, world.now)
+        delete_retired(file, (SECRET, ""), world, 0.0, world.now)
     run(ours, world)
-    with pytest.raises(RotationMissing, match="is of rotations of"):
-        delete_retired(file, "secret/data/other", world, 0.0, world.now)
+    for other in (("secret/data/other", ""), (SECRET, "celery")):
+        with pytest.raises(RotationMissing, match="is of rotations of"):
+            delete_retired(file, other, world, 0.0, world.now)
     with pytest.raises(RotationBusy, match="is done only since"):
-        delete_retired(file, SECRET, world, 3600.0, world.now)
+        delete_retired(file, (SECRET, ""), world, 3600.0, world.now)
 
     world.switch(world.server[0].id, is_active=True)
     with pytest.raises(RotationBusy, match="is active again"):
-        delete_retired(file, SECRET, world, 0.0, world.now)
+        delete_retired(file, (SECRET, ""), world, 0.0, world.now)
     world.switch(world.server[0].id, is_active=False)
-    delete_retired(file, SECRET, world, 0.0, world.now)
+    delete_retired(file, (SECRET, ""), world, 0.0, world.now)
     assert [key.fingerprint for key in world.server] == [NEW]
-    told = delete_retired(file, SECRET, world, 0.0, world.now).entries[-2:]
+    told = delete_retired(file, (SECRET, ""), world, 0.0, world.now).entries[-2:]
     assert [entry.text for entry in told] == [
         "the old key is deleted",
-        "the old key is gone",
+        "the server has no key with the old DSN",
     ]

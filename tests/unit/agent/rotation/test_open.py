@@ -11,7 +11,7 @@ from agent.fleet.ask import Answer
 from agent.fleet.pods import Pod
 from agent.rotation.journal import Journal
 from agent.rotation.open import Choice, decided
-from agent.rotation.rules import holders, unconverged
+from agent.rotation.rules import NOBODY_FOLLOWS, holders, unconverged
 from agent.rotation.world import fleet_of
 
 OLD, NEW = "0" * 12, "1" * 12
@@ -93,3 +93,10 @@ def test_what_may_be_the_reason_is_named() -> None:
     silent = fleet_of([Answer(Pod("b", ""), None, "has no address yet")], "", 0)
     assert (silent.silent, silent.troubles) == (("b",), ("b: has no address yet",))
     assert fleet.troubles == ("a cannot read its source", "a api pid 1 is refused")
+
+
+def test_a_role_without_a_process_does_not_converge() -> None:
+    """It may be about to start; a person may know better."""
+    fleet = fleet_of([pod("a", process(runs=OLD))], "celery", 0)
+    assert unconverged(fleet, NEW, frozenset()) == [NOBODY_FOLLOWS]
+    assert unconverged(fleet, NEW, frozenset({NOBODY_FOLLOWS})) == []

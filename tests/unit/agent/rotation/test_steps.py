@@ -445,3 +445,31 @@ def test_an_abort_needs_no_earlier_version_of_the_secret() -> None:
     rotation.journal = replace(rotation.journal, is_aborting=True)
     rotation.run()
     assert (rotation.live, rotation.source) == ([OLD], OLD)
+
+
+@pytest.mark.parametrize("phase", ["written", "converged", "drained", "quiet"])
+@pytest.mark.parametrize("number", [1, 9])
+def test_a_leaked_key_is_retired_whatever_is_written_meanwhile(
+    phase: str, number: int
+) -> None:
+    """The old DSN is replaced again; one of somebody else stays."""
+    world = World()
+    rotation = begin(world, deadline=world.now + 7200)
+    rotation.run(lambda journal: journal.phase == phase)
+    world.write(dsn(number), len(world.versions))
+    rotation.run(lambda journal: journal.phase == "retired" or bool(journal.held))
+    assert (rotation.live, rotation.journal.held) == ([NEW], "")
+    assert rotation.source == (NEW if number == 1 else fingerprint(dsn(9)))
+
+
+def test_failures_that_may_pass_do_not_hold_the_rotation_of_a_leaked_key() -> None:
+    """A hold would outlast the deadline."""
+    world = World()
+    rotation = begin(world, deadline=world.now + 7200)
+    rotation.run(lambda journal: journal.phase == "accepted")
+    server, world.server = world.server, []
+    for _ in range(3 * TRIES_LIMIT):
+        rotation.turn()
+    world.server = server
+    rotation.run(lambda journal: journal.phase == "retired" or bool(journal.held))
+    assert rotation.live == [NEW]

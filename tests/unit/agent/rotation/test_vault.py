@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.errors import SettingsError, SourceDenied
-from agent.rotation.journal import Journal, JournalUnreadable
+from agent.rotation.journal import Journal, JournalUnreadable, encode
 from agent.rotation.parts import SecretChanged
 from agent.rotation.vault import DsnSecret, JournalFile
 from agent.source.vault import VaultSource
@@ -100,7 +100,7 @@ def test_what_somebody_wrote_meanwhile_stays(vault: Vault, source: VaultSource) 
 
 
 def test_the_first_journal_has_one_writer(vault: Vault, source: VaultSource) -> None:
-    """A path at which nothing stands has version 0; so it is after a deletion, too."""
+    """A path at which nothing stands has version 0."""
     ours = JournalFile(source, "secret/data/rotations/lms")
     assert ours.load() == (None, 0)
     assert ours.save(JOURNAL, 0) == 1
@@ -108,11 +108,35 @@ def test_the_first_journal_has_one_writer(vault: Vault, source: VaultSource) -> 
         JournalFile(source, "secret/data/rotations/lms").save(JOURNAL, 0)
     assert ours.load() == (JOURNAL, 1)
 
-    vault.delete("rotations/lms")
-    assert ours.load() == (None, 1)
-    assert ours.save(JOURNAL, 1) == 2
+    assert ours.lifetime() == ""
     vault.forget("rotations/lms")
     assert ours.load() == (None, 0)
+    assert ours.lifetime() == ""
+
+
+def test_a_journal_that_was_deleted_is_no_rotation_that_has_ended(
+    vault: Vault, source: VaultSource
+) -> None:
+    """By a person, or by Vault itself: the rotation goes on when it is restored."""
+    ours = JournalFile(source, "secret/data/rotations/gone")
+    ours.save(JOURNAL, 0)
+    kv = vault.client.secrets.kv.v2
+    kv.update_metadata("rotations/gone", delete_version_after="1h")
+    assert ours.lifetime() == "1h0m0s"
+    vault.delete("rotations/gone")
+    with pytest.raises(JournalUnreadable) as raised:
+        ours.load()
+    assert "undelete -versions=1" in raised.value.hint
+    kv.undelete_secret_versions("rotations/gone", [1])
+    assert ours.load() == (JOURNAL, 1)
+
+
+def test_another_secret_is_not_overwritten(vault: Vault, source: VaultSource) -> None:
+    """Somebody gave its path as that of the journal."""
+    for others in ({"password": "x"}, {"journal": encode(JOURNAL), "user": "y"}):
+        vault.write("db", others)
+        with pytest.raises(JournalUnreadable, match="something else"):
+            JournalFile(source, "secret/data/db").load()
 
 
 def test_what_is_no_journal_is_not_overwritten(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ from agent.sentry_api.errors import (
     SentryApiError,
     SentryApiGone,
 )
+from lab.proxy import Faults, Proxy
 from lab.sentry_api import Fault, SentryApi
 
 if TYPE_CHECKING:
@@ -128,6 +130,29 @@ def test_a_server_that_falls_silent_is_down(
     with pytest.raises(SentryApiDown, match="gives no answer"):
         client.all(*KEYS)
     assert len(client.all(*KEYS)) == 1
+
+
+def test_an_answer_that_comes_a_byte_at_a_time_is_down(
+    api: SentryApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No answer takes longer than the limit of one request."""
+    monkeypatch.setattr(of_client, "SECONDS", 0.5)
+    with Proxy(api.address) as proxy:
+        proxy.faults = Faults(drip=0.05)
+        client = Client(f"http://{proxy.address}", api.token, Subject("keys", "x"))
+        began = time.monotonic()
+        with pytest.raises(SentryApiDown, match="gives no answer"):
+            client.all(*KEYS)
+        assert time.monotonic() - began < 5
+
+
+def test_json_that_is_nested_too_deeply_is_not_the_api(api: SentryApi) -> None:
+    """Python gives up on it."""
+    with Proxy(api.address) as proxy:
+        proxy.faults = Faults(status=200, body=b"[" * 65536)
+        client = Client(f"http://{proxy.address}", api.token, Subject("keys", "x"))
+        with pytest.raises(SentryApiAbsent):
+            client.all(*KEYS)
 
 
 def test_the_words_about_a_wrong_request_are_shown_without_a_key(
