@@ -80,11 +80,11 @@ def command(
     classes: tuple[str, ...],
     logger: str | None,
 ) -> Answer:
-    """Say which step decides whether a trace or an error is sent, and why.
+    """Say why a trace or an error is sent or not.
 
-    Shows what every other step says, too, and which part of a trace is missing. NAME is the
-    name of a transaction or task at its start. Reads the volume alone: the published snapshot, and
-    the rates that each process runs. For example:
+    Shows which step decides, what every other step says, and which part of a trace is
+    missing. NAME is the name of a transaction or task at its start. Reads the volume alone:
+    the published snapshot, and the rates that each process runs. For example:
 
     \b
         resentry-agent explain "GET /pay" --role api --parent no
