@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 GAPS = ("begin", "end")
 RESULTS = (
     *("opened", "renewed", "closed", "older", "duplicate", "ignored", "canary"),
-    *("refused", "not_understood", "busy"),
+    *("refused", "not_understood", "busy", "error"),
 )
 """What becomes of a request for the webhook's address."""
 

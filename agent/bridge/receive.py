@@ -10,12 +10,16 @@
 | 408 | the body did not come within 5 s |
 | 413 | the body is larger than 4 MiB |
 | 422 | the signature is right, but the body does not say what it is about |
+| 500 | an unexpected error: a bug of the bridge |
 | 503 | too much waits, or the store cannot be written: Sentry may try again |
+
+A connection ends with its answer. So its time limit never cuts a later request off.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,7 +50,10 @@ BODY_SECONDS = 5.0
 WRITE_SECONDS = 5.0
 OFF_SECONDS = 3600.0
 """A webhook's time may be off by so much. The time is not signed: this is no proof."""
+SAY_SECONDS = 60.0
+"""Refusals with one status are logged once in this time, with their number."""
 _ID_BYTES = 200
+_TIME_DIGITS = 12
 
 log = structlog.get_logger()
 
@@ -78,6 +85,9 @@ class Receiver:
         self.wrong_signature_at = 0.0
         self._receiving = 0
         """The bytes of all bodies that have come so far and are not answered."""
+        self._unsaid: dict[int, int] = {}
+        """The number of refusals that are not logged yet, by status."""
+        self._say_at: dict[int, float] = {}
 
     async def __call__(
         self, scope: MutableMapping[str, Any], receive: Receive, send: Send
@@ -93,28 +103,41 @@ class Receiver:
             if answer.status == 401:
                 self.wrong_signatures += 1
                 self.wrong_signature_at = time.time()
-            if answer.status != 404:
-                log.warning(
-                    "a webhook was refused",
-                    status=answer.status,
-                    reason=answer.text,
-                    resource=resource if resource in news.RESOURCES else news.OTHER,
-                )
+            self._refused(answer, resource)
+        except Exception as error:  # noqa: BLE001 - a stranger gets no traceback, and is counted
+            answer = Answer(500, "an unexpected error", "error")
+            self._refused(answer, resource, error)
         self._metrics.received(resource, answer.result, time.monotonic() - began)
         body = f"{answer.text}\n".encode()
         fields = [
             (b"content-type", b"text/plain; charset=utf-8"),
             (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
         ]
-        if answer.status in (408, 413) or (
-            answer.status < 500 and answer.status >= 400
-        ):
-            fields.append((b"connection", b"close"))
         if answer.status == 503:
             fields.append((b"retry-after", b"5"))
         start = {"type": "http.response.start", "status": answer.status}
         await send({**start, "headers": fields})
         await send({"type": "http.response.body", "body": body})
+
+    def _refused(
+        self, answer: Answer, resource: str, error: Exception | None = None
+    ) -> None:
+        """Log a refusal, or count it for the next line: strangers decide how many come."""
+        status, now = answer.status, time.monotonic()
+        self._unsaid[status] = self._unsaid.get(status, 0) + 1
+        if status == 404 or now < self._say_at.get(status, 0.0):
+            return
+        log.log(
+            logging.WARNING if error is None else logging.ERROR,
+            "webhooks were refused",
+            status=status,
+            reason=answer.text,
+            resource=resource if resource in news.RESOURCES else news.OTHER,
+            number=self._unsaid.pop(status),
+            exc_info=error,
+        )
+        self._say_at[status] = now + SAY_SECONDS
 
     async def _answer(
         self,
@@ -201,14 +224,18 @@ def _text(headers: dict[bytes, bytes], name: bytes) -> str:
 
 
 def _time(headers: dict[bytes, bytes]) -> float:
-    """Return Sentry's time of a webhook; ours if it names none."""
+    """Return Sentry's time of a webhook; ours if it names none, or one of the future.
+
+    The time is not signed: nobody makes a later webhook an old one by it.
+    """
     given, now = _text(headers, b"sentry-hook-timestamp"), time.time()
     if not given:
         return now
-    if not given.isdigit() or abs(float(given[:12]) - now) > OFF_SECONDS:
+    is_number = given.isascii() and given.isdigit() and len(given) <= _TIME_DIGITS
+    if not is_number or abs(float(given) - now) > OFF_SECONDS:
         raise Unusable(
             400,
             "Sentry-Hook-Timestamp is more than an hour off: an old request, or the clock "
             "of this machine is wrong",
         )
-    return float(given)
+    return min(float(given), now)

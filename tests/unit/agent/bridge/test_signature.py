@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import structlog
 
 from agent.bridge.signature import has_form, secrets_of, sign
 from agent.errors import SettingsError
@@ -43,7 +44,7 @@ def test_each_line_of_the_file_is_a_secret(tmp_path: Path) -> None:
 
 
 def test_a_replaced_file_is_read_without_a_restart(tmp_path: Path) -> None:
-    """As when a mounted Secret changes. A file that is gone leaves the old secrets."""
+    """As when a mounted Secret changes."""
     file, new = tmp_path / "secret", tmp_path / "new"
     file.write_text("old")
     secrets = secrets_of(str(file), "")
@@ -51,9 +52,43 @@ def test_a_replaced_file_is_read_without_a_restart(tmp_path: Path) -> None:
     os.replace(new, file)
     assert secrets.accept(sign("new", BODY).encode(), BODY)
     assert not secrets.accept(sign("old", BODY).encode(), BODY)
-    file.unlink()
-    assert not secrets.accept(sign("other", BODY).encode(), BODY)
+
+
+def test_a_secret_that_was_taken_out_of_the_file_counts_no_more(tmp_path: Path) -> None:
+    """Also if nobody signs with another secret in between: a thief would not."""
+    file = tmp_path / "secret"
+    file.write_text("leaked\nnew\n")
+    secrets = secrets_of(str(file), "")
+    assert secrets.accept(sign("leaked", BODY).encode(), BODY)
+    file.write_text("new\n")
+    assert not secrets.accept(sign("leaked", BODY).encode(), BODY)
     assert secrets.accept(sign("new", BODY).encode(), BODY)
+
+
+def test_a_file_that_cannot_be_read_leaves_the_old_secrets(tmp_path: Path) -> None:
+    """The log says so, once. It may be replaced at this moment."""
+    file = tmp_path / "secret"
+    file.write_text("old")
+    secrets = secrets_of(str(file), "")
+    file.unlink()
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(3):
+            assert secrets.accept(sign("old", BODY).encode(), BODY)
+        file.write_text("new")
+        assert not secrets.accept(sign("old", BODY).encode(), BODY)
+    assert [line["log_level"] for line in lines] == ["warning", "info"]
+
+
+def test_an_emptied_file_leaves_no_secret(tmp_path: Path) -> None:
+    """The log says so: nothing is accepted in silence, and nothing refused."""
+    file = tmp_path / "secret"
+    file.write_text("old")
+    secrets = secrets_of(str(file), "")
+    file.write_text("\n")
+    with structlog.testing.capture_logs() as lines:
+        for secret in ("old", ""):
+            assert not secrets.accept(sign(secret, BODY).encode(), BODY)
+    assert [line["log_level"] for line in lines] == ["error"]
 
 
 @pytest.mark.parametrize("text", ["", "\n \n"])
