@@ -90,7 +90,7 @@ def _values() -> dict[str, Any]:
     for name in KEYS:
         if name.endswith("_RATE"):
             found[name] = _number(_RATE)
-        elif isinstance(KEYS[name].default, bool):
+        elif KEYS[name].parse is KEYS["SENTRY_SEND_PII"].parse:
             found[name] = {
                 "anyOf": [
                     {"type": "boolean"},

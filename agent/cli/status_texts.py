@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from agent.cli.lines import boost_line
-from agent.domain.roles import ORIGINS
+from agent.domain.roles import LOGS, ORIGINS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +18,8 @@ _RATE_NAMES = {
     "SENTRY_SAMPLE_RATE": "errors",
     "SENTRY_TRACES_SAMPLE_RATE": "traces",
     "SENTRY_PROFILES_SAMPLE_RATE": "profiles",
+    "SENTRY_PROFILE_SESSION_SAMPLE_RATE": "profile sessions",
+    LOGS: "logs",
 }
 _COUNTS = {
     "accepted": "accepted by Sentry",
@@ -43,12 +45,16 @@ def rates_line(role: RoleReport) -> str:
     processes = f"role {role.role} ({number} process{'es' * (number != 1)})"
     if role.off:
         return f"{processes}: sends nothing: {role.off}"
-    rates = ", ".join(
-        f"{_RATE_NAMES.get(rate.setting, rate.setting)} "
-        + ("off" if rate.value is None else f"{rate.value:g}")
-        for rate in role.rates
-    )
+    rates = ", ".join(rate_text(rate.setting, rate.value) for rate in role.rates)
     return f"{processes}: {rates}"
+
+
+def rate_text(setting: str, value: float | None) -> str:
+    """Return one rate of a role. The rate of logs is a switch."""
+    text = "off" if value is None else f"{value:g}"
+    if setting == LOGS:
+        text = "on" if value else "off"
+    return f"{_RATE_NAMES.get(setting, setting)} {text}"
 
 
 def why_lines(role: RoleReport, status: StatusResult) -> Iterator[str]:

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
     from resentry.contract import Rule, Snapshot
 
-CAPPED = ("SENTRY_TRACES_SAMPLE_RATE", "SENTRY_PROFILES_SAMPLE_RATE")
+CAPPED = (
+    "SENTRY_TRACES_SAMPLE_RATE",
+    "SENTRY_PROFILES_SAMPLE_RATE",
+    "SENTRY_PROFILE_SESSION_SAMPLE_RATE",
+)
 ANY = "*"
 BOOST_SECONDS = 24 * 3600
 """The longest time until a boost ends, whoever asks for it."""

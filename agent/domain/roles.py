@@ -22,6 +22,10 @@ RATES = (
     "SENTRY_TRACES_SAMPLE_RATE",
     "SENTRY_PROFILES_SAMPLE_RATE",
 )
+LOGS = "SENTRY_ENABLE_LOGS"
+"""A switch, which is a rate of 0 or 1 here."""
+OPTIONAL = ("SENTRY_PROFILE_SESSION_SAMPLE_RATE", LOGS)
+"""These are named only where they are set: else the application's own options decide."""
 ORIGINS = {
     "role": "its role in the snapshot",
     "snapshot": "the snapshot",
@@ -88,10 +92,14 @@ def rates_by_role(
 
 
 def _rates(receipt: Receipt) -> Iterable[Rate]:
-    for name in RATES:
+    for name in (*RATES, *OPTIONAL):
         value = receipt.values.get(name)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_number = isinstance(value, int | float) and (
+            name == LOGS or not isinstance(value, bool)
+        )
         rate = float(value) if is_number else None  # type: ignore[arg-type]
+        if name in OPTIONAL and rate is None:
+            continue
         yield Rate(name, rate, receipt.origins.get(name, ""))
 
 

@@ -24,7 +24,11 @@ SNAPSHOTS_LIMIT, OTHERS_LIMIT = 20, 20
 """So many of the newest events are kept."""
 TEXT_LIMIT, NAMES_LIMIT = 300, 16
 """The characters of a sentence, and the number of names in an event."""
-RATES = ("SENTRY_TRACES_SAMPLE_RATE", "SENTRY_PROFILES_SAMPLE_RATE")
+RATES = (
+    "SENTRY_TRACES_SAMPLE_RATE",
+    "SENTRY_PROFILES_SAMPLE_RATE",
+    "SENTRY_PROFILE_SESSION_SAMPLE_RATE",
+)
 
 
 class Event(Struct, frozen=True, kw_only=True):

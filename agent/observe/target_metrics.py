@@ -35,6 +35,7 @@ RATES = (
     "SENTRY_TRACES_SAMPLE_RATE",
     "SENTRY_PROFILES_SAMPLE_RATE",
 )
+SESSIONS = "SENTRY_PROFILE_SESSION_SAMPLE_RATE"
 REASONS = ("no_dsn", "switched_off", "foreign", "errors_off")
 """Why a target sends no errors."""
 
@@ -105,7 +106,8 @@ class TargetMetrics:
         self._rate = Gauge(
             "resentry_rate",
             "The rate that runs in the live targets of a role: the lowest and the highest "
-            "one. Rules and boosts are not part of it. A rate that is off counts as 0.",
+            "one. Rules and boosts are not part of it. A rate that is off counts as 0. The "
+            "rate of profile sessions is there only where its key is set.",
             ["role", "setting", "bound"],
             registry=registry,
         )
@@ -187,6 +189,9 @@ class TargetMetrics:
                 role = self._label(target)
                 for name in RATES:
                     rates[role, name].append(_rate(target.receipt.values.get(name)))
+                sessions = target.receipt.values.get(SESSIONS)
+                if sessions is not None:  # else the application's own option decides
+                    rates[role, SESSIONS].append(_rate(sessions))
                 silent.update((role, reason) for reason in _why_silent(target))
         self._rate.clear()
         for (role, name), found in rates.items():

@@ -108,7 +108,10 @@ class RateReport(Struct, frozen=True, kw_only=True):
     setting: Annotated[str, Meta(description="The setting.")]
     value: Annotated[
         float | None,
-        Meta(description="From 0 to 1; null if it is not set, so nothing is sent."),
+        Meta(
+            description="From 0 to 1; null if it is not set, so nothing is sent. For "
+            "`SENTRY_ENABLE_LOGS` 1 is on and 0 is off."
+        ),
     ]
     origin: Annotated[
         str,

@@ -146,9 +146,10 @@ class Settings(OwnSettings, frozen=True, kw_only=True):
         says(
             RAILS,
             "NAME=RATE",
-            "The highest rate of traces and of profiles, by environment, in settings, "
-            "roles and rules. `*` stands for all environments without an entry of their "
-            "own. If there is a list, the cap of environments without an entry is 0.",
+            "The highest rate of traces, profiles and profile sessions, by environment, "
+            "in settings, roles and rules. `*` stands for all environments without an "
+            "entry of their own. If there is a list, the cap of environments without an "
+            "entry is 0.",
             read=parse.rates,
         ),
     ] = {}  # noqa: RUF012 - msgspec copies it

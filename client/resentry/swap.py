@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
+from sentry_sdk.consts import DEFAULT_OPTIONS
+
 from resentry import clock, error_sampling, fallback, sampling
 from resentry.error_sampling import ErrorSampler, error_sampler_of
+from resentry.harmless import say
 from resentry.outlet import Outlet
 from resentry.sampling import Sampler, sampler_of
 from resentry.sdk import build as made
@@ -35,6 +39,11 @@ VARIABLES = {
     "send_default_pii": "SENTRY_SEND_PII",
 }
 """Options that the snapshot decides, each by this variable."""
+OPTIONAL = {
+    "profile_session_sample_rate": "SENTRY_PROFILE_SESSION_SAMPLE_RATE",
+    "enable_logs": "SENTRY_ENABLE_LOGS",
+}
+"""Options that the snapshot decides only where this variable is set."""
 MANAGED = frozenset({*VARIABLES, "transport"})
 """Options that an application cannot pass."""
 
@@ -112,6 +121,7 @@ def build(
         from resentry.scrub import hooks  # noqa: PLC0415 - takes 4 ms
 
         arguments |= hooks(options, made.hook_places(options))
+    arguments |= _optional(values)
     sampler, own = None, options.get("traces_sampler")
     if snapshot is not None and sampling.needs_one(snapshot):
         sampler = Sampler(snapshot, role, sampler_of(previous))
@@ -140,6 +150,24 @@ def build(
     if sampler is not None and not callable(own):
         tracing.follow(client, sampler)
     return client
+
+
+def _optional(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options whose variables are set, without what this SDK lacks."""
+    found = {name: values[variable] for name, variable in OPTIONAL.items()}
+    given = {name: value for name, value in found.items() if value is not None}
+    if given.get("enable_logs") is False:
+        # New versions send what `sentry_sdk.logger` writes whatever the option says.
+        given["before_send_log"] = _drop
+    for name in given.keys() - DEFAULT_OPTIONS.keys():
+        del given[name]
+        text = "resentry: this sentry-sdk has no option %r: %s has no effect"
+        say(logging.WARNING, text, name, OPTIONAL.get(name, "SENTRY_ENABLE_LOGS"))
+    return given
+
+
+def _drop(_item: Any, _hint: Any) -> None:
+    """Let nothing pass; the SDK counts it in its client reports."""
 
 
 def announce(old: Client, new: Client) -> None:

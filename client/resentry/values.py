@@ -107,6 +107,9 @@ KEYS: Mapping[str, Key] = {
     "SENTRY_SAMPLE_RATE": Key(formats.rate, 1.0),
     "SENTRY_TRACES_SAMPLE_RATE": Key(formats.rate),  # None is off, as with the SDK
     "SENTRY_PROFILES_SAMPLE_RATE": Key(formats.rate),
+    # None leaves the application's own option in charge.
+    "SENTRY_PROFILE_SESSION_SAMPLE_RATE": Key(formats.rate),
+    "SENTRY_ENABLE_LOGS": Key(_boolean),
     "SENTRY_SEND_PII": Key(_boolean, False),
     "SENTRY_ENABLE_FOR_CELERY": Key(_boolean, True),
 }

@@ -91,7 +91,12 @@ def test_what_has_the_form_is_taken_by_both(until: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["SENTRY_TRACES_SAMPLE_RATE", "SENTRY_PROFILES_SAMPLE_RATE"]
+    "key",
+    [
+        "SENTRY_TRACES_SAMPLE_RATE",
+        "SENTRY_PROFILES_SAMPLE_RATE",
+        "SENTRY_PROFILE_SESSION_SAMPLE_RATE",
+    ],
 )
 def test_an_unset_rate_is_off(key: str) -> None:
     """It is no rate of 0: the SDK is given none."""

@@ -19,7 +19,7 @@ from sentry_sdk.utils import get_default_release
 
 from resentry.sdk import profiles
 from resentry.sdk.client import Client, Recipe
-from resentry.sdk.parts import COMPONENTS, anew, give_monitor
+from resentry.sdk.parts import COMPONENTS, anew, give_monitor, new_log_batcher
 from resentry.sdk.versions import collected
 
 if TYPE_CHECKING:
@@ -75,6 +75,9 @@ def successor(previous: Client, arguments: dict[str, Any], *, pii: bool) -> Clie
         part = getattr(previous, name, None)
         if part is not None:
             setattr(client, name, anew(part, client))
+    if client.log_batcher is None and client.options.get("enable_logs"):
+        # The oldest versions make this part only if logs are on at `init`.
+        client.log_batcher = new_log_batcher(client)
     give_monitor(client, previous)
     return client
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
@@ -10,6 +11,7 @@ from sentry_sdk.monitor import Monitor
 from sentry_sdk.utils import capture_internal_exceptions
 
 from resentry.process import here
+from resentry.sdk.versions import LogBatcher
 
 if TYPE_CHECKING:
     from resentry.sdk.client import Client
@@ -91,6 +93,16 @@ def anew(part: Any, owner: Client | None = None) -> Any:
     getattr(fresh, reset)()
     vars(fresh).update(functions)
     return fresh
+
+
+def new_log_batcher(owner: Client) -> Any:
+    """Return the part that holds logs back, for a client that has had none."""
+    if LogBatcher is None:
+        return None
+    functions: dict[str, Any] = {"capture_func": owner.send_envelope}
+    if "record_lost_func" in inspect.signature(LogBatcher).parameters:
+        functions["record_lost_func"] = owner.lose_item
+    return LogBatcher(**functions)
 
 
 def components(client: sentry_sdk.Client) -> list[Any]:

@@ -7,6 +7,7 @@ another id, and decide again by chance whether this process is profiled.
 from __future__ import annotations
 
 import functools
+import random
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from resentry.sdk.versions import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from resentry.process import Home
     from resentry.sdk.client import Client
 
@@ -65,10 +68,11 @@ class _Chunks(_Buffer):  # type: ignore[misc]
 
 
 class _Aside:
-    """Replaces the continuous profiler while transactions are profiled.
+    """Replaces the continuous profiler while it may not run.
 
-    The SDK runs only one of the two profilers. What the application asks of the continuous
-    profiler is done when the transaction profiler ends.
+    It may not run while transactions are profiled, because the SDK runs only one of the
+    two profilers, and while its session is not sampled. What the application asks of the
+    continuous profiler meanwhile is done when it comes back.
     """
 
     sampled = running = False
@@ -162,10 +166,34 @@ def _bring_back(client: Client) -> None:
     aside = scheduler if isinstance(scheduler, _Aside) else None
     if aside is not None:
         scheduler = aside.scheduler
+    is_sampled = _is_sampled(scheduler, client)
     scheduler.options, scheduler.capture_func = client.options, client.send_envelope
     scheduler.reset_buffer = functools.partial(_reset_buffer, scheduler, client)
-    if aside is not None:
+    if not is_sampled:
+        _put_aside()
+    elif aside is not None:
         aside.give_way()
+
+
+def _is_sampled(scheduler: Any, client: Client) -> bool:
+    """Return whether this process's session is sampled under the client's rate.
+
+    The process has one random number for all rates. So a higher rate adds processes, and
+    a lower rate ends sessions, but the same rate never draws again.
+    """
+    last, rate = _rate(scheduler.options), _rate(client.options)
+    if not hasattr(scheduler, "resentry_number"):
+        # The SDK has drawn at the rate `last`, and has kept only the result.
+        number = random.random()  # noqa: S311 - no secret
+        low, high = (0.0, last) if scheduler.sampled else (last, 1.0)
+        scheduler.resentry_number = low + number * (high - low)
+    if rate != last:
+        scheduler.sampled = scheduler.resentry_number < rate
+    return bool(scheduler.sampled)
+
+
+def _rate(options: Mapping[str, Any]) -> float:
+    return min(max(float(options.get("profile_session_sample_rate") or 0.0), 0.0), 1.0)
 
 
 def _put(scheduler: Any) -> None:

@@ -14,7 +14,7 @@ from sentry_sdk.transport import HttpTransport
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["collected", "continuous_profiler", "transaction_profiler"]
+__all__ = ["LogBatcher", "collected", "continuous_profiler", "transaction_profiler"]
 
 try:
     from sentry_sdk.profiler import continuous_profiler, transaction_profiler
@@ -25,6 +25,11 @@ collected: Any = None
 """The SDK's function that turns `send_default_pii` into the option `data_collection`."""
 with contextlib.suppress(ImportError):
     from sentry_sdk.data_collection import _map_from_send_default_pii as collected
+
+try:
+    from sentry_sdk._log_batcher import LogBatcher
+except ImportError:  # versions that always make one need no other
+    LogBatcher = None  # type: ignore[assignment,misc]
 
 try:
     from sentry_sdk.traces import StreamedSpan

@@ -16,8 +16,9 @@ RATES = [
     "SENTRY_SAMPLE_RATE",
     "SENTRY_TRACES_SAMPLE_RATE",
     "SENTRY_PROFILES_SAMPLE_RATE",
+    "SENTRY_PROFILE_SESSION_SAMPLE_RATE",
 ]
-BOOLEANS = ["SENTRY_SEND_PII", "SENTRY_ENABLE_FOR_CELERY"]
+BOOLEANS = ["SENTRY_SEND_PII", "SENTRY_ENABLE_FOR_CELERY", "SENTRY_ENABLE_LOGS"]
 
 
 @pytest.mark.parametrize("key", BOOLEANS)
@@ -340,7 +341,12 @@ def test_values_with_violations_reset_have_no_bad_dsn_and_no_pii() -> None:
 def test_every_default_is_a_value_that_its_own_key_reads() -> None:
     """No default would be refused if somebody wrote it down; None is no value at all."""
     unset = {name for name, key in KEYS.items() if key.default is None}
-    assert unset == {"SENTRY_TRACES_SAMPLE_RATE", "SENTRY_PROFILES_SAMPLE_RATE"}
+    assert unset == {
+        "SENTRY_TRACES_SAMPLE_RATE",
+        "SENTRY_PROFILES_SAMPLE_RATE",
+        "SENTRY_PROFILE_SESSION_SAMPLE_RATE",
+        "SENTRY_ENABLE_LOGS",
+    }
     for name in KEYS.keys() - unset:
         assert KEYS[name].default == KEYS[name].parse(KEYS[name].default), name
 

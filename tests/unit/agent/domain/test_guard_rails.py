@@ -51,13 +51,19 @@ EVIL: list[tuple[str, dict[str, Any]]] = [
     ("SENTRY_SEND_PII", {"SENTRY_SEND_PII": True}),
     ("SENTRY_TRACES_SAMPLE_RATE", {"SENTRY_TRACES_SAMPLE_RATE": 0.2}),
     ("SENTRY_PROFILES_SAMPLE_RATE", {"SENTRY_PROFILES_SAMPLE_RATE": 0.2}),
+    (
+        "SENTRY_PROFILE_SESSION_SAMPLE_RATE",
+        {"SENTRY_PROFILE_SESSION_SAMPLE_RATE": 0.2},
+    ),
 ]
 
 
 @pytest.mark.parametrize("named", [None, "x", "Production", "prod", "PROD", "dev"])
 @pytest.mark.parametrize("where", ["settings", "role", "role alone"])
 @pytest.mark.parametrize(
-    ("key", "evil"), EVIL, ids=["host", "http", "PII", "traces", "profiles"]
+    ("key", "evil"),
+    EVIL,
+    ids=["host", "http", "PII", "traces", "profiles", "sessions"],
 )
 def test_no_name_of_an_environment_loosens_the_agents_own(
     named: str | None, where: str, key: str, evil: dict[str, Any]

@@ -83,6 +83,7 @@ class Writer:
             "SENTRY_ENVIRONMENT": (0.5, ENVIRONMENTS),
             "SENTRY_TRACES_SAMPLE_RATE": (0.4, RATES),
             "SENTRY_PROFILES_SAMPLE_RATE": (0.3, RATES),
+            "SENTRY_PROFILE_SESSION_SAMPLE_RATE": (0.2, RATES),
             "SENTRY_SEND_PII": (0.3, BOOLEANS),
         }
         return {
@@ -104,7 +105,8 @@ def keeps_the_rails(snapshot: Snapshot, role: str, environ: dict[str, str]) -> b
     found = resolve(snapshot, role, environ)
     values = found.values
     unexpected = {key for key in found.problems if key != "SENTRY_DSN" or values[key]}
-    capped = [values[f"SENTRY_{name}_SAMPLE_RATE"] for name in ("TRACES", "PROFILES")]
+    names = ("TRACES", "PROFILES", "PROFILE_SESSION")
+    capped = [values[f"SENTRY_{name}_SAMPLE_RATE"] for name in names]
     capped += [rule.traces for rule in snapshot.rules if rule.role in (None, role)]
     return (
         not unexpected
@@ -123,7 +125,7 @@ def test_whatever_passes_keeps_the_rails_of_production_in_every_process(
 ) -> None:
     """In each role, and whatever the process says of its own environment."""
     writer, passed = Writer(seed), 0
-    for _ in range(1500):
+    for _ in range(2000):
         secret = writer.secret()
         try:
             snapshot, _ = validate(Candidate(secret), RAILS, None, NOW)

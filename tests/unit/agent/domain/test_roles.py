@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from agent.cli.status_texts import rate_text
 from agent.domain.roles import rates_by_role
 from agent.domain.rollout import LiveTarget, assess
 from agent.domain.versions import are_apart
@@ -57,6 +58,26 @@ def test_processes_of_a_role_that_send_the_same_are_one(receipt: Make) -> None:
     assert (same.rules, same.boosts, same.off) == (1, ("b1", "b2"), "")
     assert differs.processes == ("api pid 3",)
     assert differs.rates[1].value is None
+
+
+def test_sessions_and_logs_are_named_only_where_their_keys_are_set(
+    receipt: Make,
+) -> None:
+    """Unset, the application's own options decide, and nobody here knows them."""
+    unset = {"SENTRY_PROFILE_SESSION_SAMPLE_RATE": None, "SENTRY_ENABLE_LOGS": None}
+    given = {"SENTRY_PROFILE_SESSION_SAMPLE_RATE": 0.5, "SENTRY_ENABLE_LOGS": False}
+    found = []
+    for more in ({}, unset, given):
+        target = process(receipt, 1, values={**VALUES, **more})
+        (row,) = rates_by_role(CURRENT, assess([target], CURRENT, late=False), [])
+        found.append({rate.setting: rate.value for rate in row.rates[3:]})
+    logs_off = {"SENTRY_PROFILE_SESSION_SAMPLE_RATE": 0.5, "SENTRY_ENABLE_LOGS": 0.0}
+    assert found == [{}, {}, logs_off]
+    assert rate_text("SENTRY_ENABLE_LOGS", 0.0) == "logs off"
+    assert rate_text("SENTRY_ENABLE_LOGS", 1.0) == "logs on"
+    assert rate_text("SENTRY_PROFILE_SESSION_SAMPLE_RATE", 0.5) == (
+        "profile sessions 0.5"
+    )
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"SENTRY_SAMPLE_RATE": 7}, "SENTRY_SAMPLE_RATE must be a number"),
     ({"SENTRY_TRACES_SAMPLE_RATE": SECRET}, "SENTRY_TRACES_SAMPLE_RATE must be"),
     ({"SENTRY_PROFILES_SAMPLE_RATE": True}, "SENTRY_PROFILES_SAMPLE_RATE must be"),
+    (
+        {"SENTRY_PROFILE_SESSION_SAMPLE_RATE": "1.5"},
+        "SENTRY_PROFILE_SESSION_SAMPLE_RATE must be a number",
+    ),
+    ({"SENTRY_ENABLE_LOGS": "maybe"}, "SENTRY_ENABLE_LOGS must be true or false"),
     ({"SENTRY_ENVIRONMENT": f"a/{SECRET}"}, "SENTRY_ENVIRONMENT must be 1 to 64"),
     ({"SENTRY_RELEASE": f"a {SECRET}"}, "SENTRY_RELEASE has a character"),
     ({"SENTRY_DNS": DSN}, "SENTRY_DNS is not a known key (did you mean SENTRY_DSN?)"),
@@ -406,15 +411,17 @@ def test_every_known_key_passes_with_a_good_value() -> None:
         "SENTRY_SAMPLE_RATE": 1,
         "SENTRY_TRACES_SAMPLE_RATE": 0.1,
         "SENTRY_PROFILES_SAMPLE_RATE": 0.1,
+        "SENTRY_PROFILE_SESSION_SAMPLE_RATE": 0.1,
         "SENTRY_SEND_PII": "no",
         "SENTRY_ENABLE_FOR_CELERY": "yes",
+        "SENTRY_ENABLE_LOGS": "on",
         **STRUCTURED,
         "RESENTRY_CEILINGS": [{"traces": 0.1}],
         "RESENTRY_ERRORS": [{"exception": "KeyError", "rate": 0.1}],
         "RESENTRY_BUDGETS": [{"transactions": 600}],
     }
     assert set(KNOWN) == set(values)
-    assert len(accepted(values)[0].settings) == 8
+    assert len(accepted(values)[0].settings) == 10
 
 
 def test_the_fingerprint_tells_candidates_apart_without_showing_them() -> None:
@@ -687,8 +694,10 @@ def test_the_largest_candidate_has_room_in_a_snapshot() -> None:
         "SENTRY_SAMPLE_RATE": 0.1234567890123456,
         "SENTRY_TRACES_SAMPLE_RATE": 0.1234567890123456,
         "SENTRY_PROFILES_SAMPLE_RATE": 0.1234567890123456,
+        "SENTRY_PROFILE_SESSION_SAMPLE_RATE": 0.1234567890123456,
         "SENTRY_SEND_PII": False,
         "SENTRY_ENABLE_FOR_CELERY": False,
+        "SENTRY_ENABLE_LOGS": False,
     }
     rule = {"match": wide * 200, "traces": 0.1234567890123456, "role": "r" * 64}
     boost = rule | {"id": wide * 64, "until": BOOST["until"]}
