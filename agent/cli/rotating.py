@@ -98,7 +98,7 @@ def _step_lines(
     )
     retire = "retire the old key, and wait"
     if is_given:
-        retire = "wait until YOU disable or delete the old key at the server: no API does it; then"
+        retire = "wait until YOU disable the old key at the server, or delete it: no API does it; then"
     yield (
         f"  5. {retire} until the server has refused it for "
         f"{_span(journal.refused_seconds)}"

@@ -40,7 +40,7 @@ class RotationLook:
             return self._read()
         except AgentError as error:
             self.close()  # the next look logs in anew
-            return RotationReport(error=error.what)
+            return RotationReport(error=error.what, hint=error.hint)
 
     def close(self) -> None:
         """Give back the token of an own login."""
@@ -90,7 +90,8 @@ def rotation_lines(report: RotationReport | None) -> tuple[str, ...]:
     if report is None or not (report.rotation or report.error):
         return ()
     if report.error:
-        return (f"rotation: its journal cannot be read: {report.error}",)
+        line = f"rotation: its journal cannot be read: {report.error}"
+        return (line, f"  next: {report.hint}") if report.hint else (line,)
     line = f"rotation {report.rotation} of {report.secret} is {report.phase}"
     if report.deadline and not report.has_ended:
         line += f", leaked, due to be retired at {report.deadline}"

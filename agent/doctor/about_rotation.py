@@ -16,6 +16,7 @@ _FIX = (
     "see how far it is: `resentry-agent rotate --watch`; then go on: "
     "`resentry-agent rotate --resume`, or back to the old DSN: `resentry-agent rotate --abort`"
 )
+_NOBODY = "nobody looked"
 _CAUSES = ("RSN101", "RSN201", "RSN202")
 
 
@@ -26,7 +27,9 @@ def _unfinished(facts: Facts) -> RotationReport:
     _ = facts.source  # skipped with --offline
     report = facts.status.rotation
     if report is None or report.error:
-        why = report.error if report else "nobody looked"
+        why = (
+            "; ".join(filter(None, (report.error, report.hint))) if report else _NOBODY
+        )
         raise UnknownError(f"the journal of the rotations cannot be read: {why}")
     return report
 

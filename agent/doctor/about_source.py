@@ -188,7 +188,8 @@ def too_strong(facts: Facts) -> Iterator[Sight]:
     """Ask Vault what the token may do with each path.
 
     The agent only reads. A token that may write could be used to change the DSN by
-    whoever takes it from the pod.
+    whoever takes it from the pod. `rotate` needs such a token, but gets one of its own: with
+    that token this rule says what the agent must not have.
     """
     asked = facts.vault
     if asked.surplus is None:

@@ -43,3 +43,6 @@ class RotationReport(Struct, frozen=True, kw_only=True):
         str,
         Meta(description="Why the journal could not be read; then all else is empty."),
     ] = ""
+    hint: Annotated[
+        str, Meta(description="What to do about the error; may be empty.")
+    ] = ""

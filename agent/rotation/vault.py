@@ -5,17 +5,26 @@ Both are KV version 2, written by check-and-set: what somebody else wrote meanwh
 
 from __future__ import annotations
 
+import contextlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from agent.domain.bounded_json import loads
-from agent.errors import SettingsError, SourceDenied, SourceDown, SourceMissing
+from agent.errors import (
+    AgentError,
+    SettingsError,
+    SourceDenied,
+    SourceDown,
+    SourceMissing,
+)
 from agent.rotation import journal as journals
 from agent.rotation.journal import JournalUnreadable
 from agent.rotation.parts import Held, SecretChanged
 from resentry import formats
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from agent.rotation.journal import Journal
     from agent.source.vault import VaultSource
 
@@ -31,10 +40,14 @@ class Versioned:
 
     """
 
+    named_by: ClassVar[str]
+    """What names the path, for errors that would blame RESENTRY_VAULT_PATHS."""
+
     def __init__(self, source: VaultSource, path: str) -> None:
         source.log_in()
         self._source = source
-        place = source.locate(path)
+        with self._blamed():
+            place = source.locate(path)
         self.key, self.path = place.key, place.path
         if place.version != 2 or place.pin is not None:
             raise SettingsError(
@@ -42,6 +55,18 @@ class Versioned:
                 "a rotation needs versions and check-and-set: use a mount of KV version "
                 "2 and a path without ?version=",
             )
+
+    @contextlib.contextmanager
+    def _blamed(self) -> Iterator[None]:
+        try:
+            yield
+        except AgentError as error:
+            for part in ("what", "hint"):
+                text = getattr(error, part).replace(
+                    "RESENTRY_VAULT_PATHS", self.named_by
+                )
+                setattr(error, part, text)
+            raise
 
     def get(self, version: int | None = None) -> tuple[dict[str, Any], int]:
         """Return the keys and the number of a version; ({}, 0) if there was never one.
@@ -104,6 +129,8 @@ class Versioned:
 class DsnSecret(Versioned):
     """The secret that holds the DSN: of all roles, or of one `role`."""
 
+    named_by = "--secret or RESENTRY_VAULT_PATHS"
+
     def __init__(self, source: VaultSource, path: str, role: str = "") -> None:
         super().__init__(source, path)
         if self.key not in {None, _DSN}:
@@ -153,6 +180,8 @@ class DsnSecret(Versioned):
 
 class JournalFile(Versioned):
     """The journal and lock of the rotations of one secret."""
+
+    named_by = "RESENTRY_ROTATION_PATH"
 
     def load(self) -> tuple[Journal | None, int]:
         """Return the journal of the newest rotation, and the number of its version.

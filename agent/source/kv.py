@@ -109,7 +109,8 @@ def _mount_of(api: Api, path: str) -> tuple[str, int]:
     except SourceDenied as error:
         raise SourceDenied(
             f"cannot find the mount of {path}: {error.what}",
-            "check RESENTRY_VAULT_PATHS, and that the token may read the secret; or set "
+            "check RESENTRY_VAULT_PATHS, and that the token may read the secret "
+            "(resentry-agent check --policy prints the policy); or set "
             "RESENTRY_VAULT_KV_VERSION, and Vault is not asked for the mount",
         ) from None
     try:

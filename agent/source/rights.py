@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from agent.errors import SourceDenied, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from agent.settings import Settings
     from agent.source.vault import VaultSource
@@ -27,7 +27,8 @@ def vault_policy(settings: Settings, source: VaultSource) -> str:
         source.log_in()
     except SourceError as error:
         refusal = error
-    for configured in settings.vault_paths:
+    secrets = []
+    for configured in (*settings.vault_paths, *filter(None, [settings.rotation_path])):
         try:
             if refusal:
                 raise refusal
@@ -37,7 +38,11 @@ def vault_policy(settings: Settings, source: VaultSource) -> str:
             lines.append(
                 f"# The path as configured, because Vault did not tell its mount: {error.what}"
             )
-        lines.append(_RULE.format(path, "read"))
+        secrets.append(path)
+    journal = secrets.pop() if settings.rotation_path else ""
+    lines += [_RULE.format(path, "read") for path in secrets]
+    if journal:
+        lines += _rotation_lines(secrets, journal)
     if settings.vault_auth != "none":
         lines.append(
             "# For its own token and for `check`. The default policy grants these, too."
@@ -48,6 +53,23 @@ def vault_policy(settings: Settings, source: VaultSource) -> str:
             updates.append("auth/token/revoke-self")
         lines += [_RULE.format(path, "update") for path in updates]
     return "\n".join(lines)
+
+
+def _rotation_lines(secrets: Sequence[str], journal: str) -> Iterator[str]:
+    """Return the rules for `status` and `doctor`, and as comments those for `rotate`."""
+    metadata = journal.replace("/data/", "/metadata/", 1)
+    yield "# For `status` and `doctor`: they tell of rotations (RESENTRY_ROTATION_PATH)."
+    yield _RULE.format(journal, "read")
+    yield _RULE.format(metadata, "read")
+    yield "# `rotate` needs a policy and a token of its own. The agent must not have it:"
+    rights = dict.fromkeys(secrets, '"read", "update"')
+    rights[journal] = '"create", "read", "update"'
+    rights[metadata] = '"read"'
+    yield from (
+        f'#   path "{path}" {{ capabilities = [{each}] }}'
+        for path, each in rights.items()
+    )
+    yield ""
 
 
 def surplus(source: VaultSource, paths: Sequence[str]) -> tuple[str, ...] | None:

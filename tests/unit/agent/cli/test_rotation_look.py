@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,10 @@ import pytest
 from msgspec.structs import replace
 
 from agent.cli import rotation_look
-from agent.cli.rotation_look import RotationLook, rotation_lines
+from agent.cli.rotation_look import RotationLook, rotation_lines, rotation_report
 from agent.rotation.journal import Journal, encode
+from agent.source.rights import surplus, vault_policy
+from agent.source.vault import VaultSource
 from lab.vault import Vault
 
 if TYPE_CHECKING:
@@ -76,7 +79,8 @@ def test_a_journal_that_cannot_be_read_is_unknown(
     report = look.report()
     assert report is not None
     assert "is no journal" in report.error
-    (line,) = rotation_lines(report)
+    line, following = rotation_lines(report)
+    assert "a path for rotations alone" in following
     assert line.startswith("rotation: its journal cannot be read: ")
     vault.write("rotations/lms", journal=encode(FIRST))
     report = look.report()
@@ -103,3 +107,31 @@ def test_without_a_path_nothing_is_asked(settings: Callable[..., Settings]) -> N
     look = RotationLook(settings())
     assert look.report() is None
     assert rotation_lines(None) == ()
+
+
+def test_a_journal_that_the_token_may_not_read_has_a_next_step(
+    vault: Vault, settings: Callable[..., Settings]
+) -> None:
+    """The policy that `check` prints is enough for the look, and has no right to write."""
+    given: Any = {"vault_addr": vault.address, "rotation_path": PATH}
+    denied = settings(
+        **given, vault_token=vault.policy_token('path "x" { capabilities = ["read"] }')
+    )
+    line, following = rotation_lines(rotation_report(denied))
+    assert "denies access" in line
+    assert "check --policy" in following
+    assert "RESENTRY_ROTATION_PATH" in following
+    full = settings(**given, vault_token=vault.token, vault_paths=("secret/data/lms",))
+    with contextlib.closing(VaultSource(full, "tests")) as source:
+        policy = vault_policy(full, source)
+    assert (
+        f'#   path "{PATH}" {{ capabilities = ["create", "read", "update"] }}' in policy
+    )
+    assert '#   path "secret/data/lms" { capabilities = ["read", "update"] }' in policy
+    allowed = settings(**given, vault_token=vault.policy_token(policy))
+    report = rotation_report(allowed)
+    assert report is not None
+    assert report.error == ""
+    with contextlib.closing(VaultSource(allowed, "tests")) as source:
+        source.log_in()
+        assert surplus(source, ("secret/data/lms", PATH)) == ()

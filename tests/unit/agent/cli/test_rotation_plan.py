@@ -51,7 +51,7 @@ def test_a_plan_that_could_not_end_says_so_first() -> None:
 
 def test_a_plan_says_what_a_person_has_to_do() -> None:
     """Where no API retires keys; and that events go to another project."""
-    assert "YOU disable or delete the old key" in plan(new=OLD.replace("0@", "1@"))
+    assert "YOU disable the old key" in plan(new=OLD.replace("0@", "1@"))
     assert "ask you for a new DSN" in plan(given=True)
     assert "YOU" not in plan()
     warning = plan(new="https://1@sentry.example.org/43").splitlines()[1]
