@@ -117,11 +117,11 @@ def _of_event(data: payloads.EventAlertData) -> News:
         return News("canary", canary=_sent_at(tags[CANARY_TAG]))
     issue = _id(event.issue_id)
     match = _PROJECT.search(event.url) if isinstance(event.url, str) else None
-    project = text.name(match[1] if match else event.project)
+    project = text.label(match[1] if match else event.project)
     level = event.level if isinstance(event.level, str) else "error"
     severity = _chosen(data.issue_alert) or _marked(rule) or OF_LEVEL.get(level, INFO)
     labels = {
-        "environment": text.name(event.environment or tags.get("environment")),
+        "environment": text.label(event.environment or tags.get("environment")),
         "issue": issue,
         "project": project,
         "severity": severity,
@@ -141,9 +141,9 @@ def read_issue(issue: payloads.ApiIssue, environment: str) -> News:
     number = _id(issue.id)
     level = issue.level if isinstance(issue.level, str) else "error"
     labels = {
-        "environment": text.name(environment),
+        "environment": text.label(environment),
         "issue": number,
-        "project": text.name(issue.project.slug),
+        "project": text.label(issue.project.slug),
         "severity": OF_LEVEL.get(level, INFO),
     }
     annotations = {
@@ -192,8 +192,8 @@ def _of_metric(alert: payloads.MetricAlert) -> News | None:
     title = text.shown(incident.alert_rule.name) or text.shown(incident.title)
     labels = {
         "alertname": "SentryMetricAlert",
-        "environment": text.name(incident.alert_rule.environment),
-        "project": ",".join(sorted(filter(None, map(text.name, projects)))),
+        "environment": text.label(incident.alert_rule.environment),
+        "project": ",".join(sorted(filter(None, map(text.label, projects)))),
         "rule": rule,
         "severity": alert.action,
         "source": "sentry",

@@ -56,6 +56,77 @@ def test_nothing_personal_leaves() -> None:
 
 
 @pytest.mark.parametrize(
+    "place",
+    [
+        "lms.enrol in submit",
+        "lms.views.enrol",
+        "app/components/list in onClick",
+        "lms.enrol in <lambda>",
+        "/students/{pk}/marks",
+        "GET /api/v1/students/<int:student_id>/marks/",
+        "/courses/:id",
+    ],
+)
+def test_a_place_in_code_and_a_route_leave(place: str) -> None:
+    """They are words of the program."""
+    alert = opened("event_alert", sentry.event_alert(culprit=place))
+    assert alert.annotations["culprit"] == place
+    assert place in alert.annotations["summary"]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "/students/ada/marks",
+        "/students/{pk}/Ada",
+        "GET /students/Ada Lovelace/marks 555-12-3456",
+        "/students/ada@example.com/{pk}",
+        "Ada Lovelace",
+        "Ada",
+        "lms.enrol in Ada Lovelace",
+        "/",
+    ],
+)
+def test_another_culprit_stays_here(place: str) -> None:
+    """A path without a placeholder is what somebody asked for: it may name a person."""
+    alert = opened("event_alert", sentry.event_alert(culprit=place))
+    assert "culprit" not in alert.annotations
+    assert alert.annotations["summary"] == "ValueError in project lms"
+
+
+@pytest.mark.parametrize(
+    "path", ["/users/ada@example.com/", "/10.1.2.3/1/", "/Ada%20Lovelace", "/a b"]
+)
+def test_a_link_with_an_odd_path_stays_here(path: str) -> None:
+    alert = opened(
+        "event_alert", sentry.event_alert(web_url=f"https://x.example{path}")
+    )
+    assert (alert.url, alert.annotations.get("url")) == ("", None)
+
+
+def test_each_environment_has_an_alert_of_its_own() -> None:
+    """Also those with odd names. What is personal in a name does not leave."""
+    given = {
+        "pre-prod": "pre-prod",
+        "pre prod": "pre%20prod",
+        "pre  prod": None,
+        "pre%20prod": "pre%2520prod",
+        "ada@example.com": None,
+        "eve@example.com": None,
+        "x" * 300: None,
+        "\ud83d": None,
+    }
+    found = {}
+    for name in given:
+        body = sentry.event_alert(environment=name)
+        found[name] = opened("event_alert", body).labels["environment"]
+    assert len(set(found.values())) == len(given)
+    for name, label in found.items():
+        assert label == (given[name] or label)
+        assert given[name] or label.startswith("hash-")
+
+
+@pytest.mark.parametrize(
     ("level", "rule", "settings", "severity"),
     [
         ("fatal", "A rule", None, "critical"),
