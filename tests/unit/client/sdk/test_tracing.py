@@ -240,6 +240,8 @@ def test_what_a_rule_matches_is_traced_by_its_rate(
 
 NO = "\nHEADERS = {'no': HEADERS['no']}" + TRACES
 YES = "\nHEADERS.pop('no')" + TRACES
+DECIDED = "\nHEADERS = {n: HEADERS[n] for n in ('yes', 'no')}" + TRACES
+OTHERS = "\nHEADERS = {n: HEADERS[n] for n in ('deferred', 'none')}" + TRACES
 BOUNDS = "{'ceilings': (Ceiling(traces=0.3),), 'budgets': (Budget(transactions=600),)}"
 RULE = "(Rule('check*', {}),)"
 
@@ -278,6 +280,51 @@ def test_a_bound_turns_no_tracing_on(play: Callable[..., Any], mode: str) -> Non
     """With an unset rate nothing is decided, whatever a caller says."""
     plain = play("plain", mode, "start()" + TRACES)
     assert play("ours", mode, f"start((), {BOUNDS})" + TRACES) == plain
+
+
+BOOST = "{{'boosts': (Boost('b', {}, '2999-01-01T00:00:00Z', match='check*'{}),)}}"
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("rate", ["unset", "1"])
+@pytest.mark.parametrize(
+    ("rules", "boost", "as_if"),
+    [
+        ("()", BOOST.format("1.0", ""), "1.0"),
+        ("()", BOOST.format("0.3", ""), "0.3"),
+        (RULE.format("0.0"), BOOST.format("1.0", ""), "1.0"),
+        (RULE.format("1.0, parent='keep'"), BOOST.format("0.3", ""), "0.3"),
+    ],
+    ids=["on", "some", "above a rule", "above a rule that keeps"],
+)
+def test_a_boost_stands_above_rule_parent_and_rate(
+    play: Callable[..., Any], mode: str, rate: str, rules: str, boost: str, as_if: str
+) -> None:
+    """All of it is as with a `traces_sampler` that returns the boost's rate."""
+    rated, sampled = RATES[rate], SAMPLED.format(as_if)
+    plain = play("plain", mode, f"start({rated})" + TRACES, OPTIONS=sampled)
+    assert play("ours", mode, f"start({rules}, {boost}, {rated})" + TRACES) == plain
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("rules", "boost"),
+    [
+        (RULE.format("0.3, parent='keep'"), "{}"),
+        (RULE.format("1.0"), BOOST.format("0.3", ", parent='keep'")),
+    ],
+    ids=["rule", "boost"],
+)
+def test_a_parent_that_is_kept_decides(
+    play: Callable[..., Any], mode: str, rules: str, boost: str
+) -> None:
+    """A caller's yes and no stand; the rate decides on the other traces alone."""
+    script = f"start({rules}, {boost}, SENTRY_TRACES_SAMPLE_RATE=1.0)"
+    sampled = "0.3 if context['parent_sampled'] is None else context['parent_sampled']"
+    begin = "start(SENTRY_TRACES_SAMPLE_RATE=1.0)"
+    for callers, options in ((OTHERS, SAMPLED.format(sampled)), (DECIDED, "")):
+        plain = play("plain", mode, begin + callers, OPTIONS=options)
+        assert play("ours", mode, script + callers) == plain
 
 
 BURST = """
