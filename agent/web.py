@@ -66,6 +66,15 @@ class Request(NamedTuple):
     body: bytes | None = None
 
 
+class Answer(NamedTuple):
+    """The answer to a request."""
+
+    status: int
+    body: bytes
+    date: str
+    """When the server says that it is; empty if it says nothing."""
+
+
 def exchange(
     request: Request,
     seconds: float,
@@ -73,11 +82,23 @@ def exchange(
     limit: int = BODY_BYTES,
     to_link_local: bool = True,
 ) -> tuple[int, bytes]:
+    """Do what `ask` does, and return the status and the body."""
+    answer = ask(request, seconds, limit=limit, to_link_local=to_link_local)
+    return answer.status, answer.body
+
+
+def ask(
+    request: Request,
+    seconds: float,
+    *,
+    limit: int = BODY_BYTES,
+    to_link_local: bool = True,
+) -> Answer:
     """Send on a new connection. Certificates are checked. Redirects are not followed.
 
-    Returns the status, and at most `limit` bytes of the body. Every failure, also a late
-    answer, is an `OSError` that quotes nothing. Without `to_link_local` nothing is sent to
-    such an address, whatever name it has.
+    At most `limit` bytes of the body are read. Every failure, also a late answer, is an
+    `OSError` that quotes nothing. Without `to_link_local` nothing is sent to such an
+    address, whatever name it has.
     """
     began = time.monotonic()
     parts = urlsplit(request.url)
@@ -103,7 +124,8 @@ def exchange(
         headers = {**request.headers, "Connection": "close"}
         connection.request(request.method, target, request.body, headers)
         answer = connection.getresponse()
-        return answer.status, answer.read(limit)
+        date = answer.headers.get("Date", "")
+        return Answer(answer.status, answer.read(limit), date)
     except (OSError, http.client.HTTPException, ValueError) as error:
         if time.monotonic() - began >= seconds:
             raise TimeoutError(f"no answer within {seconds:g} s") from None

@@ -31,7 +31,15 @@ class DutyMetrics:
             ["alertmanager"],
             registry=registry,
         )
+        self._not_escalated = Gauge(
+            "resentry_bridge_not_escalated_alerts",
+            "The number of critical alerts for which the second level is not called, "
+            "because it is called for newer ones of their group.",
+            ["alertmanager"],
+            registry=registry,
+        )
         for name in names:
+            self._not_escalated.labels(name).set(0)
             self._escalated.labels(name).set(0)
             self._failures.labels(name).set(0)
         self._canary_failures = Gauge(
@@ -64,6 +72,10 @@ class DutyMetrics:
         """Note what came of a look at an Alertmanager."""
         self._escalated.labels(alertmanager).set(alerts)
         self._failures.labels(alertmanager).set(failures)
+
+    def not_escalated(self, alertmanager: str, alerts: int) -> None:
+        """Note how many alerts a look has left out."""
+        self._not_escalated.labels(alertmanager).set(alerts)
 
     def canary(self, known: Trips, failures: int, *, missing: bool) -> None:
         """Note what is known of the canaries."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
 import msgspec
@@ -18,7 +19,8 @@ import structlog
 from msgspec import Struct, field
 
 from agent.backoff import retry_seconds
-from agent.web import get, post
+from agent.bridge.alertmanager import seconds_ahead
+from agent.web import Request, ask
 from resentry.formats import moment, time_text
 
 if TYPE_CHECKING:
@@ -33,8 +35,10 @@ LOOK_SECONDS = 30.0
 CAP_SECONDS = 60.0
 SECONDS = 10.0
 ANSWER_BYTES = 16 * 1024 * 1024
-COPIES_LIMIT = 200
-"""So many copies an Alertmanager gets. They are one notification anyway."""
+COPIES_LIMIT = 50
+"""So many copies an Alertmanager gets of each group: each group is one notification."""
+GROUP = ("alertname", "project", "environment", "namespace")
+"""The labels of a group: those by which k8s/monitoring/alertmanager.yml makes messages."""
 _QUERY = urlencode(
     {
         "active": "true",
@@ -66,12 +70,22 @@ _DECODER = msgspec.json.Decoder(list[Alert])
 """Made once: threads that make one at the same moment crash msgspec 0.22."""
 
 
-def decide(
-    alerts: Iterable[Alert], now: float, after_seconds: float
-) -> tuple[list[Alert], list[Alert]]:
-    """Return which alerts need a copy now, the oldest first, and which copies are over.
+class Decision(NamedTuple):
+    """What an Alertmanager needs now."""
 
-    `alerts` are those that are critical, and neither silenced nor inhibited.
+    due: list[Alert]
+    """The alerts that need a copy, the newest first."""
+    over: list[Alert]
+    """The copies that are over."""
+    cut: int
+    """So many alerts get no copy, because newer ones of their group have one."""
+
+
+def decide(alerts: Iterable[Alert], now: float, after_seconds: float) -> Decision:
+    """Decide by the alerts that are critical, and neither silenced nor inhibited.
+
+    The limit holds for each group alone: a storm keeps no other alert back. The newest come
+    first: the second level has been called for older ones.
     """
     copies = {each.identity: each for each in alerts if each.labels.get(LABEL) == LEVEL}
     due = [
@@ -79,10 +93,17 @@ def decide(
         for each in alerts
         if LABEL not in each.labels and now - _began(each, now) >= after_seconds
     ]
-    due.sort(key=lambda each: _began(each, now))
+    due.sort(key=lambda each: _began(each, now), reverse=True)
     wanted = {each.identity for each in due}
     over = [copy for identity, copy in copies.items() if identity not in wanted]
-    return due[:COPIES_LIMIT], over
+    number = Counter[tuple[str | None, ...]]()
+    chosen = []
+    for each in due:
+        group = tuple(map(each.labels.get, GROUP))
+        number[group] += 1
+        if number[group] <= COPIES_LIMIT:
+            chosen.append(each)
+    return Decision(chosen, over, len(due) - len(chosen))
 
 
 def _began(alert: Alert, now: float) -> float:
@@ -120,6 +141,7 @@ class Escalation:
         self._metrics = metrics
         self._over = threading.Event()
         self._failures = 0
+        self._cut = 0
         self.raised = 0
         self.reason = ""
         """Why the newest look has failed; empty if it has not."""
@@ -147,24 +169,24 @@ class Escalation:
                 pause = self._failed("an unexpected error")
 
     def _look(self) -> None:
-        status, body = get(
-            f"{self._address}?{_QUERY}", self._headers, SECONDS, ANSWER_BYTES
-        )
-        if status != 200:
-            raise OSError(f"HTTP status {status}")
-        if len(body) == ANSWER_BYTES:
+        request = Request("GET", f"{self._address}?{_QUERY}", self._headers)
+        answer = ask(request, SECONDS, limit=ANSWER_BYTES, to_link_local=False)
+        if answer.status != 200:
+            raise OSError(f"HTTP status {answer.status}")
+        if len(answer.body) == ANSWER_BYTES:
             raise OSError(f"more than {ANSWER_BYTES} bytes of critical alerts")
-        alerts = _DECODER.decode(body)
-        now = time.time()
-        due, over = decide(alerts, now, self._after)
+        alerts = _DECODER.decode(answer.body)
+        now = time.time() + seconds_ahead(answer.date)
+        due, over, cut = decide(alerts, now, self._after)
         documents = [self._copy(each, now + HOLD_SECONDS) for each in due]
         documents += [self._copy(each, now) for each in over]
         if documents:
             encoded = msgspec.json.encode(documents)
-            status, _ = post(self._address, self._headers, encoded, SECONDS)
-            if status >= 300:
-                raise OSError(f"HTTP status {status}")
-        self._succeeded(len(due))
+            request = Request("POST", self._address, self._headers, encoded)
+            answer = ask(request, SECONDS)
+            if answer.status >= 300:
+                raise OSError(f"HTTP status {answer.status}")
+        self._succeeded(len(due), cut)
 
     def _copy(self, alert: Alert, ends_at: float) -> dict[str, Any]:
         """Return the copy of an alert in the form of Alertmanager's API v2."""
@@ -183,11 +205,22 @@ class Escalation:
             document["generatorURL"] = alert.url
         return document
 
-    def _succeeded(self, raised: int) -> None:
+    def _succeeded(self, raised: int, cut: int) -> None:
         if self._failures:
             log.info("critical alerts are escalated again", alertmanager=self.name)
         self._failures, self.reason = 0, ""
         self._metrics.escalated(self.name, raised, 0)
+        self._metrics.not_escalated(self.name, cut)
+        if cut and not self._cut:
+            log.warning(
+                "some critical alerts are not escalated: newer ones of their group are",
+                alertmanager=self.name,
+                alerts=cut,
+                limit=COPIES_LIMIT,
+                hint="look at the alerts of the group in Alertmanager: a rule is too loud, "
+                "or one cause has many alerts",
+            )
+        self._cut = cut
         if raised > self.raised:
             log.warning(
                 "critical alerts are escalated to the second level",

@@ -15,10 +15,11 @@ import structlog
 
 from agent.backoff import retry_seconds
 from agent.bridge import tables
+from agent.bridge.alertmanager import seconds_ahead
 from agent.bridge.reading import FIRST
 from agent.bridge.store import Full
 from agent.bridge.trips import ALIVE
-from agent.web import post
+from agent.web import Request, ask
 from resentry.formats import time_text
 
 if TYPE_CHECKING:
@@ -29,13 +30,16 @@ if TYPE_CHECKING:
     from agent.bridge.store import Store
 
 HOLD_SECONDS = 3600.0
-"""An alert that is not posted again ends by itself in an Alertmanager after this time."""
+"""An alert that is not posted again ends by itself in an Alertmanager after this time, or
+after that of three posts."""
 ALIVE_SECONDS = 300.0
 """A sign of life that is not posted again ends sooner, but not before the next post."""
 GATHER_SECONDS = 0.2
 """After a change, the time for further changes to come."""
 SECONDS = 10.0
 CAP_SECONDS = 60.0
+AHEAD_SECONDS = 60.0
+"""If the two clocks differ by more than this, the log says so."""
 _REJECTS = (400, 422)
 """The statuses by which an Alertmanager says that an alert of the request is wrong."""
 
@@ -79,6 +83,8 @@ class Poster:
         """Returns alerts that are not in the store. They come first, so that a store that
         fails does not keep them back."""
         self._own_posted: list[Row] = []
+        self._ahead = 0.0
+        """How far the Alertmanager's clock is ahead of ours."""
         self._wake = threading.Event()
         self._is_over = False
         self._failures = 0
@@ -179,9 +185,21 @@ class Poster:
         )
 
     def _send(self, rows: Sequence[Row]) -> tuple[int, bytes]:
-        now, alive = time.time(), max(ALIVE_SECONDS, 3 * self._resend)
-        body = msgspec.json.encode([_document(row, now, alive) for row in rows])
-        return post(self._address, self._headers, body, SECONDS)
+        now, ahead = time.time(), self._ahead
+        body = msgspec.json.encode(
+            [_document(row, now, ahead, 3 * self._resend) for row in rows]
+        )
+        request = Request("POST", self._address, self._headers, body)
+        answer = ask(request, SECONDS)
+        self._ahead = seconds_ahead(answer.date)
+        if abs(self._ahead) > AHEAD_SECONDS >= abs(ahead):
+            log.warning(
+                "the clock of an Alertmanager is not ours: it is sent times of its own clock",
+                alertmanager=self.name,
+                seconds_ahead=round(self._ahead),
+                hint="set the clock of the bridge's node, or of Alertmanager's",
+            )
+        return answer.status, answer.body
 
     def _succeeded(self) -> None:
         if self._failures:
@@ -211,15 +229,21 @@ class Poster:
         return retry_seconds(self._failures, CAP_SECONDS, None)
 
 
-def _document(row: Row, now: float, alive_seconds: float) -> dict[str, Any]:
-    """Return an alert in the form of Alertmanager's API v2."""
-    hold = alive_seconds if row.subject == ALIVE else HOLD_SECONDS
-    ends = row.closed if row.closed is not None else now + hold
+def _document(
+    row: Row, now: float, ahead: float, at_least: float = 0.0
+) -> dict[str, Any]:
+    """Return an alert in the form of Alertmanager's API v2.
+
+    The other clock is so far ahead of ours. An alert is held for some time at least.
+    """
+    hold = max(ALIVE_SECONDS if row.subject == ALIVE else HOLD_SECONDS, at_least)
+    began = min(row.opened, now)
+    ends = now + hold if row.closed is None else max(began, min(row.closed, now))
     document: dict[str, Any] = {
         "labels": row.alert.labels,
         "annotations": row.alert.annotations | {"webhooks": str(row.webhooks)},
-        "startsAt": time_text(row.opened),
-        "endsAt": time_text(max(ends, row.opened)),
+        "startsAt": time_text(began + ahead),
+        "endsAt": time_text(ends + ahead),
     }
     if row.alert.url:
         document["generatorURL"] = row.alert.url

@@ -66,7 +66,7 @@ class World:
 
     def _take(self, rows: Any) -> tuple[int, bytes]:
         now = self.clock.now
-        self.posted += [post._document(row, now, 300.0) for row in rows]
+        self.posted += [post._document(row, now, 0.0) for row in rows]
         return 200, b""
 
     def look(self, later: float = 0.0) -> None:

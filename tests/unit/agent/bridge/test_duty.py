@@ -1,22 +1,29 @@
 """Who is called when nobody acts, and what is known of canaries."""
 
+import email.utils
 import json
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from agent.bridge import escalate, news, tables, trips
+from agent.bridge import alertmanager, canary, escalate, news, post, tables, trips
 from agent.bridge.canary import event_of
 from agent.bridge.duty import CanaryState, EscalationState
 from agent.bridge.escalate import COPIES_LIMIT, Alert, decide
+from agent.bridge.metrics import BridgeMetrics
 from agent.bridge.page import text_of
 from agent.bridge.status import AlertmanagerState, BridgeStatus, OpenAlert, Resource
+from agent.bridge.store import Store
 from agent.bridge.tables import Webhook
+from agent.bridge.trips import ALIVE
+from agent.web import Answer, Request
 from lab import bridge as sentry
 from lab.ledger import parse_envelope
 from resentry.formats import time_text
@@ -33,31 +40,32 @@ def alert(issue: int = 1, age: float = LIMIT, **more: str) -> Alert:
 def test_an_alert_is_escalated_when_its_time_is_over() -> None:
     """Not before; and never a copy of a copy."""
     old, new, copy = alert(1), alert(2, LIMIT - 1), alert(1, escalation="l2")
-    assert decide([new, old], NOW, LIMIT) == ([old], [])
-    assert decide([new, old, copy], NOW, LIMIT) == ([old], [])
+    assert decide([new, old], NOW, LIMIT) == ([old], [], 0)
+    assert decide([new, old, copy], NOW, LIMIT) == ([old], [], 0)
 
 
 def test_a_copy_is_over_when_its_alert_is() -> None:
     """Because it ended, or was silenced: then Alertmanager does not tell it."""
     copy, other = alert(1, escalation="l2"), alert(2, escalation="somebody-else-s")
-    assert decide([copy, other], NOW, LIMIT) == ([], [copy])
+    assert decide([copy, other], NOW, LIMIT) == ([], [copy], 0)
 
 
-def test_a_storm_is_escalated_by_its_oldest_alerts() -> None:
-    """The copies are bounded, and none of an alert that is still open ends."""
-    storm = [alert(number, LIMIT + number) for number in range(2 * COPIES_LIMIT)]
-    copies = [alert(number, escalation="l2") for number in range(2 * COPIES_LIMIT)]
-    due, over = decide([*storm, *copies], NOW, LIMIT)
-    assert [each.labels["issue"] for each in due] == [
-        str(number) for number in reversed(range(COPIES_LIMIT, 2 * COPIES_LIMIT))
-    ]
-    assert over == []
+def test_a_storm_keeps_no_other_alert_from_the_second_level() -> None:
+    """The copies of each group are bounded, and none of an alert that is still open ends."""
+    storm = [alert(number, 2 * LIMIT + number) for number in range(1000)]
+    copies = [alert(number, escalation="l2") for number in range(1000)]
+    newer, other = alert(2000), alert(1, project="another")
+    due, over, cut = decide([*storm, *copies, newer, other], NOW, LIMIT)
+    assert len(due) == COPIES_LIMIT + 1
+    assert newer in due
+    assert other in due
+    assert (over, cut) == ([], 1002 - len(due))
 
 
 def test_an_alert_without_a_time_that_can_be_read_begins_now() -> None:
     """Its time can't be over, and it hides no other alert."""
     odd = Alert({"severity": "critical"}, {}, "yesterday")
-    assert decide([odd, alert(1)], NOW, LIMIT) == ([alert(1)], [])
+    assert decide([odd, alert(1)], NOW, LIMIT) == ([alert(1)], [], 0)
 
 
 def test_alertmanager_is_asked_for_what_nobody_has_taken() -> None:
@@ -177,3 +185,45 @@ def test_the_page_says_what_is_open_and_what_is_wrong() -> None:
         "resentry-agent doctor --area bridge",
     ):
         assert said in page
+
+
+@pytest.mark.parametrize("behind", [-360.0, 0.0, 360.0, 86_400.0])
+def test_what_is_posted_ends_by_the_clock_of_alertmanager(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, behind: float
+) -> None:
+    """Also if our clock is wrong: then a copy would be over before it is posted."""
+    theirs = NOW
+    posted = list[dict[str, Any]]()
+    date = email.utils.formatdate(theirs, usegmt=True)
+    open_alerts = msgspec.json.encode([alert(1, LIMIT), alert(2, 1.0, escalation="l2")])
+
+    def answer(request: Request, *_: object, **__: object) -> Answer:
+        posted.extend(json.loads(request.body or b"[]"))
+        return Answer(200, open_alerts, date)
+
+    class Clock:
+        monotonic, time = time.monotonic, staticmethod(lambda: theirs - behind)
+
+    for module in (escalate, post, alertmanager):
+        monkeypatch.setattr(module, "time", Clock)
+    for module in (escalate, post):
+        monkeypatch.setattr(module, "ask", answer)
+    metrics = BridgeMetrics("1", ["am"])
+    escalate.Escalation("http://am", "am", LIMIT, {}, metrics.duty)._look()
+    copy, over = posted
+    assert copy["endsAt"] == time_text(theirs + escalate.HOLD_SECONDS)
+    assert over["endsAt"] == time_text(theirs)
+
+    posted.clear()
+    with closing(Store(str(tmp_path / "bridge.db"), 3600)) as store:
+        poster = post.Poster("http://am", "am", store, 86_400.0, {}, metrics)
+    ours = theirs - behind
+    row = canary.closed_row(ALIVE, "production", ours)
+    poster._send([row])  # tells the clock
+    posted.clear()
+    poster._send([row, row._replace(closed=None), row._replace(closed=ours + 9)])
+    ended, open_, odd = posted
+    assert ended["endsAt"] == time_text(theirs)
+    assert open_["startsAt"] == time_text(theirs)
+    assert open_["endsAt"] == time_text(theirs + 3 * 86_400)
+    assert odd["endsAt"] == time_text(theirs)
