@@ -32,6 +32,8 @@ QUEUE_LIMIT = 1024
 """So many webhooks may wait to be written."""
 BATCH = 256
 TIDY_SECONDS = 600.0
+METRIC_SILENT_SECONDS = 7 * 86_400.0
+"""Sentry says nothing of a metric alert while it stays open, so it may be silent for long."""
 
 log = structlog.get_logger()
 
@@ -43,7 +45,8 @@ class Full(Exception):
 class Store:
     """The store of one bridge. Raises `StoreError` if the file cannot be used.
 
-    An issue's alert is closed after `silent_seconds` without a webhook of the issue.
+    An issue's alert is closed after `silent_seconds` without a webhook of the issue, a
+    metric alert after a week at least.
     `changed` is called, in the store's thread, after an alert has opened or closed.
     """
 
@@ -55,10 +58,11 @@ class Store:
         self.changed: Callable[[], None] = lambda: None
         self.reason = ""
         """Why the newest transaction failed; empty if it did not."""
+        path = os.path.realpath(path)  # a link to a store is that store
         self._lock = _lock(path)
         try:
             self._connection = _connect(path)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             os.close(self._lock)
             raise StoreError(
                 f"cannot open the store {path}: {error}",
@@ -162,14 +166,19 @@ class Store:
 
     def _tidy(self, connection: sqlite3.Connection) -> None:
         now = time.time()
-        closed = tables.close_silent(connection, now - self._silent, now)
-        if closed:
-            log.warning(
-                "alerts were closed: no webhook of their issues came for long",
-                alerts=closed,
-                hint="subscribe the integration to the resource issue, so that Sentry "
-                "says when an issue is over; RESENTRY_BRIDGE_SILENT_HOURS is the time",
-            )
+        for kind, seconds in (
+            ("issue", self._silent),
+            ("metric", max(self._silent, METRIC_SILENT_SECONDS)),
+        ):
+            closed = tables.close_silent(connection, kind, now - seconds, now)
+            if closed:
+                log.warning(
+                    "alerts were closed: no webhook of their subjects came for long",
+                    alerts=closed,
+                    kind=kind,
+                    hint="look in Sentry whether they are over; subscribe the integration "
+                    "to the resource issue, so that Sentry says when an issue is over",
+                )
         tables.tidy(connection, now)
 
     def _changes(self) -> Any:

@@ -110,9 +110,12 @@ def take(connection: sqlite3.Connection, webhook: Webhook, now: float) -> Result
         return trips.arrived(connection, news.canary, now)
     if news.opens is None:
         return close(connection, news.subject, webhook.told, now, "resolved in Sentry")
-    result = open_alert(connection, news.subject, news.opens, webhook.told, now)
+    key, told = news.opens.key, webhook.told
+    if news.is_only and _has_newer(connection, news.subject, key, told):
+        return "older"
+    result = open_alert(connection, news.subject, news.opens, told, now)
     if news.is_only and result != "older":
-        close_others(connection, news.subject, news.opens.key, webhook.told, now)
+        close_others(connection, news.subject, key, told, now)
     return result
 
 
@@ -194,10 +197,24 @@ def close_others(
     _close(connection, "another severity", now, which, subject, key, told)
 
 
-def close_silent(connection: sqlite3.Connection, before: float, now: float) -> int:
-    """Close issues' alerts of which no webhook came since a time; return how many."""
-    which = "renewed < ? AND subject LIKE 'issue:%'"
-    return _close(connection, "no news", now, which, before)
+def _has_newer(
+    connection: sqlite3.Connection, subject: str, key: str, told: float
+) -> bool:
+    """Whether another alert of the subject is open, and newer than this time."""
+    found = connection.execute(
+        "SELECT 1 FROM alerts WHERE subject = ? AND key <> ? AND closed IS NULL "
+        "AND told > ?",
+        (subject, key, told),
+    )
+    return found.fetchone() is not None
+
+
+def close_silent(
+    connection: sqlite3.Connection, kind: str, before: float, now: float
+) -> int:
+    """Close a kind's alerts of which no webhook came since a time; return how many."""
+    which = "renewed < ? AND subject LIKE ?"
+    return _close(connection, "no news", now, which, before, f"{kind}:%")
 
 
 def _close(

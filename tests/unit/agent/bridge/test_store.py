@@ -91,6 +91,15 @@ def test_a_metric_alert_is_critical_or_warning(store: Store) -> None:
     assert [row.alert for row in store.reader.open_alerts()] == [WARNING]
 
 
+def test_a_late_webhook_of_a_metric_alert_opens_no_second_one(store: Store) -> None:
+    """Both would stay open: Sentry ends only the newest."""
+    take(store, 20, opening(WARNING, is_only=True))
+    assert take(store, 10, opening(CRITICAL, is_only=True)) == "older"
+    assert [row.alert for row in store.reader.open_alerts()] == [WARNING]
+    assert take(store, 20, opening(CRITICAL, is_only=True)) == "opened"
+    assert [row.alert for row in store.reader.open_alerts()] == [CRITICAL]
+
+
 def test_what_each_alertmanager_knows_is_kept(store: Store) -> None:
     """A change that one has not taken is found, whatever another has taken."""
     take(store, 10, opening())
@@ -151,12 +160,56 @@ def test_what_is_old_is_forgotten(store: Store) -> None:
     take(store, 10, metric)
 
     def later(connection: sqlite3.Connection) -> int:
-        return tables.close_silent(connection, now + 10, now + 10)
+        return tables.close_silent(connection, "issue", now + 10, now + 10)
 
     assert store.submit(later).result(10) == 1
     assert [row.subject for row in store.reader.open_alerts()] == ["metric:7"]
     store.submit(lambda c: tables.tidy(c, now + 2 * tables.KEPT_SECONDS)).result(10)
     assert [row.subject for row in store.reader.changes(0)] == ["metric:7"]
+
+
+@pytest.mark.parametrize(("days", "left"), [(2, ["metric:7"]), (8, [])])
+def test_a_metric_alert_without_news_is_closed_after_a_week(
+    tmp_path: Path, days: int, left: list[str]
+) -> None:
+    """Its end may be lost. Sentry says nothing of it while it stays open."""
+    path = str(tmp_path / "bridge.db")
+    first = Store(path, 3600)
+    take(first, 10, News("metric:7", WARNING, is_only=True))
+    take(first, 10, opening())
+    first.submit(
+        lambda c: c.execute("UPDATE alerts SET renewed = renewed - ?", (days * 86400,))
+    ).result(10)
+    first.close()
+    second = Store(path, 3600)  # a store is tidied after its first transaction
+    take(second, 10, None)
+    second.close()
+    assert [row.subject for row in second.reader.open_alerts()] == left
+
+
+def test_a_link_to_a_store_has_the_lock_of_that_store(tmp_path: Path) -> None:
+    """Two bridges would post for one another."""
+    link = tmp_path / "link.db"
+    link.symlink_to(tmp_path / "bridge.db")
+    Store(str(link), 3600).close()
+    assert [each.name for each in tmp_path.glob("*.lock")] == ["bridge.db.lock"]
+
+
+def test_a_store_of_another_user_is_an_error_with_a_hint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`chmod` is replaced because a test has one user only."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    path = str(tmp_path / "bridge.db")
+    with monkeypatch.context() as patched:
+        patched.setattr("os.chmod", refuse)
+        with pytest.raises(StoreError, match="not permitted") as caught:
+            Store(path, 3600)
+    assert "access rights" in caught.value.hint
+    Store(path, 3600).close()
 
 
 def test_each_transaction_is_on_the_disk_before_it_is_answered_for(
