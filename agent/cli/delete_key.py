@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     default="168h",
     show_default=True,
     metavar="TIME",
-    help="Only so long after the rotation was done.",
+    help="Only so long after the rotation was done. Until then (a week) the key can be "
+    "activated again.",
 )
 def command(loaded: Loaded, *, secret: str | None, role: str, after: str) -> Answer:
     """Delete the key that the last rotation retired.

@@ -90,8 +90,8 @@ class Keeper:
         if earlier is not None and not earlier.has_ended:
             raise RotationBusy(
                 f"rotation {earlier.rotation} is {earlier.phase}",
-                "resentry-agent rotate --resume goes on with it, also with --leaked; "
-                "--abort ends it",
+                "resentry-agent rotate --watch shows how it goes; --resume goes on with "
+                "it, also with --leaked; --abort ends it",
             )
         if earlier is not None and earlier.secret != secret:
             raise RotationBusy(

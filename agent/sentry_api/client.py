@@ -36,6 +36,8 @@ SAID_LIMIT = 500
 """The characters that are shown of what a server says about a wrong request."""
 _SAY_ALL = (204, 208)
 """Done, and there was nothing to do: a body may be missing."""
+_NAMES = 3
+"""So many parts of a path are shown: what follows may be a key."""
 _ADDRESS = "check the address of Sentry, the organization and the project"
 
 
@@ -140,10 +142,10 @@ class SentryApi:
                 "check the address of Sentry, and whether the network lets this host "
                 "reach it",
             ) from None
-        self._judge(answer)
+        self._judge(answer, path)
         return answer
 
-    def _judge(self, answer: requests.Response) -> None:
+    def _judge(self, answer: requests.Response, path: tuple[str, ...]) -> None:
         status, subject = answer.status_code, self._subject
         if status in _SAY_ALL or (status in {200, 201} and _is_json(answer)):
             return
@@ -156,7 +158,9 @@ class SentryApi:
             raise _gone(answer, subject.things)
         if status in {404, 405}:
             raise SentryApiAbsent(
-                f"Sentry's API has no such {subject.things} ({status})", _ADDRESS
+                f"Sentry's API has no such {subject.things} ({status}) at "
+                f"{'/'.join(path[:_NAMES])}",
+                _ADDRESS,
             )
         if status == 429 or status >= 500:
             after = retry_after_seconds(answer.headers.get("Retry-After", ""))

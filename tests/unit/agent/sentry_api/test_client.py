@@ -170,7 +170,7 @@ def test_what_has_a_slash_stays_one_part_of_the_path(
     client: Client, api: SentryApi
 ) -> None:
     """A release is named as `lms@1.0/7`."""
-    with pytest.raises(SentryApiAbsent):
+    with pytest.raises(SentryApiAbsent, match=r"\(404\) at projects/school/a/../lms$"):
         client.ask("GET", "projects", "school", "a/../lms", "keys")
     assert api.asked[-1][1] == "/api/0/projects/school/a%2F..%2Flms/keys/"
     api.broken.clear()  # the description has no 404 here
