@@ -146,6 +146,7 @@ def _summary() -> Summary:
             state="drained",
             runs=dsn,
             library="0.1.0",
+            proves=True,
         )
         for pid in range(1, 5)
     )
@@ -153,6 +154,7 @@ def _summary() -> Summary:
     return Summary(
         agent="0.1.0",
         processes=processes,
+        is_complete=True,
         revision="3f9a1c2b7d04",
         sequence=42,
         dsns={"": dsn},

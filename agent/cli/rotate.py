@@ -14,6 +14,7 @@ from agent.cli.rotating import (
     LOOK_SECONDS,
     answer_of,
     follow,
+    force_lines,
     go_on,
     plan_lines,
 )
@@ -194,6 +195,10 @@ def _changed(opened: Opened, choice: Choice, *, is_aborting: bool = False) -> Jo
         return replace(journal, **changes)
 
     opened.keeper.decide(decision)
+    for line in (
+        force_lines(choice.forced, opened.servers.fleet()) if choice.forced else ()
+    ):
+        stderr.say(line)
     if choice == Choice(choice.secret, choice.role, choice.new_dsn) and not is_aborting:
         return _taken(opened)
     is_said = False

@@ -18,12 +18,14 @@ from resentry.contract import time_text
 from resentry.values import show_dsn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from agent.rotation.journal import Journal
     from agent.rotation.open import Choice, Opened
     from agent.rotation.rules import Fleet
 
+VERSIONS = 5
+"""Of the secret, so many have to be kept where a person makes the keys."""
 LOOK_SECONDS = 2.0
 """The time between two steps while a phase waits."""
 LONGEST_SECONDS = 300.0
@@ -57,6 +59,12 @@ def plan_lines(journal: Journal, opened: Opened, choice: Choice) -> Iterator[str
         yield "  not proved: the server counts errors alone, by the hour"
     else:
         yield "  not proved: that nothing comes by the old key; the time alone counts"
+    kept = opened.secret.kept()
+    if is_given and 0 < kept < VERSIONS:
+        yield (
+            f"  warning: Vault keeps {kept} versions of the secret, and only they have the "
+            f"old DSN: set max_versions of {opened.secret.path} to {VERSIONS} or more"
+        )
     if after := opened.file.lifetime():
         yield (
             f"  Vault deletes the journal after {after}, also of a rotation that goes on: "
@@ -69,8 +77,15 @@ def plan_lines(journal: Journal, opened: Opened, choice: Choice) -> Iterator[str
             yield f"  not proved: {process.name} may send by a DSN of its own"
     for trouble in fleet.troubles:
         yield f"  now: {trouble}"
-    known = {*fleet.silent, *(each.name for each in fleet.processes)}
-    for name in set(journal.forced) - known:
+    yield from force_lines(journal.forced, fleet)
+
+
+def force_lines(forced: Iterable[str], fleet: Fleet) -> Iterator[str]:
+    """Name what a person wants not to be waited for, and nobody knows."""
+    from agent.rotation.rules import NOBODY_FOLLOWS  # noqa: PLC0415 - heavy
+
+    known = {NOBODY_FOLLOWS, *fleet.silent, *(each.name for each in fleet.processes)}
+    for name in sorted(set(forced) - known):
         yield f"  --force {name}: nothing has this name now"
 
 

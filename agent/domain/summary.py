@@ -38,7 +38,7 @@ class PodProcess(Struct, frozen=True, kw_only=True):
     state: _Text
     runs: _Mark = ""
     holds: Annotated[tuple[_Mark, ...], Meta(max_length=16)] = ()
-    proves: bool = True
+    proves: bool = False
     refused: int | None = None
     """The envelopes that servers have refused (401, 403, 404); `None` if unknown."""
     library: _Text = ""
@@ -56,8 +56,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     """By role, the fingerprint of the published DSN; "" is every other role."""
     state: _Text = "waiting"
     processes: Annotated[tuple[PodProcess, ...], Meta(max_length=PROCESSES_LIMIT)] = ()
-    is_complete: bool = True
-    """Whether these are all processes."""
+    is_complete: bool = False
+    """Whether these are all processes. What an answer does not say is never a yes."""
     tally: dict[_Text, int] = {}
     boosts: int = 0
     """The boosts in force."""

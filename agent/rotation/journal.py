@@ -76,8 +76,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the server has to say so; else the time alone counts where it says nothing."""
     refused_seconds: float = REFUSED_SECONDS
     """So long the retired key must have been refused."""
-    refusals: int = 0
-    """The envelopes that servers had refused before the old key was retired."""
+    refused_by: dict[str, int] = {}
+    """By process, the envelopes that servers had refused before the old key was retired."""
     deadline: float | None = None
     """Of a leaked key: then it is retired, whatever still holds it."""
     phase: Phase = "planned"

@@ -89,6 +89,8 @@ class Keys:
     def quiet_for(self, key: Key, now: float) -> float | None:
         """Return how long no error came by a key, in seconds; `None` if nobody can say.
 
+        It is infinite if none came in all the time that was asked for.
+
         Counted from the end of the last hour with an error, accepted or dropped. This is
         how Sentry's own pages ask (`project_key_stats.py` in getsentry/sentry); it is not
         a public API. Transactions and logs are not counted. Raises `SentryApiDown`.
@@ -101,12 +103,15 @@ class Keys:
         path = (*self._path, key.id, "stats")
         try:
             hours = self._api.ask("GET", *path, params=params)
-            used = [int(hour["ts"]) for hour in hours if int(hour["total"]) > 0]
+            totals = {int(hour["ts"]): int(hour["total"]) for hour in hours}
         except SentryApiDown:
             raise  # no answer says nothing
         except (SentryApiError, KeyError, TypeError, ValueError):
             return None
-        return now - (max(used) + _HOUR) if used else STATS_SECONDS
+        if not totals:  # an hour without an error is told, too
+            return None
+        used = [hour for hour, total in totals.items() if total > 0]
+        return now - (max(used) + _HOUR) if used else float("inf")
 
 
 def _key(body: Any) -> Key:

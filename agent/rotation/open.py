@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import socket
@@ -19,7 +20,7 @@ from agent.errors import SettingsError, SourceMissing
 from agent.fleet.open import ask_fleet, must_be_named
 from agent.rotation.given import GivenKeys
 from agent.rotation.journal import REFUSED_SECONDS, Journal
-from agent.rotation.keeper import Keeper
+from agent.rotation.keeper import Keeper, RotationBusy
 from agent.rotation.keys import SUBJECT, Keys
 from agent.rotation.vault import DsnSecret, JournalFile
 from agent.rotation.world import Refusals, Servers, fleet_of, is_denied
@@ -29,6 +30,8 @@ from resentry.contract import fingerprint, time_text
 from resentry.values import show_dsn, split_dsn
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from agent.rotation.keys import Key
     from agent.rotation.parts import KeyServer
     from agent.settings import Settings
@@ -213,6 +216,8 @@ def plan(opened: Opened, choice: Choice) -> Journal:
         )
     now, leaked, quiet = time.time(), choice.leaked_seconds, choice.quiet_seconds
     old = _old_key(opened, held.dsn)
+    mark = mark_of(opened.secret.path, choice.role)
+    must_be_alone(opened.servers.keys.all(), mark, old)
     if quiet is None and leaked is None:
         quiet = QUIET_SECONDS
         if opened.servers.keys.quiet_for(old, now) is None:
@@ -221,7 +226,7 @@ def plan(opened: Opened, choice: Choice) -> Journal:
                 "set --quiet to the time of your longest job, as 30m",
             )
     journal = Journal(
-        rotation=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(2)}",
+        rotation=f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{mark}-{secrets.token_hex(2)}",
         secret=opened.secret.path,
         role=choice.role,
         old=fingerprint(held.dsn),
@@ -242,6 +247,24 @@ def plan(opened: Opened, choice: Choice) -> Journal:
         if "entries" in changes
         else journal
     )
+
+
+def mark_of(secret: str, role: str) -> str:
+    """Return what the names of all new keys of one secret and role have in common."""
+    return hashlib.sha256(f"{secret}\n{role}".encode()).hexdigest()[:6]
+
+
+def must_be_alone(keys: Iterable[Key], mark: str, old: Key) -> None:
+    """Raise `RotationBusy` if a rotation with another journal has made a key."""
+    for key in keys:
+        is_made = key.name.startswith("resentry-") and f"-{mark}-" in key.name
+        if is_made and key.is_active and key.id != old.id:
+            raise RotationBusy(
+                f"the key {key.name} is active, and the secret does not hold its DSN: "
+                "another rotation of this secret, with another journal, may be under way",
+                "end that one with its RESENTRY_ROTATION_PATH and --abort; if there is "
+                "none, deactivate the key at the server",
+            )
 
 
 def _old_key(opened: Opened, dsn: str) -> Key:

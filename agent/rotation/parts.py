@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from agent.errors import AgentError
+from agent.errors import AgentError, SourceMissing
+from agent.sentry_api.errors import SentryApiDown
+from resentry.contract import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent.rotation.journal import Journal
     from agent.rotation.keys import Key
     from agent.rotation.rules import Fleet
 
@@ -98,6 +101,26 @@ class Waiting(NamedTuple):
 def key_of(mark: str, world: World) -> Key | None:
     """Return the key whose DSN has this fingerprint."""
     return next((key for key in world.keys.all() if key.fingerprint == mark), None)
+
+
+def new_key(journal: Journal, world: World) -> Key:
+    """Return the new key, or raise `SentryApiDown`: its project is not asked now."""
+    key = key_of(journal.new, world)
+    if key is None:
+        raise SentryApiDown(f"the server has no key {journal.key_name} any more")
+    return key
+
+
+def old_dsn(journal: Journal, world: World) -> str:
+    """Return the old DSN, also if its key is gone; empty if nobody has it any more."""
+    if key := key_of(journal.old, world):
+        return key.dsn
+    new_key(journal, world)  # else these are the keys of another project
+    try:
+        dsn = world.secret.read(journal.version).dsn
+    except SourceMissing:
+        return ""
+    return dsn if fingerprint(dsn) == journal.old else ""
 
 
 def drop(key: Key, world: World) -> None:

@@ -49,14 +49,14 @@ def unconverged(fleet: Fleet, new: str, forced: frozenset[str]) -> list[str]:
     return [name for name in (*late, *fleet.silent) if name not in forced]
 
 
-def refusals(fleet: Fleet, forced: frozenset[str]) -> tuple[int, list[str]]:
-    """Return how many envelopes servers have refused, and who does not say."""
+def refusals(fleet: Fleet, forced: frozenset[str]) -> tuple[dict[str, int], list[str]]:
+    """Return by process how many envelopes servers have refused, and who does not say."""
     asked = [each for each in fleet.processes if each.name not in forced]
     mute = [each.name for each in asked if each.refused is None]
     mute += [name for name in fleet.silent if name not in forced]
     if not fleet.processes and not fleet.silent:
         mute = [NOBODY]
-    return sum(each.refused or 0 for each in asked), mute
+    return {each.name: each.refused for each in asked if each.refused}, mute
 
 
 def holders(fleet: Fleet, old: str, forced: frozenset[str]) -> list[str]:

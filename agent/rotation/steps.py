@@ -13,13 +13,19 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from agent.errors import AgentError, SourceMissing
+from agent.errors import AgentError
 from agent.rotation.back import go_back
 from agent.rotation.errors import PersonNeeded
 from agent.rotation.journal import named
-from agent.rotation.parts import Waiting, drop, key_of
-from agent.rotation.rules import NOBODY, Fleet, holders, refusals, unconverged
-from agent.sentry_api.errors import SentryApiDown
+from agent.rotation.parts import Waiting, drop, key_of, new_key, old_dsn
+from agent.rotation.rules import (
+    NOBODY,
+    NOBODY_FOLLOWS,
+    Fleet,
+    holders,
+    refusals,
+    unconverged,
+)
 from resentry.contract import fingerprint, time_text
 
 if TYPE_CHECKING:
@@ -32,6 +38,9 @@ _WAYS = (
     "to go on, write the new DSN back (or the old one, before the new one was written) "
     "and use --resume"
 )
+_OFF = "the new key is not active at the server: activate it, or use --abort"
+_BY_NEW_KEY = frozenset({"converged", "drained", "quiet"})
+"""The phases that nobody enters whose new key has been deactivated."""
 RENEW_SECONDS = 60.0
 """So often the time begins anew while the server accepts a retired key."""
 
@@ -42,7 +51,11 @@ def step(journal: Journal, world: World, now: float) -> Journal | Waiting:
         return Waiting(f"a person has to decide: {journal.held}")
     do = go_back if journal.is_aborting else _STEPS[journal.phase]
     try:
-        return do(journal, world, now)
+        came = do(journal, world, now)
+        is_next = not isinstance(came, Waiting) and came.phase in _BY_NEW_KEY
+        if not is_next or _is_over(journal, now) or new_key(journal, world).is_active:
+            return came
+        return journal.hold(now, _OFF)
     except PersonNeeded as error:
         return Waiting(f"{error.what}: {error.hint}")
 
@@ -65,7 +78,7 @@ def _create(journal: Journal, world: World, now: float) -> Journal | Waiting:
 
 
 def _accept(journal: Journal, world: World, now: float) -> Journal | Waiting:
-    verdict = world.verdict(_new_key(journal, world).dsn)
+    verdict = world.verdict(new_key(journal, world).dsn)
     if verdict == "rejected":
         return journal.hold(now, "the server does not accept the new key")
     if verdict == "unknown":
@@ -81,7 +94,10 @@ def _write(journal: Journal, world: World, now: float) -> Journal | Waiting:
         text = f"version {held.version} of the secret holds the old DSN"
         return journal.enter("accepted", now, text, version=held.version)
     if mark == journal.old:
-        world.secret.write(_new_key(journal, world).dsn, held.version)
+        key = new_key(journal, world)
+        if not key.is_active:
+            return journal.hold(now, _OFF)
+        world.secret.write(key.dsn, held.version)
     elif mark != journal.new:
         return journal.hold(
             now, f"the secret holds a DSN that is not of this rotation: {_WAYS}"
@@ -96,7 +112,7 @@ def _converge(journal: Journal, world: World, now: float) -> Journal | Waiting:
         reason = (
             f"the new DSN does not run everywhere: {named((*late, *fleet.troubles))}"
         )
-        if not {NOBODY, *fleet.silent}.issuperset(late):
+        if not {NOBODY, NOBODY_FOLLOWS, *fleet.silent}.issuperset(late):
             reason += (
                 "; agents read within their RESENTRY_POLL_SECONDS, and resentry-agent "
                 "status in a pod says why it does not"
@@ -148,18 +164,18 @@ def _retire(journal: Journal, world: World, now: float) -> Journal | Waiting:
     refused, _ = refusals(_fleet(journal, world), frozenset(journal.forced))
     if lost := _lost(journal, world, now):
         return lost
-    if not _new_key(journal, world).is_active:
-        return journal.hold(now, "the new key is not active at the server")
+    if not new_key(journal, world).is_active:
+        return journal.hold(now, _OFF)
     for key in world.keys.all():
         # Of two holders that made a key at once, one could not save its own.
         is_extra = key.name == journal.key_name and key.fingerprint != journal.new
         if is_extra or key.fingerprint == journal.old:
             drop(key, world)
-    return journal.enter("retired", now, "the old key is retired", refusals=refused)
+    return journal.enter("retired", now, "the old key is retired", refused_by=refused)
 
 
 def _finish(journal: Journal, world: World, now: float) -> Journal | Waiting:
-    dsn = _old_dsn(journal, world)
+    dsn = old_dsn(journal, world)
     refused = world.is_refused(dsn) if dsn else None
     waited = now - journal.since
     if refused is False:
@@ -178,33 +194,25 @@ def _finish(journal: Journal, world: World, now: float) -> Journal | Waiting:
     return journal.enter("done", now, f"the server {text}")
 
 
-def _old_dsn(journal: Journal, world: World) -> str:
-    """Return the old DSN, also if its key is gone; empty if nobody has it any more."""
-    if key := _old_key(journal, world):
-        return key.dsn
-    _new_key(journal, world)  # else these are the keys of another project
-    try:
-        dsn = world.secret.read(journal.version).dsn
-    except SourceMissing:
-        return ""
-    return dsn if fingerprint(dsn) == journal.old else ""
-
-
 def _risen(journal: Journal, world: World, now: float) -> Journal | Waiting | None:
     """Return `None` if no process had an envelope refused since the key was retired."""
     refused, mute = refusals(_fleet(journal, world), frozenset(journal.forced))
     if mute:
         return Waiting(f"nobody knows what servers answer to {named(mute)}")
-    if refused < journal.refusals:  # processes have ended, and their counts with them
-        return replace(journal, refusals=refused)
-    if refused == journal.refusals:
+    before = journal.refused_by
+    rises = {
+        name: count - before.get(name, 0)
+        for name, count in refused.items()
+        if count > before.get(name, 0)
+    }
+    if not rises:
         return None
     if now - journal.since >= RENEW_SECONDS:
-        return replace(journal, since=now, refusals=refused)
+        return replace(journal, since=now, refused_by=refused)
     return Waiting(
-        f"servers have refused {refused - journal.refusals} envelopes since then: a "
-        "process may still send by the old key; find it with resentry-agent status in "
-        "each pod; --abort activates the key again"
+        f"servers have refused {sum(rises.values())} envelopes since then, of "
+        f"{named(rises)}: they may still send by the old key; resentry-agent status in "
+        "the pod says more; --abort activates the key again"
     )
 
 
@@ -261,13 +269,6 @@ def _quiet_for(journal: Journal, world: World, now: float) -> float | None:
         return float("inf")  # nothing comes by a key that is gone
     known = world.keys.quiet_for(key, now)
     return float("inf") if known is None and not journal.needs_quiet else known
-
-
-def _new_key(journal: Journal, world: World) -> Key:
-    key = key_of(journal.new, world)
-    if key is None:
-        raise SentryApiDown(f"the server has no key {journal.key_name} any more")
-    return key
 
 
 def _old_key(journal: Journal, world: World) -> Key | None:

@@ -114,6 +114,13 @@ class Versioned:
         mount, _, name = self.path.partition("/data/")
         return dict(self._source.api.get(f"{mount}/metadata/{name}").get("data") or {})
 
+    def kept(self) -> int:
+        """Return how many versions Vault keeps; 0 if nobody has said, or it is not told."""
+        try:
+            return formats.whole(str(self._metadata().get("max_versions") or 0))
+        except (SourceMissing, SourceDenied):
+            return 0
+
     def lifetime(self) -> str:
         """Return after how long Vault deletes a version by itself; empty if never.
 

@@ -118,8 +118,12 @@ class _Agent(BaseHTTPRequestHandler):
     """Answers as an agent does, at any address of this machine."""
 
     def do_GET(self) -> None:
-        process = PodProcess(role="api", pid=7, state="drained", runs="a" * 12)
-        body = encode_summary(Summary(agent="1", processes=(process,)))
+        process = PodProcess(
+            role="api", pid=7, state="drained", runs="a" * 12, proves=True
+        )
+        body = encode_summary(
+            Summary(agent="1", processes=(process,), is_complete=True)
+        )
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

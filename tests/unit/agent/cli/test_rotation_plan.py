@@ -27,12 +27,19 @@ def plan(
     new: str = "",
     *,
     given: bool = False,
+    lifetime: str = "",
+    kept: int = 0,
 ) -> str:
     none: Any = None
     keys = GivenKeys(none, new, none, none, none) if given or new else None
     opened: Any = SimpleNamespace(
         servers=SimpleNamespace(fleet=lambda: fleet, keys=keys),
-        secret=SimpleNamespace(read=lambda: SimpleNamespace(dsn=OLD)),
+        secret=SimpleNamespace(
+            read=lambda: SimpleNamespace(dsn=OLD),
+            kept=lambda: kept,
+            path="secret/data/s",
+        ),
+        file=SimpleNamespace(lifetime=lambda: lifetime, path="secret/data/r"),
     )
     return "\n".join(plan_lines(journal, opened, Choice("s", new_dsn=new)))
 
@@ -83,3 +90,10 @@ def test_fleet_takes_a_fingerprint_alone(text: str) -> None:
     ran = CliRunner().invoke(fleet.command, ["--dsn", text])
     assert ran.exit_code == 2
     assert "a fingerprint has 12" in ran.output
+
+
+def test_a_plan_warns_of_what_vault_forgets_by_itself() -> None:
+    """The journal, and the old DSN where only Vault has it."""
+    assert "deletes the journal after 1h" in plan(lifetime="1h")
+    assert "Vault keeps 1 versions" in plan(given=True, kept=1)
+    assert "Vault keeps" not in plan(given=True, kept=10) + plan(kept=1)

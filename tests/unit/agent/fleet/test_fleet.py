@@ -87,11 +87,20 @@ def test_what_servers_have_refused_is_told() -> None:
 
 
 def summary(*processes: PodProcess, **more: Any) -> Summary:
-    return Summary(agent="1", processes=processes, **more)
+    return Summary(agent="1", processes=processes, **({"is_complete": True} | more))
 
 
 def process(role: str = "api", **more: Any) -> PodProcess:
-    return PodProcess(role=role, pid=7, state="drained", **more)
+    given = {"state": "drained", "proves": True} | more
+    return PodProcess(role=role, pid=7, **given)
+
+
+def test_what_an_answer_leaves_out_is_no_yes() -> None:
+    """Something else answers, or an agent of another version."""
+    told = b'{"agent":"1","processes":[{"role":"a","pid":1,"state":"drained"}]}'
+    fleet = fleet_of([Answer(Pod("pod", ""), decode_summary(told))], "", 0)
+    assert [each.proves for each in fleet.processes] == [False]
+    assert fleet.silent == ("pod (not all of its processes)",)
 
 
 def answers(*summaries: Summary | None) -> list[Answer]:

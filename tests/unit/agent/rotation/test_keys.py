@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.rotation import keys as of_keys
 from agent.rotation.keys import SUBJECT, Keys
 from agent.sentry_api.client import SentryApi as Client
 from agent.sentry_api.errors import SentryApiDenied, SentryApiDown
@@ -103,11 +102,14 @@ def test_quiet_counts_from_the_end_of_the_last_hour(keys: Keys, api: SentryApi) 
     now = 1_700_002_800.0 + 600  # ten minutes into an hour
     assert keys.quiet_for(key, now) is None
     api.has_stats = True
-    assert keys.quiet_for(key, now) == of_keys.STATS_SECONDS
+    assert keys.quiet_for(key, now) == float("inf")
     api.used[key.id] = [now - 1200, now - 7200]
     assert keys.quiet_for(key, now) == 600
     api.used[key.id].append(now - 1)
     assert keys.quiet_for(key, now) == -3000
+    for text in ("[]", "{}", '""', "null", '[{"ts": 0}]'):
+        api.faults = [Fault(200, body=text)]
+        assert keys.quiet_for(key, now) is None
     api.faults = [Fault(503)]
     with pytest.raises(SentryApiDown):  # it is not silent: nobody has said anything
         keys.quiet_for(key, now)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from agent.domain.summary import PodProcess, Summary
 from agent.fleet.ask import Answer
 from agent.fleet.pods import Pod
 from agent.rotation.journal import Journal
-from agent.rotation.open import Choice, decided
+from agent.rotation.keeper import RotationBusy
+from agent.rotation.keys import Key
+from agent.rotation.open import Choice, decided, mark_of, must_be_alone
 from agent.rotation.rules import NOBODY_FOLLOWS, holders, unconverged
 from agent.rotation.world import fleet_of
 
@@ -63,12 +66,14 @@ def test_an_abort_is_gone_on_with() -> None:
 
 
 def pod(name: str, *processes: PodProcess, **more: Any) -> Answer:
-    summary = Summary(agent="1.0.0", processes=processes, **more)
+    given = {"is_complete": True} | more
+    summary = Summary(agent="1.0.0", processes=processes, **given)
     return Answer(Pod(name, f"http://{name}/fleet"), summary)
 
 
 def process(**more: Any) -> PodProcess:
     given: dict[str, Any] = {"role": "api", "pid": 1, "state": "drained", "runs": NEW}
+    given["proves"] = True
     return PodProcess(**(given | more))
 
 
@@ -100,3 +105,19 @@ def test_a_role_without_a_process_does_not_converge() -> None:
     fleet = fleet_of([pod("a", process(runs=OLD))], "celery", 0)
     assert unconverged(fleet, NEW, frozenset()) == [NOBODY_FOLLOWS]
     assert unconverged(fleet, NEW, frozenset({NOBODY_FOLLOWS})) == []
+
+
+def test_a_rotation_with_another_journal_is_known_by_its_key() -> None:
+    """One of another secret, of another role or before this one is none of its business."""
+    ours, other = mark_of("secret/data/lms", ""), mark_of("secret/data/lms", "celery")
+    old = Key("1", f"resentry-1-{ours}-a", "", is_active=True)
+    made = Key("2", f"resentry-2-{ours}-b", "", is_active=True)
+    fine = [
+        old,
+        made._replace(is_active=False),
+        made._replace(name=f"resentry-2-{other}-b"),
+        made._replace(name="Default"),
+    ]
+    must_be_alone(fine, ours, old)
+    with pytest.raises(RotationBusy, match="another rotation of this secret"):
+        must_be_alone([*fine, made], ours, old)

@@ -11,6 +11,7 @@ from agent.errors import SourceDown
 from agent.rotation.journal import REFUSED_SECONDS, Journal, encode
 from agent.rotation.keeper import TRIES_LIMIT
 from agent.rotation.keys import Key
+from lab.sink import key_of
 from resentry.contract import fingerprint
 from tests.unit.agent.rotation.turned import Rotation
 from tests.unit.agent.rotation.world import World, dsn
@@ -188,10 +189,10 @@ def test_a_process_that_ends_takes_its_refusals_along() -> None:
     rotation.run(lambda journal: journal.phase == "retired")
     del world.refused["api pid 0"]
     rotation.turn()
-    assert rotation.journal.refusals == 0
     world.refused["api pid 1"] = 1
     rotation.turn()
-    assert (rotation.journal.refusals, rotation.journal.since) == (1, world.now)
+    assert rotation.journal.refused_by == {"api pid 1": 1}
+    assert rotation.journal.since == world.now
 
 
 def test_unknown_refusals_are_no_proof() -> None:
@@ -473,3 +474,33 @@ def test_failures_that_may_pass_do_not_hold_the_rotation_of_a_leaked_key() -> No
     world.server = server
     rotation.run(lambda journal: journal.phase == "retired" or bool(journal.held))
     assert rotation.live == [NEW]
+
+
+@pytest.mark.parametrize("phase", ["accepted", "written", "converged", "drained"])
+def test_a_new_key_that_was_deactivated_holds_the_rotation(phase: str) -> None:
+    """Its DSN is not written; and nothing goes on towards the old key's end."""
+    world = World()
+    rotation = begin(world)
+    rotation.run(lambda journal: journal.phase == phase)
+    rotation.turn()  # the version to go back to
+    world.switch(key_of(42, 2), is_active=False)
+    rotation.run(lambda journal: bool(journal.held))
+    assert "not active" in rotation.journal.held
+    assert rotation.live == [OLD]
+    assert rotation.source == (OLD if phase == "accepted" else NEW)
+
+
+def test_refusals_of_one_process_are_not_hidden_by_the_end_of_another() -> None:
+    """Each process has a count of its own."""
+    world = World()
+    world.refused = {"api pid 0": 5}
+    rotation = begin(world)
+    rotation.run(lambda journal: journal.phase == "retired")
+    world.runs["api pid 3"] = world.runs.pop("api pid 0")
+    world.refused = {"api pid 1": 5}
+    rotation.turn()
+    rotation.turn()
+    began = world.now
+    assert rotation.journal.refused_by == {"api pid 1": 5}
+    rotation.run()
+    assert world.now - began >= REFUSED_SECONDS - 60

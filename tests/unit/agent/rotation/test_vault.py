@@ -121,7 +121,8 @@ def test_a_journal_that_was_deleted_is_no_rotation_that_has_ended(
     ours = JournalFile(source, "secret/data/rotations/gone")
     ours.save(JOURNAL, 0)
     kv = vault.client.secrets.kv.v2
-    kv.update_metadata("rotations/gone", delete_version_after="1h")
+    kv.update_metadata("rotations/gone", 3, delete_version_after="1h")
+    assert ours.kept() == 3
     assert ours.lifetime() == "1h0m0s"
     vault.delete("rotations/gone")
     with pytest.raises(JournalUnreadable) as raised:
