@@ -22,7 +22,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup image image-tools image-example dist test-dist picture demo unit test test-together test-alone matrix parity vault test-vault test-vault-together test-vault-alone test-versions cluster-test crash hammer check format bench bench-bridge bench-converge bench-fleet bench-fork bench-library bench-sampling bench-scrub bench-swap soak docs lock clean
+.PHONY: help setup image image-tools image-example dist test-dist picture demo unit test test-together test-alone matrix parity vault test-vault test-vault-together test-vault-alone test-versions cluster-test crash hammer check format bench bench-bridge bench-burst bench-converge bench-fleet bench-fork bench-library bench-sampling bench-scrub bench-swap soak docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -167,6 +167,9 @@ bench-fork: $(READY) ## what a fork costs, beside plain sentry-sdk: bench/result
 
 bench-library: $(READY) ## what the library costs, beside plain sentry-sdk: bench/results/library.json
 	@$(BIN)/python -m bench.library
+
+bench-burst: $(READY) ## a ten-fold burst under a budget and a throttle: bench/results/burst.json
+	@$(BIN)/python -m bench.burst
 
 bench-sampling: $(READY) ## what 50 and 200 sampling rules cost a transaction
 	@$(BIN)/python -m bench.sampling

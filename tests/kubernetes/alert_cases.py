@@ -19,6 +19,7 @@ ENVELOPES = 'resentry_dsn_envelopes_total{dsn="5b1c9c3f2e77",kind="accepted"}'
 SILENT = 'resentry_targets_silent{role="api",reason="%s"}'
 STARTED = 'resentry_targets_started_total{role="api"}'
 TARGETS = 'resentry_targets{role="api",state="%s"}'
+CEILINGS_END = "resentry_ceilings_end_timestamp_seconds"
 TALLY = 'resentry_tally_total{tally="%s"}'
 TOKEN = 'resentry_vault_token_ends_timestamp_seconds{replaced="%s"}'
 TRACES = 'resentry_rate{role="api",setting="SENTRY_TRACES_SAMPLE_RATE",bound="highest"}'
@@ -218,6 +219,10 @@ CASES = {
     "ResentryBoostForgotten": Case(
         250, {"resentry_boosts": "1x300"}, ({"resentry_boosts": "1x60 0x60 1x180"},)
     ),
+    "ResentryCeilingForgotten": Case(
+        250, {CEILINGS_END: "9x300"}, ({CEILINGS_END: "9x60 0x60 9x180"}, {})
+    ),
+    "ResentryTargetsTooOld": steady("resentry_targets_too_old"),
     "ResentryRollbackHeld": steady("resentry_rollback_held"),
     "ResentryBridgeGone": Case(40, {BRIDGE: "1x5"}, ({BRIDGE: "1x60"}, {})),
     "ResentryBridgeStoreFails": steady("resentry_bridge_store_failing"),
