@@ -136,7 +136,7 @@ def _flag(mode: str) -> str:
 
 
 def _must_be_calm(settings: Settings) -> None:
-    """Raise `RotationBusy` during an outage or a boost: nobody watches."""
+    """Raise `RotationBusy` during an outage, a boost or a ceiling: nobody watches."""
     from agent.fleet import judge  # noqa: PLC0415 - heavy
     from agent.fleet.open import ask_fleet  # noqa: PLC0415 - heavy
     from agent.rotation.keeper import RotationBusy  # noqa: PLC0415 - heavy

@@ -61,6 +61,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     tally: dict[_Text, int] = {}
     boosts: int = 0
     """The boosts in force."""
+    ceilings: int = 0
+    """The ceilings that operators have put, without those of the source."""
     is_failing: bool = False
     """Whether the newest pass has not read the source."""
     schema: Literal[1] = 1
@@ -89,6 +91,7 @@ def summarize(
         is_complete=not rollout.unknown,
         tally=dict(tally),
         boosts=len(current.boosts) if current else 0,
+        ceilings=sum(c.id is not None for c in current.ceilings) if current else 0,
         is_failing=is_failing,
     )
 

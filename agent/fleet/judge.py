@@ -94,4 +94,9 @@ def unrest(answers: Sequence[Answer]) -> list[str]:
         for answer in answers
         if answer.summary and answer.summary.boosts
     ]
-    return [*troubled, *boosted]
+    throttled = [
+        f"{answer.pod.name} has an operator's ceiling in force"
+        for answer in answers
+        if answer.summary and answer.summary.ceilings
+    ]
+    return [*troubled, *boosted, *throttled]

@@ -31,7 +31,7 @@ from agent.rotation.world import fleet_of
 from lab.paths import REPOSITORY
 from lab.proxy import Faults, Proxy
 from resentry.answers import Answer as Answered
-from resentry.contract import Holder, Receipt, Snapshot, fingerprint
+from resentry.contract import Ceiling, Holder, Receipt, Snapshot, fingerprint
 
 OLD = fingerprint("https://old@sentry.example.org/1")
 NEW = fingerprint("https://new@sentry.example.org/1")
@@ -410,3 +410,18 @@ def read(_):
 with ThreadPoolExecutor(8) as pool:
     list(pool.map(read, range(8)))
 """
+
+
+def test_a_throttled_fleet_is_not_calm() -> None:
+    """An operator who throttles is at work. A ceiling of the source is none of that."""
+    rollout = assess([], None, late=False)
+    until = "2026-11-24T06:15:00Z"
+    own, given = Ceiling(traces=0.1), Ceiling(traces=0.1, until=until, id="c1")
+
+    def told(*ceilings: Ceiling) -> list[str]:
+        summary = summarize("1", Snapshot({}, ceilings=ceilings), rollout)
+        read = decode_summary(encode_summary(summary))
+        return judge.unrest([Answer(Pod("a", ""), read)])
+
+    assert told(own) == []
+    assert told(own, given) == ["a has an operator's ceiling in force"]
