@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from agent.bridge import payloads, text
+from agent.observe.converting import convert
 from resentry import formats
 
 T = TypeVar("T")
@@ -99,7 +100,7 @@ def _decoded(body: bytes, form: type[T]) -> T:
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        return msgspec.convert(json.loads(body), type=form)
+        return convert(json.loads(body), form)
     return found
 
 

@@ -151,7 +151,9 @@ class Reader:
             connection.close()
 
 
+_decode = msgspec.json.Decoder(dict[str, str]).decode
+
+
 def _row(subject: str, labels: str, annotations: str, url: str, *rest: object) -> Row:
-    decode = msgspec.json.Decoder(dict[str, str]).decode
-    alert = Alert(decode(labels), decode(annotations), url)
+    alert = Alert(_decode(labels), _decode(annotations), url)
     return Row(subject, alert, *rest)  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ from agent.sentry_api.errors import (
     SentryApiDenied,
     SentryApiDown,
     SentryApiError,
+    SentryApiForeign,
     SentryApiGone,
 )
 from agent.source.bounds import BoundedAdapter, BoundedContext, Bounds
@@ -205,8 +206,8 @@ def _is_json(answer: requests.Response) -> bool:
     return True
 
 
-def foreign() -> SentryApiAbsent:
+def foreign() -> SentryApiForeign:
     """Return the error for what is no answer of Sentry's API."""
-    return SentryApiAbsent(
+    return SentryApiForeign(
         "what answers is not Sentry's API", "check for a proxy or a login page between"
     )

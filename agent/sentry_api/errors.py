@@ -5,7 +5,8 @@ SentryApiError          70     a person reads what the server says
 ├── SentryApiDown       69     the same is asked again soon
 ├── SentryApiDenied     77     a person gives another token
 └── SentryApiAbsent     66     a person corrects the address, or the thing is gone
-    └── SentryApiGone   66     a person uses another version: this API has ended (410)
+    ├── SentryApiGone   66     a person uses another version: this API has ended (410)
+    └── SentryApiForeign 66    a person looks for a proxy or a login page between
 """
 
 from __future__ import annotations
@@ -38,3 +39,7 @@ class SentryApiAbsent(SentryApiError):
 
 class SentryApiGone(SentryApiAbsent):
     """The server has ended this API. It does not say whether the thing exists."""
+
+
+class SentryApiForeign(SentryApiAbsent):
+    """What answers is not Sentry's API. It does not say whether the thing exists."""
