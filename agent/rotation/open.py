@@ -215,9 +215,10 @@ def plan(opened: Opened, choice: Choice) -> Journal:
             "make another key, and give its DSN with --new-dsn FILE",
         )
     now, leaked, quiet = time.time(), choice.leaked_seconds, choice.quiet_seconds
-    old = _old_key(opened, held.dsn)
+    keys = opened.servers.keys.all()
+    old = _old_key(keys, held.dsn)
     mark = mark_of(opened.secret.path, choice.role)
-    must_be_alone(opened.servers.keys.all(), mark, old)
+    must_be_alone(keys, mark, old)
     if quiet is None and leaked is None:
         quiet = QUIET_SECONDS
         if opened.servers.keys.quiet_for(old, now) is None:
@@ -267,12 +268,10 @@ def must_be_alone(keys: Iterable[Key], mark: str, old: Key) -> None:
             )
 
 
-def _old_key(opened: Opened, dsn: str) -> Key:
+def _old_key(keys: Iterable[Key], dsn: str) -> Key:
     """Return the key to retire. Raises `SettingsError` if the server does not know it."""
     mark = fingerprint(dsn)
-    old = next(
-        (key for key in opened.servers.keys.all() if key.fingerprint == mark), None
-    )
+    old = next((key for key in keys if key.fingerprint == mark), None)
     if old is None:
         raise SettingsError(
             f"the project of the API has no key with the DSN {show_dsn(dsn)}, so the "
