@@ -128,6 +128,16 @@ class Checker:
             case = self._cases.get(dsn)
             return case.asked_at if case is not None else None
 
+    def last(self, dsn: str) -> Answer | None:
+        """Return the newest answer of the check that goes on; `None` before its first."""
+        with self._turn:
+            case = self._cases.get(dsn)
+            return (
+                case.series.seen[-1][1]
+                if case is not None and case.series.seen
+                else None
+            )
+
     def retain(self, dsns: Collection[str]) -> None:
         """Check and report these DSNs from now on, and no others."""
         with self._turn:

@@ -66,7 +66,8 @@ class Refusals:
     """Says whether a server refuses a DSN. The server is asked again and again.
 
     A check takes minutes, and each one begins with a single answer. So a DSN that was
-    refused counts as refused until a later check has ended otherwise.
+    refused counts as refused until a later check has ended otherwise, or the server has
+    accepted it once: servers cache, and one of several may still know the key.
     """
 
     def __init__(self, checker: Checker) -> None:
@@ -74,12 +75,13 @@ class Refusals:
         self._refused: set[str] = set()
 
     def __call__(self, dsn: str) -> bool:
-        """Return whether the last check that ended says that the server refuses a DSN."""
+        """Return whether the server has refused a DSN in a whole check, and since then."""
         (report,) = self._checker.ask({dsn}, in_use=())
-        if report.verdict in FAILING:
-            self._refused.add(dsn)
-        elif report.settled:
+        is_accepted = self._checker.last(dsn) == "good"
+        if is_accepted or (report.settled and report.verdict not in FAILING):
             self._refused.discard(dsn)
+        elif report.verdict in FAILING:
+            self._refused.add(dsn)
         if report.settled:
             self._checker.again({dsn})
         return dsn in self._refused

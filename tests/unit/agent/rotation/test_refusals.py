@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -40,3 +41,27 @@ def test_a_refused_key_stays_so_until_the_server_accepts_it() -> None:
     assert told == {True}
     answers.append("good")
     eventually(lambda: not is_refused(dsn(1)), what="the key is accepted again")
+
+
+def test_one_answer_that_accepts_a_key_ends_its_refusal() -> None:
+    """Servers cache: one of several may still know the key, in the midst of a check."""
+    said: dict[str, Any] = {}
+    checker: Any = SimpleNamespace(
+        ask=lambda *_, **__: [SimpleNamespace(**said)],
+        last=lambda _: said["last"],
+        again=id,
+    )
+    is_refused = Refusals(checker)
+
+    def told(verdict: str, last: str, *, settled: bool) -> bool:
+        said.update(verdict=verdict, last=last, settled=settled)
+        return is_refused(dsn(1))
+
+    assert not told("rejected_once", "denied", settled=False)
+    assert told("rejected", "denied", settled=True)
+    assert told("rejected_once", "denied", settled=False)
+    assert not told("rejected", "good", settled=True)  # the verdict of the check before
+    assert not told("rejected_once", "denied", settled=False)
+    assert told("rejected", "denied", settled=True)
+    assert told("rejected", "none", settled=True)  # no answer undoes nothing
+    assert not told("unknown", "none", settled=True)
