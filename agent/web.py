@@ -64,6 +64,8 @@ class Request(NamedTuple):
     url: str
     headers: Mapping[str, str]
     body: bytes | None = None
+    address: str = ""
+    """The IP address to connect to; empty if the name of the URL decides."""
 
 
 class Answer(NamedTuple):
@@ -109,7 +111,8 @@ def ask(
     connection.default_port = port
     deadline: threading.Timer | None = None
     try:
-        connection.connect()
+        place = (request.address or host, connection.port)
+        connection.sock = socket.create_connection(place, seconds)
         if not to_link_local and is_link_local(connection.sock.getpeername()[0]):
             raise OSError("a link-local address")
         if is_https:  # only now: a handshake sends something

@@ -8,7 +8,7 @@
     tables.py     the tables, and what a piece of news changes in them
     reading.py    what others read: open alerts, webhooks, Alertmanagers
     post.py       a thread for each Alertmanager, with a back-off of its own
-    alertmanager.py  the clock of an Alertmanager
+    alertmanager.py  the addresses and the clock of an Alertmanager
     escalate.py   a second copy of a critical alert that nobody takes
     canary.py     an event through Sentry, which must come back
     trips.py      when canaries were sent, and when they came back

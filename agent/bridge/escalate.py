@@ -19,7 +19,7 @@ import structlog
 from msgspec import Struct, field
 
 from agent.backoff import retry_seconds
-from agent.bridge.alertmanager import seconds_ahead
+from agent.bridge.alertmanager import addresses_of, seconds_ahead
 from agent.web import Request, ask
 from resentry.formats import moment, time_text
 
@@ -162,14 +162,31 @@ class Escalation:
             pause = self._look_seconds
             try:
                 self._look()
-            except (OSError, msgspec.MsgspecError) as error:
-                pause = self._failed(str(error) or type(error).__name__)
+            except OSError as error:
+                pause = self._failed(str(error))
             except Exception:  # a bug must not end the thread
                 log.exception("cannot escalate alerts", alertmanager=self.name)
                 pause = self._failed("an unexpected error")
 
     def _look(self) -> None:
-        request = Request("GET", f"{self._address}?{_QUERY}", self._headers)
+        """Look at each replica. One that fails keeps no other one back."""
+        failed, done = [], []
+        for address in addresses_of(self._address):
+            try:
+                done.append(self._look_at(address))
+            except (OSError, msgspec.MsgspecError) as error:
+                why = str(error) or type(error).__name__
+                failed.append(f"{address}: {why}" if address else why)
+        raised = max((number for number, _ in done), default=self.raised)
+        if failed:
+            self.raised = raised
+            raise OSError("; ".join(failed))
+        self._succeeded(raised, max(cut for _, cut in done))
+
+    def _look_at(self, address: str) -> tuple[int, int]:
+        """Post the copies; return how many there are, and how many alerts have none."""
+        url, headers = self._address, self._headers
+        request = Request("GET", f"{url}?{_QUERY}", headers, None, address)
         answer = ask(request, SECONDS, limit=ANSWER_BYTES, to_link_local=False)
         if answer.status != 200:
             raise OSError(f"HTTP status {answer.status}")
@@ -182,11 +199,11 @@ class Escalation:
         documents += [self._copy(each, now) for each in over]
         if documents:
             encoded = msgspec.json.encode(documents)
-            request = Request("POST", self._address, self._headers, encoded)
+            request = Request("POST", url, headers, encoded, address)
             answer = ask(request, SECONDS)
             if answer.status >= 300:
                 raise OSError(f"HTTP status {answer.status}")
-        self._succeeded(len(due), cut)
+        return len(due), cut
 
     def _copy(self, alert: Alert, ends_at: float) -> dict[str, Any]:
         """Return the copy of an alert in the form of Alertmanager's API v2."""

@@ -1,7 +1,8 @@
 """Posts alerts to the Alertmanagers: each has a thread, and a back-off of its own.
 
 An Alertmanager forgets every alert when it restarts, so open alerts are posted again and
-again, as Prometheus does. What was closed is posted until the Alertmanager has taken it.
+again, as Prometheus does. What was closed is posted until each replica has taken it,
+and for a while longer: a replica that was away had no address meanwhile.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import structlog
 
 from agent.backoff import retry_seconds
 from agent.bridge import tables
-from agent.bridge.alertmanager import seconds_ahead
+from agent.bridge.alertmanager import addresses_of, seconds_ahead
 from agent.bridge.reading import FIRST
 from agent.bridge.store import Full
 from agent.bridge.trips import ALIVE
-from agent.web import Request, ask
+from agent.web import Answer, Request, ask
 from resentry.formats import time_text
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ GATHER_SECONDS = 0.2
 """After a change, the time for further changes to come."""
 SECONDS = 10.0
 CAP_SECONDS = 60.0
+CLOSED_SECONDS = 900.0
+"""The end of an alert is posted for so long, as Prometheus does, or for three posts."""
 AHEAD_SECONDS = 60.0
 """If the two clocks differ by more than this, the log says so."""
 _REJECTS = (400, 422)
@@ -83,6 +86,9 @@ class Poster:
         """Returns alerts that are not in the store. They come first, so that a store that
         fails does not keep them back."""
         self._own_posted: list[Row] = []
+        self._addresses = [""]
+        self._away: dict[str, str] = {}
+        """The replicas that have failed in this round, and why."""
         self._ahead = 0.0
         """How far the Alertmanager's clock is ahead of ours."""
         self._wake = threading.Event()
@@ -111,23 +117,25 @@ class Poster:
         while True:
             is_over = self._is_over
             is_due = time.monotonic() >= resend_at
-            pause = self._resend
+            pause, is_taken = self._resend, True
             try:
                 self._post_all(is_due=is_due)
             except (OSError, tables.StoreError, Full) as error:
                 pause = self._failed(error)
+                is_taken = 0 < len(self._away) < len(self._addresses)  # by a replica
             except Exception:  # a bug must not end the thread
                 log.exception("cannot post alerts", alertmanager=self.name)
                 pause = self._failed(OSError("an unexpected error"))
+                is_taken = False
             else:
                 self._succeeded()
-                if is_due:
-                    resend_at = time.monotonic() + self._resend
+            if is_due and is_taken:
+                resend_at = time.monotonic() + self._resend
             if is_over:
                 return
-            if self._failures:
+            if not is_taken:
                 self._pause(pause)
-            elif self._wake.wait(max(0.0, resend_at - time.monotonic())):
+            elif self._wake.wait(min(pause, max(0.0, resend_at - time.monotonic()))):
                 self._pause(GATHER_SECONDS)
             self._wake.clear()
 
@@ -139,15 +147,23 @@ class Poster:
 
     def _post_all(self, *, is_due: bool) -> None:
         """Post what is new, and all that is open if it is due, page by page."""
+        self._away = {}
+        self._addresses = addresses_of(self.url)
         own = self.own()
         if own and (is_due or own != self._own_posted):
             self._post(own)
             self._own_posted = own
-        read = self._store.reader.to_post if is_due else self._store.reader.changes
-        place = FIRST
-        while rows := read(self._posted, place):
+        reader, place = self._store.reader, FIRST
+        since = time.time() - max(CLOSED_SECONDS, 3 * self._resend)
+        while rows := (
+            reader.to_post(self._posted, place, since)
+            if is_due
+            else reader.changes(self._posted, place)
+        ):
             self._post(rows)
             place = rows[-1].place
+        if self._away:
+            raise Refused(self._why())
         self._posted = max(self._posted, place[0])
         url, change = self.url, self._posted
         self._store.submit(
@@ -160,8 +176,6 @@ class Poster:
             self._one_by_one(rows)
         elif status in _REJECTS:
             self._reject(rows[0], status, said)
-        elif status >= 300:
-            raise Refused(f"HTTP status {status}")
         self._metrics.posted(self.name, len(rows))
 
     def _one_by_one(self, rows: Sequence[Row]) -> None:
@@ -170,8 +184,6 @@ class Poster:
             status, said = self._send([row])
             if status in _REJECTS:
                 self._reject(row, status, said)
-            elif status >= 300:
-                raise Refused(f"HTTP status {status}")
 
     def _reject(self, row: Row, status: int, said: bytes) -> None:
         self._metrics.rejected(self.name)
@@ -189,8 +201,7 @@ class Poster:
         body = msgspec.json.encode(
             [_document(row, now, ahead, 3 * self._resend) for row in rows]
         )
-        request = Request("POST", self._address, self._headers, body)
-        answer = ask(request, SECONDS)
+        answer = self._ask_each(Request("POST", self._address, self._headers, body))
         self._ahead = seconds_ahead(answer.date)
         if abs(self._ahead) > AHEAD_SECONDS >= abs(ahead):
             log.warning(
@@ -200,6 +211,35 @@ class Poster:
                 hint="set the clock of the bridge's node, or of Alertmanager's",
             )
         return answer.status, answer.body
+
+    def _ask_each(self, request: Request) -> Answer:
+        """Send this to each replica, and return the worst answer.
+
+        A replica that fails is left out until the next round, so it keeps no other one back.
+        Raises `OSError` if none takes it.
+        """
+        answers = []
+        for address in self._addresses:
+            if address in self._away:
+                continue
+            try:
+                answer = ask(request._replace(address=address), SECONDS)
+                if answer.status >= 300 and answer.status not in _REJECTS:
+                    raise Refused(f"HTTP status {answer.status}")
+            except OSError as error:
+                self._away[address] = str(error)
+            else:
+                answers.append(answer)
+        if not answers:
+            raise Refused(self._why())
+        return max(answers, key=lambda answer: answer.status)
+
+    def _why(self) -> str:
+        """Return why the replicas that are away do not take alerts."""
+        return "; ".join(
+            f"{address}: {why}" if address else why
+            for address, why in self._away.items()
+        )
 
     def _succeeded(self) -> None:
         if self._failures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sqlite3
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
@@ -88,16 +89,19 @@ class Reader:
             (number,) = connection.execute(query, (change,)).fetchone()
             return int(number)
 
-    def to_post(self, change: int, after: tuple[int, str] = FIRST) -> list[Row]:
+    def to_post(
+        self, change: int, after: tuple[int, str] = FIRST, since: float = math.inf
+    ) -> list[Row]:
         """Return a page of the open alerts, and of those that closed after a change.
 
-        `after` is the place of the row before the page.
+        What has closed since a time comes, too. `after` is the place of the row before the
+        page.
         """
         where = (
-            "(closed IS NULL OR changed > ?) AND (changed, key) > (?, ?) "
+            "(closed IS NULL OR changed > ? OR closed >= ?) AND (changed, key) > (?, ?) "
             "ORDER BY changed, key LIMIT ?"
         )
-        return self._rows(where, change, *after, PAGE)
+        return self._rows(where, change, since, *after, PAGE)
 
     def changes(self, change: int, after: tuple[int, str] = FIRST) -> list[Row]:
         """Return a page of what has opened or closed after a change."""

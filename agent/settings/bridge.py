@@ -59,7 +59,8 @@ class BridgeSettings(RotationSettings, frozen=True, kw_only=True):
         says(
             BRIDGE,
             "URL",
-            "The Alertmanagers, as `http://alertmanager:9093`. Each gets every alert.",
+            "The Alertmanagers, as `http://alertmanager:9093`. Each gets every alert. A name "
+            "with several addresses, as that of a headless Service, means each of them.",
             read=parse.urls,
         ),
     ] = ()

@@ -12,7 +12,7 @@ import pytest
 
 from agent.domain.dsn_check import answer_of
 from agent.dsn_check.send import check_sender
-from agent.web import BODY_BYTES, is_link_local, post
+from agent.web import BODY_BYTES, Request, ask, is_link_local, post
 from lab.process import free_port
 from lab.proxy import Faults, Proxy
 from lab.receiver import Receiver
@@ -36,6 +36,16 @@ def test_status_and_the_beginning_of_the_body_come_back() -> None:
     assert first.header("Authorization") == "Bearer planted-secret"
     assert (first.body, second.body) == (b"data", b"data")
     assert receiver.connections == 2
+
+
+def test_one_address_of_a_name_can_be_asked() -> None:
+    """The server is told the name, also where the name cannot be resolved from here."""
+    with Receiver(202, {"Date": "Sun, 29 Nov 2026 10:00:00 GMT"}) as receiver:
+        _, _, port = receiver.address.rpartition(":")
+        url = f"http://replica.invalid:{port}/"
+        answer = ask(Request("POST", url, {}, b"data", "127.0.0.1"), 5)
+    assert (answer.status, answer.date) == (202, "Sun, 29 Nov 2026 10:00:00 GMT")
+    assert receiver.requests[0].header("Host") == f"replica.invalid:{port}"
 
 
 @pytest.mark.process
