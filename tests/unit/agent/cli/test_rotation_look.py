@@ -113,7 +113,8 @@ def test_a_journal_that_the_token_may_not_read_has_a_next_step(
     vault: Vault, settings: Callable[..., Settings]
 ) -> None:
     """The policy that `check` prints is enough for the look, and has no right to write."""
-    given: Any = {"vault_addr": vault.address, "rotation_path": PATH}
+    path = "secret/data/rotations/rights"
+    given: Any = {"vault_addr": vault.address, "rotation_path": path}
     denied = settings(
         **given, vault_token=vault.policy_token('path "x" { capabilities = ["read"] }')
     )
@@ -125,7 +126,7 @@ def test_a_journal_that_the_token_may_not_read_has_a_next_step(
     with contextlib.closing(VaultSource(full, "tests")) as source:
         policy = vault_policy(full, source)
     assert (
-        f'#   path "{PATH}" {{ capabilities = ["create", "read", "update"] }}' in policy
+        f'#   path "{path}" {{ capabilities = ["create", "read", "update"] }}' in policy
     )
     assert '#   path "secret/data/lms" { capabilities = ["read", "update"] }' in policy
     allowed = settings(**given, vault_token=vault.policy_token(policy))
@@ -134,4 +135,4 @@ def test_a_journal_that_the_token_may_not_read_has_a_next_step(
     assert report.error == ""
     with contextlib.closing(VaultSource(allowed, "tests")) as source:
         source.log_in()
-        assert surplus(source, ("secret/data/lms", PATH)) == ()
+        assert surplus(source, ("secret/data/lms", path)) == ()
