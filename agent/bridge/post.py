@@ -83,8 +83,8 @@ class Poster:
         self._headers = {"Content-Type": "application/json", **headers}
         self._metrics = metrics
         self.own: Callable[[], list[Row]] = list
-        """Returns alerts that are not in the store. They come first, so that a store that
-        fails does not keep them back."""
+        """Returns alerts that are not in the store: a store that fails does not keep them
+        back."""
         self._own_posted: list[Row] = []
         self._addresses = [""]
         self._away: dict[str, str] = {}
@@ -150,18 +150,22 @@ class Poster:
         self._away = {}
         self._addresses = addresses_of(self.url)
         own = self.own()
-        if own and (is_due or own != self._own_posted):
-            self._post(own)
-            self._own_posted = own
+        first = own if is_due or own != self._own_posted else []
         reader, place = self._store.reader, FIRST
         since = time.time() - max(CLOSED_SECONDS, 3 * self._resend)
-        while rows := (
-            reader.to_post(self._posted, place, since)
-            if is_due
-            else reader.changes(self._posted, place)
-        ):
-            self._post(rows)
-            place = rows[-1].place
+        try:
+            while rows := (
+                reader.to_post(self._posted, place, since)
+                if is_due
+                else reader.changes(self._posted, place)
+            ):
+                page, first = [*first, *rows], []
+                self._post(page)
+                place = rows[-1].place
+        finally:
+            if first:  # also if the store cannot be read
+                self._post(first)
+        self._own_posted = own
         if self._away:
             raise Refused(self._why())
         self._posted = max(self._posted, place[0])

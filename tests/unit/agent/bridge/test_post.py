@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.bridge import alertmanager, escalate, news, post, tables
+from agent.bridge import alertmanager, canary, escalate, news, post, tables
 from agent.bridge.metrics import BridgeMetrics
 from agent.bridge.post import CLOSED_SECONDS, Poster, Refused
 from agent.bridge.store import Store
@@ -126,6 +127,29 @@ def test_an_end_is_told_for_a_while_longer(network: Network, store: Store) -> No
     network.asked.clear()
     poster._post_all(is_due=False)
     assert network.asked == []
+
+
+def test_what_is_not_in_the_store_shares_the_request(
+    network: Network, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a balancer that takes turns gives a replica always the same half.
+
+    It is posted, too, while the store cannot be read.
+    """
+    poster = poster_of(store)
+    poster.own = lambda: [canary.closed_row("canary:alive", "production", time.time())]
+    set_open(store, time.time(), is_open=True)
+    poster._post_all(is_due=True)
+    assert len(network.asked) == len([A, B])
+
+    def fail(*_: Any) -> list[Any]:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(store.reader, "to_post", fail)
+    network.asked.clear()
+    with pytest.raises(sqlite3.OperationalError):
+        poster._post_all(is_due=True)
+    assert len(network.asked) == len([A, B])
 
 
 def test_an_end_is_not_told_for_ever(network: Network, store: Store) -> None:
