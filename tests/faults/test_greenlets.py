@@ -72,6 +72,8 @@ def play(
             cwd=model.folder,  # no repository of git, so no release either
             environ={
                 "GREEN": green,
+                # Else it imports dnspython, and with that httpx, before it patches.
+                "EVENTLET_NO_GREENDNS": "yes",
                 "PYTHONPATH": f"{path}:{eventlet}" if green == "eventlet" else path,
             },
         )

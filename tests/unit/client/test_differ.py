@@ -37,7 +37,7 @@ def publish_with(settings, change, **content):
 
 def newer(document):
     for rule in document["rules"]:
-        rule.update(parent="keep", until=None)
+        rule.update(weight=2, until=None)
     document["boosts"] = [{
         "id": "b1", "traces": 1.0, "match": "boosted", "until": "2999-01-01T00:00:00Z",
         "errors": {"deep": [1]},
@@ -55,7 +55,7 @@ def work(name):
         pass
 """
 
-IGNORED = {"rules.parent", "rules.until", "boosts.errors"}
+IGNORED = {"rules.until", "rules.weight", "boosts.errors"}
 
 
 @pytest.mark.parametrize("when", ["start", "later"])
