@@ -387,14 +387,21 @@ _part("RSN953", "does not know")
 _part("RSN954", "silent", role="celery", VERSION="2.0.0")
 
 
+def seen_twice(site: Site) -> int:
+    """Return how often the agent has seen two processes run what is published."""
+    return site.agent.log_text().count("2 targets: 2 drained")
+
+
 @breaks("RSN614")
 def crashes(site: Busy) -> Iterator[Site]:
     """However they end: the first two are killed, the third exits."""
     with another(site) as other, other.app("silent"):
         other.await_only()
         for end in (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM):
+            before = seen_twice(other)
             with other.app("short-lived") as process:
-                eventually(lambda: receipt_of(other, process))
+                # A process that is gone before the agent has read of it has no role.
+                eventually(lambda b=before: seen_twice(other) > b, what="a second one")
                 process.signal(end)
             eventually(lambda: receipt_of(other, process) is None)
         yield other

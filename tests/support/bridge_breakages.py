@@ -138,8 +138,10 @@ def not_installed(site: Bridged) -> Iterator[None]:
 @breaks("RSN977", of=Bridged)
 def manager_fails(site: Bridged) -> Iterator[None]:
     site.manager.how = 500
+    site.bridge.send("event_alert", sentry.event_alert())
     yield
     site.manager.how = 200
+    site.bridge.send("issue", sentry.issue())
 
 
 @breaks("RSN978", of=Bridged)
