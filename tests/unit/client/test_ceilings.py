@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import pickle
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from resentry.contract import Boost, Budget, Ceiling, Rule, Snapshot
 from resentry.sampling import Sampler, budget_of
-
 
 LATER, BEFORE = "2100-01-01T00:00:00Z", "2020-01-01T00:00:00Z"
 KINDS = {Rule: "rules", Boost: "boosts", Ceiling: "ceilings", Budget: "budgets"}
