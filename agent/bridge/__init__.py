@@ -9,6 +9,7 @@
     reading.py    what others read: open alerts, webhooks, Alertmanagers
     post.py       a thread for each Alertmanager, with a back-off of its own
     alertmanager.py  the addresses and the clock of an Alertmanager
+    rounds.py     a thread that works in rounds: the base of escalate, canary, fill
     escalate.py   a second copy of a critical alert that nobody takes
     canary.py     an event through Sentry, which must come back
     trips.py      when canaries were sent, and when they came back

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ import structlog
 from agent.backoff import backoff_seconds
 from agent.bridge import news, trips
 from agent.bridge.reading import Row
+from agent.bridge.rounds import Rounds
 from agent.bridge.store import Full
 from agent.bridge.trips import ALIVE, MISSING, Trips
 from agent.dsn_check.send import post_envelope
@@ -68,7 +68,7 @@ def event_of(environment: str, now: float) -> bytes:
     return "\n".join((json.dumps(header), json.dumps(item), body, "")).encode()
 
 
-class Canary:
+class Canary(Rounds):
     """Sends canaries, and judges by those that have come back.
 
     Args:
@@ -91,6 +91,7 @@ class Canary:
         store: Store,
         metrics: DutyMetrics,
     ) -> None:
+        super().__init__("canary", min(LOOK_SECONDS, every / 4, limit / 4))
         self._dsn = dsn
         self._environment = environment
         self._every = every
@@ -110,17 +111,6 @@ class Canary:
         self._turned = 0.0
         """When that alert opened."""
         self._is_ahead = False
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="canary", daemon=True)
-
-    def start(self) -> None:
-        """Send from now on."""
-        self._thread.start()
-
-    def stop(self, seconds: float) -> None:
-        """End, within about this time."""
-        self._over.set()
-        self._thread.join(seconds)
 
     def known(self) -> Trips:
         """Return the times of the canaries, as of the newest look."""
@@ -161,16 +151,7 @@ class Canary:
             return MISSING
         return ALIVE if self.known().arrived and not self._store.reason else ""
 
-    def _run(self) -> None:
-        pause = 0.0
-        while not self._over.wait(pause):
-            pause = min(LOOK_SECONDS, self._every / 4, self._limit / 4)
-            try:
-                self._look()
-            except Exception:  # a bug must not end the thread
-                log.exception("the canary's look has failed")
-
-    def _look(self) -> None:
+    def _round(self) -> float:
         now = time.time()
         self._read(now)
         if (
@@ -185,6 +166,7 @@ class Canary:
             self._tell(subject)
             self._subject, self._turned = subject, now
             self._store.changed()  # post it soon
+        return self._seconds
 
     def _read(self, now: float) -> None:
         try:

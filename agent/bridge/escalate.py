@@ -8,7 +8,6 @@ that is not posted again ends by itself.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +19,7 @@ from msgspec import Struct, field
 
 from agent.backoff import retry_seconds
 from agent.bridge.alertmanager import addresses_of, seconds_ahead
+from agent.bridge.rounds import Rounds
 from agent.web import Request, ask
 from resentry.formats import moment, time_text
 
@@ -113,8 +113,11 @@ def _began(alert: Alert, now: float) -> float:
         return now
 
 
-class Escalation:
+class Escalation(Rounds):
     """Watches one Alertmanager.
+
+    When it is stopped, its copies stay until they end by themselves, or another bridge
+    goes on.
 
     Args:
         url: its address.
@@ -133,40 +136,27 @@ class Escalation:
         headers: Mapping[str, str],
         metrics: DutyMetrics,
     ) -> None:
+        super().__init__("escalate", min(LOOK_SECONDS, after_seconds / 4))
         self._address = f"{url.rstrip('/')}/api/v2/alerts"
         self.name = name
         self._after = after_seconds
-        self._look_seconds = min(LOOK_SECONDS, after_seconds / 4)
         self._headers = {"Content-Type": "application/json", **headers}
         self._metrics = metrics
-        self._over = threading.Event()
         self._failures = 0
         self._cut = 0
         self.raised = 0
         self.reason = ""
         """Why the newest look has failed; empty if it has not."""
-        self._thread = threading.Thread(target=self._run, name="escalate", daemon=True)
 
-    def start(self) -> None:
-        """Watch from now on."""
-        self._thread.start()
-
-    def stop(self, seconds: float) -> None:
-        """End. Copies stay until they end by themselves, or another bridge goes on."""
-        self._over.set()
-        self._thread.join(seconds)
-
-    def _run(self) -> None:
-        pause = 0.0
-        while not self._over.wait(pause):
-            pause = self._look_seconds
-            try:
-                self._look()
-            except OSError as error:
-                pause = self._failed(str(error))
-            except Exception:  # a bug must not end the thread
-                log.exception("cannot escalate alerts", alertmanager=self.name)
-                pause = self._failed("an unexpected error")
+    def _round(self) -> float:
+        try:
+            self._look()
+        except OSError as error:
+            return self._failed(str(error))
+        except Exception:
+            self._failed("an unexpected error")
+            raise
+        return self._seconds
 
     def _look(self) -> None:
         """Look at each replica. One that fails keeps no other one back."""

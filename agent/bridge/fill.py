@@ -6,7 +6,6 @@ lost leaves a gap.
 
 from __future__ import annotations
 
-import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -16,6 +15,7 @@ import structlog
 
 from agent.bridge import news, tables
 from agent.bridge.payloads import ApiIssue
+from agent.bridge.rounds import Rounds
 from agent.bridge.store import Full
 from agent.errors import AgentError
 from agent.observe.converting import convert
@@ -47,12 +47,13 @@ _SUBJECT = Subject("issues", "event:read")
 log = structlog.get_logger()
 
 
-class Filler:
+class Filler(Rounds):
     """Fills gaps again and again. Raises `SettingsError` if it cannot start."""
 
     def __init__(
         self, settings: Settings, store: Store, metrics: BridgeMetrics
     ) -> None:
+        super().__init__("fill", settings.bridge_fill_seconds)
         self._settings = settings
         self._api = open_api(settings, _SUBJECT)
         self._store = store
@@ -60,35 +61,18 @@ class Filler:
         self._failures = 0
         self._absent: dict[str, int] = {}
         """What got no answer before: in how many rounds Sentry did not know it."""
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="fill", daemon=True)
 
-    def start(self) -> None:
-        """Ask from now on."""
-        self._thread.start()
-
-    def stop(self, seconds: float) -> None:
-        """End, within about this time."""
-        self._over.set()
-        self._thread.join(seconds)
-
-    def _run(self) -> None:
-        pause = 0.0
-        while not self._over.wait(pause):
-            pause = self._settings.bridge_fill_seconds
-            try:
-                self._round()
-            except (AgentError, Full) as error:
-                self._failed(error)
-                if isinstance(error, AgentError):
-                    pause = max(pause, error.retry_after or 0)
-            except Exception:  # a bug must not end the thread
-                log.exception("asking Sentry's API for gaps has failed")
-            else:
-                if self._failures:
-                    log.info("Sentry's API answers again")
-                self._failures = 0
-                self._metrics.filled(0)
+    def _round(self) -> float:
+        try:
+            self._fill()
+        except (AgentError, Full) as error:
+            self._failed(error)
+            return max(self._seconds, getattr(error, "retry_after", None) or 0)
+        if self._failures:
+            log.info("Sentry's API answers again")
+        self._failures = 0
+        self._metrics.filled(0)
+        return self._seconds
 
     def _failed(self, error: Exception) -> None:
         self._failures += 1
@@ -100,7 +84,7 @@ class Filler:
                 hint=getattr(error, "hint", ""),
             )
 
-    def _round(self) -> None:
+    def _fill(self) -> None:
         absent, is_answered = list[tuple[str, float]](), False
         for subject, newest in self._next():
             try:

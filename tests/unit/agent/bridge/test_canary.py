@@ -71,7 +71,7 @@ class World:
 
     def look(self, later: float = 0.0) -> None:
         self.clock.now += later
-        self.canary._look()
+        self.canary._round()
 
     def come_back(self) -> str:
         _, _, event, _ = self.sent[-1].split(b"\n")

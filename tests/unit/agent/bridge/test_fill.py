@@ -64,7 +64,7 @@ def ask(
 ) -> Callable[[], None]:
     """Return a function that asks the API once for everything."""
     monkeypatch.setattr(fill, "open_api", lambda *_: api)
-    return Filler(settings(), store, BridgeMetrics("1"))._round
+    return Filler(settings(), store, BridgeMetrics("1"))._fill
 
 
 def take(store: Store, number: str, told: float, *, is_over: bool = False) -> str:
@@ -148,5 +148,5 @@ def test_an_api_that_knows_nothing_deletes_nothing(
     filler = Filler(given, store, BridgeMetrics("1"))
     take(store, "1", time.time())
     for _ in range(ABSENT_ROUNDS + 1):
-        filler._round()
+        filler._fill()
     assert still_open(store) == {"1"}
