@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from agent.doctor.processes import in_kubernetes, stopped_pid
 from agent.doctor.rule import Sight, SkippedError, UnknownError, rule
-from agent.domain.rollout import ENDED_HINT
+from agent.domain.rollout import ENDED_HINT, named_roles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,23 +183,23 @@ def too_few(facts: Facts) -> Iterator[Sight]:
     "role-unknown",
     "warning",
     "targets",
-    "The source has values for a role that no process has",
-    fix="correct the role in RESENTRY_ROLES, or in resentry.init(role=...)",
+    "The snapshot names a role that no process has",
+    fix="correct the role in the setting that names it, or in resentry.init(role=...)",
     causes=("RSN601",),
 )
 def nobody_has_it(facts: Facts) -> Iterator[Sight]:
     """Compare the roles of what is published with the roles of the processes.
 
-    The role is mistyped on one side, or its processes do not run now.
+    A rule, a boost, a ceiling, an error rule or a budget may name it, as RESENTRY_ROLES
+    does. The role is mistyped on one side, or its processes do not run now.
     """
     snapshot, live = facts.published, {target.receipt.role for target in targets(facts)}
-    roles = [rule.role for rule in snapshot.rules]
-    roles += [boost.role for boost in snapshot.boosts]
-    named = {*snapshot.roles, *filter(None, roles)}
-    if named - live and facts.rollout.unknown:
+    named = named_roles(snapshot)
+    if named.keys() - live and facts.rollout.unknown:
         raise UnknownError(facts.rollout.unknown)
-    for role in sorted(named - live):
-        yield Sight(role, f"processes have: {', '.join(sorted(live))}")
+    for role in sorted(named.keys() - live):
+        by, has = ", ".join(named[role]), ", ".join(sorted(live))
+        yield Sight(role, f"named by {by}; processes have: {has}")
 
 
 @rule(

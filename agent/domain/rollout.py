@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from resentry.contract import Receipt
+from resentry.contract import SETTING, TUNING, Receipt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -249,11 +249,17 @@ def _idle_roles(
     """Return the roles that the snapshot names and that no process has."""
     if snapshot is None or not all(target.readable for target in targets):
         return ()
-    named = {*snapshot.roles}
-    named |= {rule.role for rule in snapshot.rules if rule.role}
-    named |= {boost.role for boost in snapshot.boosts if boost.role}
-    named.discard(AGENT_ROLE)
-    return tuple(sorted(named - {target.receipt.role for target in targets}))
+    idle = named_roles(snapshot).keys() - {target.receipt.role for target in targets}
+    return tuple(sorted(idle - {AGENT_ROLE}))
+
+
+def named_roles(snapshot: Snapshot) -> dict[str, list[str]]:
+    """Return each role that the snapshot names, with the settings that name it."""
+    found = {role: ["RESENTRY_ROLES"] for role in snapshot.roles}
+    for name in TUNING:
+        for role in {item.role for item in getattr(snapshot, name)} - {None}:
+            found.setdefault(role, []).append(SETTING.format(name.upper()))
+    return found
 
 
 def _state(target: LiveTarget, snapshot: Snapshot | None, *, late: bool) -> State:

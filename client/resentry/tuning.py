@@ -80,10 +80,17 @@ class Budget(NamedTuple):
 
 
 def per_minute_of(budgets: Sequence[Budget], role: str, field: str) -> float | None:
-    """Return the budget of a role: its own, else that of all roles; the first counts."""
-    of_role = {each.role: getattr(each, field) for each in reversed(budgets)}
-    found: float | None = of_role.get(role, of_role.get(None))
-    return found
+    """Return the budget of a role for one kind of events; `None` without one.
+
+    It is the role's own, else that of all roles; the first counts. A role's budget for
+    transactions leaves the one of all roles for errors in force.
+    """
+    of_role: dict[str | None, float] = {
+        each.role: per_minute
+        for each in reversed(budgets)
+        if (per_minute := getattr(each, field)) is not None
+    }
+    return of_role.get(role, of_role.get(None))
 
 
 Item = TypeVar("Item", Rule, Boost, Ceiling, ErrorRule, Budget)

@@ -409,7 +409,7 @@ def crashes(site: Busy) -> Iterator[Site]:
 
 @breaks("RSN607")
 def role_without_process(site: Busy) -> Iterator[None]:
-    site.write(RESENTRY_ROLES='{"apo": {"SENTRY_SAMPLE_RATE": 0.5}}')
+    site.write(RESENTRY_ERRORS='[{"exception": "E", "rate": 0, "role": "apo"}]')
     yield
     site.write()
 

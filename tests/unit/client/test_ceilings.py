@@ -102,6 +102,32 @@ def test_a_budget_is_that_of_the_role_or_of_all() -> None:
     assert budget_of(snapshot, "api", "errors", api) is None
 
 
+def test_a_role_s_budget_of_one_kind_leaves_that_of_all_for_the_other() -> None:
+    """Of two budgets for the same events, the first counts."""
+    budgets = (
+        Budget(transactions=60, errors=30),
+        Budget(transactions=6, role="celery"),
+        Budget(errors=3, role="api"),
+        Budget(transactions=9, errors=9, role="api"),
+        Budget(errors=99),
+    )
+    snapshot = Snapshot({}, budgets=budgets)
+    found = {
+        (role, kind): budget.per_minute
+        for role in ("web", "celery", "api")
+        for kind in ("transactions", "errors")
+        if (budget := budget_of(snapshot, role, kind, None)) is not None
+    }
+    assert found == {
+        ("web", "transactions"): 60,
+        ("web", "errors"): 30,
+        ("celery", "transactions"): 6,
+        ("celery", "errors"): 30,
+        ("api", "transactions"): 9,
+        ("api", "errors"): 3,
+    }
+
+
 def test_what_a_rule_names_goes_first_in_a_budget() -> None:
     """Until then the rest is cut, smoothly, and only by what was sampled."""
     sampler = of(Budget(transactions=60), Rule("vip", 1.0))

@@ -30,7 +30,16 @@ from agent.observe.target_metrics import ROLES_LIMIT
 from agent.settings import load
 from agent.settings.parse import Address
 from lab.process import free_port
-from resentry.contract import Boost, Holder, Receipt, Rule, Snapshot
+from resentry.contract import (
+    Boost,
+    Budget,
+    Ceiling,
+    ErrorRule,
+    Holder,
+    Receipt,
+    Rule,
+    Snapshot,
+)
 
 PROGRAMS = Path(__file__).parent / "programs"
 KEY = "c0ffee00c0ffee00c0ffee00c0ffee00"
@@ -203,10 +212,18 @@ def test_a_role_that_has_gone_leaves_no_series(metrics: Metrics) -> None:
 def test_a_role_that_no_process_has_is_named(receipt: Callable[..., Receipt]) -> None:
     """A typing error in it would have no effect, and nobody would know."""
     rule = Rule(match="GET /*", traces=1.0, role="wokrer")
-    current = replace(CURRENT, rules=(rule,))
+    current = replace(
+        CURRENT,
+        rules=(rule,),
+        ceilings=(Ceiling(traces=0.1, role="a"),),
+        errors=(ErrorRule(exception="ValueError", rate=0.1, role="b"),),
+        budgets=(Budget(errors=60, role="c"),),
+    )
     targets = [LiveTarget(receipt(role="api"), 0)]
     rollout = assess(targets, current, late=False)
-    assert rollout.idle_roles == ("celery", "wokrer")
+    assert rollout.idle_roles == ("a", "b", "c", "celery", "wokrer")
+    current = replace(CURRENT, rules=(rule,))
+    rollout = assess(targets, current, late=False)
     shown = status("running", current, rollout, state(view()))
     assert shown.rollout.idle_roles == ["celery", "wokrer"]
     line = f"{'':15}no process here has the role wokrer, which the snapshot names"
