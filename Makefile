@@ -22,10 +22,10 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup image image-tools image-example dist test-dist picture demo unit test test-together test-alone matrix parity vault test-vault test-vault-together test-vault-alone test-versions cluster-test crash hammer check format bench bench-bridge bench-burst bench-converge bench-fleet bench-fork bench-library bench-sampling bench-scrub bench-swap soak docs lock clean
+.PHONY: help setup image image-tools image-example dist test-dist picture demo unit test test-together test-alone matrix parity vault test-vault test-vault-together test-vault-alone test-versions cluster-test crash hammer check format bench soak docs lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## build .venv: both distributions editable, the servers, the tools
 
@@ -149,42 +149,18 @@ format: $(READY) ## let ruff rewrite what it can
 	@$(BIN)/ruff check --quiet --fix . || true
 	@$(BIN)/ruff format .
 
-bench: $(READY) ## what the agent costs, beside `bao agent`: bench/results/agent.json
-	@$(BIN)/python -m bench.agent
+bench: $(READY) ## every benchmark, about 20 minutes, or ONLY="agent fleet"; writes bench/RESULTS.md
+	@$(BIN)/python -m bench $(ONLY)
 
-bench-bridge: $(READY) ## 300 webhooks a second, each on the disk first: bench/results/bridge.json
-	@$(BIN)/python -m bench.bridge
-
-bench-converge: $(READY) ## from publishing to the last of eight receipts: bench/results/converge.json
-	@$(BIN)/python -m bench.converge
-
-bench-fleet: $(READY) ## 100 agents at one server; 1,000 pods judged at once: bench/results/fleet.json, pods.json
-	@$(BIN)/python -m bench.fleet
-	@$(BIN)/python -m bench.pods
-
-bench-fork: $(READY) ## what a fork costs, beside plain sentry-sdk: bench/results/fork.json
-	@$(BIN)/python -m bench.fork
-
-bench-library: $(READY) ## what the library costs, beside plain sentry-sdk: bench/results/library.json
-	@$(BIN)/python -m bench.library
-
-bench-burst: $(READY) ## a ten-fold burst under a budget and a throttle: bench/results/burst.json
-	@$(BIN)/python -m bench.burst
-
-bench-sampling: $(READY) ## what 50 and 200 sampling rules cost a transaction
-	@$(BIN)/python -m bench.sampling
-
-bench-swap: $(READY) ## what a swap costs and loses, beside naive ways: bench/results/swap.json
-	@$(BIN)/python -m bench.swap
-
-bench-scrub: $(READY) ## what scrubbing costs beside the SDK: bench/results/scrub.json
-	@$(BIN)/python -m bench.scrub
+bench-%: $(READY) ## one of them: bench-agent, bench-fleet, ...
+	@$(BIN)/python -m bench $*
 
 soak: $(READY) ## the agent under faults for SECONDS=600, whether it grows: bench/results/soak.json
 	@$(BIN)/python -m bench.soak --seconds $(or $(SECONDS),600)
 
-docs: $(READY) ## regenerate settings, metrics and commands in docs/
+docs: $(READY) ## regenerate settings, metrics and commands in docs/, and bench/RESULTS.md
 	@$(BIN)/python -m docs.generate
+	@$(BIN)/python -m bench.page
 
 lock: $(UV) ## resolve requirements/*.txt anew
 	@$(COMPILE) --upgrade pyproject.toml client/pyproject.toml -o requirements/agent.txt

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import environment
+from bench.report import Section
 from bench.subjects import MEASURED_POLLS, STARTS, Subjects
 from lab.vault import ProductionVault
 
@@ -35,6 +36,15 @@ ROWS = {
     "requests_per_poll": "requests per poll",
 }
 COLUMNS = {"agent": "agent", "bao_agent": "bao agent", "interpreter": "python -I"}
+SECTIONS = (
+    Section(
+        "agent",
+        "What the agent costs, beside its peers",
+        "Each reads one secret over TLS every second and writes it to a file in memory.",
+        {head: f"figures/{name}/{{}}" for name, head in COLUMNS.items()},
+        ROWS,
+    ),
+)
 
 Figures = dict[str, dict[str, float]]
 

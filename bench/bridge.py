@@ -43,6 +43,27 @@ class Took(NamedTuple):
     status: int
 
 
+SECTIONS = (
+    report.Section(
+        "bridge",
+        "What the bridge takes",
+        "Webhooks at a steady rate, each over a connection of its own, each on the disk "
+        "before it is acknowledged.",
+        {"bridge": "figures/{}", "goal": "limits/{}"},
+        {
+            "rate": "webhooks a second",
+            "not_acknowledged": "webhooks without an acknowledgement",
+            "acknowledge_ms": "acknowledgement (ms)",
+            "fsync_ms": "one fsync of this disk (ms)",
+            "most_per_second": "most webhooks a second, 32 senders",
+            "cores": "processors in use",
+            "rss_mib": "RSS (MiB)",
+            "growth_mib": "growth of RSS (MiB)",
+        },
+    ),
+)
+
+
 def fsync_ms(folder: Path, number: int = 300) -> list[float]:
     """Return what an fsync of one page takes on this disk, in milliseconds."""
     took = []
@@ -162,15 +183,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix=f"bench-{uuid.uuid4().hex[:6]}-") as folder:
         figures = measure(Path(folder), given.seconds)
     print(json.dumps(figures, indent=1))
-    RESULTS.parent.mkdir(exist_ok=True)
-    load = os.getloadavg()[0]
     found = {
-        "conditions": report.conditions() | {"load": "one webhook each connection"},
-        "load_average": round(load, 1),
+        "measured": report.measured(load="one connection for each webhook"),
         "limits": {"rate": RATE, "p99_ms": LIMIT_MS, "growth_mib": GROWTH_MIB},
         "figures": figures,
     }
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    report.write("bridge", found)
     bound = max(LIMIT_MS, 3 * figures["fsync_ms"]["p99"])
     return int(
         figures["not_acknowledged"] > 0

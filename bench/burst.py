@@ -12,11 +12,11 @@ import threading
 import time
 from collections import Counter
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import requests
 
+from bench.report import Section, measured, write
 from lab.process import eventually
 from lab.sink import Sink
 from lab.system import System
@@ -25,7 +25,6 @@ from resentry.budget import HELD_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-RESULTS = Path(__file__).parent / "results" / "burst.json"
 WORKERS = 2
 TRANSACTIONS, ERRORS = 300, 180
 """The budgets, per minute and process."""
@@ -165,6 +164,32 @@ def measure(burst: Burst) -> dict[str, Phase]:
     return phases
 
 
+SECTIONS = (
+    Section(
+        "burst",
+        "A burst of ten times the budget",
+        "Two uvicorn workers under a budget of events per minute, and then under a "
+        "ceiling as well. The agent is killed while the ceiling holds.",
+        {
+            name: f"{name}/{{}}"
+            for name in (
+                "calm",
+                "burst",
+                "throttled",
+                "after the ceiling, without an agent",
+            )
+        },
+        {
+            "requests": "requests, each one transaction and one error",
+            "transactions": "transactions that passed",
+            "transactions_due": "transactions that the budget allows",
+            "errors": "errors that passed",
+            "errors_due": "errors that the budget allows",
+        },
+    ),
+)
+
+
 def main() -> None:
     """Measure, print and write."""
     with Sink() as sink, System() as system:
@@ -175,7 +200,7 @@ def main() -> None:
             f"{phase.transactions} transactions and {phase.errors} errors passed"
         )
     found = {name: phase._asdict() for name, phase in phases.items()}
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    write("burst", {"measured": measured(), **found})
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ last receipt's time against the clock before publishing.
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING
 from agent.confirm.receipts import Receipts
 from agent.notify.signal import Signals
 from agent.publish.volume import Volume
+from bench.report import Section, measured, write
 from lab.process import Process, eventually
 from lab.sink import Sink
 from resentry.contract import DATA_LINK, Snapshot, revision_of
@@ -39,9 +39,18 @@ if TYPE_CHECKING:
 ROTATIONS = 200
 PROCESSES = 8
 GOAL_MS = 100.0
-RESULTS = Path(__file__).parent / "results" / "converge.json"
 PROGRAM = "import resentry, time\nresentry.init(role='api')\ntime.sleep(3600)\n"
 PARTS = ("publish", "notify", "swap", "receipt", "whole")
+
+SECTIONS = (
+    Section(
+        "converge",
+        "From publishing to the last of eight receipts",
+        "The agent's own publisher and signals, and eight processes on one machine.",
+        {"ms": "ms/{}"},
+        {part: part for part in PARTS},
+    ),
+)
 
 
 def snapshot(dsn: str) -> Snapshot:
@@ -136,17 +145,15 @@ def main() -> int:
     for part in PARTS:
         cells = " ".join(f"{value:8.2f}" for value in figures[part].values())
         print(f"{part:9} {cells}")
-    RESULTS.write_text(
-        json.dumps(
-            {
-                "rotations": ROTATIONS,
-                "processes": PROCESSES,
-                "goal_ms": GOAL_MS,
-                "ms": figures,
-            },
-            indent=1,
-        )
-        + "\n"
+    write(
+        "converge",
+        {
+            "measured": measured(),
+            "rotations": ROTATIONS,
+            "processes": PROCESSES,
+            "goal_ms": GOAL_MS,
+            "ms": figures,
+        },
     )
     return int(figures["whole"]["p99"] > GOAL_MS)
 

@@ -11,9 +11,6 @@ machines of their own would ask for more in 100 ms than 100 of them on this one 
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -25,7 +22,7 @@ from agent.settings import Settings
 from bench import proc
 from bench.audit import Audit
 from bench.pollers import PROCESSES, SOON_SECONDS, Pollers
-from bench.report import spread, table
+from bench.report import Section, measured, spread, table, write
 from lab.logins import Logins
 from lab.vault import ProductionVault
 
@@ -47,8 +44,6 @@ KINDS = {
     ("read", "auth/token/lookup-self"): "look_ups",
     ("update", "auth/token/renew-self"): "renewals",
 }
-RESULT = Path(__file__).parent / "results/fleet.json"
-
 STEADY = {
     "polls": "polls, one a second each",
     "requests_per_poll": "requests per poll",
@@ -71,6 +66,45 @@ START = {
 }
 
 Figures = dict[str, Any]
+
+SECTIONS = (
+    Section(
+        "fleet",
+        "What many agents ask of one server",
+        "One OpenBao over TLS; each agent polls it every second.",
+        {f"agents: {size}": f"steady/{size}/{{}}" for size in SIZES},
+        {
+            "polls": "polls",
+            "requests_per_poll": "requests per poll",
+            "others": "requests for anything but the secret",
+            "errors": "errors",
+            "server_cpu_ms": "server CPU per poll (ms)",
+            "server_ms": "server's time per request (ms)",
+            "poll_ms": "a poll takes (ms)",
+        },
+    ),
+    *(
+        Section(
+            "fleet",
+            f"{size} agents start at once",
+            "The same server. Each start waits for a random time up to its jitter.",
+            {
+                f"jitter {jitter:g} s": f"start/{size}/{jitter:g}/{{}}"
+                for jitter in JITTERS
+            },
+            {
+                "requests_per_agent": "requests for each agent",
+                "errors": "errors",
+                "peak": "most requests in 100 ms",
+                "server_cpu_ms": "server CPU for each agent (ms)",
+                "server_ms": "server's time per request (ms)",
+                "start_ms": "a start takes (ms)",
+                "all_ms": "until all have started (ms)",
+            },
+        )
+        for size in SIZES[-1:]
+    ),
+)
 
 
 class Fleet:
@@ -164,8 +198,7 @@ def main() -> None:
             f"{agents}, jitter {jitter} s": one for jitter, one in by_jitter.items()
         }
         print(f"\n{table(heads, START)}")
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(rounded(result), indent=1) + "\n")
+    write("fleet", rounded(result))
     if wrong := broken(steady):
         sys.exit(f"More than one request for a poll: {'; '.join(wrong)}.")
 
@@ -199,16 +232,14 @@ def rounded(found: Any) -> Any:
 
 def conditions(idle: float) -> dict[str, Any]:
     """Say what the figures depend on."""
-    return {
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
-        "over": "TLS, one connection each; AppRole; one secret; server and agents here",
-        "processes": PROCESSES,
-        "poll_seconds": f"{0.8 * POLL_SECONDS:g} to {POLL_SECONDS:g}",
-        "steady_seconds": STEADY_SECONDS,
-        "server_idle_cpu_ms_per_second": idle,
-        "start": "login, look-up of the mount, read; imported and set up before",
-    }
+    return measured(
+        over="TLS, one connection each; AppRole; one secret; server and agents here",
+        processes=PROCESSES,
+        poll_seconds=f"{0.8 * POLL_SECONDS:g} to {POLL_SECONDS:g}",
+        steady_seconds=STEADY_SECONDS,
+        server_idle_cpu_ms_per_second=idle,
+        start="login, look-up of the mount, read; imported and set up before",
+    )
 
 
 def say(what: str) -> None:

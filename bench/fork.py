@@ -27,14 +27,13 @@ from typing import TYPE_CHECKING
 import sentry_sdk
 
 import resentry
-from bench.report import conditions
+from bench.report import Section, measured, write
 from lab.sink import Sink
 from lab.swaps import publish, settings_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RESULT = Path(__file__).parent / "results/fork.json"
 TURNS = 8
 EACH = 25
 SUBJECTS = ("sentry-sdk", "resentry")
@@ -48,6 +47,16 @@ ROWS = {
 
 Figures = dict[str, list[float]]
 
+SECTIONS = (
+    Section(
+        "fork",
+        "What a fork costs",
+        "A process with sentry-sdk alone, and one with the library, fork in turns.",
+        {name: f"{{}}/{name}" for name in (*SUBJECTS, "ratio")},
+        {row: f"{title} (ms)" for row, title in ROWS.items()},
+    ),
+)
+
 
 def main() -> None:
     """Measure both, turn by turn; print and write the medians and their ratios."""
@@ -60,8 +69,8 @@ def main() -> None:
                     found[name][row] += values
     result = report(found)
     print(table(result))
-    measured = conditions() | {"load": f"{TURNS} turns of {EACH} forks each"}
-    RESULT.write_text(json.dumps({"measured": measured, **result}, indent=1) + "\n")
+    load = f"{TURNS} turns of {EACH} forks each"
+    write("fork", {"measured": measured(load=load), **result})
 
 
 def report(found: dict[str, Figures]) -> dict[str, dict[str, float]]:

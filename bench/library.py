@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.client
-import json
 import os
 import sys
 import tempfile
@@ -29,7 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench import environment, fork, proc
 from bench.application import Bench
-from bench.report import conditions, say, spread
+from bench.report import Section, measured, say, spread, write
 from lab.paths import REPOSITORY
 from lab.process import eventually, free_port, listens
 from lab.sink import Sink
@@ -90,6 +89,16 @@ Found = dict[str, dict[str, list[float]]]
 """All values by row and subject."""
 Figures = dict[str, dict[str, float]]
 
+SECTIONS = (
+    Section(
+        "library",
+        "What the library costs an application",
+        "The same application with sentry-sdk alone, and with the library, in turns.",
+        {name: f"figures/{{}}/{name}" for name in (*SUBJECTS, "ratio")},
+        {name: row.title for name, row in ROWS.items()},
+    ),
+)
+
 
 def main() -> None:
     """Measure, print, write; exit 1 if a row is above what is allowed."""
@@ -99,9 +108,8 @@ def main() -> None:
             Path(name), "requirements/example.txt", [REPOSITORY / "client"]
         )
         figures = measure(Bench(binaries / "python", Path(name), sink.dsn(1)))
-    result = {"measured": conditions() | {"load": "see bench/library.py"}}
     print(table(figures))
-    RESULT.write_text(json.dumps(result | {"figures": figures}, indent=1) + "\n")
+    write("library", {"measured": measured(), "figures": figures})
     if broken := above(figures):
         sys.exit(f"The library costs too much: {'; '.join(broken)}.")
 

@@ -12,18 +12,16 @@ import asyncio
 import json
 import multiprocessing
 import os
-import platform
 import resource
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.domain.summary import PodProcess, Summary, encode_summary
 from bench.fleet import rounded
-from bench.report import table
+from bench.report import Section, measured, table, write
 from lab.process import free_port
 
 if TYPE_CHECKING:
@@ -36,8 +34,6 @@ ROUNDS = 3
 LIMIT_SECONDS = 5.0
 """So soon the table of all pods must be judged."""
 
-RESULT = Path(__file__).parent / "results/pods.json"
-
 ROWS = {
     "seconds": "until the table is judged (s)",
     "cpu_seconds": "CPU of the command (s)",
@@ -45,6 +41,16 @@ ROWS = {
 }
 
 Figures = dict[str, Any]
+
+SECTIONS = (
+    Section(
+        "pods",
+        f"`resentry-agent fleet` judges {PODS:,} pods",
+        "The whole command, with its start, on the machine that also plays the agents.",
+        {f"of them silent: {silent}": f"silent/{silent}/{{}}" for silent in SILENT},
+        ROWS,
+    ),
+)
 
 
 def measure() -> dict[str, Figures]:
@@ -167,16 +173,8 @@ def main() -> None:
     found = measure()
     heads = {f"of {PODS} pods silent: {silent}": each for silent, each in found.items()}
     print(table(heads, ROWS))
-    conditions = {
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
-        "pods": PODS,
-        "worst_of": ROUNDS,
-        "limit_seconds": LIMIT_SECONDS,
-        "load_before": round(os.getloadavg()[0], 1),
-    }
-    result = {"measured": conditions, "silent": rounded(found)}
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    conditions = measured(pods=PODS, worst_of=ROUNDS, limit_seconds=LIMIT_SECONDS)
+    write("pods", {"measured": conditions, "silent": rounded(found)})
     if late := slow(found):
         sys.exit(f"later than after {LIMIT_SECONDS:g} s: {'; '.join(late)}")
 

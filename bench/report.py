@@ -1,16 +1,53 @@
-"""What benchmarks say: tables, percentiles, and what the figures depend on."""
+"""What benchmarks say: tables, spreads, what the figures depend on, and where they go.
+
+Each benchmark writes bench/results/NAME.json: `measured` says under which conditions,
+the rest is up to the benchmark. Its `SECTIONS` say what bench/RESULTS.md shows of it.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import statistics
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sentry_sdk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+RESULTS = Path(__file__).parent / "results"
+
+
+class Section(NamedTuple):
+    """One table of bench/RESULTS.md. A path leads into the JSON: `figures/agent/{}`."""
+
+    name: str
+    """The benchmark's: bench/results/NAME.json."""
+    title: str
+    text: str
+    """What was done, without any figure: those come from the JSON."""
+    columns: Mapping[str, str]
+    """Heads, and the path of each cell: `{}` stands for the row."""
+    rows: Mapping[str, str]
+    """What stands for `{}`, and the row's title."""
+    picture: str = ""
+    """A drawing beside bench/RESULTS.md."""
+    command: str = ""
+    """What measures it, where that is not `make bench-NAME`."""
+
+
+def over_rounds(values: Sequence[float]) -> dict[str, Any]:
+    """Return the median, the smallest, the largest, and each round's value."""
+    return {
+        "median": round(statistics.median(values), 3),
+        "min": round(min(values), 3),
+        "max": round(max(values), 3),
+        "rounds": [round(value, 3) for value in values],
+    }
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -43,14 +80,28 @@ def _find(column: dict[str, Any], row: str) -> str:
     return "-" if isinstance(found, dict) else str(found)
 
 
-def conditions() -> dict[str, Any]:
-    """Say what the figures depend on."""
+def measured(**more: Any) -> dict[str, Any]:
+    """Say what the figures depend on; `more` is what this benchmark alone knows."""
     return {
         "python": platform.python_version(),
         "sentry_sdk": sentry_sdk.VERSION,
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
-        "load": "8 threads; each 10th turn also a transaction, log, metric, session",
+        "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processors": f"{os.cpu_count()} of {_processor()}",
+        "load_average": round(os.getloadavg()[0], 1),
+        **more,
     }
+
+
+def write(name: str, found: Mapping[str, Any]) -> None:
+    """Write bench/results/NAME.json."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    return names[0] if names else platform.processor()
 
 
 def say(what: str) -> None:

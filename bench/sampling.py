@@ -7,23 +7,21 @@ bench/results/sampling.json; exits 1 if the ratio of 50 rules is above 1.25, or 
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import sentry_sdk
 from sentry_sdk.tracing import Transaction
 
+from bench.report import Section, measured, write
 from resentry.contract import RULES_LIMIT, Rule, Snapshot
 from resentry.sampling import Sampler
 from resentry.sdk import tracing
 
 LIMITS = {"50 rules": 1.25, f"{RULES_LIMIT} rules": 1.5}
 ROUNDS = 4000
-RESULTS = Path(__file__).parent / "results" / "sampling.json"
 DECISION = "_set_initial_sampling_decision"
 CONTEXT = {
     "asgi_scope": {"method": "GET", "path": "/shop/courses/42", "root_path": "/shop"}
@@ -62,6 +60,21 @@ def once() -> float:
     return time.perf_counter_ns() - began
 
 
+SECTIONS = (
+    Section(
+        "sampling",
+        "What sampling rules cost",
+        "One transaction, started and ended, with so many rules.",
+        {
+            "µs": "microseconds/{}",
+            "ratio": "ratios/{}",
+            "goal": "limits/{}",
+        },
+        {name: name for name in ("no rules", *LIMITS)},
+    ),
+)
+
+
 def main() -> int:
     """Measure all in turns, so that they see the same machine."""
     subjects = {"no rules": subject(0), "50 rules": subject(50)}
@@ -78,9 +91,15 @@ def main() -> int:
     for name, median in medians.items():
         ratio = ratios.get(name, 1.0)
         print(f"{name:10} {median:8.1f} us per transaction, ratio {ratio:.2f}")
-    RESULTS.parent.mkdir(exist_ok=True)
-    found = {"microseconds": medians, "ratios": ratios, "limits": LIMITS}
-    RESULTS.write_text(json.dumps(found) + "\n")
+    write(
+        "sampling",
+        {
+            "measured": measured(),
+            "microseconds": medians,
+            "ratios": ratios,
+            "limits": LIMITS,
+        },
+    )
     return int(any(ratios[name] > limit for name, limit in LIMITS.items()))
 
 

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import copy
 import json
-import platform
 import sys
 import time
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +20,7 @@ import sentry_sdk
 from sentry_sdk.transport import Transport
 from sentry_sdk.utils import event_from_exception
 
+from bench.report import Section, measured, write
 from lab.paths import PLANTED
 from resentry.scrub import hooks
 from resentry.sdk import build as sdk
@@ -43,8 +42,6 @@ ROWS = {
 TURNS = {"planted": 2000, "error": 200, "raised": 400}
 FRAMES = {"error": 30, "raised": 9}
 
-RESULT = Path(__file__).parent / "results/scrub.json"
-
 Figures = dict[str, dict[str, float]]
 
 
@@ -53,6 +50,23 @@ class Drop(Transport):
 
     def capture_envelope(self, envelope: Envelope) -> None:
         pass
+
+
+SECTIONS = (
+    Section(
+        "scrub",
+        "What scrubbing costs",
+        "CPU of one capture, in turns: without scrubbing and with it. The ratio is what "
+        "scrubbing adds to the SDK's own time.",
+        {
+            "sentry-sdk (µs)": "figures/{}/sdk_us",
+            "with scrubbing (µs)": "figures/{}/with_ours_us",
+            "adds": "figures/{}/ratio",
+            "goal": "gates/{}",
+        },
+        ROWS,
+    ),
+)
 
 
 def main() -> None:
@@ -70,17 +84,12 @@ def main() -> None:
     }
     figures = {name: measure(captures[name], TURNS[name], alone, ours) for name in ROWS}
     result = {
-        "measured": {
-            "python": platform.python_version(),
-            "sentry_sdk": sentry_sdk.VERSION,
-            "turns": TURNS,
-        },
+        "measured": measured(turns=TURNS),
         "figures": figures,
         "gates": GATES,
     }
     print(table(figures))
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    write("scrub", result)
     if broken := broken_gates(figures):
         sys.exit(f"Scrubbing is too slow: {'; '.join(broken)}.")
 

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import restart
-from bench.report import conditions, say, spread, table
+from bench.report import Section, measured, say, spread, table, write
 from lab.sink import Sink
 from lab.swaps import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-RESULT = Path(__file__).parent / "results/swap.json"
 PROJECTS = (1, 2, 3)
 ROTATIONS = 20
 # 8 threads that leave the process time for other work: some 300 events a second.
@@ -59,6 +58,25 @@ RESTART_ROWS = {
     "longest_gap_ms.max": "longest gap, max (ms)",
 }
 
+SECTIONS = (
+    Section(
+        "swap",
+        "What a swap costs and loses",
+        "One process captures events from eight threads while its DSN changes: by the "
+        "library, and by three ways that people use without it.",
+        {"no swaps": "without_swaps/{}"}
+        | {name: f"methods/{name}/{{}}" for name in METHODS},
+        {row.replace(".", "/"): title for row, title in ROWS.items()},
+    ),
+    Section(
+        "swap",
+        "A new DSN for a service: a swap, and a graceful restart",
+        "The example's API under uvicorn, one worker, under requests from four threads.",
+        {"resentry": "uvicorn/resentry/{}", "restart": "uvicorn/restart/{}"},
+        {row.replace(".", "/"): title for row, title in RESTART_ROWS.items()},
+    ),
+)
+
 
 def main() -> None:
     """Measure, print, write; exit 1 if the library has not delivered exactly."""
@@ -81,7 +99,9 @@ def main() -> None:
     result = {
         **{name: ours[name] + ours["slow"][name] for name in exact},
         "rotations": ROTATIONS + SLOW_ROTATIONS,
-        "measured": conditions(),
+        "measured": measured(
+            load="8 threads; each 10th turn also a transaction, log, metric, session"
+        ),
         "without_swaps": without,
         "methods": methods,
         "uvicorn": services,
@@ -89,8 +109,7 @@ def main() -> None:
     print(table({"no swaps": without, **methods}, ROWS))
     print()
     print(table(services, RESTART_ROWS))
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    write("swap", result)
     if wrong := [name for name in exact[1:] if result[name]]:
         sys.exit(f"A swap must be exact, but events were {' and '.join(wrong)}.")
 
