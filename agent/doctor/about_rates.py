@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from agent.doctor.facts import Facts
 
 _HIGH = 0.5
-_LONG_SECONDS = 3600.0
-_ENOUGH = 100
-"""So many traces say something about a rule."""
 TRACES = "SENTRY_TRACES_SAMPLE_RATE"
 
 
@@ -95,29 +92,6 @@ def traces_high(facts: Facts) -> Iterator[Sight]:
 
 
 @rule(
-    "RSN804",
-    "boost-long",
-    "warning",
-    "rates",
-    "A boost has a long time to go",
-    fix="`resentry-agent boost --end ID`",
-)
-def boost_long(facts: Facts) -> Iterator[Sight]:
-    """Look for boosts that end in more than an hour: it may have been forgotten."""
-    current = facts.status.current
-    if current is None or not current.boosts:
-        raise SkippedError("no boost is in force")
-    for boost in current.boosts:
-        if boost.left_seconds > _LONG_SECONDS:
-            what = boost.match or "everything"
-            yield Sight(
-                boost.id,
-                f"traces {boost.traces:g} for {what}, until {boost.until}",
-                fix=f"resentry-agent boost --end {boost.id}",
-            )
-
-
-@rule(
     "RSN805",
     "celery-off",
     "info",
@@ -189,36 +163,3 @@ def differs(facts: Facts) -> Iterator[Sight]:
         if len(values) > 1 and name != "SENTRY_RELEASE":
             shown = ", ".join(sorted(map(str, values)))
             yield Sight(f"role {role}", f"{name} is {shown}")
-
-
-@rule(
-    "RSN808",
-    "rule-unmatched",
-    "warning",
-    "rates",
-    "A rule has matched nothing",
-    fix="correct the rule's match in RESENTRY_RULES, or remove the rule",
-)
-def unmatched(facts: Facts) -> Iterator[Sight]:
-    """Look at what each process says of its rules since the snapshot was published.
-
-    At least 100 traces were decided, and no process of the rule's role had one that the
-    rule fits. Mostly the match is mistyped, or a rule above it takes all. What the rule
-    was meant for has another rate now.
-    """
-    rules = facts.published.rules
-    if not rules:
-        raise SkippedError("there are no rules")
-    for number, given in enumerate(rules):
-        receipts = [
-            target.receipt
-            for target in targets(facts)
-            if target.receipt.revision == facts.published.revision
-            and given.role in (None, target.receipt.role)
-        ]
-        if any(receipt.decided is None for receipt in receipts):
-            raise SkippedError("a process has a library that does not tell")
-        decided = sum(receipt.decided or 0 for receipt in receipts)
-        matched = any(int(r.matched or "0", 16) >> number & 1 for r in receipts)
-        if decided >= _ENOUGH and not matched:
-            yield Sight(given.match, f"of more than {decided} traces it matched none")

@@ -20,7 +20,7 @@ from agent.observe.document import masked
 from agent.publish.memory import Memory
 from agent.redact import redact, redact_foreign
 from agent.settings import settings_of
-from resentry.contract import time_text
+from resentry.contract import TUNING, time_text
 from resentry.values import show_dsn
 
 if TYPE_CHECKING:
@@ -184,8 +184,10 @@ def _shown(snapshot: Snapshot) -> dict[str, Any]:
         "judged_by": snapshot.judged_by,
         "settings": masked(snapshot.settings),
         "roles": {role: masked(values) for role, values in snapshot.roles.items()},
-        "rules": [rule._asdict() for rule in snapshot.rules],
-        "boosts": [boost._asdict() for boost in snapshot.boosts],
+        **{
+            name: [item._asdict() for item in getattr(snapshot, name)]
+            for name in TUNING
+        },
         "provenance": {key: dict(where) for key, where in snapshot.provenance.items()},
     }
 

@@ -20,6 +20,7 @@ from agent.doctor import (
     about_source,
     about_starts,
     about_targets,
+    about_tuning,
     about_versions,
     about_volume,
 )
@@ -47,6 +48,7 @@ _PLACES = (
     about_starts,
     about_sentry,
     about_rates,
+    about_tuning,
     about_versions,
     about_bridge,
     about_alertmanager,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from resentry import clock
 from resentry.harmless import fault
 from resentry.patterns import Patterns
-from resentry.sampling import Ceilings, budget_of, is_rate
+from resentry.sampling import Ceilings, budget_of, is_rate, power_of_ten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -100,6 +100,10 @@ class ErrorSampler:
             if earlier is not None and earlier.memory.rules == snapshot.errors
             else Memory(snapshot.errors)
         )
+        self.decided = 0
+        """How many errors were compared with the rules."""
+        self.matched = 0
+        """A bit for each rule of the snapshot that has matched something."""
         self.ceilings = Ceilings(snapshot.ceilings, role, "errors")
         self.budget: Budget | None = budget_of(
             snapshot, role, "errors", earlier.budget if earlier else None
@@ -111,6 +115,9 @@ class ErrorSampler:
         try:
             kind = kind_of(event, hint)
             rule = self.rule_of(kind)
+            self.decided += 1
+            if rule is not None:
+                self.matched |= 1 << rule.number
         except Exception:  # noqa: BLE001 - an error must not be lost because of a rule
             fault("error sampling")
             return self._plain(event, hint)
@@ -136,6 +143,11 @@ class ErrorSampler:
             known[kind] = index
         index = known[kind]
         return None if index is None else self._rules[index]
+
+    @property
+    def counts(self) -> tuple[int, str]:
+        """How many errors were decided, and the bits of the rules that matched, in hex."""
+        return power_of_ten(self.decided), f"{self.matched:x}"
 
     def find(self, kind: Kind) -> _Rule | None:
         """Return the first rule that fits, and remember nothing."""

@@ -58,7 +58,8 @@ class Receipt(NamedTuple):
     that the application's own client runs instead of ours. `verified` is this process's
     part in the newest verification. `decided` is how many traces were compared with the
     rules, and `matched` has a bit, in hex, for each rule that matched; an older library does
-    not say so. `before` counts what the process did before `init`. `dropped` counts errors
+    not say so. `decided_errors` and `matched_errors` are the same of errors and their
+    rules; `matched_ceilings` has a bit for each ceiling that bounded something. `before` counts what the process did before `init`. `dropped` counts errors
     that were not sent, by cause: `rule 0`, `rate`, `ceiling`, `budget`. `budgets` has the
     share that each budget lets pass. An older library has neither, for it knows no ceilings,
     error rules and budgets.
@@ -92,6 +93,9 @@ class Receipt(NamedTuple):
     verified: Verified | None = None
     decided: int | None = None
     matched: str = ""
+    decided_errors: int | None = None
+    matched_errors: str = ""
+    matched_ceilings: str = ""
     before: Mapping[str, int] = MappingProxyType({})
     sdk: str = ""
     library: str = ""
@@ -159,7 +163,8 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("dsn", "matched", "sdk", "library"), (str,)),
     **dict.fromkeys(("parent", "revision", "error"), (str, type(None))),
     **dict.fromkeys(("pid", "pidns", "start_time", "sequence"), (int,)),
-    **dict.fromkeys(("signal", "tid", "decided"), (int, type(None))),
+    **dict.fromkeys(("matched_errors", "matched_ceilings"), (str,)),
+    **dict.fromkeys(("signal", "tid", "decided", "decided_errors"), (int, type(None))),
     **dict.fromkeys(("tally", "origins", "values", "before", "budgets"), (dict,)),
     "dropped": (dict, type(None)),
     **dict.fromkeys(("answers", "holders", "ignored", "problems"), (list,)),
@@ -171,7 +176,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 _LIMITS: Mapping[str, float] = {
     **dict.fromkeys(("pid", "tid", "signal"), 2**31),
     **dict.fromkeys(("pidns", "start_time", "sequence", "swap_ms"), math.inf),
-    "decided": 2**63,
+    **dict.fromkeys(("decided", "decided_errors"), 2**63),
 }
 """Numbers of the system are in these ranges: from 0 to below the limit."""
 _SCALARS = (str, int, float, bool, type(None))
@@ -183,7 +188,10 @@ _PARTS: Mapping[str, Callable[[Any], bool]] = {
         lambda value: all(type(n) is int and n >= 0 for n in value.values()),
     ),
     "budgets": lambda value: all(map(is_share, value.values())),
-    "matched": lambda value: set(value) <= set("0123456789abcdef"),
+    **dict.fromkeys(
+        ("matched", "matched_errors", "matched_ceilings"),
+        lambda value: set(value) <= set("0123456789abcdef"),
+    ),
     "origins": lambda value: all(type(origin) is str for origin in value.values()),
     "answers": lambda value: all(map(is_answer, value)),
     "verified": is_verified,

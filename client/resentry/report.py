@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import TYPE_CHECKING, Any
 
 from resentry import holders
@@ -57,10 +59,20 @@ def _values(running: Running | None) -> dict[str, Any]:
 
 
 def _rules(running: Running | None) -> dict[str, Any]:
-    """Return what the rules of the snapshot have matched here."""
-    sampler = sampler_of(running.client) if running is not None else None
-    decided, matched = sampler.counts if sampler is not None else (0, "0")
-    return {"decided": decided, "matched": matched}
+    """Return what rules, error rules and ceilings of the snapshot have matched here."""
+    client = running.client if running is not None else None
+    samplers = sampler_of(client), error_sampler_of(client)
+    (decided, matched), (decided_errors, matched_errors) = (
+        each.counts if each is not None else (0, "0") for each in samplers
+    )
+    ceilings = [each.ceilings.matched for each in samplers if each is not None]
+    return {
+        "decided": decided,
+        "matched": matched,
+        "decided_errors": decided_errors,
+        "matched_errors": matched_errors,
+        "matched_ceilings": f"{functools.reduce(operator.or_, ceilings, 0):x}",
+    }
 
 
 def _counts(running: Running | None) -> Counts:

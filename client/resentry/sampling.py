@@ -135,13 +135,16 @@ class Sampler:
 
     @property
     def counts(self) -> tuple[int, str]:
-        """How many traces were decided, and the bits of the rules that matched, in hex.
+        """How many traces were decided, and the bits of the rules that matched, in hex."""
+        return power_of_ten(self.decided), f"{self.matched:x}"
 
-        The number is a power of ten, at most the real one: the receipt shows it, and need
-        not be written anew for each trace.
-        """
-        decided = 10 ** (len(str(self.decided)) - 1) if self.decided else 0
-        return decided, f"{self.matched:x}"
+
+def power_of_ten(number: int) -> int:
+    """Return a number that is at most this one.
+
+    The receipt shows it, and need not be written anew for each trace.
+    """
+    return 10 ** (len(str(number)) - 1) if number else 0
 
 
 def said(
@@ -170,18 +173,20 @@ class Ceilings:
     """The ceilings of one snapshot, for one role and for `traces` or `errors`."""
 
     def __init__(self, ceilings: Sequence[Ceiling], role: str, field: str) -> None:
-        self._field = field
+        self.matched = 0
+        """A bit for each ceiling of the snapshot that has bounded something."""
         self._all = [
-            (
+            _Ceiling(
                 getattr(ceiling, field),
                 Patterns([ceiling.match]) if ceiling.match else None,
                 formats.moment(ceiling.until) if ceiling.until else math.inf,
                 ceiling,
+                number,
             )
-            for ceiling in ceilings
+            for number, ceiling in enumerate(ceilings)
             if ceiling.role in (None, role) and getattr(ceiling, field) is not None
         ]
-        self._all.sort(key=lambda each: each[0])  # the lowest one decides
+        self._all.sort(key=lambda each: each.rate)  # the lowest one decides
 
     def __bool__(self) -> bool:
         """Whether there is any."""
@@ -189,19 +194,34 @@ class Ceilings:
 
     def find(self, compared: Sequence[str]) -> Ceiling | None:
         """Return the lowest ceiling that fits now."""
-        if self._all:
-            now = time.time()
-            for _, patterns, until, ceiling in self._all:
-                if now < until and (
-                    patterns is None or patterns.first(compared) is not None
-                ):
-                    return ceiling
-        return None
+        found = self._find(compared)
+        return None if found is None else found.of
 
     def lowest(self, compared: Sequence[str]) -> float:
-        """Return the rate of that ceiling; 1 if none fits."""
-        ceiling = self.find(compared)
-        return 1.0 if ceiling is None else float(getattr(ceiling, self._field))
+        """Return the rate of that ceiling, which has bounded something; 1 if none fits."""
+        found = self._find(compared)
+        if found is None:
+            return 1.0
+        self.matched |= 1 << found.number
+        return found.rate
+
+    def _find(self, compared: Sequence[str]) -> _Ceiling | None:
+        if self._all:
+            now = time.time()
+            for each in self._all:
+                if now < each.until and (
+                    each.patterns is None or each.patterns.first(compared) is not None
+                ):
+                    return each
+        return None
+
+
+class _Ceiling(NamedTuple):
+    rate: float
+    patterns: Patterns | None
+    until: float
+    of: Ceiling
+    number: int
 
 
 def budget_of(

@@ -566,6 +566,38 @@ def matches_nothing(site: Busy) -> Iterator[None]:
     site.write()
 
 
+@breaks("RSN809")
+def bounds_nothing(site: Busy) -> Iterator[None]:
+    site.write(RESENTRY_CEILINGS='[{"match": "GET /typo", "traces": 0.5}]')
+    yield
+    site.write()
+
+
+@breaks("RSN810")
+def matches_no_error(site: Busy) -> Iterator[None]:
+    site.write(RESENTRY_ERRORS='[{"exception": "app.Typo", "rate": 0}]')
+    await_published(site, "app.Typo")
+    with site.app("many errors"):
+        yield
+    site.write()
+
+
+@breaks("RSN811")
+def throttled(site: Busy) -> Iterator[None]:
+    site.ask(command="throttle", traces=0.5, seconds=7200.0)
+    yield
+    ceilings = json.loads((site.volume / "settings.json").read_bytes())["ceilings"]
+    site.ask(command="end", id=ceilings[0]["id"])
+
+
+@breaks("RSN956")
+def knows_no_budget(site: Busy) -> Iterator[None]:
+    site.write(RESENTRY_BUDGETS='[{"transactions": 1000000}]')
+    with site.app("knows no ceilings"):
+        yield
+    site.write()
+
+
 # Clock and versions
 
 

@@ -91,6 +91,19 @@ def fail_once() -> None:
     target.look = look  # type: ignore[method-assign]
 
 
+def knows_no_ceilings() -> None:
+    """Be a library from before ceilings, error rules and budgets."""
+    real = target.receipt
+    target.receipt = lambda: real()._replace(  # type: ignore[method-assign]
+        dropped=None, budgets={}, decided_errors=None
+    )
+
+
+def many_errors() -> None:
+    for _ in range(200):
+        sentry_sdk.capture_message("one of many")
+
+
 def old_library() -> None:
     vars(report)["__version__"] = "0.9.0"
 
@@ -151,12 +164,14 @@ BEFORE: Mapping[str, Callable[[], None]] = {
     "no receipt": hold_lock,
     "a fault": fail_once,
     "old library": old_library,
+    "knows no ceilings": knows_no_ceilings,
     "late": fork,
 }
 AFTER: Mapping[str, Callable[[], None]] = {
     "own init": own_init,
     "second client": second_client,
     "flood": flood,
+    "many errors": many_errors,
     "does not know": does_not_know,
     "SDK that can hang": fork,
 }
@@ -171,6 +186,7 @@ SILENT = {
     "does not know",
     "old SDK",
     "short-lived",
+    "many errors",
 }
 OPTIONS = {"own DSN": {"dsn": "https://key@sentry.example.org/1"}}
 

@@ -60,10 +60,11 @@ OLD = Receipt(id="5bd28ef02add94de", role="api", pid=7, pidns=1, start_time=2)
 def test_a_receipt_of_an_older_library_tells_nothing() -> None:
     """It is read; the number of decided traces is not known, which is not 0."""
     document = json.loads(encode_receipt(OLD))
-    for name in ("decided", "matched", "before"):
+    for name in ("decided", "matched", "decided_errors", "matched_errors", "before"):
         del document[name]
     read = decode_receipt(json.dumps(document).encode())
     assert (read.decided, read.matched, read.before) == (None, "", {})
+    assert (read.decided_errors, read.matched_errors) == (None, "")
 
 
 @pytest.mark.parametrize(
@@ -73,6 +74,9 @@ def test_a_receipt_of_an_older_library_tells_nothing() -> None:
         {"decided": "7"},
         {"matched": "xyz"},
         {"matched": 7},
+        {"decided_errors": -1},
+        {"matched_errors": "xyz"},
+        {"matched_ceilings": 7},
         {"before": {"seconds": "long"}},
         {"before": {"children": -1}},
     ],

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 RECEIPT = Receipt("5bd28ef02add94de", "api", 7, 1, 1)
 STEPS = """
 from resentry import sampled
-from resentry.contract import Budget, ErrorRule
+from resentry.contract import Budget, Ceiling, ErrorRule
 
 sampled.REFRESH_SECONDS = 0.0
 VALUES = {"SENTRY_DSN": os.environ["A"], "SENTRY_TRACES_SAMPLE_RATE": 1.0, "SENTRY_SAMPLE_RATE": 1.0}
@@ -97,7 +97,9 @@ def test_a_process_tells_what_it_drops_and_what_a_budget_lets_pass(
     eventually(lambda: receipts() and receipt()["sequence"] == 1)
     nothing = receipt()
     rules = (ErrorRule(exception="KeyError", rate=0.0), ErrorRule(logger="x", rate=0.0))
-    take_up(VALUES, errors=rules, budgets=(Budget(transactions=60.0, errors=60.0),))
+    ceilings = (Ceiling(traces=0.9, match="/typo"), Ceiling(errors=0.9), Ceiling(traces=1.0))
+    budgets = (Budget(transactions=60.0, errors=60.0),)
+    take_up(VALUES, errors=rules, ceilings=ceilings, budgets=budgets)
     eventually(lambda: receipt()["sequence"] == 2)
     before = receipt()
     for number in range(20):
@@ -112,7 +114,9 @@ def test_a_process_tells_what_it_drops_and_what_a_budget_lets_pass(
 
     eventually(cut)
     after = receipt()
-    say(nothing=[nothing["dropped"], nothing["budgets"]], dropped=after["dropped"],
+    names = ("decided_errors", "matched_errors", "matched_ceilings")
+    seen = [[each[name] for name in names] for each in (nothing, before, after)]
+    say(seen=seen, nothing=[nothing["dropped"], nothing["budgets"]], dropped=after["dropped"],
         before=[before["dropped"], before["budgets"]], budgets=after["budgets"])
     """)
     said = ran.said
@@ -120,5 +124,7 @@ def test_a_process_tells_what_it_drops_and_what_a_budget_lets_pass(
     assert said["before"] == [{}, {"transactions": 1.0, "errors": 1.0}]
     assert said["dropped"]["rule 0"] == 19  # the first of its class passes
     assert said["dropped"]["budget"] > 10
-    assert set(said["dropped"]) == {"rule 0", "budget"}
+    assert set(said["dropped"]) >= {"rule 0", "budget"}  # the ceiling may have one, too
     assert 0 <= said["budgets"]["transactions"] < 1
+    none = [0, "0", "0"]
+    assert said["seen"] == [none, none, [10, "1", "6"]]

@@ -42,6 +42,9 @@ from agent.settings import Settings
 from resentry.answers import Answer
 from resentry.contract import (
     Boost,
+    Budget,
+    Ceiling,
+    ErrorRule,
     Holder,
     Receipt,
     Rule,
@@ -85,6 +88,7 @@ RECEIPT = Receipt(
     tally={"parked": 0, "rerouted": 0, "dropped": 0, "unknown": 0, "faults": 0},
     sdk="2.75.0",
     library=__version__,
+    dropped={},
 )
 WELL: dict[str, Any] = {
     **document.NO_PASS,
@@ -198,6 +202,8 @@ REFUSES = receipt(
 )
 OTHER = RECEIPT._replace(id="0" * 16, pid=8)
 BOOST = Boost("b1", 1.0, time_text(time.time() + 7200, "seconds"))
+LATER = time_text(NOW + 7200, "seconds")
+TYPO = Ceiling(traces=0.1, match="GET /typo")
 CHECK = DsnCheckReport(
     dsn="sentry.example.org/42",
     verdict="rejected",
@@ -329,6 +335,21 @@ BREAKAGES: dict[str, dict[str, Any]] = {
     "RSN808": {
         "snapshot": replace(SNAPSHOT, rules=(Rule("GET /a", 0.1), Rule("GET /b", 0.1))),
         "receipts": receipt(decided=100, matched="2"),
+    },
+    "RSN809": {
+        "snapshot": replace(SNAPSHOT, ceilings=(TYPO,)),
+        "receipts": receipt(decided=100, decided_errors=0),
+    },
+    "RSN810": {
+        "snapshot": replace(SNAPSHOT, errors=(ErrorRule(logger="a", rate=0.1),)),
+        "receipts": receipt(decided_errors=100, matched_errors="2"),
+    },
+    "RSN811": {
+        "snapshot": replace(SNAPSHOT, ceilings=(Ceiling(0.1, until=LATER, id="c1"),)),
+    },
+    "RSN956": {
+        "snapshot": replace(SNAPSHOT, budgets=(Budget(60),)),
+        "receipts": receipt(dropped=None),
     },
     "RSN851": {
         "asked": None,
@@ -758,6 +779,33 @@ def test_a_rule_counts_as_unmatched_only_after_enough_traces(
         receipts=receipt(decided=decided, matched=matched),
     )
     assert ("RSN808" in problems(examine(facts))) is is_problem
+
+
+@pytest.mark.parametrize(
+    ("ceilings", "told", "is_problem"),
+    [
+        ((TYPO,), {"decided": 100, "decided_errors": 0}, True),
+        ((TYPO,), {"decided": 10, "decided_errors": 100}, False),
+        ((TYPO,), {"decided": 100, "decided_errors": None}, False),
+        ((Ceiling(0.9), TYPO), {"decided": 100, "decided_errors": 0}, True),
+        ((Ceiling(0.01, id="c1"), TYPO), {"decided": 100, "decided_errors": 0}, False),
+        ((Ceiling(errors=0.1, match="*pay"),), {"decided_errors": 100}, True),
+        ((Ceiling(0.1), TYPO._replace(until=RECENT)), {"decided": 100}, False),
+        (
+            (Ceiling(0.9), TYPO),
+            {"decided": 100, "decided_errors": 0, "matched_ceilings": "2"},
+            False,
+        ),
+    ],
+)
+def test_a_ceiling_counts_as_unmatched_only_if_it_could_have_matched(
+    make: Make, ceilings: Any, told: dict[str, Any], *, is_problem: bool
+) -> None:
+    """A lower ceiling for everything hides it; one that has ended is none."""
+    facts = make(
+        snapshot=replace(SNAPSHOT, ceilings=ceilings), receipts=receipt(**told)
+    )
+    assert ("RSN809" in problems(examine(facts))) is is_problem
 
 
 def test_what_is_wrong_in_one_process_is_no_cause_in_another(make: Make) -> None:
