@@ -155,8 +155,8 @@ bench: $(READY) ## every benchmark, about 20 minutes, or ONLY="agent fleet"; wri
 bench-%: $(READY) ## one of them: bench-agent, bench-fleet, ...
 	@$(BIN)/python -m bench $*
 
-soak: $(READY) ## the agent under faults for SECONDS=600, whether it grows: bench/results/soak.json
-	@$(BIN)/python -m bench.soak --seconds $(or $(SECONDS),600)
+soak: $(READY) ## three agents at once under faults, 32 minutes, whether they grow: bench/results/soak.json
+	@$(BIN)/python -m bench.soak --seconds $(or $(SECONDS),1920) --runs $(or $(RUNS),3)
 
 docs: $(READY) ## regenerate settings, metrics and commands in docs/, and bench/RESULTS.md
 	@$(BIN)/python -m docs.generate

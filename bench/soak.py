@@ -1,10 +1,14 @@
-"""An agent for a long time, under faults: what grows, what it says, what it misses.
+"""Agents for a long time, under faults: what grows, what they say, what they miss.
 
-Run by `make soak`: one agent with everything on but HTTP receivers, polling five times
+Run by `make soak`: one agent a run, with everything on but HTTP receivers, polling five times
 a second over TLS, three applications, and one fault after the other between it and its
-Vault. Prints a table, writes bench/results/soak.json, and exits 1 when something grows
-or is not as it should be. The last line is the verdict. A run of 36 minutes or more looks at
-what is left after warming up, and allows the least; a shorter one finds what grows quickly.
+Vault. All runs go on at once, each with a seed of its own. Prints a table for each, writes
+bench/results/soak.json, and exits 1 when something grows or is not as it should be. The last
+line of each run is its verdict.
+
+Once a minute the agent's process itself counts its objects, and its memory after a collection
+of garbage and `malloc_trim`. What is compared begins after twelve minutes: caches are full
+then. A run that ends before minute 32 finds what grows quickly, and allows more.
 
 Requests are the agent's in the server's audit log, which has none that a sealed,
 limiting or absent server refuses.
@@ -14,29 +18,33 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import random
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from bench import faults, flat
+from bench import faults, flat, inside
 from bench.audit import Audit
 from bench.fleet import KINDS
 from bench.meter import Meter
-from bench.report import spread
+from bench.report import say, spread
 from lab.logins import Logins
+from lab.paths import REPOSITORY
 from lab.process import eventually
 from lab.proxy import Proxy
 from lab.sink import Sink
 from lab.system import SECRET, System
 from lab.vault import ProductionVault
 
-RECOVERED_SECONDS = 20.0
+RECOVERED_SECONDS = 60.0
 
 POLL_SECONDS = 0.2
 PASS_SECONDS = 2.0
@@ -44,6 +52,8 @@ FAULT_SECONDS = 0.5, 5.0
 HEALTHY_SECONDS = 2.0, 6.0
 QUICK_SECONDS = 0.5, 1.0
 """Both, until each fault has been once: all of it belongs to warming up."""
+LOOK_SECONDS = 60.0
+"""Between two looks at what the agent holds."""
 ROLES = ("api", "api", "celery")
 TARGET = "import resentry, time; resentry.init(role={!r}); time.sleep(10**6)"
 RESULT = Path(__file__).parent / "results/soak.json"
@@ -62,6 +72,7 @@ class Soak:
         self.recovered_ms: list[float] = []
         """From the end of a fault until every application ran what was written."""
         self.problems: list[str] = []
+        self.looks: list[flat.Look] = []
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -82,8 +93,15 @@ class Soak:
             self._audit = Audit(vault)
             self._write()
             login = Logins(vault, self.system.folder).approle(token_ttl="20s")
-            self._agent = self.system.start_agent(
-                **login, RESENTRY_VAULT_ADDR=proxy.url
+            self._socket = self.system.folder / "inside"
+            self._agent = self.system.spawn(
+                *(sys.executable, "-m", "bench.inside", str(self._socket), "run"),
+                ready=self.system.http_port,
+                environ={
+                    **login,
+                    "RESENTRY_VAULT_ADDR": proxy.url,
+                    "PYTHONPATH": str(REPOSITORY),
+                },
             )
             for role in ROLES:
                 self.system.spawn(sys.executable, "-c", TARGET.format(role))
@@ -99,9 +117,13 @@ class Soak:
     def run(self, seconds: float) -> None:
         """Go on for so long, and to the end of the fault that is then under way."""
         until = time.monotonic() + seconds
+        every = min(LOOK_SECONDS, seconds / 18)
         while time.monotonic() < until and not self.problems:
             self._wait(self._pace(HEALTHY_SECONDS))
             self._count_requests()
+            at = time.monotonic() - self.meter.began
+            if not self.looks or at >= self.looks[-1].at + every:
+                self.looks.append(flat.Look(at, inside.ask(self._socket)))
             self._suffer(next(self._faults))
         self._wait(HEALTHY_SECONDS)
         if not self._agent.alive:
@@ -160,31 +182,53 @@ class Soak:
 def main() -> None:
     """Run, print, write; exit 1 if something is not as it should be."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=1920)
+    parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()
-    with Soak(args.seed) as soak:
-        print(f"==> {args.seconds:g} s of faults, seed {args.seed}", file=sys.stderr)
-        soak.run(args.seconds)
-    figures = counted(soak, args.seconds)
-    problems = soak.problems + flat.broken(figures)
+    say(f"{args.seconds:g} s of faults, runs: {args.runs}")
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(args.runs, mp_context=spawn) as pool:
+        seeds = range(1, args.runs + 1)
+        runs = list(pool.map(partial(one_run, args.seconds), seeds))
     result = {
-        "measured": conditions(args.seed, args.seconds),
-        "verdict": "; ".join(problems) or "flat",
-        "limits": {"missed": flat.MISSED},
-        **figures,
+        "measured": conditions(args.seconds),
+        "verdict": "; ".join(sorted({found["verdict"] for found in runs})),
+        "limits": {
+            "trimmed_kib": flat.allowed_kib(args.seconds),
+            "missed": flat.MISSED,
+        },
+        "runs": runs,
     }
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    print(flat.table(figures))
-    if problems:
-        sys.exit(f"soak: NOT as it should be: {'; '.join(problems)}")
-    warm, end = figures["ends"]["warm"], figures["ends"]["end"]
-    print(
-        f"soak: flat over {args.seconds:g} s and {sum(soak.faults.values())} faults: "
-        f"Anon {end['anon_kib'] - warm['anon_kib']:+g} KiB, "
+    for found in runs:
+        print(f"{flat.table(found)}\n{verdict(found)}\n")
+    if result["verdict"] != flat.FLAT:
+        sys.exit(1)
+
+
+def one_run(seconds: float, seed: int) -> dict[str, Any]:
+    """Return every figure of one run."""
+    with Soak(seed) as soak:
+        soak.run(seconds)
+        problems = list(soak.problems)
+    figures = {"seed": seed, **counted(soak, seconds)}
+    problems += flat.broken(figures, flat.allowed_kib(seconds))
+    return {"verdict": "; ".join(problems) or flat.FLAT, **figures}
+
+
+def verdict(run: dict[str, Any]) -> str:
+    """Return the line that says how a run went."""
+    name = f"soak, seed {run['seed']}"
+    if run["verdict"] != flat.FLAT:
+        return f"{name}: NOT as it should be: {run['verdict']}"
+    warm, end = run["ends"]["warm"], run["ends"]["end"]
+    return (
+        f"{name}: flat over {sum(run['faults'].values())} faults: "
+        f"trimmed Anon {end['trimmed_kib'] - warm['trimmed_kib']:+g} KiB, "
+        f"{end['blocks'] - warm['blocks']:+g} blocks, "
         f"{end['descriptors']} descriptors, {end['threads']} threads; "
-        f"all {soak.writes} revisions confirmed by all {len(ROLES)} applications"
+        f"all {run['revisions']} revisions confirmed by all {len(ROLES)} applications"
     )
 
 
@@ -193,8 +237,8 @@ def counted(soak: Soak, seconds: float) -> dict[str, Any]:
     meter, samples = soak.meter, soak.meter.samples
     hours = max(samples[-1].at if samples else 0, 1) / 3600
     return {
-        "ends": flat.compare(samples, seconds),
-        "allowed_kib": flat.allowed_kib(seconds),
+        "ends": flat.compare(samples, soak.looks, seconds),
+        "grown": flat.grown(soak.looks, seconds),
         "faults": dict(soak.faults),
         "recovered_ms": spread(soak.recovered_ms),
         "revisions": soak.writes,
@@ -208,10 +252,11 @@ def counted(soak: Soak, seconds: float) -> dict[str, Any]:
         "healthy_seconds": sum(one.healthy for one in samples),
         "missed_polls": sum(one.missed for one in samples),
         "minutes": flat.minutes(samples),
+        "looks": [{"at": round(look.at), **look.counts()} for look in soak.looks],
     }
 
 
-def conditions(seed: int, seconds: float) -> dict[str, Any]:
+def conditions(seconds: float) -> dict[str, Any]:
     """Say what the figures depend on."""
     return {
         "python": platform.python_version(),
@@ -219,7 +264,7 @@ def conditions(seed: int, seconds: float) -> dict[str, Any]:
         "agent": "of the development environment, which makes it larger by some MB",
         "over": f"TLS, AppRole with a TTL of 20 s, {len(ROLES)} applications",
         "seconds": seconds,
-        "seed": seed,
+        "load_before": round(os.getloadavg()[0], 1),
         "poll_seconds": POLL_SECONDS,
     }
 
