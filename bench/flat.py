@@ -73,7 +73,7 @@ def compare(
 ) -> dict[str, dict[str, float]]:
     """Return what an agent that is well occupies: after warming up, and at the end.
 
-    Empty if it was never well after warming up.
+    Empty if it was too seldom well after warming up.
     """
     warm = warm_after(seconds)
     window = min(WINDOW_SECONDS, seconds / 6)
@@ -153,7 +153,7 @@ def minutes(samples: Sequence[Sample]) -> list[dict[str, float]]:
 def broken(figures: dict[str, Any], allowed_kib: int) -> list[str]:
     """Say what is not as it should be."""
     if not figures["ends"]:
-        return ["it was never well after warming up"]
+        return ["it was too seldom well after warming up"]
     warm, end = figures["ends"]["warm"], figures["ends"]["end"]
     found = []
     more = end["trimmed_kib"] - warm["trimmed_kib"]
