@@ -19,8 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
-import platform
 import random
 import sys
 import time
@@ -28,14 +26,13 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any, Self
 
 from bench import faults, flat, inside
 from bench.audit import Audit
 from bench.fleet import KINDS
 from bench.meter import Meter
-from bench.report import say, spread
+from bench.report import measured, say, spread, write
 from lab.logins import Logins
 from lab.paths import REPOSITORY
 from lab.process import eventually
@@ -56,7 +53,6 @@ LOOK_SECONDS = 60.0
 """Between two looks at what the agent holds."""
 ROLES = ("api", "api", "celery")
 TARGET = "import resentry, time; resentry.init(role={!r}); time.sleep(10**6)"
-RESULT = Path(__file__).parent / "results/soak.json"
 
 
 class Soak:
@@ -199,8 +195,7 @@ def main() -> None:
         },
         "runs": runs,
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    write("soak", result)
     for found in runs:
         print(f"{flat.table(found)}\n{verdict(found)}\n")
     if result["verdict"] != flat.FLAT:
@@ -258,15 +253,12 @@ def counted(soak: Soak, seconds: float) -> dict[str, Any]:
 
 def conditions(seconds: float) -> dict[str, Any]:
     """Say what the figures depend on."""
-    return {
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
-        "agent": "of the development environment, which makes it larger by some MB",
-        "over": f"TLS, AppRole with a TTL of 20 s, {len(ROLES)} applications",
-        "seconds": seconds,
-        "load_before": round(os.getloadavg()[0], 1),
-        "poll_seconds": POLL_SECONDS,
-    }
+    return measured(
+        agent="of the development environment, which makes it larger by some MB",
+        over=f"TLS, AppRole with a TTL of 20 s, {len(ROLES)} applications",
+        seconds=seconds,
+        poll_seconds=POLL_SECONDS,
+    )
 
 
 if __name__ == "__main__":
