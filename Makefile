@@ -111,7 +111,7 @@ parity: $(READY) $(MODELS) ## each feature of sentry-sdk, with and without us: w
 vault: $(READY) ## build HashiCorp Vault, for tests alone; print the program's path
 	@$(BIN)/python -m lab.golang lab/hashicorp
 
-test-vault: test-vault-together test-vault-alone ## every test that starts a Vault, on HashiCorp's own
+test-vault: test-vault-together test-vault-alone ## the tests of what Vault answers, on HashiCorp's own
 
 test-vault-together: $(READY) $(SINK) ## those of them that mostly wait, WORKERS=4 at once
 	@$(ON_VAULT) -n $(WORKERS) --dist loadgroup -m "vault and not alone and not cluster" $(ELSEWHERE)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.vault, pytest.mark.xdist_group("alerts")]
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("alerts")]
 
 RULES = REPOSITORY / "k8s" / "monitoring" / "rules.yaml"
 QUICK = {"RESENTRY_DSN_CHECK_SECONDS": "1"}

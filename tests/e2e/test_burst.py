@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lab.sink import Sink
     from lab.system import System
 
-pytestmark = pytest.mark.vault
+pytestmark = pytest.mark.process
 
 
 @pytest.mark.slow

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from lab.sink import Sink
     from lab.system import System
 
-pytestmark = pytest.mark.vault
+pytestmark = pytest.mark.process
 
 
+@pytest.mark.vault
 def test_check_walks_all_steps(system: System, sink: Sink) -> None:
     """With everything good each step says ok, and nothing is published."""
     system.write(SENTRY_DSN=sink.dsn(1))
@@ -37,6 +38,7 @@ def test_check_walks_all_steps(system: System, sink: Sink) -> None:
     assert not system.directory.exists()
 
 
+@pytest.mark.vault
 def test_a_wrong_token_is_named(system: System, sink: Sink) -> None:
     """Exit code 77, with what to check; the token is nowhere in the answer."""
     system.write(SENTRY_DSN=sink.dsn(1))
@@ -61,6 +63,7 @@ def test_a_wrong_address_is_named(system: System) -> None:
     assert "RESENTRY_VAULT_ADDR" in printed
 
 
+@pytest.mark.vault
 def test_a_missing_secret_is_named(system: System) -> None:
     """Exit code 66, with the path and the setting."""
     code, printed = system.run(

@@ -27,8 +27,11 @@ from lab.process import eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.vault, pytest.mark.xdist_group("doctor")]
+pytestmark = [pytest.mark.process, pytest.mark.xdist_group("doctor")]
 
+OF_VAULT = pytest.mark.vault
+VAULT_AREAS = ("vault", "rotation", "secret")
+"""What is wrong in these is seen by what Vault answers, so its kind matters."""
 SITES = dict[type[Site], Site]
 
 
@@ -62,7 +65,13 @@ def test_a_set_up_that_is_well_has_no_finding(sites: SITES) -> None:
         assert (code, verdicts) == (0, {"ok", "skipped"})
 
 
-@pytest.mark.parametrize("id_", sorted(BREAKAGES))
+@pytest.mark.parametrize(
+    "id_",
+    [
+        pytest.param(id_, marks=OF_VAULT if RULES[id_].area in VAULT_AREAS else ())
+        for id_ in sorted(BREAKAGES)
+    ],
+)
 def test_a_breakage_is_named_by_its_id(sites: SITES, id_: str) -> None:
     """No other rule sees it; and once it is mended, nothing is wrong any more."""
     breakage = BREAKAGES[id_]
@@ -91,7 +100,13 @@ def shown_by_the_runbook(site: Site, id_: str, look: dict[str, Any]) -> str:
 COMMANDS = sorted({c for r in RULES.values() for c in re.findall("`(.+?)`", r.fix)})
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(each, marks=OF_VAULT if each.startswith("vault ") else ())
+        for each in COMMANDS
+    ],
+)
 def test_each_command_of_the_runbook_runs(
     sites: SITES, command: str, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lab.sink import Sink
     from lab.system import System
 
-pytestmark = pytest.mark.vault
+pytestmark = pytest.mark.process
 
 
 QUICK = {"RESENTRY_DSN_CHECK_SECONDS": "5"}

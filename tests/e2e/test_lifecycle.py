@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lab.process import Process
     from lab.sink import Sink
 
-pytestmark = pytest.mark.vault
+pytestmark = pytest.mark.process
 
 
 def error_in(system: System) -> None:
@@ -26,6 +26,7 @@ def error_in(system: System) -> None:
     requests.get(f"http://127.0.0.1:{system.api_port}/courses/1", timeout=10)
 
 
+@pytest.mark.vault
 def test_vault_goes_away_and_comes_back(sink: Sink) -> None:
     """The agent stays up, keeps the last good snapshot, and recovers by itself."""
     with System(ProductionVault()) as system:

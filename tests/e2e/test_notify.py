@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lab.sink import Sink
     from lab.system import System
 
-pytestmark = pytest.mark.vault
+pytestmark = pytest.mark.process
 
 
 DEAF = Path(__file__).parent / "programs" / "deaf.py"

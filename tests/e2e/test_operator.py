@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from lab.sink import Sink
 
-pytestmark = pytest.mark.vault
+pytestmark = pytest.mark.process
 
 
 _TARGET = """
@@ -83,6 +83,7 @@ def at(system: System) -> int:
 # Rollback
 
 
+@pytest.mark.vault
 def test_a_rollback_is_held_until_the_source_drops_the_value(
     system: System, sink: Sink
 ) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 if why := obstacle():
     pytest.skip(f"there is no browser: {why}", allow_module_level=True)
 
-pytestmark = [pytest.mark.vault, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 TARGET = """
 import time

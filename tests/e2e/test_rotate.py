@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from lab.sink import Sink
 
-pytestmark = [pytest.mark.vault, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -44,6 +44,7 @@ def system(api: SentryApi, tmp_path: Path) -> Iterator[System]:
         yield system
 
 
+@pytest.mark.vault
 def test_a_rotation_under_load(system: System, sink: Sink, api: SentryApi) -> None:
     """Ended in the middle and resumed; no event is lost or doubled."""
     (old,) = api.projects["lms"].keys

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from lab.messages import Message
 
-pytestmark = [pytest.mark.vault, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
 
 PROJECT = 42
 JOURNAL = "rotations/lms"
@@ -256,6 +256,7 @@ def is_aborting(request: Message) -> bool:
     return path.endswith(JOURNAL) and b'is_aborting\\":true' in request.body
 
 
+@pytest.mark.vault
 def test_killed_at_each_step_of_an_abort_the_old_dsn_is_back(
     site: Site, users: Users, sink: Sink
 ) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lab.proxy import Streams
     from lab.sentry_api import SentryApi
 
-pytestmark = [pytest.mark.vault, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 PROGRAMS = Path(__file__).parent / "programs"
 JOURNAL = "rotations/lms"

@@ -31,7 +31,7 @@ from tests.support.rotating import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.vault, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]
 
 SHORT = ("--quiet", "1s", "--refused", "2s")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lab.sink import Sink
     from lab.system import System
 
-pytestmark = pytest.mark.vault
+pytestmark = pytest.mark.process
 
 
 TARGETS = 5
@@ -39,6 +39,7 @@ def pids(status: dict[str, Any]) -> list[int]:
     return sorted(target["pid"] for target in status["rollout"]["targets"])
 
 
+@pytest.mark.vault
 def test_a_dsn_goes_there_and_back_under_traffic(system: System, sink: Sink) -> None:
     """A to B to A loses nothing, doubles nothing, and restarts no process."""
     first, second = sink.dsn(1), sink.dsn(2)

@@ -13,7 +13,7 @@ from lab.vault import ProductionVault
 if TYPE_CHECKING:
     from lab.sink import Sink
 
-pytestmark = pytest.mark.vault
+pytestmark = pytest.mark.process
 
 
 READ_ONE = 'path "secret/data/lms" { capabilities = ["read"] }'

@@ -20,7 +20,7 @@ from lab.system import System
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.vault, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]
 
 PROGRAMS = Path(__file__).parent / "programs"
 BIRTHS = 1000

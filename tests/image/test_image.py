@@ -28,7 +28,7 @@ if why := obstacle("runc"):
 # The first test that needs the image may have to build it.
 # One process builds and unpacks the images, for all tests.
 pytestmark = [
-    pytest.mark.vault,
+    pytest.mark.process,
     pytest.mark.timeout(900),
     pytest.mark.xdist_group("image"),
 ]

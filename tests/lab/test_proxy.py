@@ -10,7 +10,7 @@ from requests import exceptions
 from lab.proxy import Faults, Gate, Proxy
 from lab.vault import ProductionVault, Vault
 
-pytestmark = pytest.mark.vault
+pytestmark = pytest.mark.process
 
 
 BODY = '"initialized":true'

@@ -181,7 +181,7 @@ def test_the_reason_names_dns_and_tls() -> None:
             send(f"https://{key_of(1)}@{host}/1", 30)
 
 
-@pytest.mark.vault
+@pytest.mark.process
 def test_certificates_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server whose authority nobody knows gets no request."""
     with ProductionVault() as vault:

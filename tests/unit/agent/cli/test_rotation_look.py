@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from agent.settings import Settings
 
-pytestmark = pytest.mark.vault
+pytestmark = pytest.mark.process
 
 PATH = "secret/data/rotations/lms"
 FIRST = Journal(
