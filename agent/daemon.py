@@ -75,15 +75,14 @@ class Daemon:
         )
         self._reminders = Reminders(parts.signals)
         self._services: Services | None = None
+        self._metrics: Metrics | None = None
         jitter = random.uniform(0, self._settings.start_jitter_seconds)  # noqa: S311
         self._due_at = now + jitter  # of the first pass; the schedule plans the others
         self._boost_ends_at = NEVER
         self._give_up_at = now + self._settings.startup_seconds
-        self.view = self._record.first_view(
-            self._pipeline.known,
-            self._rollout(parts.receipts, self._pipeline.known),
-            parts.source.report(),
-        )
+        known = self._pipeline.known
+        rollout = self._rollout(parts.receipts, known)
+        self.view = self._record.first_view(known, rollout, parts.source.report())
         """The newest view. Only the loop's thread replaces it."""
 
     def run(self) -> bool:
@@ -92,6 +91,8 @@ class Daemon:
         self._parts.gate.on_report_change(self._loop.wake)
         self._parts.receivers.on_report_change(self._loop.wake)
         self._parts.source.on_change(self.poll)
+        tell = partial(self._publish_now, changes.log_tuning)
+        self._parts.tuning.on_change(lambda: self._loop.post(tell))
         try:
             while not self._loop.is_ended:
                 if self._services is None:
@@ -147,12 +148,9 @@ class Daemon:
         )
         self._services = Services(self._settings, self._version, doors)
         nothing = View(Known(), Passes(0.0), 0.0, self.view.rollout)
-        changes.count_changes(nothing, self.view, self._services.metrics)
+        self._metrics = self._services.metrics
+        changes.count_changes(nothing, self.view, self._metrics)
         self._plan()
-
-    @property
-    def _metrics(self) -> Metrics | None:
-        return self._services.metrics if self._services else None
 
     def _turn(self) -> None:
         until = time.monotonic() + RECEIPTS_SECONDS
@@ -194,9 +192,7 @@ class Daemon:
             self._give_up_at = NEVER
             changes.log_start_without(self.view, self._settings)
         if now >= self._boost_ends_at:
-            publish = partial(self._pipeline.publish, NOT_READ)
-            changes.log_boost_end(self._publish(publish), self._metrics)
-            self._update()
+            self._publish_now(changes.log_boost_end)
         rollout = self._rollout(self._parts.receipts, self._pipeline.known)
         self._parts.gate.check_idle(self._pipeline.known.current, rollout)
         is_confirmed = self._pipeline.known.is_own and rollout.state in DONE
@@ -212,23 +208,28 @@ class Daemon:
 
     def _update(self, **news: Any) -> None:
         """Replace the view. Log and count what has changed."""
-        before, reports = self.view, self._parts.gate.report()
-        deliveries, known = self._parts.receivers.report(), self._pipeline.known
+        before, known = self.view, self._pipeline.known
         if known.published_at != before.known.published_at:
             rollout = self._rollout(self._parts.receipts, known)
             news = {"confirmed_at": None, "rollout": rollout} | news
-        news |= {"known": known, "dsn_checks": reports, "deliveries": deliveries}
+        news |= {"known": known, **self._parts.report()}
         services = self._services.problems if self._services else ()
-        news["problems"] = self._record.problems + services
+        news["problems"] += self._record.problems + services
         after = followed(before, replace(before, **news), time.time())
         changes.log_changes(before, after)  # before others can see the new view
-        if self._services is not None:
-            changes.count_changes(before, after, self._services.metrics)
+        if self._metrics is not None:
+            changes.count_changes(before, after, self._metrics)
         self.view = after
         if before.reports != after.reports:
             self._record.save(after)
-        if before.dsn_checks != reports and self.view.passes.is_waiting:
+        if before.dsn_checks != after.dsn_checks and after.passes.is_waiting:
             self._passing.start()  # the candidate may be published now, or be refused
+
+    def _publish_now(self, log_end: Callable[[Outcome, Metrics | None], None]) -> None:
+        """Publish between two passes, and log what that came to."""
+        publish = partial(self._pipeline.publish, NOT_READ)
+        log_end(self._publish(publish), self._metrics)
+        self._update()
 
     def _publish(self, publish: Callable[[], Outcome]) -> Outcome:
         """Publish. The caller logs the outcome, and updates the view after that."""
@@ -237,8 +238,7 @@ class Daemon:
         except Exception:
             log.exception("publishing failed with an internal error", hint=REPORT)
             outcome = Outcome.kept(unexpected(), self._pipeline.known.current)
-        known = self._pipeline.known
-        seconds = next_end(known.current, time.time())
+        seconds = next_end(self._pipeline.known.current, time.time())
         self._boost_ends_at = NEVER if seconds is None else time.monotonic() + seconds
         return outcome
 

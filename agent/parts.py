@@ -18,6 +18,7 @@ from agent.notify.http import Receivers, notify_sender
 from agent.notify.signal import Signals
 from agent.protect import protect, return_memory
 from agent.publish.volume import Volume
+from agent.source import NoTuning
 from agent.source.choose import open_source
 from agent.source.late import LateSource
 
@@ -44,8 +45,18 @@ class Parts(NamedTuple):
     receipts: Receipts
     findings: Callable[[View], Any] | None = None
     """Examines a view as `doctor` does, without asking any server."""
+    tuning: NoTuning = NoTuning()
     problem: SettingsError | None = None
     """Why nothing new is published until the agent is restarted with good settings."""
+
+    def report(self) -> dict[str, Any]:
+        """Return what the parts say of themselves, by its name in a `View`."""
+        return {
+            "dsn_checks": self.gate.report(),
+            "deliveries": self.receivers.report(),
+            "tuning": self.tuning.report(),
+            "problems": self.tuning.problems,
+        }
 
 
 def assemble(settings: Settings) -> Parts:
@@ -57,9 +68,10 @@ def assemble(settings: Settings) -> Parts:
     return_memory()
     # Wrong settings are found before the first directory is made.
     source = open_source(settings, USER_AGENT)
+    tuning = _open_tuning(settings)
     volume = Volume(settings.dir, settings.receipts_dir, settings.group)
     volume.open()
-    return _parts(settings, source, volume)
+    return _parts(settings, source, volume, tuning)
 
 
 def assemble_for_run(loaded: Loaded) -> Parts:
@@ -90,9 +102,30 @@ def assemble_for_run(loaded: Loaded) -> Parts:
         source = _open_source(settings, problem)
     except SettingsError:
         source = LateSource(partial(_open_source, settings, problem))
-    return _parts(settings, source, volume)._replace(
+    return _parts(settings, source, volume, _tuning_for_run(loaded))._replace(
         problem=None if problem is None else _with_restart(problem)
     )
+
+
+def _open_tuning(settings: Settings) -> NoTuning:
+    if not settings.tuning_path:
+        return NoTuning()
+    from agent.source.tuning import open_tuning  # noqa: PLC0415 - most have no such file
+
+    return open_tuning(settings)
+
+
+def _tuning_for_run(loaded: Loaded) -> NoTuning:
+    """Return the tuning file. With settings that are wrong, what is in force stays."""
+    try:
+        if loaded.problem is None:
+            return _open_tuning(loaded.settings)
+        problem = None
+    except SettingsError as error:
+        problem = _with_restart(error)
+    from agent.source.tuning import KeptTuning  # noqa: PLC0415 - as above
+
+    return KeptTuning(problem)
 
 
 def _open_source(settings: Settings, problem: SettingsError | None) -> Source:
@@ -111,7 +144,9 @@ def _with_restart(error: SettingsError) -> SettingsError:
     )
 
 
-def _parts(settings: Settings, source: Source, volume: Volume) -> Parts:
+def _parts(
+    settings: Settings, source: Source, volume: Volume, tuning: NoTuning
+) -> Parts:
     checker = Checker(
         Times(settings.dsn_check_seconds),
         check_sender(USER_AGENT),
@@ -128,4 +163,5 @@ def _parts(settings: Settings, source: Source, volume: Volume) -> Parts:
         Signals(is_on=settings.signal is not None),
         Receivers(settings.notify_urls, send, settings.notify_status),
         Receipts(settings.receipts_dir, tidy=True),
+        tuning=tuning,
     )

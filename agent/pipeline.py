@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from agent.domain.newest import decode_marks, encode_marks
 from agent.domain.outcome import Outcome
+from agent.domain.provenance import is_tuned
 from agent.domain.validate import validate
 from agent.domain.view import Known
 from agent.domain.wishes import (
@@ -23,7 +24,7 @@ from agent.domain.wishes import (
     resume_hint,
 )
 from agent.errors import REPORT, AgentError, CandidateRefused, VolumeBusy, unexpected
-from agent.publish.memory import LAST_GOOD, NEWEST, WISHES
+from agent.publish.memory import LAST_GOOD, NEWEST, TUNING, WISHES
 from resentry.contract import encode_snapshot
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class Reading:
 
 
 GLANCE_SECONDS = 2.0
-"""The longest wait of a pass for the first answer to the check of a new DSN."""
+"""The longest wait of a pass for the first answer to the check of a new DSN, and for the
+tuning file."""
 
 NOT_READ = Reading()
 """Nothing was read: an operator asks for something between two passes."""
@@ -75,12 +77,22 @@ class Pipeline:
         """Return what is on the volume."""
         memory = self._parts.volume.memory
         current = self._parts.volume.intact()
+        of_source = memory.read_snapshot(LAST_GOOD) or current
+        tuning = memory.read_snapshot(TUNING) if is_tuned(current) else None
+        self._parts.tuning.restore(tuning)
         return Known(
             current,
-            memory.read_snapshot(LAST_GOOD) or current,
+            self._tuned(of_source),
+            of_source,
             decode_wishes(memory.read(WISHES)),
             time.monotonic(),
         )
+
+    def _tuned(self, of_source: Snapshot | None) -> Snapshot | None:
+        """Return the source's snapshot with the tuning file on top, if there is one."""
+        if of_source is None:
+            return None
+        return self._parts.tuning.over(of_source, time.time())
 
     def read(
         self, until: float, *, forget_backoff: bool = False, accept_older: bool = False
@@ -93,7 +105,8 @@ class Pipeline:
             accept_older: take what the source holds, even if it is older than before.
 
         """
-        source = self._parts.source
+        source, tuning = self._parts.source, self._parts.tuning
+        tuning.look()
         if forget_backoff:
             source.forget_backoff()
         if accept_older:
@@ -102,6 +115,8 @@ class Pipeline:
             candidate = source.read(until)
         except AgentError as error:
             return Reading(error=error)
+        finally:
+            tuning.wait(GLANCE_SECONDS)
         try:
             return self._judge(candidate)
         except AgentError as error:
@@ -110,8 +125,8 @@ class Pipeline:
     def _judge(self, candidate: Candidate) -> Reading:
         known, gate = self.known, self._parts.gate
         rails = self._parts.settings.guard_rails
-        snapshot, notes = validate(candidate, rails, known.last_good, time.time())
-        gate.admit(snapshot, candidate.fingerprint, known.last_good, known.current)
+        snapshot, notes = validate(candidate, rails, known.of_source, time.time())
+        gate.admit(snapshot, candidate.fingerprint, known.of_source, known.current)
         if known.wishes.held is None:
             # Processes wait for the first snapshot, and the check must not delay them.
             waits = self._is_patient or known.current is not None
@@ -268,10 +283,14 @@ class Pipeline:
             self._parts.volume.keep(NEWEST, body)
 
     def _keep_last_good(self, snapshot: Snapshot | None) -> None:
-        last_good = snapshot or self.known.last_good
-        if last_good is None:
+        of_source = snapshot or self.known.of_source
+        if of_source is None:
             return
-        kept = self._parts.volume.memory.read_snapshot(LAST_GOOD)
-        if kept is None or not kept.is_same(last_good):
-            self._parts.volume.keep(LAST_GOOD, encode_snapshot(last_good))
-        self.known = replace(self.known, last_good=last_good)
+        volume = self._parts.volume
+        kept = volume.memory.read_snapshot(LAST_GOOD)
+        if kept is None or not kept.is_same(of_source):
+            volume.keep(LAST_GOOD, encode_snapshot(of_source))
+        last_good, tuning = self._tuned(of_source), self._parts.tuning.kept
+        if tuning is not None and tuning != volume.memory.read(TUNING):
+            volume.keep(TUNING, tuning)
+        self.known = replace(self.known, last_good=last_good, of_source=of_source)

@@ -42,12 +42,15 @@ def command(loaded: Loaded, *, accept_older: bool) -> Answer:
     began = time.monotonic()
     parts = assemble(loaded.settings)
     outcome, known = _passes(parts, accept_older=accept_older)
-    source = parts.source.report()
+    source, tuning = parts.source.report(), parts.tuning.report()
     parts.source.close()
+    parts.tuning.close()
     parts.receivers.wait(loaded.settings.notify_seconds)
     rollout = _rollout(parts, known)
     _keep_state(
-        parts, outcome, View(known, Passes(began), began, rollout, None, source)
+        parts,
+        outcome,
+        View(known, Passes(began), began, rollout, None, source, tuning),
     )
     receivers = document.receivers(parts.receivers.report())
     result = msgspec.convert(
@@ -82,7 +85,9 @@ def _passes(parts: Parts, *, accept_older: bool = False) -> tuple[Outcome, Known
         reading = pipeline.read(until, accept_older=accept_older)
         outcome = pipeline.publish(reading, pipeline.known.wishes)
         if outcome.kind != "checking":
-            return outcome, pipeline.known
+            problems = tuple(each.what for each in parts.tuning.problems)
+            notes = outcome.notes + problems
+            return replace(outcome, notes=notes), pipeline.known
         while parts.gate.report() == before:
             time.sleep(LOOK_SECONDS)
 

@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.domain.candidate import Candidate
+    from resentry.contract import Snapshot
 
 METADATA_LIMIT_BYTES = 4096
+TUNING_FILE = "tuning"
+"""The `source` of what a tuning file holds; with a source's value, what is on top of it."""
 
 
 def provenance_of(
@@ -71,4 +74,14 @@ def origin_of(origin: Mapping[str, Any]) -> str:
         words += f" version {origin['version']}"
     if origin.get("created_time"):
         words += f" of {origin['created_time']}"
+    if origin.get(TUNING_FILE):
+        words += f" and {origin[TUNING_FILE]}"
     return words
+
+
+def is_tuned(snapshot: Snapshot | None) -> bool:
+    """Whether a tuning file lies on top of this snapshot."""
+    origins = snapshot.provenance.values() if snapshot else ()
+    return any(
+        each.get("source") == TUNING_FILE or TUNING_FILE in each for each in origins
+    )

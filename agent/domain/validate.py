@@ -65,12 +65,12 @@ def validate(
     """
     findings = Findings()
     values = candidate.values
-    findings.problems += filter(None, map(_odd_name, values))
-    settings = _settings("", values, findings)
+    findings.problems += filter(None, map(odd_name, values))
+    settings = settings_in("", values, findings)
     provenance, notes = provenance_of(candidate)
     snapshot = Snapshot(
         settings=settings,
-        roles=_roles(values, findings),
+        roles=roles_in(values, findings),
         **tuning(values, findings),
         provenance=provenance,
         judged_by=guard_rails.environment,
@@ -93,12 +93,12 @@ def validate(
             problem = f"no process could read these values as a snapshot: {error}"
             findings.problems.append(problem)
     if findings.problems:
-        raise CandidateRefused(_bounded(findings.problems), candidate.fingerprint)
+        raise CandidateRefused(bounded(findings.problems), candidate.fingerprint)
     notes += _notes(values, settings, vanished)
     return Validated(snapshot, (*notes, *_without_dsn(snapshot, guard_rails)))
 
 
-def _odd_name(name: str) -> str | None:
+def odd_name(name: str) -> str | None:
     """Return what is wrong with a key's name; `None` if it is known, or not ours."""
     if name in KNOWN:
         return None
@@ -126,7 +126,7 @@ def _shown(name: str) -> str:
     return name if is_plain_name(name) else "a key with an odd name"
 
 
-def _bounded(problems: list[str]) -> list[str]:
+def bounded(problems: list[str]) -> list[str]:
     """Return each problem once; if there are many, the first ones and a count."""
     listed = list(dict.fromkeys(problems))
     if len(listed) <= PROBLEMS_LIMIT:
@@ -149,15 +149,18 @@ def _notes(
             "SENTRY_RELEASE is set at the source: during a deployment the old and the "
             "new version of the application report the same release"
         )
+    return (*notes, *key_notes(values))
+
+
+def key_notes(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return notes on keys that are not read."""
     ignored = sum(name not in KNOWN for name in values)
-    if ignored:
-        notes.append(f"other keys ignored: {ignored}")
-    notes += [
+    misnamed = [
         _misnamed(name)
         for name in _SHORT
         if name in values and f"SENTRY_{name}" not in values
     ]
-    return tuple(notes)
+    return (*[f"other keys ignored: {ignored}"] * bool(ignored), *misnamed)
 
 
 def _without_dsn(snapshot: Snapshot, guard_rails: GuardRails) -> tuple[str, ...]:
@@ -181,9 +184,10 @@ def _without_dsn(snapshot: Snapshot, guard_rails: GuardRails) -> tuple[str, ...]
     return (note,)
 
 
-def _settings(
+def settings_in(
     role: str, values: Mapping[str, Any], findings: Findings
 ) -> dict[str, Any]:
+    """Read the single values: those of a role, or the shared ones."""
     return {
         name: findings.parse(name_in(role, name), partial(_value, name), values[name])
         for name in KEYS
@@ -196,7 +200,10 @@ def _value(name: str, raw: Any) -> Any:
     return no_secret(value) if name in _SHOWN and value else value
 
 
-def _roles(values: Mapping[str, Any], findings: Findings) -> dict[str, dict[str, Any]]:
+def roles_in(
+    values: Mapping[str, Any], findings: Findings
+) -> dict[str, dict[str, Any]]:
+    """Read the values of each role."""
     given = findings.parse(
         "RESENTRY_ROLES", object_of, values.get("RESENTRY_ROLES", "")
     )
@@ -221,5 +228,5 @@ def _roles(values: Mapping[str, Any], findings: Findings) -> dict[str, dict[str,
         if unknown:
             shown = ", ".join(map(_shown, unknown[:PROBLEMS_LIMIT]))
             findings.problems.append(f"{name_in(role, shown)} is not a known key")
-        roles[role] = _settings(role, own, findings)
+        roles[role] = settings_in(role, own, findings)
     return roles

@@ -29,6 +29,8 @@ class Known:
     current: Snapshot | None = None
     """The published snapshot."""
     last_good: Snapshot | None = None
+    """`of_source` with the last good tuning on top."""
+    of_source: Snapshot | None = None
     """The newest candidate of the source that passed the guard rails."""
     wishes: Wishes = field(default_factory=Wishes)
     """What an operator asked for."""
@@ -68,6 +70,8 @@ class View:
     """When every target first ran the snapshot that this agent has published."""
     source: Mapping[str, Any] = field(default_factory=dict)
     """The source's own report."""
+    tuning: Mapping[str, Any] = field(default_factory=dict)
+    """The report of the tuning file; empty without one."""
     dsn_checks: tuple[DsnReport, ...] = ()
     deliveries: tuple[Delivery, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -89,4 +93,5 @@ class View:
             self.problems,
             self.timeline,
             self.last_processes,
+            self.tuning,
         )

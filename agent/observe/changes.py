@@ -105,6 +105,14 @@ def log_boost_end(outcome: Outcome, metrics: Metrics | None) -> None:
         _log_outcome(level, outcome, f"{outcome.sentence}; a boost has ended")
 
 
+def log_tuning(outcome: Outcome, metrics: Metrics | None) -> None:
+    """Log and count what a change of the tuning file came to."""
+    if outcome.kind != "unchanged" and outcome.revision is not None:
+        _count_request(metrics, "tuning_file", outcome.kind)
+        level = "info" if outcome.exit_code == 0 else "error"
+        _log_outcome(level, outcome, f"{outcome.sentence}; the tuning file has changed")
+
+
 def log_request(outcome: Outcome, request: str, metrics: Metrics | None) -> None:
     """Log and count the outcome of an operator's request."""
     _count_request(metrics, request, outcome.kind)

@@ -23,11 +23,13 @@ HISTORY_BYTES = 512 * 1024
 STATE = "state.json"
 """The last state of the daemon, which `status` shows. It may be lost without harm."""
 LAST_GOOD = "last-good.json"
-"""The last good snapshot, without an operator's wishes."""
+"""The last good snapshot of the source, without a tuning and an operator's wishes."""
 WISHES = "wishes.json"
 """What an operator asked for."""
 NEWEST = "newest.json"
 """The newest version of each secret that was read."""
+TUNING = "tuning.json"
+"""The last good tuning, as a snapshot that holds nothing else."""
 
 
 class Memory:

@@ -214,6 +214,18 @@ class SourceSettings(Struct, frozen=True, kw_only=True):
         ),
     ] = ""
 
+    tuning_path: Annotated[
+        str,
+        says(
+            MOUNTED,
+            "PATH",
+            "A file (JSON or dotenv) or a directory (one file per key), as of a ConfigMap, "
+            "that holds rates, rules, errors, ceilings, budgets and boosts, on top of the "
+            "source. It can hold no DSN, environment, personal data setting or switch.",
+            read=parse.path,
+        ),
+    ] = ""
+
     @property
     def shown_addr(self) -> str:
         """The address of Vault as everybody may see it.

@@ -1,4 +1,4 @@
-"""Reads Sentry's settings: from Vault, or from mounted files."""
+"""Reads Sentry's settings: from Vault, or from mounted files, and a tuning file on top."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from agent.domain.candidate import Candidate
     from agent.domain.newest import Mark
+    from agent.domain.view import Problem
+    from resentry.contract import Snapshot
 
 
 class Source(Protocol):
@@ -47,3 +49,35 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Revoke the token and stop watching. Nothing is read after this."""
+
+
+class NoTuning:
+    """A tuning file that is not set: the source alone counts."""
+
+    problems: tuple[Problem, ...] = ()
+    """Why the tuning file is not in force; at most one."""
+    kept: bytes | None = None
+    """The last good tuning, as it is kept on the volume."""
+
+    def restore(self, last_good: Snapshot | None) -> None:
+        """Begin with the last good tuning of an earlier agent."""
+
+    def look(self) -> None:
+        """Have the file read, in a thread of its own."""
+
+    def wait(self, seconds: float) -> None:
+        """Wait for that thread, at most so long."""
+
+    def over(self, base: Snapshot, _now: float) -> Snapshot:
+        """Return this snapshot of the source with the tuning on top."""
+        return base
+
+    def on_change(self, changed: Callable[[], None]) -> None:
+        """Have `changed` called, in any thread, when something else was read."""
+
+    def report(self) -> dict[str, Any]:
+        """Return what `status` shows of the tuning file; nothing if it is not set."""
+        return {}
+
+    def close(self) -> None:
+        """Stop watching."""

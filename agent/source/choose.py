@@ -28,7 +28,7 @@ def open_source(settings: Settings, user_agent: str) -> Source:
             "unset RESENTRY_SOURCE_PATH, or both others: the agent reads one source",
         )
     source, volume = map(os.path.realpath, (settings.source_path, settings.dir))
-    if volume in (source, *_parents(source)):
+    if volume in (source, *parents(source)):
         raise SettingsError(
             "RESENTRY_SOURCE_PATH is on the volume of RESENTRY_DIR: the agent would read "
             "what it writes",
@@ -39,7 +39,7 @@ def open_source(settings: Settings, user_agent: str) -> Source:
     return FileSource(settings)
 
 
-def _parents(path: str) -> list[str]:
+def parents(path: str) -> list[str]:
     """Return the directories that a path is in, but not the root."""
     parents = []
     while len(path := os.path.dirname(path)) > 1:

@@ -17,6 +17,7 @@ from agent.errors import CandidateRefused, SourceDown, SourceMissing
 from agent.source.dotenv import parse_dotenv
 from agent.source.mount import (
     KEYS_LIMIT,
+    SOURCE_PATH,
     TRIES_AGAIN,
     read_directory,
     read_file,
@@ -42,11 +43,21 @@ UNWATCHED = (
 
 
 class FileSource:
-    """Reads the files at `source_path`. Nothing there is written or locked."""
+    """Reads the files at `source_path`. Nothing there is written or locked.
 
-    def __init__(self, settings: Settings, settle: float = SETTLE_SECONDS) -> None:
-        self._path = settings.source_path.rstrip("/") or "/"
+    With another `setting`, reads the files that the setting names; no file is then no error.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        settle: float = SETTLE_SECONDS,
+        setting: str = SOURCE_PATH,
+    ) -> None:
+        path: str = getattr(settings, setting.removeprefix("RESENTRY_").lower())
+        self._path = path.rstrip("/") or "/"
         self._settle = settle
+        self._setting = setting
         self._cut = threading.Event()
         self._watch: MountWatch | None = None
         self._is_watched = False
@@ -120,18 +131,18 @@ class FileSource:
     def _read(self) -> tuple[Candidate, bool]:
         """Return the candidate of now, and whether its files surely belong together."""
         if os.path.isdir(self._path):
-            mounted = read_directory(self._path)
+            mounted = read_directory(self._path, self._setting)
             values: dict[str, Any] = {
                 name: _decode(f"{self._path}/{name}", body).removesuffix("\n")
                 for name, body in mounted.files.items()
             }
             paths = {name: f"{self._path}/{name}" for name in values}
         else:
-            mounted = read_file(self._path)
+            mounted = read_file(self._path, self._setting)
             (body,) = mounted.files.values()
             values = _parse(self._path, _decode(self._path, body))
             paths = dict.fromkeys(values, self._path)
-        if not values:
+        if not values and self._setting == SOURCE_PATH:
             raise SourceMissing(
                 f"{self._path} is empty",
                 "check what mounts the files; it may not have written them yet",

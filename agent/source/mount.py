@@ -22,6 +22,7 @@ from resentry.contract import DATA_LINK
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SOURCE_PATH = "RESENTRY_SOURCE_PATH"
 KEYS_LIMIT = 1000
 SIZE_LIMIT_BYTES = 1024 * 1024
 TRIES = 10
@@ -42,10 +43,13 @@ class Files(NamedTuple):
     has_leftovers: bool = False
 
 
-def read_file(path: str) -> Files:
-    """Return one file, by the last part of its path, or raise an error of the agent."""
+def read_file(path: str, setting: str = SOURCE_PATH) -> Files:
+    """Return one file, by the last part of its path, or raise an error of the agent.
+
+    The error names the `setting` that the path comes from.
+    """
     name = os.path.basename(path)
-    with _typed(path):
+    with _typed(path, setting):
         for _ in range(TRIES):
             link = os.readlink(path) if os.path.islink(path) else ""
             is_whole = link.startswith(f"{DATA_LINK}/")
@@ -57,13 +61,13 @@ def read_file(path: str) -> Files:
     raise _changing(path)
 
 
-def read_directory(path: str) -> Files:
+def read_directory(path: str, setting: str = SOURCE_PATH) -> Files:
     """Return the files of a directory by name, or raise an error of the agent.
 
     A file whose name cannot be a key is not opened. It is returned as empty, or left out
     if it is what a writer leaves beside a key.
     """
-    with _typed(path), _opened(path) as visible:
+    with _typed(path, setting), _opened(path) as visible:
         for _ in range(TRIES):
             with contextlib.suppress(FileNotFoundError):
                 if not _has_generations(visible):
@@ -165,7 +169,7 @@ def _changing(path: str) -> SourceDown:
 
 
 @contextlib.contextmanager
-def _typed(path: str) -> Iterator[None]:
+def _typed(path: str, setting: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -179,11 +183,11 @@ def _typed(path: str) -> Iterator[None]:
         if error.errno == errno.ENOENT:
             raise SourceMissing(
                 what,
-                "check what mounts or writes the files, and that RESENTRY_SOURCE_PATH "
-                "names their place",
+                f"check what mounts or writes the files, and that {setting} names their "
+                "place",
             ) from None
         if error.errno in _NO_FILE:
             raise SourceMissing(
-                what, "set RESENTRY_SOURCE_PATH to a file or a directory of files"
+                what, f"set {setting} to a file or a directory of files"
             ) from None
         raise SourceDown(what) from None

@@ -19,6 +19,8 @@ from agent.notify.signal import Signals
 from agent.parts import Parts
 from agent.publish.volume import Volume
 from agent.settings import Settings, load
+from agent.source import NoTuning
+from agent.source.tuning import TuningFile
 from resentry.contract import Receipt
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -160,6 +162,7 @@ def parts(
             Signals(is_on=False),
             Receivers((), lambda _url, _headers: 200),
             Receipts(made.receipts_dir, tidy=True),
+            tuning=TuningFile(made, 0.01) if made.tuning_path else NoTuning(),
         )
 
     return make

@@ -327,6 +327,7 @@ GUARDED = {
     "agent.dsn_check.checker.Checker": "a lock of its own",
     "agent.dsn_check.checker._Case": "the lock of its checker",
     "agent.notify.http._Receiver": "a lock of its own",
+    "agent.source.tuning.TuningFile": "a lock of its own",
     "agent.source.watch.MountWatch": "a lock of its own",
 }
 """Classes whose fields several threads may write, and what guards them."""

@@ -50,6 +50,7 @@ def test_the_agent_imports_no_sdk_unless_it_is_asked_to() -> None:
     )
     modules = set(done.stdout.split())
     late = {"sentry_sdk", "agent.observe.own", "agent.doctor.examine"}
+    late |= {"agent.source.tuning", "agent.source.files", "agent.domain.tuning_file"}
     late |= {"agent.bridge", "uvicorn", "h11", "sqlite3"}  # never in the sidecar
     assert late & modules == set()
     assert "agent.services" in modules

@@ -154,11 +154,11 @@ def test_files_of_others_may_come_and_go_while_keys_are_read(
     (tmp_path / "SENTRY_DSN").write_text(DSN)
     source, real, reads = open_source(tmp_path), files.read_directory, []
 
-    def reading(path: str) -> object:
+    def reading(path: str, setting: str) -> object:
         (tmp_path / f"tmp{len(reads)}").write_text("")
         (tmp_path / f"SENTRY_DSN.{len(reads)}.tmp").write_text("")
         reads.append(path)
-        return real(path)
+        return real(path, setting)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "read_directory", reading)
