@@ -16,8 +16,9 @@ from bench.report import say
 
 BENCHMARKS = {
     "agent": 3.0,
-    "converge": 0.5,
-    "swap": 2.0,
+    "converge": 4.5,
+    "restart": 2.5,
+    "swap": 1.5,
     "library": 4.0,
     "fork": 1.0,
     "sampling": 0.5,

@@ -20,6 +20,7 @@ PAGE = RESULTS.parent / "RESULTS.md"
 MODULES = (
     "agent",
     "converge",
+    "restart",
     "swap",
     "library",
     "fork",

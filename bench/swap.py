@@ -1,6 +1,6 @@
 """What a swap costs, beside what people do without the library: `make bench-swap`.
 
-Prints two tables, writes bench/results/swap.json, and exits 1 when the library has lost,
+Prints a table, writes bench/results/swap.json, and exits 1 when the library has lost,
 doubled or misrouted an event. All run on the same machine, one after the other.
 """
 
@@ -12,10 +12,8 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import restart
 from bench.report import Section, measured, say, spread, table, write
 from lab.sink import Sink
 from lab.swaps import METHODS
@@ -49,14 +47,6 @@ ROWS = {
     "slow.lost": "  lost",
     "slow.misrouted": "  misrouted",
 }
-RESTART_ROWS = {
-    "rotations": "rotations",
-    "requests": "requests",
-    "failed": "  not answered",
-    "lost": "  events lost",
-    "longest_gap_ms.p50": "longest gap, p50 (ms)",
-    "longest_gap_ms.max": "longest gap, max (ms)",
-}
 
 SECTIONS = (
     Section(
@@ -67,13 +57,6 @@ SECTIONS = (
         {"no swaps": "without_swaps/{}"}
         | {name: f"methods/{name}/{{}}" for name in METHODS},
         {row.replace(".", "/"): title for row, title in ROWS.items()},
-    ),
-    Section(
-        "swap",
-        "A new DSN for a service: a swap, and a graceful restart",
-        "The example's API under uvicorn, one worker, under requests from four threads.",
-        {"resentry": "uvicorn/resentry/{}", "restart": "uvicorn/restart/{}"},
-        {row.replace(".", "/"): title for row, title in RESTART_ROWS.items()},
     ),
 )
 
@@ -90,10 +73,6 @@ def main() -> None:
             )
             methods[method] = run(sink, method, ROTATIONS, LOAD)
             methods[method]["slow"] = run(sink, method, SLOW_ROTATIONS, SLOW_LOAD)
-        services = {}
-        for name, swaps in (("resentry", True), ("restart", False)):
-            say(f"uvicorn under requests, {restart.ROTATIONS} rotations: {name}")
-            services[name] = serve(sink, swaps=swaps)
     ours = methods["resentry"]
     exact = ("events", "lost", "duplicated", "misrouted")
     result = {
@@ -104,11 +83,8 @@ def main() -> None:
         ),
         "without_swaps": without,
         "methods": methods,
-        "uvicorn": services,
     }
     print(table({"no swaps": without, **methods}, ROWS))
-    print()
-    print(table(services, RESTART_ROWS))
     write("swap", result)
     if wrong := [name for name in exact[1:] if result[name]]:
         sys.exit(f"A swap must be exact, but events were {' and '.join(wrong)}.")
@@ -145,12 +121,6 @@ def run(sink: Sink, method: str, swaps: int, load: Sequence[str]) -> dict[str, A
         "threads": said["left"]["threads"],
         "descriptors": said["left"]["descriptors"],
     }
-
-
-def serve(sink: Sink, *, swaps: bool) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        found = restart.measure(sink, Path(folder), swaps=swaps)
-    return found | {"longest_gap_ms": spread(found["longest_gap_ms"])}
 
 
 if __name__ == "__main__":

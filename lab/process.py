@@ -129,6 +129,8 @@ class Process:
         self.cwd = cwd
         self.ready = ready
         self.within = within
+        self.fds: tuple[int, ...] = ()
+        """Descriptors that it inherits."""
         self._folder = None if log else Path(tempfile.mkdtemp(prefix="lab-"))
         self.log = log or Path(self._folder or ".", "log")
         self._popen: subprocess.Popen[bytes] | None = None
@@ -165,7 +167,7 @@ class Process:
         ):
             self._popen = subprocess.Popen(
                 [*launcher, self.env.get("LC_CTYPE", ""), *self.args],
-                pass_fds=[started],
+                pass_fds=[started, *self.fds],
                 env=self.env,
                 cwd=self.cwd,
                 stdin=subprocess.DEVNULL,

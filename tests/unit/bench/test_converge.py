@@ -1,0 +1,55 @@
+"""What the benchmark of a rotation concludes from what it saw."""
+
+from bench.converge import PARTS, STEPS, Rotation, Seen, epoch
+from resentry.contract import SETTINGS_FILE
+
+T = epoch("2026-11-29T20:53:20Z")
+
+
+def switch(sequence: int = 2, *, at: float = 0.42) -> Seen:
+    """The volume was switched then; the agent began 10 ms before."""
+    body = {"sequence": sequence, "published_at": "2026-11-29T20:53:20.410Z"}
+    return Seen(T + at, SETTINGS_FILE, body)
+
+
+def receipt(name: str, at: float, phase: str, sequence: int = 2) -> Seen:
+    """A process began to run the snapshot 5 ms before, after a swap of 2 ms."""
+    since = f"2026-11-29T20:53:20.{round(at * 1000) - 5:03d}Z"
+    body = {"sequence": sequence, "phase": phase, "since": since, "swap_ms": 2.0}
+    return Seen(T + at, name, body)
+
+
+def test_the_parts_are_those_of_the_slowest_process() -> None:
+    """Each process counts from its first receipt of this snapshot."""
+    rotation = Rotation(2, 2)
+    assert not rotation.take(
+        iter(
+            [
+                receipt("b", 0.415, "drained", sequence=1),
+                switch(),
+                receipt("a", 0.430, "running"),
+                receipt("b", 0.440, "running"),
+                receipt("a", 0.500, "drained"),
+            ]
+        )
+    )
+    assert rotation.take(iter([receipt("b", 0.510, "drained")]))
+    found = rotation.parts(T + 0.1, [T + 0.05, T + 0.4, T + 0.9])
+    assert list(found) == list(PARTS)
+    assert found == {
+        "poll": 300,
+        "read": 10,
+        "publish": 10,
+        "notify": 13,
+        "swap": 2,
+        "receipt": 5,
+        "confirmed": 30,
+        "done": 340,
+    }
+    assert sum(found[step] for step in STEPS) == found["done"]
+
+
+def test_no_rotation_ends_before_its_switch_was_seen() -> None:
+    rotation = Rotation(2, 1)
+    assert not rotation.take(iter([switch(1), receipt("a", 0.43, "drained")]))
+    assert rotation.take(iter([switch()]))
