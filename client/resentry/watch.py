@@ -11,7 +11,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Protocol
 
-from resentry import descriptor
+from resentry import clock, descriptor
+from resentry.contract import DATA_LINK
 from resentry.process import block, has_green_threads
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ _IN_IGNORED = 0x8000
 _CHANGES = _IN_MOVED_TO | _IN_CLOSE_WRITE | _IN_CREATE
 _EVENT = struct.Struct("iIII")
 _SIGSET_BYTES = 128
+_SWITCH = DATA_LINK.encode()
+"""The only hidden name that matters: the agent renames it to publish."""
 
 
 class LostError(Exception):
@@ -125,27 +128,47 @@ class _Poll:
         self._prove()
         if not self._is_watching and self._arm():
             return  # the next look sees what changed before the watch was there
+        deadline = clock.monotonic() + seconds
+        while not self._has_reason(max(0.0, deadline - clock.monotonic())):
+            pass
+
+    def _has_reason(self, seconds: float) -> bool:
+        """Return true when there is a reason to look, or after `seconds`."""
         ready = self._poll.poll(seconds * 1000)
         if ready:
             self._prove()
+        reasons = not ready
         for number, _ in ready:
-            with contextlib.suppress(BlockingIOError):
+            is_inotify = self._inotify is not None and number == self._inotify.number
+            try:
                 read = os.read(number, 65536)
-                if self._inotify is not None and number == self._inotify.number:
-                    self._note(read)
+            except BlockingIOError:
+                reasons = True
+            else:
+                reasons |= not is_inotify or self._concerns(read)
+        return reasons
 
     def _prove(self) -> None:
         for opened in (self._pipe, self._wake, self._inotify, self._signals):
             if opened is not None and not opened.is_ours():
                 raise LostError
 
-    def _note(self, events: bytes) -> None:
-        offset = 0
+    def _concerns(self, events: bytes) -> bool:
+        """Whether one of these events is more than a step before the agent's switch.
+
+        A publication makes hidden names before it renames `..data`. All processes of a pod
+        would look for nothing while the agent still writes.
+        """
+        offset, concerns = 0, False
         while offset < len(events):
             _, mask, _, length = _EVENT.unpack_from(events, offset)
+            offset += _EVENT.size
+            name = events[offset : offset + length].rstrip(b"\0")
+            offset += length
             if mask & _IN_IGNORED:  # the directory itself is gone
                 self._is_watching = False
-            offset += _EVENT.size + length
+            concerns |= not name.startswith(b"..") or name == _SWITCH
+        return concerns
 
     def wake(self) -> None:
         if self._wake.is_ours():

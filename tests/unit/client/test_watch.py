@@ -43,6 +43,22 @@ def test_a_rename_into_the_directory_wakes(tmp_path: Path) -> None:
     watching.close()
 
 
+def test_the_steps_before_a_switch_wake_nobody(tmp_path: Path) -> None:
+    """Each process would look for nothing while the agent still writes."""
+    watching = open_watch(str(tmp_path), None)
+    watching.wait(0.01)
+    (tmp_path / "..2026_11_29_20_53_20.01234567").mkdir()
+    (tmp_path / "..data_tmp.01234567").symlink_to("..2026_11_29_20_53_20.01234567")
+    began = time.monotonic()
+    watching.wait(0.05)
+    assert time.monotonic() - began >= 0.045
+    (tmp_path / "..data_tmp.01234567").rename(tmp_path / "..data")
+    began = time.monotonic()
+    watching.wait(LONG)
+    assert time.monotonic() - began < LONG
+    watching.close()
+
+
 def test_a_file_written_in_place_wakes(tmp_path: Path) -> None:
     """A volume that is kept by hand works, too."""
     watching = open_watch(str(tmp_path), None)
