@@ -221,7 +221,9 @@ def main() -> None:
         for share in ("p50", "p99")
     }
     print(table({count: one["ms"] for count, one in figures.items()}, shown))
-    result = {"measured": measured(load="idle processes that follow one volume")}
+    result: dict[str, Any] = {
+        "measured": measured(load="idle processes that follow one volume")
+    }
     result |= {"poll_seconds": POLL_SECONDS, "goal_ms": GOAL_MS, "processes": figures}
     write("converge", result)
     p99 = figures[str(JUDGED)]["ms"]["confirmed"]["p99"]
