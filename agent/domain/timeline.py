@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,16 +12,18 @@ from msgspec import Meta, Struct, structs
 from agent.domain.last import last_accepted, last_processes
 from agent.domain.passes import GOOD
 from agent.domain.rollout import State
+from agent.domain.tuned import cut_changes, cuts_of
 from agent.domain.wishes import difference, is_held
 from resentry.contract import time_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from agent.domain.tuned import Cut
     from agent.domain.view import View
     from resentry.contract import Snapshot
 
-SNAPSHOTS_LIMIT, OTHERS_LIMIT = 20, 20
+SNAPSHOTS_LIMIT, OTHERS_LIMIT, BUDGETS_LIMIT = 20, 20, 10
 """So many of the newest events are kept."""
 TEXT_LIMIT, NAMES_LIMIT = 300, 16
 """The characters of a sentence, and the number of names in an event."""
@@ -35,11 +38,12 @@ class Event(Struct, frozen=True, kw_only=True):
     """Something that happened, at one time."""
 
     kind: Annotated[
-        Literal["published", "refused", "failing", "recovered"],
+        Literal["published", "refused", "failing", "recovered", "budget"],
         Meta(
             description="`published`: a new snapshot. `refused`: the guard rails or the "
             "DSN check refused a candidate. `failing`: the source could not be read, or "
-            "the volume could not be written. `recovered`: the end of a refusal or a failure."
+            "the volume could not be written. `recovered`: the end of a refusal or a failure. "
+            "`budget`: a budget is reached, or lets everything pass again."
         ),
     ]
     at: Annotated[str, Meta(description="When it happened, or began.")]
@@ -58,6 +62,7 @@ class Event(Struct, frozen=True, kw_only=True):
         ),
     ] = {}
     boosts: Annotated[int, Meta(description="The number of boosts in it.")] = 0
+    ceilings: Annotated[int, Meta(description="The number of ceilings in it.")] = 0
     rollback: Annotated[
         bool, Meta(description="True if an operator's rollback published it.")
     ] = False
@@ -87,9 +92,14 @@ def followed(before: View, after: View, now: float) -> View:
     if after.passes is not before.passes:
         timeline = _with_pass(timeline, after, now)
     current, rollout = after.known.current, after.rollout
+    cuts = before.cuts
+    if not rollout.unknown:  # else a process may be missing, and come back
+        receipts = [t.receipt for t, _ in rollout.targets if t.readable]
+        cuts = cuts_of(before.cuts, current, receipts, now)
     return replace(
         after,
-        timeline=timeline,
+        timeline=_with_budgets(timeline, before.cuts, cuts, now),
+        cuts=cuts,
         last_processes=last_processes(before.last_processes, rollout, now),
         last_accepted=last_accepted(before.last_accepted, current, rollout, now),
     )
@@ -127,6 +137,16 @@ def _with_pass(timeline: Timeline, view: View, now: float) -> Timeline:
     revision, sequence = outcome.revision, outcome.sequence
     event = structs.replace(event, revision=revision, sequence=sequence)
     return _bounded((*timeline, event))
+
+
+def _with_budgets(
+    timeline: Timeline, before: Iterable[Cut], after: Iterable[Cut], now: float
+) -> Timeline:
+    """Add each budget that begins to cut, or has ended to do so."""
+    begun, ended = cut_changes(before, after)
+    told = [each.sentence for each in begun] + [each.end for each in ended]
+    news = [Event(kind="budget", at=time_text(now), sentence=text) for text in told]
+    return _bounded((*timeline, *news)) if news else timeline
 
 
 def _with_snapshot(timeline: Timeline, before: View, after: View) -> Timeline:
@@ -171,6 +191,7 @@ def _event(snapshot: Snapshot, earlier: Snapshot | None) -> Event:
         changed=names[:NAMES_LIMIT],
         rates={role: own for role, own in rates.items() if own or not role},
         boosts=len(snapshot.boosts),
+        ceilings=len(snapshot.ceilings),
         rollback=is_held(snapshot),
     )
 
@@ -184,7 +205,12 @@ def _last(timeline: Timeline, kinds: Iterable[str]) -> Event | None:
 
 
 def _bounded(timeline: Timeline) -> Timeline:
-    snapshots = [event for event in timeline if event.kind == "published"]
-    others = [event for event in timeline if event.kind != "published"]
-    kept = {*map(id, snapshots[-SNAPSHOTS_LIMIT:]), *map(id, others[-OTHERS_LIMIT:])}
-    return tuple(event for event in timeline if id(event) in kept)
+    limits = {"published": SNAPSHOTS_LIMIT, "budget": BUDGETS_LIMIT}
+    counts: Counter[str] = Counter()
+    kept = []
+    for event in reversed(timeline):
+        group = event.kind if event.kind in limits else "others"
+        counts[group] += 1
+        if counts[group] <= limits.get(group, OTHERS_LIMIT):
+            kept.append(event)
+    return tuple(reversed(kept))

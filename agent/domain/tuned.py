@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from resentry.contract import Receipt, Snapshot
 
+CALM_SECONDS = 300.0
+"""So long a budget has to let everything pass before its cut counts as over."""
 _RULE = re.compile(r"rule ([0-9]{1,3})")
 
 
@@ -41,6 +43,75 @@ def budget_uses(
         if per_minute is not None:
             found.append(BudgetUse(kind, per_minute, min(shares, default=None)))
     return tuple(found)
+
+
+class Cut(NamedTuple):
+    """A budget that does not let everything pass. Times are in seconds since the epoch."""
+
+    role: str
+    use: BudgetUse
+    """The budget, and its share when it was cutting last."""
+    since: float
+    seen: float
+    """When it was cutting last."""
+
+    @property
+    def budget(self) -> str:
+        """Which budget it is, in words."""
+        use = self.use
+        return (
+            f"the budget of {use.per_minute:g} {use.kind} a minute of role {self.role}"
+        )
+
+    @property
+    def sentence(self) -> str:
+        """What it does, in words."""
+        return f"{self.budget} is reached: {self.use.share or 0.0:.3g} of them pass"
+
+    @property
+    def end(self) -> str:
+        """What is told when it is over."""
+        return (
+            f"{self.budget} has let everything pass for {CALM_SECONDS / 60:g} minutes"
+        )
+
+
+def cuts_of(
+    before: Iterable[Cut],
+    current: Snapshot | None,
+    receipts: Iterable[Receipt],
+    now: float,
+) -> tuple[Cut, ...]:
+    """Return the budgets that are reached, or were so in the last five minutes.
+
+    A load that comes and goes is one cut, not many.
+    """
+    if current is None or not current.budgets:
+        return ()
+    by_role: dict[str, list[Receipt]] = {}
+    for receipt in receipts:
+        by_role.setdefault(receipt.role, []).append(receipt)
+    known = {(cut.role, cut.use.kind, cut.use.per_minute): cut for cut in before}
+    found = []
+    for role in sorted({*by_role, *(cut.role for cut in before)}):
+        for use in budget_uses(current, role, by_role.get(role, ())):
+            cut = known.get((role, use.kind, use.per_minute))
+            if use.share is not None and use.share < 1:
+                found.append(Cut(role, use, cut.since if cut else now, now))
+            elif cut is not None and now - cut.seen < CALM_SECONDS:
+                found.append(cut)
+    return tuple(found)
+
+
+def cut_changes(
+    before: Iterable[Cut], after: Iterable[Cut]
+) -> tuple[list[Cut], list[Cut]]:
+    """Return the cuts that have begun, and those that have ended."""
+    old, new = ({(c.role, c.use.kind): c for c in cuts} for cuts in (before, after))
+    return (
+        [cut for name, cut in new.items() if name not in old],
+        [cut for name, cut in old.items() if name not in new],
+    )
 
 
 def dropped_errors(receipts: Iterable[Receipt]) -> dict[str, int]:

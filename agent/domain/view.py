@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agent.domain.receiver import Delivery
     from agent.domain.rollout import Rollout
     from agent.domain.timeline import Timeline
+    from agent.domain.tuned import Cut
     from resentry.contract import Snapshot
 
 
@@ -81,6 +82,8 @@ class View:
     """A process of each role: a live one, or the one that was seen last."""
     last_accepted: Mapping[str, float] = field(default_factory=dict)
     """When each published DSN was last accepted, in seconds since the epoch."""
+    cuts: tuple[Cut, ...] = ()
+    """The budgets that processes have reached."""
     timeline: Timeline = ()
     """What happened lately, the newest last."""
 

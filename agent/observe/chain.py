@@ -175,6 +175,8 @@ def _publish(status: StatusResult) -> Stage:
     boosts = len(current.boosts)
     if boosts:
         number += f", {boosts} boost{'s' * (boosts != 1)} in force"
+    if ceilings := len(current.ceilings):
+        number += f", {ceilings} ceiling{'s' * (ceilings != 1)} in force"
     if status.held is not None:
         return Stage(
             stage="publish",

@@ -13,6 +13,7 @@ from agent.domain.answers import uses
 from agent.domain.passes import GOOD
 from agent.domain.rollout import DONE
 from agent.errors import REPORT
+from agent.observe.tuning_changes import log_bounds
 
 if TYPE_CHECKING:
     from agent.domain.dsn_check import DsnReport
@@ -45,6 +46,7 @@ def log_changes(before: View, after: View) -> None:
         if verdicts.get(report.fingerprint) != _verdict(report):
             _log_dsn_check(report)
     _log_uses(before, after)
+    log_bounds(before, after)
     results = {delivery.receiver: _result(delivery) for delivery in before.deliveries}
     for delivery in after.deliveries:
         if results.get(delivery.receiver, (None, False)) != _result(delivery):
@@ -98,11 +100,13 @@ def log_start_without(view: View, settings: Settings) -> None:
 
 
 def log_boost_end(outcome: Outcome, metrics: Metrics | None) -> None:
-    """Log and count what the end of a boost came to."""
+    """Log and count what the end of a boost or a ceiling came to."""
     if outcome.kind != "unchanged":
         _count_request(metrics, "boost_end", outcome.kind)
         level = "info" if outcome.exit_code == 0 else "error"
-        _log_outcome(level, outcome, f"{outcome.sentence}; a boost has ended")
+        _log_outcome(
+            level, outcome, f"{outcome.sentence}; a boost or a ceiling has ended"
+        )
 
 
 def log_tuning(outcome: Outcome, metrics: Metrics | None) -> None:

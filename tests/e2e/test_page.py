@@ -169,7 +169,12 @@ def test_what_others_wrote_is_shown_as_text(browser: Browser) -> None:
     result["chain"][0] |= {"first_broken": True, "hint": "x", "since": "x"}
     result["dsn_checks"] = [{"verdict": "rejected", "sentence": "x", "since": "x"}]
     boost = {"id": "x", "traces": 1, "match": "x", "role": "x", "until": "x"}
-    result["current"] = {"boosts": [boost], "settings": {"SENTRY_ENVIRONMENT": "x"}}
+    ceiling = {**boost, "errors": None}
+    result["current"] = {
+        "boosts": [boost],
+        "ceilings": [ceiling],
+        "settings": {"SENTRY_ENVIRONMENT": "x"},
+    }
     result["source"]["where"] = {"address": "x", "path": "x"}
     rate = {"setting": "x", "value": 1.0, "origin": "x"}
     result["roles"] = [{"role": "x", "processes": ["x"], "off": "", "rates": [rate]}]
@@ -199,6 +204,7 @@ def test_what_others_wrote_is_shown_as_text(browser: Browser) -> None:
     for part in ("verdict", "chain", "processes", "timeline", "refusals", "findings"):
         browser.await_text("<img src=x onerror", f"#{part}")
     assert "<img" in browser.text("#rates")
+    assert f"ceiling {NASTY}: traces at most 1 for {NASTY}" in browser.text("#rates")
     assert f"could not be examined: {NASTY}" in browser.text("#findings")
     assert browser.run("document.querySelectorAll('main img, main script').length") == 0
     assert "owned" not in browser.run("document.title").replace(NASTY, "")

@@ -244,7 +244,7 @@ def test_a_boost_ends_by_itself_without_a_pass(
         )
     assert one.view.passes is before
     (ended,) = [line for line in lines if line["event"].startswith("published")]
-    assert ended["event"].endswith("sequence 3; a boost has ended")
+    assert ended["event"].endswith("sequence 3; a boost or a ceiling has ended")
     eventually(lambda: one.view.confirmed_at is not None, what="its confirmation")
     seconds = [event.confirmed_seconds for event in one.view.timeline]
     assert len(seconds) == 3

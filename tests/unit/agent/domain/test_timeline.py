@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
+from structlog.testing import capture_logs
 
 from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
@@ -13,7 +14,8 @@ from agent.domain.timeline import OTHERS_LIMIT, SNAPSHOTS_LIMIT, Event, followed
 from agent.domain.view import Known, View
 from agent.errors import CandidateRefused, SourceDenied, SourceDown
 from agent.observe.document import decode_state, encode_state, timeline_of
-from resentry.contract import Boost, Receipt, Snapshot, revision_of
+from agent.observe.tuning_changes import log_bounds
+from resentry.contract import Boost, Budget, Ceiling, Receipt, Snapshot, revision_of
 
 NOBODY = assess([], None, late=False)
 
@@ -82,6 +84,80 @@ def test_a_snapshot_is_followed_until_the_next_one(
         "celery": {"SENTRY_TRACES_SAMPLE_RATE": 0.01},
     }
     assert (last.changed, last.boosts) == (["RESENTRY_BOOSTS"], 1)
+    bounded = replace(SECOND, sequence=4, ceilings=(Ceiling(traces=0.1, id="c1"),))
+    story.publish(bounded)
+    last = story.view.timeline[-1]
+    assert (last.changed, last.ceilings) == (
+        ["RESENTRY_BOOSTS", "RESENTRY_CEILINGS"],
+        1,
+    )
+
+
+def test_a_budget_that_is_reached_is_told_until_it_is_calm(
+    receipt: Callable[..., Receipt],
+) -> None:
+    """A load that comes and goes is told once, and an unread receipt ends nothing."""
+    story = Story()
+    current = replace(FIRST, budgets=(Budget(transactions=600, errors=60),))
+    story.publish(current)
+
+    def look(seconds: float, unknown: str = "", **budgets: float) -> None:
+        story.now += seconds
+        runs = receipt(dropped={}, budgets=budgets)
+        targets = [] if unknown else [LiveTarget(runs, 0)]
+        rollout = assess(targets, current, late=False, unknown=unknown)
+        with capture_logs() as lines:
+            before = story.view
+            story.go(rollout=rollout)
+            log_bounds(before, story.view)
+        logged.extend(line["event"] for line in lines)
+
+    logged: list[str] = []
+    look(1, transactions=1, errors=1)
+    look(1, transactions=0.031, errors=1)
+    for _ in range(20):
+        look(200, transactions=1, errors=1)
+        look(1, transactions=0.5, errors=1)
+    look(1, unknown="the receipts cannot be read")
+    assert [cut.role for cut in story.view.cuts] == ["api"]
+    look(290, transactions=1, errors=1)
+    look(10, transactions=1, errors=1)
+    budget = "the budget of 600 transactions a minute of role api"
+    told = [
+        f"{budget} is reached: 0.031 of them pass",
+        f"{budget} has let everything pass for 5 minutes",
+    ]
+    assert logged == told
+    events = [event for event in story.view.timeline if event.kind == "budget"]
+    assert [event.sentence for event in events] == told
+    for _ in range(20):
+        look(400, errors=0.1)
+        look(400, errors=1)
+    kinds = [event.kind for event in story.view.timeline]
+    assert (kinds.count("published"), kinds.count("budget")) == (1, 10)
+
+
+def test_a_ceiling_is_logged_when_it_begins_and_when_it_ends() -> None:
+    """An operator's has a name; one of the source may have no end."""
+    story, last = Story(), "2026-11-24T08:00:00Z"
+    ceilings = (
+        Ceiling(traces=0.01, errors=0.2, until=last, match="GET /*", id="c1"),
+        Ceiling(errors=0.5, role="celery"),
+    )
+    with capture_logs() as lines:
+        for given in ((), ceilings, ceilings[1:], ceilings[1:]):
+            before = story.view
+            story.publish(replace(FIRST, ceilings=given))
+            log_bounds(before, story.view)
+    first = (
+        "traces at most 0.01, errors at most 0.2 for GET /* in every role, until "
+        f"{last}, operator's c1"
+    )
+    assert [line["event"] for line in lines] == [
+        f"a ceiling is in force: {first}",
+        "a ceiling is in force: errors at most 0.5 for everything in celery, without an end",
+        f"a ceiling has ended: {first}",
+    ]
 
 
 def test_a_refusal_and_an_outage_are_told_once_and_have_an_end() -> None:
