@@ -26,6 +26,8 @@ class Call(NamedTuple):
     seconds: float
     """How long the server took."""
     error: str
+    token: str
+    """The same for the same token: a keyed hash of its accessor."""
 
 
 class Audit:
@@ -70,4 +72,7 @@ class Audit:
             return None
         began = self._asked.pop(request["id"], at)
         error = entry.get("error", "")
-        return Call(request["operation"], request["path"], began, at - began, error)
+        token = entry.get("auth", {}).get("accessor", "")
+        return Call(
+            request["operation"], request["path"], began, at - began, error, token
+        )

@@ -22,12 +22,13 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
 
 import resentry
-from bench.report import Section, measured, write
+from bench import page
+from bench.report import Section, measured, over_rounds, say, write
 from lab.sink import Sink
 from lab.swaps import publish, settings_for
 
@@ -59,44 +60,33 @@ SECTIONS = (
 
 
 def main() -> None:
-    """Measure both, turn by turn; print and write the medians and their ratios."""
+    """Measure both, turn by turn; print and write each turn's medians and ratios."""
     found: dict[str, Figures] = {name: {row: [] for row in ROWS} for name in SUBJECTS}
     with Sink() as sink:
         for turn in range(TURNS):
-            print(f"==> turn {turn + 1} of {TURNS}", file=sys.stderr, flush=True)
+            say(f"turn {turn + 1} of {TURNS}")
             for name in SUBJECTS:
                 for row, values in run(name, sink.dsn(1)).items():
-                    found[name][row] += values
-    result = report(found)
-    print(table(result))
+                    found[name][row].append(median(values))
     load = f"{TURNS} turns of {EACH} forks each"
-    write("fork", {"measured": measured(load=load), **result})
+    result = {"measured": measured(load=load), **report(found)}
+    print(page.table(SECTIONS[0], result))
+    write("fork", result)
 
 
-def report(found: dict[str, Figures]) -> dict[str, dict[str, float]]:
-    """Return each row's medians in milliseconds, and what ours is to the other."""
-    plain, ours = (
-        {row: median(values) for row, values in found[name].items()}
-        for name in SUBJECTS
-    )
+def report(found: dict[str, Figures]) -> dict[str, dict[str, Any]]:
+    """Return each row's turns in milliseconds, and what ours is to the other."""
+    plain, ours = (found[name] for name in SUBJECTS)
     return {
         row: {
-            SUBJECTS[0]: round(plain[row], 3),
-            SUBJECTS[1]: round(ours[row], 3),
-            "ratio": round(ours[row] / plain[row], 2),
+            SUBJECTS[0]: over_rounds(plain[row]),
+            SUBJECTS[1]: over_rounds(ours[row]),
+            "ratio": over_rounds(
+                [b / a for a, b in zip(plain[row], ours[row], strict=True)]
+            ),
         }
         for row in ROWS
     }
-
-
-def table(result: dict[str, dict[str, float]]) -> str:
-    """Return the figures for people."""
-    heads = "".join(f"{head:>14}" for head in (*SUBJECTS, "ratio"))
-    lines = [f"{'median, ms':34}{heads}"]
-    for row, title in ROWS.items():
-        cells = "".join(f"{value:14.2f}" for value in result[row].values())
-        lines.append(f"{title:34}{cells}")
-    return "\n".join(lines)
 
 
 def run(name: str, dsn: str) -> Figures:

@@ -9,7 +9,8 @@ import importlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from bench.report import RESULTS
+from bench import draw
+from bench.report import RESULTS, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -109,15 +110,9 @@ def cell(value: Any) -> str:
             return "-"
 
 
-def number(value: float) -> str:
-    """Return the number with the digits that mean something."""
-    if isinstance(value, int) or value.is_integer():
-        return f"{value:,.0f}"
-    return f"{value:,.{0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2}f}"
-
-
 def main() -> None:
-    """Write the page."""
+    """Write the page and its charts."""
+    draw.main()
     PAGE.write_text(page())
 
 

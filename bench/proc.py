@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -25,6 +26,13 @@ class Usage(NamedTuple):
     cpu_ns: int
     waits: int
     """Voluntary context switches: how often a thread went to sleep."""
+
+
+class Moment(NamedTuple):
+    """When something happened after a start, and what the process had used by then."""
+
+    seconds: float
+    cpu_ns: int
 
 
 def memory(pid: int) -> Memory:
@@ -52,36 +60,45 @@ def usage(pid: int) -> Usage:
     return Usage(time.clock_gettime_ns((~pid << 3) | 2), waits)
 
 
-def seconds_until(
-    condition: Callable[[], bool], command: Sequence[str], env: Mapping[str, str]
-) -> float:
-    """Return the time from starting the command to `condition`, then kill it.
+def moments(
+    conditions: Sequence[Callable[[], bool]],
+    command: Sequence[str],
+    env: Mapping[str, str],
+) -> list[Moment]:
+    """Start the command, tell when each condition came true, then kill it.
 
-    `condition` is asked every half millisecond, and once more after its end.
+    They come true in their order. Each is asked every half millisecond.
     """
+    found = []
     began = time.monotonic()
     process = subprocess.Popen(
         command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     try:
-        while not condition():
-            if process.poll() is not None and not condition():
-                raise RuntimeError(_last_words(process, "ended too early"))
-            if time.monotonic() > began + 20:
-                process.kill()
-                raise TimeoutError(_last_words(process, "took more than 20 s"))
-            time.sleep(0.0005)
-        return time.monotonic() - began
+        for condition in conditions:
+            while not condition():
+                if process.poll() is not None:
+                    raise RuntimeError(_last_words(process, "ended too early"))
+                if time.monotonic() > began + 20:
+                    process.kill()
+                    raise TimeoutError(_last_words(process, "took more than 20 s"))
+                time.sleep(0.0005)
+            took = time.monotonic() - began
+            found.append(Moment(took, usage(process.pid).cpu_ns))
+        return found
     finally:
         process.kill()
         process.communicate()
 
 
-def seconds_to_run(command: Sequence[str], env: Mapping[str, str]) -> float:
-    """Return the time from starting the command to its end."""
+def to_run(command: Sequence[str]) -> Moment:
+    """Run the command without an environment; tell when it ended."""
     began = time.monotonic()
-    subprocess.run(command, env=env, check=True)
-    return time.monotonic() - began
+    process = subprocess.Popen(command, env={})
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    took = time.monotonic() - began
+    return Moment(took, round(1e9 * (used.ru_utime + used.ru_stime)))
 
 
 def _last_words(process: subprocess.Popen[bytes], what: str) -> str:

@@ -80,6 +80,13 @@ def _find(column: dict[str, Any], row: str) -> str:
     return "-" if isinstance(found, dict) else str(found)
 
 
+def number(value: float) -> str:
+    """Return the number with the digits that mean something."""
+    if isinstance(value, int) or value.is_integer():
+        return f"{value:,.0f}"
+    return f"{value:,.{0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2}f}"
+
+
 def measured(**more: Any) -> dict[str, Any]:
     """Say what the figures depend on; `more` is what this benchmark alone knows."""
     return {

@@ -20,13 +20,14 @@ import sentry_sdk
 from sentry_sdk.transport import Transport
 from sentry_sdk.utils import event_from_exception
 
-from bench.report import Section, measured, write
+from bench import page
+from bench.report import Section, measured, over_rounds, write
 from lab.paths import PLANTED
 from resentry.scrub import hooks
 from resentry.sdk import build as sdk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from sentry_sdk.envelope import Envelope
 
@@ -42,7 +43,7 @@ ROWS = {
 TURNS = {"planted": 2000, "error": 200, "raised": 400}
 FRAMES = {"error": 30, "raised": 9}
 
-Figures = dict[str, dict[str, float]]
+Figures = dict[str, dict[str, Any]]
 
 
 class Drop(Transport):
@@ -88,7 +89,7 @@ def main() -> None:
         "figures": figures,
         "gates": GATES,
     }
-    print(table(figures))
+    print(page.table(SECTIONS[0], result))
     write("scrub", result)
     if broken := broken_gates(figures):
         sys.exit(f"Scrubbing is too slow: {'; '.join(broken)}.")
@@ -109,7 +110,7 @@ def measure(
     turns: int,
     alone: sentry_sdk.Client,
     ours: sentry_sdk.Client,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Return medians in microseconds, and what ours adds to what the SDK takes.
 
     What a capture needs is made before it is timed.
@@ -123,12 +124,20 @@ def measure(
             began = time.thread_time()
             capture()
             times.append((time.thread_time() - began) * 1e6)
-    without, with_ours = map(median, took)
+    without, with_ours = (list(map(median, rounds(times))) for times in took)
     return {
-        "sdk_us": round(without, 1),
-        "with_ours_us": round(with_ours, 1),
-        "ratio": round(with_ours / without - 1, 3),
+        "sdk_us": over_rounds(without),
+        "with_ours_us": over_rounds(with_ours),
+        "ratio": over_rounds(
+            [b / a - 1 for a, b in zip(without, with_ours, strict=True)]
+        ),
     }
+
+
+def rounds(times: Sequence[float]) -> Iterator[Sequence[float]]:
+    """Return the times in ten rounds of as many turns."""
+    turns = len(times) // 10
+    return (times[turns * number :][:turns] for number in range(10))
 
 
 def raised(frames: int) -> ValueError:
@@ -154,22 +163,11 @@ def enrol(depth: int) -> None:
 def broken_gates(figures: Figures) -> list[str]:
     """Say which ratio is above what is allowed."""
     return [
-        f"{ROWS[name]} takes {figures[name]['ratio']:.2f} of the SDK's time, "
+        f"{ROWS[name]} takes {figures[name]['ratio']['median']:.2f} of the SDK's time, "
         f"allowed is {allowed}"
         for name, allowed in GATES.items()
-        if figures[name]["ratio"] > allowed
+        if figures[name]["ratio"]["median"] > allowed
     ]
-
-
-def table(figures: Figures) -> str:
-    """Return the figures for people."""
-    lines = [f"{'microseconds, medians':36}{'SDK':>9}{'with ours':>11}{'added':>8}"]
-    lines += [
-        f"{ROWS[name]:36}{row['sdk_us']:9.0f}{row['with_ours_us']:11.0f}"
-        f"{row['ratio']:8.0%}  (allowed: {GATES[name]:.0%})"
-        for name, row in figures.items()
-    ]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,194 +1,214 @@
-"""The agent, `bao agent` and the bare interpreter: started, and measured as they run.
+"""The agent and its peers as they start and as they run, measured from outside.
 
-All three run on this machine, now, over TLS, against the same OpenBao and secret.
+All of them run at the same time, on the same machine: so a load hits all of them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import http.client
-import itertools
-import statistics
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from collections import Counter
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from bench import proc
-from lab.process import Process, eventually, free_port
+from bench.audit import Audit
+from bench.report import say
+from lab.process import Process, eventually
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
+    from bench.peers import Command, Peers
     from lab.vault import ProductionVault
 
-STARTS = 9
+STARTS = 15
 SETTLED_POLLS = 5
-MEASURED_POLLS = 15
+ROUNDS = 6
+ROUND_SECONDS = 12
+IDLE_ROUNDS = 3
+IDLE_SECONDS = 20
+POLL_SECONDS = 1
+NEVER_SECONDS = 3600
 
-SECRET = "secret/data/lms"
-SETTINGS = {
-    "SENTRY_DSN": "http://0123456789abcdef0123456789abcdef@127.0.0.1:9/1",
-    "SENTRY_ENVIRONMENT": "production",
-    "SENTRY_TRACES_SAMPLE_RATE": "0.1",
-}
-POLICY = f'path "{SECRET}" {{ capabilities = ["read"] }}'
-TARGET = "import resentry, time; resentry.init(role='api'); time.sleep(600)"
-IDLE = "import time; print('up', flush=True); time.sleep(600)"
-BAO_AGENT = """
-vault {{
-  address = "{address}"
-  ca_cert = "{ca}"
-}}
-auto_auth {{ method "token_file" {{ config = {{ token_file_path = "{token}" }} }} }}
-template_config {{ static_secret_render_interval = "1s" }}
-template {{
-  contents = "{{{{ with secret \\"{secret}\\" }}}}{{{{ .Data.data | toJSON }}}}{{{{ end }}}}"
-  destination = "{out}"
-}}
-"""
+TARGET = "import resentry, time; resentry.init(role='api'); time.sleep(3600)"
+IDLE = "import time; print('up', flush=True); time.sleep(3600)"
+CONFIRMED = 'resentry_targets{role="api",state="drained"} 1.0'
+
+Rounds = dict[str, dict[str, list[float]]]
+"""What each round gave, by subject and row."""
 
 
-class Steady(NamedTuple):
-    """What a process costs once it runs, polling once a second."""
+class Running(NamedTuple):
+    """A subject that runs."""
 
-    rss_mb: float
-    anon_mib: float
-    threads: int
-    cpu_ms_per_poll: float = 0.0
-    waits_per_poll: float = 0.0
-    requests_per_poll: float = 0.0
+    pid: int
+    command: Command
 
 
-class Command(NamedTuple):
-    """One agent, ready to be started, and the file that it will publish first."""
-
-    args: list[str]
-    env: dict[str, str]
-    first_file: Path
+def add(found: Rounds, name: str, figures: Mapping[str, float]) -> None:
+    """Add the figures of one round."""
+    for row, value in figures.items():
+        found.setdefault(name, {}).setdefault(row, []).append(value)
 
 
-class Subjects:
-    """The two agents and the interpreter, on one OpenBao, in one folder."""
+def starts(peers: Peers, names: Sequence[str]) -> Rounds:
+    """Start each in turns, until its first file is there."""
+    found: Rounds = {}
+    for _ in range(STARTS):
+        end = proc.to_run(peers.python("pass"))
+        took = {"start_ms": 1000 * end.seconds, "start_cpu_ms": end.cpu_ns / 1e6}
+        add(found, "interpreter", took)
+        for name in names:
+            add(found, name, _start(peers.command(name, POLL_SECONDS)))
+    return found
 
-    def __init__(self, vault: ProductionVault, binaries: Path, folder: Path) -> None:
-        self._vault = vault
-        self._bin = binaries
-        self._folder = folder
-        self._token = folder / "token"
-        self._token.write_text(vault.policy_token(POLICY))
-        self._token.chmod(0o600)
-        self._names = (f"run-{number}" for number in itertools.count(1))
-        vault.write("lms", SETTINGS)
 
-    def agent(self, port: int) -> Command:
-        """The agent with a volume of its own, HTTP on that port, the rest default."""
-        volume = self._folder / next(self._names)
-        env = {
-            "RESENTRY_VAULT_ADDR": self._vault.address,
-            "RESENTRY_VAULT_CA": str(self._vault.ca),
-            "RESENTRY_VAULT_PATHS": SECRET,
-            "RESENTRY_VAULT_TOKEN_FILE": str(self._token),
-            "RESENTRY_DIR": str(volume),
-            "RESENTRY_HTTP_LISTEN": f"127.0.0.1:{port}",
-            "RESENTRY_POLL_SECONDS": "1",
+def _start(command: Command) -> dict[str, float]:
+    conditions: list[Callable[[], bool]] = [command.first_file.exists]
+    if command.port:
+        conditions.append(lambda: _answers(command.port))
+    first, *then = proc.moments(conditions, command.args, command.env)
+    figures = {"start_ms": 1000 * first.seconds, "start_cpu_ms": first.cpu_ns / 1e6}
+    for startupz in then:
+        figures["startupz_ms"] = 1000 * startupz.seconds
+        figures["startupz_cpu_ms"] = startupz.cpu_ns / 1e6
+    return figures
+
+
+class Fleet:
+    """Those subjects and an idle interpreter, running until the end of the context."""
+
+    def __init__(
+        self,
+        peers: Peers,
+        vault: ProductionVault,
+        names: Sequence[str],
+        seconds: float,
+    ) -> None:
+        self._peers, self._names = peers, names
+        self._audit = Audit(vault)
+        self._seconds = seconds
+        self._stack = ExitStack()
+        self._all: dict[str, Running] = {}
+
+    def __enter__(self) -> Self:
+        with self._stack:
+            for name in self._names:
+                self._start(name)
+            idle = self._stack.enter_context(Process(self._peers.python(IDLE), env={}))
+            eventually(lambda: "up" in idle.log_text(), what="an idle interpreter")
+            self._interpreter = idle.pid
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _start(self, name: str) -> None:
+        command = self._peers.command(name, self._seconds)
+        process = Process(command.args, env=command.env, ready=lambda: _is_up(command))
+        self._stack.enter_context(process)
+        self._all[name] = Running(process.pid, command)
+        if command.port:
+            target_env = {"RESENTRY_DIR": command.env["RESENTRY_DIR"]}
+            target = Process(self._peers.python(TARGET), env=target_env)
+            self._stack.enter_context(target)
+            what = "the application's proof"
+            eventually(lambda: CONFIRMED in _get(command.port, "/metrics"), what=what)
+
+    def settle(self) -> None:
+        """Return when all have polled some times."""
+        polls: Counter[str] = Counter()
+        while any(polls[name] < SETTLED_POLLS for name in self._names):
+            time.sleep(self._seconds)
+            polls += self._requests()[0]
+
+    def sizes(self, name: str) -> dict[str, float]:
+        """Return what that subject occupies now."""
+        return _sizes(self._all[name].pid)
+
+    def steady(self) -> Rounds:
+        """Measure rounds of polls, and what each occupies."""
+        found: Rounds = {}
+        self.settle()
+        for number in range(1, ROUNDS + 1):
+            say(f"round {number} of {ROUNDS}: {ROUND_SECONDS} s of polls")
+            self._audit.calls()
+            used = self._used(ROUND_SECONDS)
+            polls, requests = self._requests()
+            for name, (cpu_ms, waits) in used.items():
+                figures = {
+                    "cpu_ms_per_poll": cpu_ms / polls[name],
+                    "waits_per_poll": waits / polls[name],
+                    "requests_per_poll": requests[name] / polls[name],
+                }
+                add(found, name, self.sizes(name) | figures)
+            add(found, "interpreter", _sizes(self._interpreter))
+        return found
+
+    def idle(self) -> Rounds:
+        """Measure how often each wakes up while it has nothing to do."""
+        found: Rounds = {}
+        time.sleep(10)  # what follows a start is over
+        for number in range(1, IDLE_ROUNDS + 1):
+            say(f"round {number} of {IDLE_ROUNDS}: {IDLE_SECONDS} s without a poll")
+            for name, (cpu_ms, waits) in self._used(IDLE_SECONDS).items():
+                minutes = IDLE_SECONDS / 60
+                figures = {
+                    "idle_wakes_per_minute": waits / minutes,
+                    "idle_cpu_ms_per_minute": cpu_ms / minutes,
+                }
+                add(found, name, figures)
+        return found
+
+    def _used(self, seconds: float) -> dict[str, tuple[float, int]]:
+        """Return the CPU in ms and the times asleep of each, over that time."""
+        before = {name: proc.usage(each.pid) for name, each in self._all.items()}
+        time.sleep(seconds)
+        found = {}
+        for name, each in self._all.items():
+            after = proc.usage(each.pid)
+            cpu_ms = (after.cpu_ns - before[name].cpu_ns) / 1e6
+            found[name] = cpu_ms, after.waits - before[name].waits
+        return found
+
+    def _requests(self) -> tuple[Counter[str], Counter[str]]:
+        """Return since the last look: reads of its secret, and requests, of each."""
+        calls = self._audit.calls()
+        owners = {each.command.secret: name for name, each in self._all.items()}
+        tokens = {
+            call.token: owners[call.path] for call in calls if call.path in owners
         }
-        args = [str(self._bin / "resentry-agent"), "run"]
-        return Command(args, env, volume / "settings.json")
-
-    def bao_agent(self) -> Command:
-        """OpenBao's own agent, rendering the same secret every second."""
-        folder = self._folder / next(self._names)
-        folder.mkdir()
-        config, out = folder / "agent.hcl", folder / "out.json"
-        config.write_text(
-            BAO_AGENT.format(
-                address=self._vault.address,
-                ca=self._vault.ca,
-                token=self._token,
-                secret=SECRET,
-                out=out,
-            )
-        )
-        args = [self._vault.binary, "agent", f"-config={config}"]
-        return Command(args, {"HOME": str(folder)}, out)
-
-    def python(self, code: str) -> list[str]:
-        """The interpreter of the agent's environment, isolated."""
-        return [str(self._bin / "python"), "-I", "-c", code]
-
-    def starts(self) -> dict[str, float]:
-        """Median time in ms from exec to the first published file, interleaved."""
-        found: dict[str, list[float]] = {
-            "interpreter": [],
-            "agent": [],
-            "bao_agent": [],
-        }
-        for _ in range(STARTS):
-            found["interpreter"].append(proc.seconds_to_run(self.python("pass"), {}))
-            both = {"agent": self.agent(free_port()), "bao_agent": self.bao_agent()}
-            for name, (args, env, file) in both.items():
-                found[name].append(proc.seconds_until(file.exists, args, env))
-        return {name: 1000 * statistics.median(times) for name, times in found.items()}
-
-    def steady_interpreter(self) -> Steady:
-        """The interpreter, idle."""
-        with Process(self.python(IDLE), env={}) as process:
-            eventually(lambda: "up" in process.log_text(), what="an idle interpreter")
-            return _steady(process.pid)
-
-    def steady_agent(self) -> Steady:
-        """The agent with one application that has confirmed, after a scrape."""
-        port = free_port()
-        args, env, file = self.agent(port)
-        target_env = {"RESENTRY_DIR": str(file.parent)}
-        with (
-            Process(args, env=env, ready=file.exists) as process,
-            Process(self.python(TARGET), env=target_env) as target,
-        ):
-            self._after_polls(SETTLED_POLLS)
-            if 'resentry_targets{role="api",state="drained"} 1.0' not in _scrape(port):
-                logs = process.log_text() + target.log_text()
-                raise RuntimeError(f"the application has not confirmed:\n{logs}")
-            return self._steady_polling(process.pid)
-
-    def steady_bao_agent(self) -> Steady:
-        """OpenBao's agent, after as many polls."""
-        args, env, file = self.bao_agent()
-        with Process(args, env=env, ready=file.exists) as process:
-            self._after_polls(SETTLED_POLLS)
-            return self._steady_polling(process.pid)
-
-    def _steady_polling(self, pid: int) -> Steady:
-        requests, _ = self._after_polls(0)
-        before = proc.usage(pid)
-        requests_after, polls = self._after_polls(MEASURED_POLLS)
-        after = proc.usage(pid)
-        return _steady(pid)._replace(
-            cpu_ms_per_poll=(after.cpu_ns - before.cpu_ns) / 1e6 / polls,
-            waits_per_poll=(after.waits - before.waits) / polls,
-            requests_per_poll=(requests_after - requests) / polls,
-        )
-
-    def _after_polls(self, polls: int) -> tuple[int, int]:
-        """Wait for so many polls; return all requests until then, and the polls."""
-        before = self._vault.requests().count(("read", SECRET))
-        deadline = time.monotonic() + 10 + 2 * polls
-        while True:
-            requests = self._vault.requests()
-            seen = requests.count(("read", SECRET)) - before
-            if seen >= polls:
-                return len(requests), seen
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"only {seen} of {polls} polls in the audit log")
-            time.sleep(0.2)  # seldom: looking costs CPU that the agents lack
+        polls = Counter(owners[call.path] for call in calls if call.path in owners)
+        requests = Counter(tokens[call.token] for call in calls if call.token in tokens)
+        return polls, requests
 
 
-def _steady(pid: int) -> Steady:
+def _sizes(pid: int) -> dict[str, float]:
     rss, anon = proc.memory(pid)
-    return Steady(rss * 1024 / 1e6, anon / 1024, proc.threads(pid))
+    return {
+        "rss_mb": rss * 1024 / 1e6,
+        "anon_mib": anon / 1024,
+        "threads": proc.threads(pid),
+    }
 
 
-def _scrape(port: int) -> str:
+def _is_up(command: Command) -> bool:
+    return command.first_file.exists() and (not command.port or _answers(command.port))
+
+
+def _answers(port: int) -> bool:
+    try:
+        return "200" in _get(port, "/startupz", status=True)
+    except OSError:  # it does not listen yet
+        return False
+
+
+def _get(port: int, path: str, *, status: bool = False) -> str:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     with contextlib.closing(connection):
-        connection.request("GET", "/metrics")
-        return connection.getresponse().read().decode()
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return str(answer.status) if status else answer.read().decode()

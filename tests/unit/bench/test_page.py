@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from bench.__main__ import BENCHMARKS
+from bench.draw import CHARTS, FOLDER, svg
 from bench.page import MODULES, PAGE, at, cell, page, table
 from bench.report import RESULTS, Section, over_rounds
 
@@ -14,6 +15,11 @@ from bench.report import RESULTS, Section, over_rounds
 def test_the_page_says_what_the_json_files_say() -> None:
     """`python -m bench.page` writes it; nobody else does."""
     assert PAGE.read_text() == page()
+
+
+def test_the_charts_show_what_the_json_files_say() -> None:
+    for name in CHARTS:
+        assert (FOLDER / f"{name}.svg").read_text() == svg(name), name
 
 
 def test_every_row_has_a_figure() -> None:
