@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FOLDER = RESULTS.parent
-OURS, THEIRS, INK = "#6c3fc5", "#b9bcc6", "#24262d"
+OURS, THEIRS, INK = "#6c3fc5", "#9ba0ae", "#24262d"
 FOOTPRINT = {
     "anon_mib": "memory, not shareable (MiB)",
     "rss_mb": "memory, resident (MB)",
@@ -70,7 +71,39 @@ def _bars(panel: Axes, values: dict[str, float]) -> None:
     panel.tick_params(left=False)
 
 
-CHARTS: dict[str, Callable[[Found], Figure]] = {"agent": footprint}
+def convergence(found: Found) -> Figure:
+    """Draw how many processes have the new DSN, over time, for both ways."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    panel = figure.subplots()
+    ways = {"swap": ("resentry", OURS), "restart": ("rolling restart", THEIRS)}
+    for way, (head, color) in ways.items():
+        for row, line in (("new_ms", "solid"), ("old_ms", "dashed")):
+            rounds = [sorted(one[row]) for one in found["rounds"][way]]
+            times = [median(ranks) / 1000 for ranks in zip(*rounds, strict=True)]
+            what = "sends by the new DSN" if row == "new_ms" else "no longer by the old"
+            panel.step(
+                times,
+                range(1, len(times) + 1),
+                where="post",
+                color=color,
+                linestyle=line,
+                linewidth=2,
+                label=f"{head}: {what}",
+            )
+    panel.set_xscale("log")
+    panel.xaxis.set_major_formatter(lambda seconds, _: f"{seconds:g} s")
+    panel.set_ylim(0, found["processes"] + 0.5)
+    panel.set_ylabel("processes")
+    panel.set_title("A new DSN under load, until the last process has it", loc="left")
+    panel.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right center", frameon=False)
+    return figure
+
+
+CHARTS: dict[str, Callable[[Found], Figure]] = {
+    "agent": footprint,
+    "restart": convergence,
+}
 """By the benchmark whose figures they show; the file is bench/NAME.svg."""
 
 

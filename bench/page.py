@@ -9,7 +9,7 @@ import importlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from bench import draw
+from bench import draw, readme
 from bench.report import RESULTS, number
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ MODULES = (
     "fleet",
     "pods",
     "bridge",
+    "cluster",
 )
 """The benchmarks with `SECTIONS`, in the order of the page."""
 
@@ -102,6 +103,8 @@ def cell(value: Any) -> str:
             return f"{number(median)} ({number(least)} to {number(most)})"
         case {"p50": _, "p99": _, "max": _}:
             return " / ".join(number(value[name]) for name in ("p50", "p99", "max"))
+        case {"p50": median, "max": most}:
+            return f"{number(median)} (up to {number(most)})"
         case str():
             return value
         case int() | float():
@@ -111,9 +114,10 @@ def cell(value: Any) -> str:
 
 
 def main() -> None:
-    """Write the page and its charts."""
+    """Write the page, its charts, and the part of README.md."""
     draw.main()
     PAGE.write_text(page())
+    readme.main()
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ SECTIONS = (
         "five seconds before.",
         {"swap": "figures/swap/{}", "rolling restart": "figures/restart/{}"},
         ROWS,
+        picture="restart.svg",
     ),
 )
 

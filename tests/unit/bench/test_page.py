@@ -9,12 +9,17 @@ import pytest
 from bench.__main__ import BENCHMARKS
 from bench.draw import CHARTS, FOLDER, svg
 from bench.page import MODULES, PAGE, at, cell, page, table
+from bench.readme import README, readme
 from bench.report import RESULTS, Section, over_rounds
 
 
 def test_the_page_says_what_the_json_files_say() -> None:
     """`python -m bench.page` writes it; nobody else does."""
     assert PAGE.read_text() == page()
+
+
+def test_the_readme_says_what_the_json_files_say() -> None:
+    assert README.read_text() == readme()
 
 
 def test_the_charts_show_what_the_json_files_say() -> None:
