@@ -17,7 +17,7 @@ from agent.cli.lines import idle_role_text
 from agent.cli.results import CheckResult, Step
 from agent.domain.newest import decode_marks
 from agent.domain.validate import validate
-from agent.domain.view import VOLUME
+from agent.domain.view import TUNING_PATH, VOLUME
 from agent.errors import (
     AgentAway,
     AgentError,
@@ -121,6 +121,8 @@ class _Checks:
             self._step("rights", self._rights)
             self._step("secret", self._secret)
         self._step("values", self._values)
+        if self._loaded.settings.tuning_path:
+            self._step("tuning", self._tuning)
         self._step("volume", lambda settings: volume_step(settings, self._snapshot))
         self._step("listen", self._listen)
         self._step("receipts", receipts_step)
@@ -203,6 +205,22 @@ class _Checks:
         shown = "no DSN in it" if dsn is None else f"DSN {show_dsn(dsn)}"
         return "; ".join((f"revision {snapshot.revision}, {shown}", *notes))
 
+    def _tuning(self, settings: Settings) -> str | None:
+        """Judge the tuning file on top of what the source holds."""
+        if self._snapshot is None:
+            return None
+        from agent.source.tuning import open_tuning  # noqa: PLC0415 - most have none
+
+        with contextlib.closing(open_tuning(settings)) as tuning:
+            tuning.look()
+            tuning.wait(self._until - time.monotonic())
+            self._snapshot = tuning.over(self._snapshot, time.time())
+            if tuning.error is not None:
+                raise tuning.error
+            report = tuning.report()
+        keys = ", ".join(report["keys"]) or "nothing on top of the source"
+        return "; ".join((f"{report['path']}: {keys}", *report["notes"]))
+
     def _listen(self, settings: Settings) -> str:
         """Say whether addresses and control socket can be used, or are in use."""
         control = settings.control_path
@@ -215,6 +233,8 @@ class _Checks:
             )
         if status.agent == "running":
             for problem in status.problems:
+                if problem.setting == TUNING_PATH:
+                    continue  # a step of its own
                 if problem.setting == VOLUME:
                     raise PublishError(problem.what, problem.hint)
                 raise SettingsError(problem.what, problem.hint)

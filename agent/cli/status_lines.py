@@ -13,7 +13,12 @@ from agent.cli.lines import (
     tuning_lines,
     value_text,
 )
-from agent.cli.status_texts import count_texts, rates_line, why_lines
+from agent.cli.status_texts import (
+    count_texts,
+    rates_line,
+    tuning_file_lines,
+    why_lines,
+)
 from agent.cli.words import with_ages
 from agent.domain.passes import GOOD
 from agent.domain.provenance import origin_of
@@ -146,6 +151,8 @@ def _where(report: dict[str, Any], *, is_named: bool) -> str:
 
 def _value_details(status: StatusResult) -> Iterator[str]:
     current = status.current
+    if status.tuning is not None:
+        yield from tuning_file_lines(status.tuning)
     if current is None:
         return
     origins = {

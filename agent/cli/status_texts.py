@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from agent.observe.results import StatusResult
     from agent.observe.target_results import RoleReport
+    from agent.observe.tuning_results import TuningFile
 
 _RATE_NAMES = {
     "SENTRY_SAMPLE_RATE": "errors",
@@ -96,3 +97,12 @@ def count_texts(status: StatusResult) -> Iterator[tuple[str, str]]:
             for cause, number in sorted(dropped.items())
         )
         yield "dropped", f"errors: {causes}"
+
+
+def tuning_file_lines(tuning: TuningFile) -> Iterator[str]:
+    """Yield whether the tuning file is in force, and what is in force from it."""
+    since = f" since {tuning.since}" if tuning.since else ""
+    keys = ", ".join(tuning.keys) or "nothing"
+    stays = "" if tuning.state == "in force" else "in force of it: "
+    yield f"tuning file {tuning.path}: {tuning.state}{since}: {stays}{keys}"
+    yield from tuning.notes

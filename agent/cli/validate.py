@@ -14,11 +14,14 @@ from agent.cli.answer import UNEXAMINED, Answer, named_error
 from agent.cli.lines import value_text
 from agent.cli.validate_results import ValidateChange, ValidatedFile, ValidateResult
 from agent.domain.changes import changes
-from agent.domain.validate import validate
+from agent.domain.tuning_file import conflicts, layered, read_tuning, refused
+from agent.domain.validate import Validated, validate
+from agent.domain.view import TUNING_PATH
 from agent.errors import AgentError, CandidateRefused
 from agent.observe.document import masked
 from agent.observe.results import Error
 from agent.source.files import FileSource
+from resentry.contract import Snapshot
 from resentry.values import KEYS
 
 if TYPE_CHECKING:
@@ -26,9 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from agent.domain.changes import Change
-    from agent.domain.validate import Validated
     from agent.settings import Loaded, Settings
-    from resentry.contract import Snapshot
 
 
 @options.command("validate")
@@ -38,7 +39,15 @@ if TYPE_CHECKING:
     metavar="OLD",
     help="Show what would change, per role, from this file to each FILE.",
 )
-def command(loaded: Loaded, *, files: tuple[str, ...], against: str | None) -> Answer:
+@click.option(
+    "--tuning",
+    is_flag=True,
+    help="Each FILE is a tuning file (RESENTRY_TUNING_PATH). It is judged on top of OLD, "
+    "which is what the source holds; without OLD, by itself.",
+)
+def command(
+    loaded: Loaded, *, files: tuple[str, ...], against: str | None, tuning: bool
+) -> Answer:
     """Check files before they are written to the source. No server is asked.
 
     Each FILE is all that a source would hold: JSON, dotenv, or a directory with one file per
@@ -49,6 +58,8 @@ def command(loaded: Loaded, *, files: tuple[str, ...], against: str | None) -> A
     \b
         RESENTRY_ENVIRONMENT=production RESENTRY_RATE_CAPS=production=0.2 \\
           resentry-agent validate new.json --against old.json
+
+    With --tuning, a key of the source in a FILE is refused, such as SENTRY_DSN.
     """  # noqa: D301 - the mark keeps the example as it is
     settings = loaded.settings
     old, unknown = None, ""
@@ -66,7 +77,8 @@ def command(loaded: Loaded, *, files: tuple[str, ...], against: str | None) -> A
     first: AgentError | None = None
     for path in files:
         try:
-            judged.append(_accepted(path, _read(settings, path, old), old))
+            read = _read_tuning if tuning else _read
+            judged.append(_accepted(path, read(settings, path, old), old))
         except AgentError as problem:
             first = first or problem
             judged.append(_refused(path, problem))
@@ -84,6 +96,20 @@ def command(loaded: Loaded, *, files: tuple[str, ...], against: str | None) -> A
 def _read(settings: Settings, path: str, last_good: Snapshot | None) -> Validated:
     source = FileSource(structs.replace(settings, source_path=path), settle=0.0)
     return validate(source.read(), settings.guard_rails, last_good, time.time())
+
+
+def _read_tuning(
+    settings: Settings, path: str, of_source: Snapshot | None
+) -> Validated:
+    """Return a tuning file on top of what the source holds, or raise `CandidateRefused`."""
+    given = structs.replace(settings, tuning_path=path)
+    candidate = FileSource(given, settle=0.0, setting=TUNING_PATH).read()
+    tuning, notes = read_tuning(candidate)
+    rails = settings.guard_rails
+    base = of_source or Snapshot(settings={}, judged_by=rails.environment)
+    if problems := conflicts(base, tuning, rails, time.time()):
+        raise refused(problems, candidate.fingerprint)
+    return Validated(layered(base, tuning), notes)
 
 
 def _accepted(path: str, good: Validated, old: Snapshot | None) -> ValidatedFile:

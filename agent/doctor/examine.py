@@ -21,6 +21,7 @@ from agent.doctor import (
     about_starts,
     about_targets,
     about_tuning,
+    about_tuning_file,
     about_versions,
     about_volume,
 )
@@ -49,6 +50,7 @@ _PLACES = (
     about_sentry,
     about_rates,
     about_tuning,
+    about_tuning_file,
     about_versions,
     about_bridge,
     about_alertmanager,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agent.doctor.rule import SkippedError, UnknownError
 from agent.domain.dsn_check import dsns_of
+from agent.domain.provenance import TUNING_FILE
 from agent.dsn_check.send import check_sender
 from agent.errors import AgentError, SettingsError
 from agent.parts import USER_AGENT
@@ -131,6 +132,10 @@ class Facts:
         """Return what to type so that the source holds this setting, as `KEY=VALUE`."""
         if self.is_copy:
             return f"write {setting} to the source of the volume's agent"
+        origins = self.current.provenance if self.current else {}
+        origin = origins.get(setting.partition("=")[0], {})
+        if origin.get("source") == TUNING_FILE:
+            return f"write {setting} to the tuning file, {origin.get('path')}"
         if self.settings.source_path:
             return f"write {setting} to {self.settings.source_path}"
         path = next(iter(self.settings.vault_paths), _PATH)
@@ -144,7 +149,12 @@ class Facts:
         """
         origins = self.current.provenance if self.current else {}
         if self.settings.source_path:
-            names = ", ".join(origins) or "SENTRY_DSN"
+            of_source = (
+                key
+                for key, origin in origins.items()
+                if origin.get("source") != TUNING_FILE
+            )
+            names = ", ".join(of_source) or "SENTRY_DSN"
             return f"write {names} to {self.settings.source_path}"
         paths = [plain_path(path) for path in self.settings.vault_paths]
         path = next((path for path in paths if path in text), (*paths, _PATH)[0])

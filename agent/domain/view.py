@@ -47,6 +47,8 @@ class Known:
 
 VOLUME = "RESENTRY_DIR"
 """The setting that a problem of the volume belongs to."""
+TUNING_PATH = "RESENTRY_TUNING_PATH"
+"""The setting that a problem of the tuning file belongs to."""
 
 
 @dataclass(frozen=True, slots=True)

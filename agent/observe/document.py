@@ -36,7 +36,7 @@ from agent.observe.results import (
     StatusResult,
 )
 from agent.observe.target_document import role_reports, rollout_report
-from agent.observe.tuning_document import boosts, ceilings
+from agent.observe.tuning_document import boosts, ceilings, tuning_file
 from resentry.contract import time_text
 from resentry.values import show_dsn
 
@@ -101,6 +101,7 @@ def state(view: View) -> dict[str, Any]:
         **held_document(view.known.wishes.held, view.known.last_good),
         **_passes(view.passes),
         "where": dict(view.source),
+        "tuning": dict(view.tuning),
         "ends": dict(view.rollout.ends),
         "last_processes": list(view.last_processes),
         "last_accepted": dict(view.last_accepted),
@@ -129,6 +130,7 @@ def decode_state(body: bytes | None) -> dict[str, Any]:
         return NO_PASS
     try:
         _source(saved)
+        tuning_file(saved)
         for name, kind in _LISTS.items():
             _list(saved, name, kind)
     except msgspec.ValidationError:  # of another version
@@ -161,6 +163,7 @@ def status(
         ended=list(rollout.ended),
         current=None if current is None else _current(current),
         source=source,
+        tuning=tuning_file(saved),
         dsn_checks=_list(saved, "dsn_checks", DsnCheckReport),
         dsns=[
             dsn_use_report(use)

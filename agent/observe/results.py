@@ -16,7 +16,7 @@ from agent.domain.timeline import Event
 from agent.observe.rotation_results import RotationReport
 from agent.observe.stage import Stage
 from agent.observe.target_results import RoleReport, RolloutReport
-from agent.observe.tuning_results import Boost, Ceiling, Moment
+from agent.observe.tuning_results import Boost, Ceiling, Moment, TuningFile
 
 SCHEMA = 1
 """The version of all these documents. It rises when a field changes or goes."""
@@ -226,6 +226,10 @@ class StatusResult(Struct, frozen=True, kw_only=True):
         Meta(description="The published snapshot; null if nothing is published."),
     ]
     source: Annotated[SourceReport, Meta(description="The newest pass.")]
+    tuning: Annotated[
+        TuningFile | None,
+        Meta(description="The tuning file; null if no setting names one."),
+    ] = None
     dsn_checks: Annotated[
         list[DsnCheckReport], Meta(description="The DSNs that are being checked.")
     ]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.domain.wishes import with_seconds_left
 from agent.observe.converting import convert
-from agent.observe.tuning_results import Boost, Ceiling
+from agent.observe.tuning_results import Boost, Ceiling, TuningFile
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from resentry.contract import Snapshot
 
 
@@ -25,3 +27,9 @@ def ceilings(current: Snapshot | None) -> list[Ceiling]:
     running = current.ceilings if current else ()
     items = with_seconds_left(running, time.time())
     return [convert(ceiling, Ceiling) for ceiling in items]
+
+
+def tuning_file(saved: Mapping[str, Any]) -> TuningFile | None:
+    """Return what the agent says of the tuning file; `None` without one."""
+    report = saved.get("tuning")
+    return convert(report, TuningFile) if report else None

@@ -26,6 +26,29 @@ class Boost(Struct, frozen=True, kw_only=True):
     left_seconds: Annotated[int, Meta(description="The seconds until it ends.")]
 
 
+class TuningFile(Struct, frozen=True, kw_only=True):
+    """The tuning file (`RESENTRY_TUNING_PATH`). What is wrong with it stands in `problems`."""
+
+    path: Annotated[str, Meta(description="The file or directory.")]
+    state: Annotated[
+        Literal["in force", "refused", "failed", "not read yet"],
+        Meta(
+            description="`refused` or `failed` if its content of now is not in force: its "
+            "last good content stays, if it may."
+        ),
+    ]
+    watch: Annotated[
+        Literal["inotify", "poll"], Meta(description="How a change is noticed.")
+    ]
+    keys: Annotated[list[str], Meta(description="The keys that are in force from it.")]
+    notes: Annotated[
+        list[str], Meta(description="What was noticed beside, in words.")
+    ] = []
+    since: Annotated[
+        Moment | None, Meta(description="Since when this has been its state.")
+    ] = None
+
+
 class Ceiling(Struct, frozen=True, kw_only=True):
     """A ceiling: the highest rate of traces, of errors, or of both."""
 

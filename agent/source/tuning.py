@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from agent.domain.tuning_file import conflicts, layered, read_tuning, refused
-from agent.domain.view import Problem
+from agent.domain.view import TUNING_PATH, Problem
 from agent.errors import (
     REPORT,
     AgentError,
@@ -34,26 +34,25 @@ if TYPE_CHECKING:
 
     from agent.settings import Settings
 
-SETTING = "RESENTRY_TUNING_PATH"
 NOTHING = Snapshot(settings={})
 """A tuning file without a key of ours."""
 
 log = structlog.get_logger()
 
 
-def open_tuning(settings: Settings) -> NoTuning:
+def open_tuning(settings: Settings) -> TuningFile:
     """Return the tuning file that the settings name, or raise `SettingsError`."""
     path, volume = map(os.path.realpath, (settings.tuning_path, settings.dir))
     if volume in (path, *parents(path)):
         raise SettingsError(
-            f"{SETTING} is on the volume of RESENTRY_DIR: the agent would read what it "
+            f"{TUNING_PATH} is on the volume of RESENTRY_DIR: the agent would read what it "
             "writes",
-            f"set {SETTING} to a mount that applications do not write to",
+            f"set {TUNING_PATH} to a mount that applications do not write to",
         )
     if settings.source_path and path == os.path.realpath(settings.source_path):
         raise SettingsError(
-            f"{SETTING} names the same place as RESENTRY_SOURCE_PATH",
-            f"set {SETTING} to a place of its own, as of a ConfigMap, or unset it",
+            f"{TUNING_PATH} names the same place as RESENTRY_SOURCE_PATH",
+            f"set {TUNING_PATH} to a place of its own, as of a ConfigMap, or unset it",
         )
     return TuningFile(settings)
 
@@ -75,7 +74,7 @@ class KeptTuning(NoTuning):
     def __init__(self, error: SettingsError | None = None) -> None:
         self._good = NOTHING
         if error is not None:
-            self.problems = (Problem(SETTING, error.what, error.hint),)
+            self.problems = (Problem(TUNING_PATH, error.what, error.hint),)
 
     def restore(self, last_good: Snapshot | None) -> None:
         """Begin with the last good tuning of an earlier agent."""
@@ -97,7 +96,7 @@ class TuningFile(KeptTuning):
         self._path = settings.tuning_path
         self._rails = settings.guard_rails
         self._pass_seconds = settings.pass_seconds
-        self._source = FileSource(settings, settle, SETTING)
+        self._source = FileSource(settings, settle, TUNING_PATH)
         self._changed: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -107,7 +106,8 @@ class TuningFile(KeptTuning):
         self._told = ""
         self._in_force = NOTHING
         self._fits: tuple[str, ...] = ()
-        self._error: AgentError | None = None
+        self.error: AgentError | None = None
+        """Why the newest content of the file is not in force."""
         self._since = 0.0
 
     def restore(self, last_good: Snapshot | None) -> None:
@@ -170,7 +170,7 @@ class TuningFile(KeptTuning):
 
     def report(self) -> dict[str, Any]:
         """Return what `status` shows: the file, whether it is in force, and its keys."""
-        newest, error = self._newest, self._error
+        newest, error = self._newest, self.error
         state = "in force" if newest is not None else "not read yet"
         if error is not None:
             is_refused = isinstance(error, CandidateRefused)
@@ -225,9 +225,9 @@ class TuningFile(KeptTuning):
 
     def _note(self, error: AgentError | None) -> None:
         """Keep why the file is not in force, and since when this is so."""
-        if repr(error) != repr(self._error) or not self._since:
+        if repr(error) != repr(self.error) or not self._since:
             self._since = time.time()
-        self._error = error
+        self.error = error
         self.problems = ()
         if error is not None:
             has_some = bool(self._in_force.provenance)
@@ -235,4 +235,4 @@ class TuningFile(KeptTuning):
             what = (
                 f"the tuning file {self._path} is not in force: {error.what}; {stays}"
             )
-            self.problems = (Problem(SETTING, what, error.hint),)
+            self.problems = (Problem(TUNING_PATH, what, error.hint),)

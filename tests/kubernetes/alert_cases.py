@@ -13,6 +13,7 @@ READ = "resentry_last_success_timestamp_seconds"
 AGENT = 'resentry_agent_info{version="1",commit="",python="3"}'
 POLL = {"resentry_poll_seconds": "60x2000"}
 FAILING = 'resentry_failing_since_timestamp_seconds{error="%s"}'
+TUNING_PROBLEM = 'resentry_problem{setting="RESENTRY_TUNING_PATH"}'
 ANSWERS = 'resentry_dsn_answers{dsn="5b1c9c3f2e77",kind="%s"}'
 CHECK = 'resentry_dsn_check_verdict{dsn="%s",verdict="%s"}'
 ENVELOPES = 'resentry_dsn_envelopes_total{dsn="5b1c9c3f2e77",kind="accepted"}'
@@ -72,7 +73,7 @@ CASES = {
     "ResentrySettingWrong": Case(
         12,
         {'resentry_problem{setting="RESENTRY_HTTP_LISTEN"}': "1x20"},
-        ({}, {FAILING % "SourceDown": "1x20"}),
+        ({}, {FAILING % "SourceDown": "1x20"}, {TUNING_PROBLEM: "1x20"}),
     ),
     "ResentryLogLinesLost": Case(
         30,
@@ -221,6 +222,11 @@ CASES = {
     ),
     "ResentryCeilingForgotten": Case(
         250, {CEILINGS_END: "9x300"}, ({CEILINGS_END: "9x60 0x60 9x180"}, {})
+    ),
+    "ResentryTuningFileRefused": Case(
+        12,
+        {TUNING_PROBLEM: "1x20"},
+        ({'resentry_problem{setting="RESENTRY_HTTP_LISTEN"}': "1x20"}, {}),
     ),
     "ResentryTargetsTooOld": steady("resentry_targets_too_old"),
     "ResentryRollbackHeld": steady("resentry_rollback_held"),

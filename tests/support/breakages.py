@@ -10,6 +10,7 @@ import json
 import os
 import re
 import signal
+import tempfile
 import time
 from email.utils import formatdate
 from pathlib import Path
@@ -588,6 +589,33 @@ def throttled(site: Busy) -> Iterator[None]:
     yield
     ceilings = json.loads((site.volume / "settings.json").read_bytes())["ceilings"]
     site.ask(command="end", id=ceilings[0]["id"])
+
+
+@contextlib.contextmanager
+def tuned(site: Quiet, **files: str) -> Iterator[Site]:
+    """Start another agent with a tuning file."""
+    folder = Path(tempfile.mkdtemp(dir=site.folder))
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    dsn = "https://key@sentry.example.org/42"
+    given = {"RESENTRY_TUNING_PATH": str(folder)}
+    with another(site, dsn=dsn, **given) as other, other.app("silent"):
+        yield other
+
+
+@breaks("RSN812", of=Quiet)
+def tuning_with_a_dsn(site: Quiet) -> Iterator[Site]:
+    with tuned(site, SENTRY_DSN="https://key@sentry.example.org/7") as other:
+        yield other
+
+
+@breaks("RSN813", of=Quiet)
+def tuning_below_a_role(site: Quiet) -> Iterator[Site]:
+    with tuned(site, SENTRY_SAMPLE_RATE="0.5") as other:
+        roles = json.dumps({"api": {"SENTRY_SAMPLE_RATE": 0.25}})
+        Path(other.environ["RESENTRY_SOURCE_PATH"], "RESENTRY_ROLES").write_text(roles)
+        await_published(other, "0.25")
+        yield other
 
 
 @breaks("RSN956")

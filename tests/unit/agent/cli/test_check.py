@@ -156,3 +156,27 @@ def test_something_in_the_way_of_a_file_is_a_problem(
     found = check()
     assert found["code"] == 74
     assert "volume/SENTRY_DSN: a file that is not" in found["volume"]["detail"]
+
+
+def test_the_tuning_file_has_a_step_of_its_own(
+    check: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """It is judged on top of the source; without the setting there is no such step."""
+    assert "tuning" not in check()
+    file = tmp_path / "tuning"
+    environ = {
+        "RESENTRY_TUNING_PATH": str(file),
+        "RESENTRY_RATE_CAPS": "production=0.2",
+    }
+    for text, code, said in (
+        (None, 66, "cannot read"),
+        ("SENTRY_TRACES_SAMPLE_RATE=0.1", 0, f"{file}: SENTRY_TRACES_SAMPLE_RATE"),
+        ("SENTRY_TRACES_SAMPLE_RATE=0.3", 65, "must be at most 0.2 in production"),
+        (f"SENTRY_DSN={DSN}", 65, "SENTRY_DSN must not stand in a tuning file"),
+        ("{}", 0, "nothing on top of the source"),
+    ):
+        if text is not None:
+            file.write_text(text)
+        found = check(**environ)
+        assert (found["code"], said in found["tuning"]["detail"]) == (code, True), found
+        assert DSN not in str(found)

@@ -19,7 +19,7 @@ from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
 from agent.domain.rollout import LiveTarget, assess
 from agent.domain.timeline import Event
-from agent.domain.view import Known, View
+from agent.domain.view import Known, Problem, View
 from agent.errors import CandidateRefused, SourceDown
 from agent.locks import hold
 from agent.observe.document import whole
@@ -284,3 +284,27 @@ def test_an_own_init_has_one_next_step(
     text = show(rollout=assess([own], CURRENT, late=True))
     assert "restart the process" not in text
     assert "next: remove sentry_sdk.init" in text
+
+
+def test_the_tuning_file_is_shown_with_what_is_in_force(
+    show: Callable[..., str],
+) -> None:
+    """Also while its content of now is refused; the problem stands at the top."""
+    tuning = {
+        "path": "/etc/tuning",
+        "state": "in force",
+        "watch": "inotify",
+        "keys": ["RESENTRY_RULES"],
+        "notes": ["other keys ignored: 1"],
+        "since": time_text(NOW - 60),
+    }
+    assert "tuning file" not in show({})
+    text = show({}, tuning=tuning)
+    assert "tuning file /etc/tuning: in force since" in text
+    assert "(60 s ago): RESENTRY_RULES\n" in text
+    assert "other keys ignored: 1" in text
+    problem = Problem("RESENTRY_TUNING_PATH", "not in force: SENTRY_DSN", "correct it")
+    text = show({}, tuning={**tuning, "state": "refused"}, problems=(problem,))
+    assert "!!   problem   not in force: SENTRY_DSN" in text
+    assert "refused since" in text
+    assert ": in force of it: RESENTRY_RULES\n" in text

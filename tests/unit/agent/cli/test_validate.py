@@ -152,3 +152,28 @@ def test_what_cannot_be_compared_is_no_yes(validate: Validate) -> None:
     assert found["error"]["code"] == "NotExamined"
     assert found["result"]["files"][0]["accepted"]
     assert found["result"]["files"][0]["changes"] is None
+
+
+def test_a_tuning_file_is_judged_on_top_of_the_source(validate: Validate) -> None:
+    """It is refused by the key that it must not hold, and by the guard rails."""
+    rules = json.dumps([{"match": "GET /health", "traces": 0}])
+    files = {
+        "source.json": GOOD,
+        "tuning.env": f"SENTRY_TRACES_SAMPLE_RATE=0.3\nRESENTRY_RULES={rules}\n",
+    }
+    words = ("tuning.env", "--tuning", "--against", "source.json")
+    (file,) = validate(*words, files=files)["result"]["files"]
+    assert file["accepted"]
+    assert {each["key"]: each["after"] for each in file["changes"]} == {
+        "SENTRY_TRACES_SAMPLE_RATE": 0.3,
+        "RESENTRY_RULES": {"match": "GET /health", "traces": 0.0},
+    }
+    rails = ("--rate-caps", "production=0.2")
+    (file,) = validate(*words, *rails, files=files, code=65)["result"]["files"]
+    assert "must be at most 0.2 in production" in file["problems"][0]
+    (file,) = validate("source.json", "--tuning", files=files, code=65)["result"][
+        "files"
+    ]
+    assert file["problems"] == ["SENTRY_DSN must not stand in a tuning file"]
+    (file,) = validate("no.json", "--tuning", files={}, code=66)["result"]["files"]
+    assert not file["accepted"]

@@ -103,6 +103,13 @@ SETTINGS = Settings(
     bridge_integration="bridge",
 )
 NO_ROTATION = RotationReport()
+TUNING = {
+    "path": "/tuning",
+    "state": "in force",
+    "watch": "inotify",
+    "keys": ["SENTRY_TRACES_SAMPLE_RATE"],
+    "since": RECENT,
+}
 Make = Callable[..., Facts]
 MANAGER = {"name": "am", "success": RECENT, "reason": ""}
 CANARY = {"arrived": RECENT, "missing": False, "reason": ""}
@@ -346,6 +353,26 @@ BREAKAGES: dict[str, dict[str, Any]] = {
     },
     "RSN811": {
         "snapshot": replace(SNAPSHOT, ceilings=(Ceiling(0.1, until=LATER, id="c1"),)),
+    },
+    "RSN812": {
+        "saved": {
+            "tuning": TUNING,
+            "problems": [
+                {
+                    "setting": "RESENTRY_TUNING_PATH",
+                    "what": "the tuning file /tuning is not in force: SENTRY_DSN must not",
+                    "hint": "correct the tuning file",
+                }
+            ],
+        }
+    },
+    "RSN813": {
+        "saved": {"tuning": TUNING},
+        "snapshot": replace(
+            SNAPSHOT,
+            roles={"api": {"SENTRY_TRACES_SAMPLE_RATE": 0.2}},
+            provenance={"SENTRY_TRACES_SAMPLE_RATE": {"source": "tuning"}},
+        ),
     },
     "RSN956": {
         "snapshot": replace(SNAPSHOT, budgets=(Budget(60),)),
