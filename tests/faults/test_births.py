@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]
 
 PROGRAMS = Path(__file__).parent / "programs"
-BIRTHS = 1000
+BIRTHS = 400
 AT_ONCE = 8
 PROCESSES = 4
 """Of the Celery pool."""
@@ -53,7 +53,7 @@ def births(model: Model, *options: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("tidied", [False, True], ids=["no agent", "an agent"])
-def test_a_thousand_killed_targets_leave_no_more_files_than_the_living(
+def test_hundreds_of_killed_targets_leave_no_more_files_than_the_living(
     model: Model, *, tidied: bool
 ) -> None:
     """A newcomer removes what its dead predecessors left; so does an agent."""
@@ -85,7 +85,7 @@ def test_a_fork_that_execs_at_once_leaves_no_file(model: Model) -> None:
 
 
 @pytest.mark.parametrize(
-    ("with_agent", "tasks"), [(False, 200), (True, 60)], ids=["no agent", "an agent"]
+    ("with_agent", "tasks"), [(False, 80), (True, 40)], ids=["no agent", "an agent"]
 )
 def test_celery_children_of_one_task_leave_no_more_files_than_the_living(
     sink: Sink, tasks: int, *, with_agent: bool
