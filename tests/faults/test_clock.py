@@ -27,7 +27,7 @@ LATE_SECONDS, EARLY_SECONDS = 1.0, 0.5
 DSN = "https://c0ffee00c0ffee00c0ffee00c0ffee00@sentry.example.org/1"
 
 pytestmark = [
-    pytest.mark.vault,
+    pytest.mark.process,
     pytest.mark.alone,
     pytest.mark.skipif(
         platform.machine() != "x86_64", reason="libfaketime's wheel is built for x86-64"
