@@ -20,13 +20,13 @@ from bench.report import Section, measured, write
 from lab.process import eventually
 from lab.sink import Sink
 from lab.system import System
-from resentry.budget import HELD_SECONDS
+from resentry.budget import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WORKERS = 2
-TRANSACTIONS, ERRORS = 300, 180
+TRANSACTIONS, ERRORS = 180, 120
 """The budgets, per minute and process."""
 THREADS = 10
 BURST_PER_SECOND = 10 * WORKERS * TRANSACTIONS / 60
@@ -78,7 +78,6 @@ class Burst:
 
     def phase(self, per_second: float, seconds: float = SECONDS) -> Phase:
         """Send requests evenly; return what arrived of them once all has."""
-        time.sleep(HELD_SECONDS + 0.5)  # the budgets fill up
         self.sink.reset()
         served: Counter[int] = Counter()
         began = time.monotonic()
@@ -144,7 +143,7 @@ class Burst:
 
 
 def _due(served: Mapping[int, int], per_minute: float, seconds: float) -> float:
-    budget = per_minute / 60 * (seconds + HELD_SECONDS)
+    budget = per_minute / 60 * seconds + Budget(per_minute).burst
     return sum(min(float(number), budget) for number in served.values())
 
 

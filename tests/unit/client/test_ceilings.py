@@ -133,10 +133,13 @@ def test_what_a_rule_names_goes_first_in_a_budget() -> None:
     sampler = of(Budget(transactions=60), Rule("vip", 1.0))
     vip = sampler.choose(context(name="vip"))
     assert (decided(sampler, 1.0), sampler.bound(1.0, vip)) == (1.0, 1.0)
-    for _ in range(2):
+    for _ in range(31):
+        assert decided(sampler, 1.0) == 1.0
         sampler.passed()
     assert decided(sampler, 1.0) == pytest.approx(0.0, abs=0.3)
-    assert sampler.bound(1.0, vip) == 1.0
+    for _ in range(10):
+        assert sampler.bound(1.0, vip) == 1.0
+        sampler.passed()
     sampler.passed()
     assert sampler.bound(1.0, vip) == pytest.approx(0.0, abs=0.3)
 

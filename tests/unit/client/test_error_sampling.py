@@ -138,8 +138,8 @@ def test_a_budget_bounds_errors_but_the_first_of_its_class() -> None:
     sampler = of(
         ErrorRule(exception="ValueError", rate=1.0), budgets=(Budget(errors=600),)
     )
-    assert sent(sampler, 1000, OSError) < 40
-    assert sent(sampler, 5) >= 4
+    assert 50 <= sent(sampler, 1000, OSError) < 70
+    assert sent(sampler, 5) == 5
     assert sampler.memory.dropped["budget"] > 900
 
 

@@ -79,8 +79,8 @@ def _snapshot(draw: random.Random) -> Snapshot:
 
 def _spend(draw: random.Random, sampler: Sampler | ErrorSampler) -> None:
     if sampler.budget is not None:
-        sampler.budget._now = lambda at=sampler.budget._at: at
-        for _ in range(draw.choice([0, 2, 15, 1000])):
+        sampler.budget._now = lambda at=sampler.budget._state[1]: at
+        for _ in range(draw.choice([0, 2, 35, 45, 55, 1000])):
             sampler.budget.spend()
 
 
