@@ -16,6 +16,8 @@
     call.py       sends a request to the running agent, for the commands
     record.py     what the daemon alone knows, in a file for `status` and the next agent
     services.py   starts what comes after the first pass, again if lost: HTTP, control, schedule
+    start.py      starts the daemon, with as little as possible before the first pass
+    lean.py       loads libraries without what they import and the agent does not use
     daemon.py     the loop's calls: the only writer of what is known, and of the volume
     domain/       decisions and values, pure: validate, rollout, passes, view, wishes
     source/       reads Sentry's settings: from Vault, or from mounted files

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
-from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.executors.debug import DebugExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
@@ -53,7 +53,11 @@ class Interval(BaseTrigger):  # type: ignore[misc]
 
 
 class Schedule:
-    """Calls `run_pass` in a thread of its own whenever a pass is due."""
+    """Calls `run_pass` whenever a pass is due, in the thread of the schedule.
+
+    `run_pass` must return at once. `DebugExecutor` is the executor of APScheduler that needs
+    no pool of threads.
+    """
 
     def __init__(self, poll_seconds: float, run_pass: Callable[[], None]) -> None:
         self._poll_seconds = poll_seconds
@@ -64,7 +68,7 @@ class Schedule:
         """
         self._interval = Interval(poll_seconds)
         self._scheduler = BackgroundScheduler(
-            timezone=UTC, executors={"default": ThreadPoolExecutor(1)}, daemon=True
+            timezone=UTC, executors={"default": DebugExecutor()}, daemon=True
         )
         self._job = self._scheduler.add_job(
             run_pass,

@@ -6,28 +6,29 @@ What cannot be started, or is lost, is tried again. The daemon goes on meanwhile
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import socket
 import time
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
-from agent import control
+from agent import control, lean
 from agent.call import LOG_LEVEL, STATUS, identity
 from agent.confirm.watch import watch_receipts
 from agent.domain.view import Problem
 from agent.errors import AgentError
 from agent.observe import document, health, logs
 from agent.observe.http import Sources, serve
-from agent.observe.metrics import Metrics
-from agent.schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.domain.passes import Passes
     from agent.domain.view import View
+    from agent.observe.metrics import Metrics
     from agent.observe.own import OwnEvents
     from agent.settings import Settings
 
@@ -62,13 +63,12 @@ class Services:
         self._settings = settings
         self._version = version
         self._doors = doors
-        self.metrics = Metrics(version, settings.poll_seconds)
-        self.schedule = Schedule(settings.poll_seconds, doors.poll)
+        self._metrics: Future[Metrics] = Future()
         examine = doors.findings
         sources = Sources(
             doors.view,
             lambda: document.whole(doors.read()),
-            self.metrics,
+            self._render,
             settings,
             None if examine is None else lambda: examine(doors.read()),
             version,
@@ -89,6 +89,20 @@ class Services:
         self._end_watch: Callable[[], None] | None = None
         self._again_at = 0.0
         self.problems: tuple[Problem, ...] = ()
+        self.tend()  # the health checks are answered while the rest is imported
+        lean.load("prometheus_client")
+        lean.load("apscheduler.schedulers.background")
+        from agent.observe.metrics import Metrics  # noqa: PLC0415 - as `load` left it
+        from agent.schedule import Schedule  # noqa: PLC0415 - as above
+
+        self._metrics.set_result(Metrics(version, settings.poll_seconds))
+        self.schedule = Schedule(settings.poll_seconds, doors.poll)
+        gc.enable()  # `run` has disabled it for the start
+
+    @property
+    def metrics(self) -> Metrics:
+        """The metrics. A thread that asks too early waits for them."""
+        return self._metrics.result()
 
     @property
     def is_watching(self) -> bool:
@@ -99,6 +113,9 @@ class Services:
     def again_at(self) -> float:
         """When `tend` will try again, as a monotonic time; infinite if all runs."""
         return self._again_at if self._waiting else float("inf")
+
+    def _render(self) -> bytes:
+        return self.metrics.render()
 
     def tend(self) -> None:
         """Start what does not run, and what was lost."""

@@ -18,7 +18,6 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.settings import Settings
 from bench import proc
 from bench.audit import Audit
 from bench.pollers import PROCESSES, SOON_SECONDS, Pollers
@@ -33,7 +32,7 @@ SIZES = (1, 10, 100)
 POLL_SECONDS = 1.0
 STEADY_SECONDS = 16.0
 IDLE_SECONDS = 5.0
-JITTERS = (0.0, Settings().start_jitter_seconds, 2.0)
+JITTERS = (0.0, 0.2, 2.0)
 WINDOW_SECONDS = 0.1
 
 SECRET = "secret/data/lms"

@@ -26,8 +26,7 @@ from agent.bridge.status import status_of
 from agent.bridge.store import Store
 from agent.domain.receiver import receiver_names
 from agent.errors import SettingsError
-from agent.observe.http import TEXT, Answer, serve_paths
-from agent.observe.metrics import CONTENT_TYPE
+from agent.observe.http import METRICS, TEXT, Answer, serve_paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -174,7 +173,7 @@ class Bridge:
         body = self._metrics.render(
             reader.open_number(), reader.webhooks(), store.waiting, store.reason
         )
-        return Answer("200 OK", CONTENT_TYPE, body)
+        return Answer("200 OK", METRICS, body)
 
     def _known(self) -> BridgeStatus:
         urls = self._settings.bridge_alertmanagers

@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -139,9 +139,17 @@ def main() -> None:
     stderr.open_standard_files()
     # As a container's first process it would get no SIGTERM without a handler.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    as_json = "--json" in sys.argv[1:]
     try:
         sys.exit(group(prog_name="resentry-agent", standalone_mode=False))
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - exit code 1 means "no"
+        end(error)
+
+
+def end(problem: BaseException) -> NoReturn:
+    """End the process with what went wrong: its exit code, and two lines or an object."""
+    as_json = "--json" in sys.argv[1:]
+    try:
+        raise problem
     except click.UsageError as error:
         if not as_json:
             stderr.say(_without_secrets(_usage_text(error)))

@@ -14,7 +14,6 @@ from agent.domain.summary import encode_summary, summarize
 from agent.errors import SettingsError
 from agent.observe import health, page
 from agent.observe.listener import listen
-from agent.observe.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from agent.observe.document import Whole
     from agent.observe.health import Health
     from agent.observe.listener import Listener
-    from agent.observe.metrics import Metrics
     from agent.settings import Settings
     from agent.settings.parse import Address
 
@@ -31,6 +29,7 @@ STATUS, FINDINGS, PAGE = "/status", "/findings", "/"
 NO_NAMES = frozenset({STATUS, FINDINGS, PAGE})
 """These paths are answered only to a browser that has not been led here by a name."""
 TEXT = "text/plain; charset=utf-8"
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _HOST = re.compile(
     r"(?:(?P<name>(?i:localhost))|(?P<v4>[0-9.]+)|\[(?P<v6>[0-9A-Fa-f:.]+)\])(?::[0-9]{1,5})?"
 )
@@ -53,7 +52,7 @@ class Sources(NamedTuple):
 
     view: Callable[[], View]
     document: Callable[[], Whole]
-    metrics: Metrics
+    metrics: Callable[[], bytes]
     settings: Settings
     findings: Callable[[], Any] | None = None
     """Examines what is known as `doctor` does, without asking any server."""
@@ -98,7 +97,7 @@ def _public(sources: Sources) -> dict[str, Callable[[], Answer]]:
         "/livez": lambda: answer(health.live),
         "/readyz": lambda: answer(health.ready),
         "/startupz": lambda: answer(health.started),
-        "/metrics": lambda: Answer("200 OK", CONTENT_TYPE, sources.metrics.render()),
+        "/metrics": lambda: Answer("200 OK", METRICS, sources.metrics()),
         "/fleet": lambda: _summary(sources),
     }
 

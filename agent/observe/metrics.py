@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from agent.domain.receiver import Delivery
     from agent.domain.view import View
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
 
 class Metrics:
     """The agent's metrics, in a registry of their own."""

@@ -94,10 +94,10 @@ class Settings(OwnSettings, frozen=True, kw_only=True):
         says(
             TIMING,
             "SECONDS",
-            "The first pass waits for a random time of up to this. So agents that start "
-            "together do not ask Vault at the same moment.",
+            "The first pass waits for a random time of up to this. Set it to 2 or more "
+            "if hundreds of pods start together and Vault cannot answer all at once.",
         ),
-    ] = 0.2
+    ] = 0.0
     startup_seconds: Annotated[
         Seconds,
         says(

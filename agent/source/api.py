@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-import hvac
 import requests
 from hvac import exceptions as vault_errors
 from hvac.adapters import RawAdapter
@@ -63,24 +62,23 @@ class Api:
     def __init__(self, settings: Settings, user_agent: str) -> None:
         self._settings = settings
         self.session = VaultSession(settings, user_agent)
-        self.client = hvac.Client(
-            url=self.session.url,
+        self.adapter = RawAdapter(
+            base_uri=self.session.url,
             token="",  # never ~/.vault-token or VAULT_TOKEN
             namespace=settings.vault_namespace or None,
             timeout=(CONNECT_SECONDS, READ_SECONDS),
             allow_redirects=False,  # the session follows one redirect itself
             session=self.session,
-            adapter=RawAdapter,
         )
 
     @property
     def token(self) -> str:
         """The token of the next requests; empty for none."""
-        return self.client.token or ""
+        return self.adapter.token or ""
 
     @token.setter
     def token(self, token: str) -> None:
-        self.client.token = token
+        self.adapter.token = token
 
     def get(self, path: str, params: dict[str, str] | None = None) -> dict[str, Any]:
         """Return the answer to a GET, or raise a `SourceError`."""
@@ -92,7 +90,7 @@ class Api:
 
     def _ask(self, method: str, path: str, **kwargs: Any) -> dict[str, Any]:
         try:
-            response = self.client.adapter.request(
+            response = self.adapter.request(
                 method, f"/v1/{quote(path)}", raise_exception=False, **kwargs
             )
         except TooLargeError:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
-import warnings
 from typing import TYPE_CHECKING
 
+from agent import lean
 from agent.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -17,7 +16,8 @@ if TYPE_CHECKING:
 def open_source(settings: Settings, user_agent: str) -> Source:
     """Return the source, or raise `SettingsError`. Nothing is read yet."""
     if not settings.source_path:
-        _spare_guessing()
+        for library in ("urllib3", "requests", "hvac"):
+            lean.load(library)
         from agent.source.vault import VaultSource  # noqa: PLC0415 - 21 MB with hvac
 
         return VaultSource(settings, user_agent)
@@ -45,15 +45,3 @@ def parents(path: str) -> list[str]:
     while len(path := os.path.dirname(path)) > 1:
         parents.append(path)
     return parents
-
-
-def _spare_guessing() -> None:
-    """Load requests without its guess at encodings: Vault answers in UTF-8.
-
-    This saves 2.6 MB in every pod; tests/unit/agent/source/test_choose.py measures it.
-    """
-    if "requests" not in sys.modules:
-        sys.modules["charset_normalizer"] = None  # type: ignore[assignment]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # requests warns of what it now lacks
-            import requests  # noqa: F401, PLC0415

@@ -195,7 +195,7 @@ def test_what_others_wrote_is_shown_as_text(browser: Browser) -> None:
     sources = Sources(
         lambda: view,
         lambda: answers[0],
-        Metrics("1"),
+        Metrics("1").render,
         load({"config": ""}, {}).settings,
         lambda: answers[1],
     )
@@ -237,7 +237,7 @@ def test_the_headline_is_green_without_an_error_alone(browser: Browser) -> None:
     sources = Sources(
         lambda: view,
         lambda: plain,
-        Metrics("1"),
+        Metrics("1").render,
         load({"config": ""}, {}).settings,
         lambda: findings,
     )
@@ -270,7 +270,7 @@ def test_what_could_not_be_examined_is_shown_as_unknown(browser: Browser) -> Non
     sources = Sources(
         lambda: view,
         lambda: whole(view),
-        Metrics("1"),
+        Metrics("1").render,
         load({"config": ""}, {}).settings,
         lambda: {"findings": findings},
     )
@@ -296,7 +296,7 @@ def test_a_page_that_gets_no_answer_says_so(browser: Browser) -> None:
     port = free_port()
     settings = load({"config": ""}, {}).settings
     serve(
-        Sources(lambda: view, answer, Metrics("1"), settings),
+        Sources(lambda: view, answer, Metrics("1").render, settings),
         Address("127.0.0.1", port),
         None,
     )

@@ -208,8 +208,9 @@ def test_run_is_ready_for_sighup_before_it_imports_anything(
     code = f"""
 import signal, sys, types
 sys.argv = ["resentry-agent", {command!r}]
-cli = sys.modules["agent.cli"] = types.ModuleType("agent.cli")
-cli.main = lambda: print(signal.getsignal(signal.SIGHUP).name)
+for name in ("agent.cli", "agent.start"):
+    module = sys.modules[name] = types.ModuleType(name)
+    module.main = lambda: print(signal.getsignal(signal.SIGHUP).name)
 from agent.__main__ import main
 main()
 """

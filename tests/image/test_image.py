@@ -37,7 +37,7 @@ DSN = "https://c0ffee00c0ffee00c0ffee00c0ffee00@sentry.example.org/42"
 
 # What `run` imports, and of it what would be compiled anew at every start.
 UNCOMPILED = """
-import sys, agent.cli.run, agent.source.vault
+import sys, agent.cli.run, agent.daemon, agent.services, agent.source.vault
 for name, module in sorted(sys.modules.items()):
     cached = getattr(module, "__cached__", None)  # frozen and built-in ones have none
     if cached:

@@ -44,7 +44,10 @@ def test_a_command_imports_little(name: str) -> None:
 
 def test_the_agent_imports_no_sdk_unless_it_is_asked_to() -> None:
     """Each pod pays for what is imported: the own events, the page's findings."""
-    code = "import sys, agent.cli.run, agent.services, agent.source.vault; print(*sys.modules)"
+    code = (
+        "import sys, agent.cli.run, agent.daemon, agent.services, agent.source.vault\n"
+        "print(*sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

@@ -24,8 +24,8 @@ from agent.domain.view import Known, View
 from agent.errors import SettingsError, SourceDenied, SourceDown
 from agent.observe.changes import count_changes
 from agent.observe.document import state, status, whole
-from agent.observe.http import Sources, serve
-from agent.observe.metrics import CONTENT_TYPE, Metrics
+from agent.observe.http import METRICS, Sources, serve
+from agent.observe.metrics import Metrics
 from agent.observe.target_metrics import ROLES_LIMIT
 from agent.settings import load
 from agent.settings.parse import Address
@@ -324,7 +324,7 @@ def page(served: Any) -> Sources:
     return Sources(
         lambda: served.view,
         lambda: whole(view()),
-        Metrics("1"),
+        Metrics("1").render,
         settings,
         lambda: {"sequence": served.view.passes.failures},
     )
@@ -388,7 +388,7 @@ def test_probes_turn_with_the_status(served: Served, *, probes: bool) -> None:
 def test_metrics_come_in_prometheus_s_own_format(served: Served) -> None:
     """The content type and the text are what a scrape expects."""
     _, headers, body = served.ask("/metrics")
-    assert headers["Content-Type"] == CONTENT_TYPE
+    assert headers["Content-Type"] == METRICS
     assert "resentry_passes_total" in body
 
 

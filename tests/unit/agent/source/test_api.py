@@ -239,7 +239,7 @@ def test_every_error_of_hvac_and_requests_is_one_of_ours(
     def request(*_args: object, **_more: object) -> None:
         raise kind(SECRET, *more)
 
-    source.api.client.adapter.request = request
+    source.api.adapter.request = request
     with pytest.raises(AgentError) as caught:
         source.read()
     expected = AgentError if kind in VAULT_ERRORS else SourceDown

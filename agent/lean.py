@@ -1,0 +1,125 @@
+"""Loads libraries without what they import and the agent does not use.
+
+A pod pays for each import: CPU time at its start, and memory as long as it runs. Some
+libraries import whole packages for names that only other programs use. `load` puts a
+stand-in in the place of each such module while the library is imported.
+
+A stand-in is safe. The first use of a name that it lacks imports the real module. It is
+there only during the import, so nobody else gets it. If a new release of the library does
+not come up with the stand-ins, the library is imported as a whole.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def later(module: str, name: str) -> Callable[..., Any]:
+    """Return a function in the place of another one. The first call imports it."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return getattr(import_module(module), name)(*args, **kwargs)
+
+    return call
+
+
+def _never(*names: str) -> dict[str, Any]:
+    """Return classes in the place of those that the agent never makes objects of."""
+    return {name: type(name, (), {}) for name in names}
+
+
+LIBRARIES: dict[str, dict[str, Mapping[str, Any] | None]] = {
+    # It names asyncio in methods that end in `await`; the others serve other kinds of logs.
+    "structlog": {
+        "asyncio": {},
+        "structlog.stdlib": {},
+        "structlog.testing": _never("ReturnLogger", "ReturnLoggerFactory"),
+        "structlog.threadlocal": {},
+        "structlog.twisted": {},
+        "rich": None,  # for colours
+    },
+    # With metadata urllib3 looks for h2, which would be used only on demand.
+    "urllib3": {
+        "importlib.metadata": {"version": later("importlib.metadata", "version")}
+    },
+    # It guesses at encodings. Vault answers in UTF-8.
+    "requests": {"charset_normalizer": None, "chardet": None},
+    # The class Client has a method for each kind of secret and login: 60 modules.
+    "hvac": {"hvac.v1": {"Client": later("hvac.v1", "Client")}},
+    # It looks for plugins in all that is installed, and names pools of processes.
+    "apscheduler.schedulers.background": {
+        "apscheduler.executors.pool": _never("ThreadPoolExecutor"),
+        "asyncio": {"iscoroutinefunction": later("inspect", "iscoroutinefunction")},
+        "importlib.metadata": {
+            "entry_points": lambda **_: (),
+            "version": lambda _: "3",
+        },
+        "tzlocal": {"get_localzone": later("tzlocal", "get_localzone")},
+    },
+    # It has servers of its own for the metrics, and clients to send them.
+    "prometheus_client": {
+        "http.server": _never("BaseHTTPRequestHandler"),
+        "prometheus_client.asgi": {
+            "make_asgi_app": later("prometheus_client.asgi", "make_asgi_app")
+        },
+        "socketserver": _never("ThreadingMixIn"),
+        "wsgiref.simple_server": _never(
+            "make_server", "WSGIRequestHandler", "WSGIServer"
+        ),
+    },
+}
+"""The stand-ins of each library, with what the library takes from each at its import.
+
+`None` is a module that the library does without where it is not installed.
+"""
+
+
+class _StandIn(ModuleType):
+    """Has the place of a module that is named and not used."""
+
+    def __init__(self, name: str, has: Mapping[str, Any]) -> None:
+        super().__init__(name)
+        self.__dict__.update(has)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # as of the machinery of imports
+            raise AttributeError(name)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(import_module(self.__name__), name)
+
+
+def load(library: str) -> None:
+    """Import a library without what stands in `LIBRARIES`, if nobody has imported it."""
+    if library in sys.modules:
+        return
+    before = set(sys.modules)
+    ours: dict[str, Any] = {
+        name: None if has is None else _StandIn(name, has)
+        for name, has in LIBRARIES[library].items()
+        if name not in before
+    }
+    sys.modules.update(ours)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # requests warns of what it lacks
+            import_module(library)
+    except Exception:  # noqa: BLE001 - another release may use at its import what ours names
+        root = library.partition(".")[0]
+        for name in set(sys.modules) - before:
+            if name.partition(".")[0] == root:
+                del sys.modules[name]
+        for name in ours.keys() & sys.modules.keys():
+            del sys.modules[name]
+        import_module(library)
+    finally:
+        for name, module in ours.items():
+            if name in sys.modules and sys.modules[name] is module:
+                del sys.modules[name]
