@@ -191,3 +191,18 @@ def _words(found: Any) -> str:
     if isinstance(found, dict):
         return ", ".join(f"{name} {value:g}" for name, value in found.items())
     return str(found)
+
+
+def last_line(run: dict[str, Any]) -> str:
+    """Return the line that says how a run went."""
+    name = f"soak, seed {run['seed']}"
+    if run["verdict"] != FLAT:
+        return f"{name}: NOT as it should be: {run['verdict']}"
+    warm, end = run["ends"]["warm"], run["ends"]["end"]
+    return (
+        f"{name}: flat over {run['fault_count']} faults: "
+        f"trimmed Anon {end['trimmed_kib'] - warm['trimmed_kib']:+g} KiB, "
+        f"{end['blocks'] - warm['blocks']:+g} blocks, "
+        f"{end['descriptors']} descriptors, {end['threads']} threads; "
+        f"every application has confirmed all {run['revisions']} revisions"
+    )

@@ -43,7 +43,8 @@ def ask(path: Path) -> Holding:
             return Holding(**json.load(answer))
 
 
-def _look() -> Holding:
+def look() -> Holding:
+    """Return what this process holds."""
     trimmed = anonymous_kb()
     blocks = sys.getallocatedblocks()
     types = Counter(map(type, gc.get_objects()))
@@ -59,7 +60,7 @@ def _serve(listener: socket.socket) -> None:
     while True:
         connection, _ = listener.accept()
         with connection:
-            connection.sendall(json.dumps(_look()._asdict()).encode())
+            connection.sendall(json.dumps(look()._asdict()).encode())
 
 
 def main() -> None:

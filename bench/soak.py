@@ -32,7 +32,7 @@ from bench import faults, flat, inside
 from bench.audit import Audit
 from bench.fleet import KINDS
 from bench.meter import Meter
-from bench.report import measured, say, spread, write
+from bench.report import Section, measured, say, spread, write
 from lab.logins import Logins
 from lab.paths import REPOSITORY
 from lab.process import eventually
@@ -54,6 +54,34 @@ LOOK_SECONDS = 60.0
 WHOLE_SECONDS = 1920.0
 """A run of that length replaces bench/results/soak.json."""
 ROLES = ("api", "api", "celery")
+RUNS = 3
+SECTIONS = (
+    Section(
+        "soak",
+        "Whether an agent grows",
+        "Agents that poll five times a second over TLS for 32 minutes, with one fault after "
+        "the other, and their own count of what they hold. The first count of each pair is "
+        "taken from minute twelve on, when caches are full.",
+        {f"seed {seed}": f"runs/{seed}/{{}}" for seed in range(1, RUNS + 1)},
+        {
+            "verdict": "verdict",
+            "fault_count": "faults",
+            "revisions": "revisions that all applications confirmed",
+            "ends/warm/trimmed_kib": "Anon after `malloc_trim` (KiB)",
+            "ends/end/trimmed_kib": "  at the end",
+            "ends/warm/anon_kib": "Anon between two looks (KiB)",
+            "ends/end/anon_kib": "  at the end",
+            "ends/warm/blocks": "pieces of memory of Python's objects",
+            "ends/end/blocks": "  at the end",
+            "ends/warm/objects": "objects that can hold others",
+            "ends/end/objects": "  at the end",
+            "ends/end/descriptors": "descriptors",
+            "ends/end/threads": "threads",
+            "recovered_ms": "from a fault's end until all is well (ms)",
+        },
+        command="make soak",
+    ),
+)
 TARGET = "import resentry, time; resentry.init(role={!r}); time.sleep(10**6)"
 
 
@@ -61,6 +89,7 @@ class Soak:
     """One agent and its applications, one fault after the other, a write now and then."""
 
     def __init__(self, seed: int) -> None:
+        self._seed = seed
         self._chance = random.Random(seed)
         self._stack = ExitStack()
         self._written: dict[str, object] = {}
@@ -121,11 +150,17 @@ class Soak:
             self._count_requests()
             at = time.monotonic() - self.meter.began
             if not self.looks or at >= self.looks[-1].at + every:
-                self.looks.append(flat.Look(at, inside.ask(self._socket)))
+                self._look(at)
             self._suffer(next(self._faults))
         self._wait(HEALTHY_SECONDS)
         if not self._agent.alive:
             self.problems = ["the agent has ended"]
+
+    def _look(self, at: float) -> None:
+        look = flat.Look(at, inside.ask(self._socket))
+        self.looks.append(look)
+        counts = ", ".join(f"{name} {count}" for name, count in look.counts().items())
+        say(f"seed {self._seed}, minute {at / 60:.1f}: {counts}")
 
     def _count_requests(self) -> None:
         calls = [(call.operation, call.path) for call in self._audit.rotate()]
@@ -181,26 +216,27 @@ def main() -> None:
     """Run, print, write; exit 1 if something is not as it should be."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=WHOLE_SECONDS)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=RUNS)
     args = parser.parse_args()
     say(f"{args.seconds:g} s of faults, runs: {args.runs}")
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(args.runs, mp_context=spawn) as pool:
         seeds = range(1, args.runs + 1)
         runs = list(pool.map(partial(one_run, args.seconds), seeds))
+    verdicts = sorted({found["verdict"] for found in runs})
     result = {
         "measured": conditions(args.seconds),
-        "verdict": "; ".join(sorted({found["verdict"] for found in runs})),
+        "verdict": "; ".join(verdicts),
         "limits": {
             "trimmed_kib": flat.allowed_kib(args.seconds),
             "missed": flat.MISSED,
         },
-        "runs": runs,
+        "runs": {str(found["seed"]): found for found in runs},
     }
     if args.seconds >= WHOLE_SECONDS:  # a shorter run says less
         write("soak", result)
     for found in runs:
-        print(f"{flat.table(found)}\n{verdict(found)}\n")
+        print(f"{flat.table(found)}\n{flat.last_line(found)}\n")
     if result["verdict"] != flat.FLAT:
         sys.exit(1)
 
@@ -215,21 +251,6 @@ def one_run(seconds: float, seed: int) -> dict[str, Any]:
     return {"verdict": "; ".join(problems) or flat.FLAT, **figures}
 
 
-def verdict(run: dict[str, Any]) -> str:
-    """Return the line that says how a run went."""
-    name = f"soak, seed {run['seed']}"
-    if run["verdict"] != flat.FLAT:
-        return f"{name}: NOT as it should be: {run['verdict']}"
-    warm, end = run["ends"]["warm"], run["ends"]["end"]
-    return (
-        f"{name}: flat over {sum(run['faults'].values())} faults: "
-        f"trimmed Anon {end['trimmed_kib'] - warm['trimmed_kib']:+g} KiB, "
-        f"{end['blocks'] - warm['blocks']:+g} blocks, "
-        f"{end['descriptors']} descriptors, {end['threads']} threads; "
-        f"all {run['revisions']} revisions confirmed by all {len(ROLES)} applications"
-    )
-
-
 def counted(soak: Soak, seconds: float) -> dict[str, Any]:
     """Return every figure."""
     meter, samples = soak.meter, soak.meter.samples
@@ -237,6 +258,7 @@ def counted(soak: Soak, seconds: float) -> dict[str, Any]:
     return {
         "ends": flat.compare(samples, soak.looks, seconds),
         "grown": flat.grown(soak.looks, seconds),
+        "fault_count": soak.faults.total(),
         "faults": dict(soak.faults),
         "recovered_ms": spread(soak.recovered_ms),
         "revisions": soak.writes,

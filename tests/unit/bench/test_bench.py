@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bench import inside
 from bench.agent import GATES, ROWS, broken_gates, ratios
 from bench.audit import Audit
 from bench.faults import Fault, in_turns
@@ -107,6 +108,21 @@ def test_the_middle_of_three_looks_counts() -> None:
     assert judged(samples, LOOKS[:8] + more) == [
         "trimmed Anon grew by 129 KiB, allowed is 128"
     ]
+
+
+def test_a_process_counts_what_it_holds() -> None:
+    """Objects by type, and the pieces of memory also of what can hold no others."""
+
+    class Leaked:
+        pass
+
+    before = inside.look()
+    kept = [(Leaked(), str(number)) for number in range(5000)]
+    after = inside.look()
+    name = f"{Leaked.__module__}.{Leaked.__qualname__}"
+    assert after.types[name] - before.types.get(name, 0) == 5000
+    assert after.blocks - before.blocks > 2 * len(kept)
+    assert after.trimmed_kib > before.trimmed_kib + 128
 
 
 def test_the_types_that_have_grown_are_named() -> None:
