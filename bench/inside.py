@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from lab.leaks import anonymous_kb
@@ -47,7 +48,9 @@ def look() -> Holding:
     """Return what this process holds."""
     trimmed = anonymous_kb()
     blocks = sys.getallocatedblocks()
-    types = Counter(map(type, gc.get_objects()))
+    # In one call from C: a list of all objects that another thread's turn came upon would
+    # hold a tuple which that thread is still making, and "tuple(...)" fails there then.
+    types = Counter(map(type, chain.from_iterable(map(gc.get_objects, [None]))))
     names: Counter[str] = Counter()
     for kind, count in types.items():
         names[f"{kind.__module__}.{kind.__qualname__}"] += count
