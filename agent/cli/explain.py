@@ -188,13 +188,15 @@ def _explain(
     kind = "transactions" if asked.kind is None else "errors"
     shares = {use.kind: use.share for use in budget_uses(current, role, running)}
     share = shares.get(kind)
+    option = "traces_sampler" if asked.kind is None else "error_sampler"
+    own = _own(option, running)
     if asked.kind is None:
         return explain_trace(
             Sampler(current, role),
             asked.name,
             parent=asked.parent,
             rate=rates.traces,
-            own=UNKNOWN,
+            own=own,
             told=Told(share),
         )
     return explain_error(
@@ -202,9 +204,17 @@ def _explain(
         asked.kind,
         name=asked.name,
         rate=rates.errors,
-        own=UNKNOWN,
+        own=own,
         told=Told(share),
     )
+
+
+def _own(option: str, running: list[Receipt]) -> Own | None:
+    """Return what is known of a sampler of the application; `None` if it has none."""
+    told = [receipt.own for receipt in running]
+    if told and all(own is not None and option not in own for own in told):
+        return None
+    return UNKNOWN
 
 
 def _document(

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+from agent.domain.own_options import own_options
 from resentry.contract import SETTING, TUNING, Receipt
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class LiveTarget:
         ]
         if self.receipt.watch.endswith("greenlet") and self.receipt.sequence:
             notes.append("follows only while its greenlets run")
+        notes += own_options(self.receipt)
         if self.receipt.ignored:
             names = ", ".join(self.receipt.ignored)
             notes.append(f"ignores {names}: its version of the library is too old")

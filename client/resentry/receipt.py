@@ -62,7 +62,8 @@ class Receipt(NamedTuple):
     rules; `matched_ceilings` has a bit for each ceiling that bounded something. `before` counts what the process did before `init`. `dropped` counts errors
     that were not sent, by cause: `rule 0`, `rate`, `ceiling`, `budget`. `budgets` has the
     share that each budget lets pass. An older library has neither, for it knows no ceilings,
-    error rules and budgets.
+    error rules and budgets. `own` names the application's own options that decide beside
+    the snapshot's values, or would without them; an older library does not say so.
     """
 
     id: str
@@ -101,6 +102,7 @@ class Receipt(NamedTuple):
     library: str = ""
     dropped: Mapping[str, int] | None = None
     budgets: Mapping[str, float] = MappingProxyType({})
+    own: tuple[str, ...] | None = None
 
 
 def encode_receipt(receipt: Receipt) -> bytes:
@@ -147,6 +149,7 @@ def decode_receipt(body: bytes) -> Receipt:
         "answers": read_answers(known.get("answers", ())),
         "ignored": tuple(known.get("ignored", ())),
         "problems": tuple(known.get("problems", ())),
+        "own": None if known.get("own") is None else tuple(known["own"]),
     }
     return _cut(Receipt(**known))
 
@@ -167,6 +170,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("signal", "tid", "decided", "decided_errors"), (int, type(None))),
     **dict.fromkeys(("tally", "origins", "values", "before", "budgets"), (dict,)),
     "dropped": (dict, type(None)),
+    "own": (list, type(None)),
     **dict.fromkeys(("answers", "holders", "ignored", "problems"), (list,)),
     "swap_ms": (int, float),
     "foreign": (bool,),
@@ -195,7 +199,9 @@ _PARTS: Mapping[str, Callable[[Any], bool]] = {
     "origins": lambda value: all(type(origin) is str for origin in value.values()),
     "answers": lambda value: all(map(is_answer, value)),
     "verified": is_verified,
-    "ignored": lambda value: all(type(name) is str for name in value),
+    **dict.fromkeys(
+        ("ignored", "own"), lambda value: all(type(name) is str for name in value)
+    ),
     "problems": lambda value: all(type(problem) is str for problem in value),
     "values": lambda value: all(type(one) in _SCALARS for one in value.values()),
     "holders": lambda value: all(
@@ -212,7 +218,7 @@ def _cut(receipt: Receipt) -> Receipt:
         for name in Receipt._fields
         if isinstance(text := getattr(receipt, name), str)
     }
-    refused = receipt.refused
+    refused, own = receipt.refused, receipt.own
     tally = list(receipt.tally.items())[:ENTRIES_LIMIT]
     before = list(receipt.before.items())[:ENTRIES_LIMIT]
     dropped = receipt.dropped
@@ -225,6 +231,7 @@ def _cut(receipt: Receipt) -> Receipt:
         tally={plain(name, NAME_LIMIT): number for name, number in tally},
         before={plain(name, NAME_LIMIT): number for name, number in before},
         dropped=None if dropped is None else _largest(dropped),
+        own=own and tuple(plain(name, NAME_LIMIT) for name in own[:NAMED_LIMIT]),
         budgets={plain(name, NAME_LIMIT): share for name, share in budgets},
         origins={plain(k, NAME_LIMIT): plain(v, NAME_LIMIT) for k, v in origins},
         holders=tuple(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import operator
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 from resentry import holders
@@ -16,14 +16,21 @@ from resentry.sampled import BUDGETS, Counts
 from resentry.sampling import sampler_of
 from resentry.sdk.client import is_ours
 from resentry.sdk.versions import described
+from resentry.swap import OPTIONAL
 from resentry.values import show_dsn
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from resentry._types import Status
     from resentry.plan import Running
     from resentry.target import Target
 
 
+SAMPLERS = ("error_sampler", "profiles_sampler", "traces_sampler")
+"""Options of the application, each in place of a rate."""
+OWN = (*SAMPLERS, *OPTIONAL)
+"""Options of the application that a receipt names."""
 FOREIGN = (
     "the application called sentry_sdk.init itself: its client stays, and no snapshot "
     "runs. Next: call resentry.init instead."
@@ -52,6 +59,11 @@ def _overruled(option: str) -> str:
     return f"the application gives the option {option}, which the snapshot decides"
 
 
+def _is_own(options: Mapping[str, Any], name: str) -> bool:
+    given = options.get(name)
+    return callable(given) if name in SAMPLERS else given is not None
+
+
 def _values(running: Running | None) -> dict[str, Any]:
     """Return what runs, without the DSN."""
     values = running.effective.values if running is not None else {}
@@ -71,7 +83,7 @@ def _rules(running: Running | None) -> dict[str, Any]:
         "matched": matched,
         "decided_errors": decided_errors,
         "matched_errors": matched_errors,
-        "matched_ceilings": f"{functools.reduce(operator.or_, ceilings, 0):x}",
+        "matched_ceilings": f"{reduce(operator.or_, ceilings, 0):x}",
     }
 
 
@@ -131,6 +143,7 @@ def receipt(target: Target) -> Receipt:
         dropped=sampled.dropped,
         budgets=sampled.budgets,
         ignored=snapshot.ignored if snapshot is not None else (),
+        own=tuple(sorted(filter(partial(_is_own, target.plan.options), OWN))),
     )
 
 

@@ -64,6 +64,8 @@ def test_a_receipt_holds_the_most_of_many_causes() -> None:
         {"dropped": {"rate": 0.5}},
         {"dropped": {"rate": True}},
         {"budgets": None},
+        {"own": [7]},
+        {"own": "traces_sampler"},
         {"budgets": {"errors": 1.5}},
         {"budgets": {"errors": "1"}},
         {"budgets": {"errors": False}},
@@ -81,9 +83,9 @@ def test_an_older_library_says_nothing() -> None:
     """That is not the same as nothing dropped."""
     document = json.loads(encode_receipt(RECEIPT._replace(dropped={}, budgets={})))
     assert decode_receipt(json.dumps(document).encode()).dropped == {}
-    del document["dropped"], document["budgets"]
+    del document["dropped"], document["budgets"], document["own"]
     found = decode_receipt(json.dumps(document).encode())
-    assert (found.dropped, dict(found.budgets)) == (None, {})
+    assert (found.dropped, dict(found.budgets), found.own) == (None, {}, None)
 
 
 @pytest.mark.process
@@ -93,7 +95,7 @@ def test_a_process_tells_what_it_drops_and_what_a_budget_lets_pass(
     """Before it drops anything it says so; without budgets it names none."""
     ran = go("""
     publish(VALUES)
-    resentry.init(role="api", **QUICK)
+    resentry.init(role="api", traces_sampler=lambda _: 1.0, enable_logs=True, **QUICK)
     eventually(lambda: receipts() and receipt()["sequence"] == 1)
     nothing = receipt()
     rules = (ErrorRule(exception="KeyError", rate=0.0), ErrorRule(logger="x", rate=0.0))
@@ -116,7 +118,7 @@ def test_a_process_tells_what_it_drops_and_what_a_budget_lets_pass(
     after = receipt()
     names = ("decided_errors", "matched_errors", "matched_ceilings")
     seen = [[each[name] for name in names] for each in (nothing, before, after)]
-    say(seen=seen, nothing=[nothing["dropped"], nothing["budgets"]], dropped=after["dropped"],
+    say(seen=seen, own=after["own"], nothing=[nothing["dropped"], nothing["budgets"]], dropped=after["dropped"],
         before=[before["dropped"], before["budgets"]], budgets=after["budgets"])
     """)
     said = ran.said
@@ -126,5 +128,6 @@ def test_a_process_tells_what_it_drops_and_what_a_budget_lets_pass(
     assert said["dropped"]["budget"] > 10
     assert set(said["dropped"]) == {"rule 0", "budget"}
     assert 0 <= said["budgets"]["transactions"] < 1
+    assert said["own"] == ["enable_logs", "traces_sampler"]
     none = [0, "0", "0"]
     assert said["seen"] == [none, none, [10, "1", "6"]]

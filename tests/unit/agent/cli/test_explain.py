@@ -89,6 +89,27 @@ def test_each_role_and_each_rate_is_explained(
     assert "lacks its upstream part" in found[0]["gap"]
 
 
+def test_a_sampler_that_no_process_has_changes_no_answer(
+    ask: Ask, receipt: Callable[..., Receipt]
+) -> None:
+    """Each process tells which options of the application it has."""
+    snapshot = Snapshot({}, ceilings=(Ceiling(traces=0.4),))
+
+    def sure(*words: str, **given: Any) -> bool:
+        both = [
+            receipt(values=_values(0.1), dropped={}, **own)
+            for own in ({"own": ()}, given)
+        ]
+        (found,) = ask(snapshot, both, *words)
+        return bool(found["sure"])
+
+    assert sure("POST /pay", own=("error_sampler",))
+    assert not sure("POST /pay", own=("traces_sampler",))
+    assert sure("--logger", "app", own=("traces_sampler",))
+    assert not sure("--logger", "app", own=("error_sampler",))
+    assert not sure("POST /pay"), "an older library does not tell"
+
+
 def test_an_error_is_explained_by_its_class_and_bases(
     ask: Ask, receipt: Callable[..., Receipt]
 ) -> None:

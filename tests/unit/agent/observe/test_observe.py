@@ -232,6 +232,24 @@ def test_a_role_that_no_process_has_is_named(receipt: Callable[..., Receipt]) ->
     assert assess(blind, current, late=False).idle_roles == ()
 
 
+def test_an_option_of_the_application_that_decides_is_named(
+    receipt: Callable[..., Receipt],
+) -> None:
+    """Or the one that does not; only beside a value that is published."""
+    own = ("enable_logs", "error_sampler", "traces_sampler")
+    origins = {
+        "SENTRY_SAMPLE_RATE": "snapshot",
+        "SENTRY_TRACES_SAMPLE_RATE": "environment",
+        "SENTRY_ENABLE_LOGS": "role",
+    }
+    assert LiveTarget(receipt(own=own, origins=origins), 0).notes == [
+        "SENTRY_ENABLE_LOGS decides in place of its own option enable_logs",
+        "its own error_sampler decides in place of SENTRY_SAMPLE_RATE",
+    ]
+    for none in ({}, {"own": own}, {"own": (), "origins": origins}):
+        assert LiveTarget(receipt(**none), 0).notes == []
+
+
 def test_roles_without_end_are_a_bounded_number_of_series(
     metrics: Metrics, receipt: Callable[..., Receipt]
 ) -> None:
