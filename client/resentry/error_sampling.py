@@ -6,14 +6,14 @@ rules, so that a new kind is never hidden by a low rate.
 
 from __future__ import annotations
 
+import logging
 import random
-from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from resentry import clock
+from resentry.error_memory import KINDS_LIMIT, Memory
 from resentry.harmless import fault
 from resentry.patterns import Patterns
-from resentry.sampling import Ceilings, budget_of, is_rate, power_of_ten
+from resentry.sampling import Ceilings, budget_of, power_of_ten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,54 +21,20 @@ if TYPE_CHECKING:
     from resentry.budget import Budget
     from resentry.contract import Budget as BudgetOf
     from resentry.contract import Ceiling, ErrorRule, Snapshot
+    from resentry.error_memory import Limit
     from resentry.sampling import Rate
 
-KINDS_LIMIT = 1000
-"""So many kinds of errors are remembered. A kind beyond that is never the first."""
-WINDOW_SECONDS = 60.0
+OWN_RAISED = "The application's error_sampler raised an error. The event is sampled."
+_sdk_log = logging.getLogger("sentry_sdk.errors")
+"""The SDK's own logger: it shows its lines if the SDK's option `debug` is on."""
 
 
 class Kind(NamedTuple):
     """What rules are compared with."""
 
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
     """The dotted names of the exception's class and of its bases."""
-    logger: str
-
-
-class Limit:
-    """So many in any minute: the times of the last ones that passed."""
-
-    def __init__(self, per_minute: float) -> None:
-        self._passed: deque[float] = deque(maxlen=max(1, int(per_minute)))
-
-    def is_reached(self) -> bool:
-        """Whether the next one has to wait."""
-        passed = self._passed
-        is_full = len(passed) == passed.maxlen
-        return is_full and clock.monotonic() - passed[0] < WINDOW_SECONDS
-
-    def spend(self) -> None:
-        """Count one that passes."""
-        self._passed.append(clock.monotonic())
-
-
-class Memory:
-    """What goes on from one snapshot to the next, as long as the rules are the same."""
-
-    def __init__(self, rules: Sequence[ErrorRule]) -> None:
-        self.rules = rules
-        self.limits = [
-            Limit(each.per_minute) if each.per_minute else None for each in rules
-        ]
-        self.firsts: set[tuple[str, int]] = set()
-        self.rule_of: dict[Kind, int | None] = {}
-        self.dropped: dict[str, int] = {}
-        """Counts of errors by what dropped them: `rule 0`, `rate`, `ceiling`, `budget`."""
-
-    def drop(self, cause: str) -> None:
-        """Count an error that is not sent."""
-        self.dropped[cause] = self.dropped.get(cause, 0) + 1
+    logger: str = ""
 
 
 class ErrorSampler:
@@ -95,10 +61,11 @@ class ErrorSampler:
             if rule.role in (None, role)
         ]
         self._otherwise = otherwise
+        before = earlier.memory if earlier is not None else None
         self.memory: Memory = (
-            earlier.memory
-            if earlier is not None and earlier.memory.rules == snapshot.errors
-            else Memory(snapshot.errors)
+            before
+            if before is not None and before.rules == snapshot.errors
+            else Memory(snapshot.errors, before)
         )
         self.decided = 0
         """How many errors were compared with the rules."""
@@ -109,8 +76,8 @@ class ErrorSampler:
             snapshot, role, "errors", earlier.budget if earlier else None
         )
 
-    def __call__(self, event: Mapping[str, Any], hint: Mapping[str, Any]) -> Rate:
-        """Return 1.0 if the error is sent, else 0.0; what is no rate goes to the SDK."""
+    def __call__(self, event: Mapping[str, Any], hint: Mapping[str, Any]) -> float:
+        """Return 1.0 if the error is sent, else 0.0."""
         __tracebackhide__ = True
         try:
             kind = kind_of(event, hint)
@@ -120,12 +87,11 @@ class ErrorSampler:
                 self.matched |= 1 << rule.number
         except Exception:  # noqa: BLE001 - an error must not be lost because of a rule
             fault("error sampling")
-            return self._plain(event, hint)
-        rate = self._plain(event, hint) if rule is None else rule.rate
-        if not is_rate(rate):
-            return rate
+            kind, rule = Kind(), None
+        own = rule.of.rate if rule is not None else None
+        rate = self._plain(event, hint) if own is None else own
         try:
-            cause = self._dropped_by(float(rate or 0.0), event, kind, rule)
+            cause = self._dropped_by(rate, event, kind, rule)
             if cause:
                 self.memory.drop(cause)
         except Exception:  # noqa: BLE001 - as above
@@ -167,13 +133,25 @@ class ErrorSampler:
         firsts = self.memory.firsts
         return (
             rule is not None
-            and (_name(kind), rule.number) not in firsts
+            and (_name(kind), rule.of) not in firsts
             and len(firsts) < KINDS_LIMIT
         )
 
-    def _plain(self, event: Mapping[str, Any], hint: Mapping[str, Any]) -> Rate:
+    def overdraws(self, *, first: bool) -> bool:
+        """Whether an error passes the budget because it is the first of its class."""
+        return first and (self.budget is None or self.budget.can_overdraw())
+
+    def _plain(self, event: Mapping[str, Any], hint: Mapping[str, Any]) -> float:
+        """Return the rate where no rule has one, as the SDK reads it."""
+        __tracebackhide__ = True
         own = self._otherwise
-        return own(event, hint) if callable(own) else own
+        if not callable(own):
+            return rate_of_errors(own)
+        try:
+            return rate_of_errors(own(event, hint))
+        except Exception:  # noqa: BLE001 - the SDK sends the error, too
+            _sdk_log.warning(OWN_RAISED, exc_info=True)
+            return 1.0
 
     def _dropped_by(
         self, rate: float, event: Mapping[str, Any], kind: Kind, rule: _Rule | None
@@ -181,20 +159,23 @@ class ErrorSampler:
         """Return what drops the error; empty if it is sent."""
         memory, drawn = self.memory, _draw()
         limit, first = self.limit_of(rule), self.is_first(kind, rule)
-        if not first:
-            is_over = limit is not None and limit.is_reached()
-            if drawn >= rate or is_over:
-                return "rate" if rule is None else f"rule {rule.number}"
-        if drawn >= self.ceilings.lowest((str(event.get("transaction") or ""),)):
+        has_rate = rule is not None and rule.of.rate is not None
+        if drawn >= rate and not (first and has_rate):
+            return f"rule {rule.number}" if rule is not None and has_rate else "rate"
+        if rule is not None and limit is not None and not first and limit.is_reached():
+            return f"rule {rule.number}"
+        if drawn >= self.ceilings.lowest(_compared(event)):
             return "ceiling"
         budget = self.budget
         if budget is not None:
             # Drawn anew: `drawn` is below the rate already.
-            if not first and _draw() >= budget.share(first=rule is not None):
+            if not self.overdraws(first=first) and _draw() >= budget.share(
+                first=rule is not None
+            ):
                 return "budget"
             budget.spend()
         if first and rule is not None:
-            memory.firsts.add((_name(kind), rule.number))
+            memory.firsts.add((_name(kind), rule.of))
         if limit is not None:
             limit.spend()
         return ""
@@ -206,16 +187,27 @@ class _Rule(NamedTuple):
     classes: Patterns | None
     logger: Patterns | None
 
-    @property
-    def rate(self) -> float:
-        """The rate; 1 for a rule that has only a limit."""
-        return 1.0 if self.of.rate is None else self.of.rate
-
     def fits(self, kind: Kind) -> bool:
         """Whether the rule is for this kind of errors."""
         return (
             self.classes is None or self.classes.first(kind.classes) is not None
         ) and (self.logger is None or self.logger.first((kind.logger,)) is not None)
+
+
+def rate_of_errors(value: object) -> float:
+    """Return a rate as the SDK reads it: what is no number sends every error."""
+    try:
+        return max(float(value), 0.0) if value < 1.0 else 1.0  # type: ignore[operator, arg-type]
+    except Exception:  # noqa: BLE001 - as above
+        return 1.0
+
+
+def _compared(event: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what the patterns of ceilings are compared with."""
+    try:
+        return (str(event.get("transaction") or ""),)
+    except Exception:  # noqa: BLE001 - the ceilings and budgets for all still hold
+        return ()
 
 
 def _draw() -> float:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from resentry.contract import TRANSACTION_LIMIT
-from resentry.sampling import Choice, plain_rate, said
+from resentry.error_sampling import rate_of_errors
+from resentry.sampling import Choice, plain_rate, rate_of, said
 from resentry.steps import (
     IN_PROCESS,
     Step,
@@ -133,7 +134,8 @@ def explain_trace(
     if choice.rate is not None:
         decided_by, value = choice.step, choice.rate
     elif own is not None and own.is_known:
-        decided_by, value = "sampler", own.rate
+        # What the SDK takes for no rate samples no trace.
+        decided_by, value = "sampler", rate_of(own.rate) or 0.0
     else:
         value = plain_rate(rate, parent)
         decided_by = "rate" if rate is None or parent is None else "parent"
@@ -149,7 +151,7 @@ def explain_trace(
         boost_step(boost, parent),
         rule_step(found, parent),
         parent_step(parent),
-        own_step("traces_sampler", own),
+        own_step("traces_sampler", own, rate_of),
         rate_step("SENTRY_TRACES_SAMPLE_RATE", rate, "unset: tracing is off"),
         ceiling_step(ceiling, "traces"),
         budget,
@@ -184,31 +186,30 @@ def explain_error(
     limit = sampler.limit_of(rule)
     first = told is None and sampler.is_first(kind, rule)
     is_over = limit is not None and limit.is_reached()
+    has_rate = rule is not None and rule.of.rate is not None
     value: Rate
-    if rule is not None:
-        decided_by, value = "rule", rule.rate
-        if first:
-            decided_by, value = "first", 1.0
-        elif is_over:
-            decided_by, value = "limit", 0.0
+    if rule is not None and has_rate:
+        decided_by, value = ("first", 1.0) if first else ("rule", rule.of.rate)
     elif own is not None and own.is_known:
-        decided_by, value = "sampler", own.rate
+        decided_by, value = "sampler", rate_of_errors(own.rate)
     else:
         decided_by, value = "rate", rate
+    if is_over and not first:
+        decided_by, value = "limit", 0.0
     compared = (name,)
     ceiling = sampler.ceilings.find(compared)
     budget = budget_step(sampler.budget, first=rule is not None)
     if told is not None:
         budget = _told(sampler, told.share, first=rule is not None)
-    if first and sampler.budget is not None:
+    if sampler.budget is not None and sampler.overdraws(first=first):
         budget = Step("budget", None, f"{budget.text}; the first of its class passes")
     steps = (
         error_rule_step(rule.of if rule else None, rule.number if rule else 0),
-        first_step(is_first=first, has_rule=rule is not None, is_running=told is None),
+        first_step(rule.of if rule else None, is_first=first, is_running=told is None),
         limit_step(
             rule.of if rule else None, is_over=is_over if told is None else None
         ),
-        own_step("error_sampler", own),
+        own_step("error_sampler", own, rate_of_errors),
         rate_step("SENTRY_SAMPLE_RATE", rate, "unset"),
         ceiling_step(ceiling, "errors"),
         budget,
@@ -227,7 +228,7 @@ def explain_error(
         decided_by,
         _bounds(decided, *bounds),
         steps,
-        is_sure=own is None or own.is_known or rule is not None,
+        is_sure=own is None or own.is_known or has_rate,
     )
 
 

@@ -24,7 +24,7 @@ from sentry_sdk.integrations.opentelemetry.consts import (
 )
 
 from resentry.harmless import fault
-from resentry.sampling import is_rate, plain_rate, sampler_of
+from resentry.sampling import plain_rate, rate_of, sampler_of
 from resentry.target import target
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ def _decide(
         choice = sampler.choose({**context, "parent_sampled": parent})
         value = sampler.bound(plain if choice.rate is None else choice.rate, choice)
         is_parents = is_parents and choice.rate is None and value == plain
-    is_sampled = value is not None and is_rate(value) and random < value
+    bounded = rate_of(value)
+    is_sampled = bounded is not None and random < bounded
     if is_sampled and sampler is not None:
         sampler.passed()
     return is_sampled, is_parents

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resentry import formats
@@ -86,10 +88,10 @@ class Sampler:
 
         What the SDK would not take as a rate is returned as it is.
         """
-        if not self.is_bounding or not value or not is_rate(value):
+        if not self.is_bounding or not (decided := rate_of(value)):
             return value
         try:
-            rate = min(value, self.ceilings.lowest(choice.compared))
+            rate = min(decided, self.ceilings.lowest(choice.compared))
             if self.budget is not None:
                 rate *= self.budget.share(first=choice.rate is not None)
         except Exception:  # noqa: BLE001 - as above
@@ -164,9 +166,15 @@ def plain_rate(rate: float | None, parent: Any) -> Rate:
     return rate if rate is None or parent is None else parent
 
 
-def is_rate(value: object) -> bool:
-    """Whether the SDK takes this as a rate."""
-    return isinstance(value, int | float) and 0 <= value <= 1
+def rate_of(value: object) -> float | None:
+    """Return a rate of traces as the SDK reads it; `None` for what it takes for no rate."""
+    if not isinstance(value, float | int | Real | Decimal):
+        return None
+    try:
+        rate = float(value)
+    except Exception:  # noqa: BLE001 - the SDK itself says so
+        return None
+    return rate if 0 <= rate <= 1 else None
 
 
 class Ceilings:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from resentry.contract import KEEP
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from resentry.budget import Budget
     from resentry.contract import Boost, Ceiling, ErrorRule, Rule
     from resentry.sampling import Rate
@@ -72,11 +74,11 @@ def parent_step(parent: Parent) -> Step:
     return Step("parent", float(parent), f"the caller says {'yes' if parent else 'no'}")
 
 
-def own_step(option: str, own: Own | None) -> Step:
-    """Return what the application's own sampler says."""
+def own_step(option: str, own: Own | None, read: Callable[[Any], float | None]) -> Step:
+    """Return what the application's own sampler says, as the SDK reads it."""
     if own is None:
         return Step("sampler", None, f"the application has no {option}")
-    return Step("sampler", number(own.rate), own.text)
+    return Step("sampler", read(own.rate) if own.is_known else None, own.text)
 
 
 def rate_step(key: str, rate: float | None, unset: str) -> Step:
@@ -98,7 +100,7 @@ def budget_step(budget: Budget | None, *, first: bool) -> Step:
     """Return what the budget lets pass now."""
     if budget is None:
         return Step("budget", None, "no budget")
-    text = f"{budget.per_minute:g} per minute and process: the share that passes now"
+    text = f"{budget.per_minute:g} per minute and process, {budget.burst:g} at once: the share that passes now"
     return Step("budget", budget.share(first=first), text)
 
 
@@ -108,14 +110,18 @@ def error_rule_step(rule: ErrorRule | None, place: int) -> Step:
         return Step("rule", None, "no rule fits")
     named = {"exception": rule.exception, "logger": rule.logger}
     fits = " and ".join(f"{name} {text}" for name, text in named.items() if text)
-    return Step("rule", rule.rate, f"RESENTRY_ERRORS[{place}] for {fits or 'all'}")
+    limits = "" if rule.rate is not None else ", which has a limit and no rate"
+    return Step(
+        "rule", rule.rate, f"RESENTRY_ERRORS[{place}] for {fits or 'all'}{limits}"
+    )
 
 
-def first_step(*, is_first: bool, has_rule: bool, is_running: bool) -> Step:
+def first_step(rule: ErrorRule | None, *, is_first: bool, is_running: bool) -> Step:
     """Return whether the first error of its class passes."""
     if is_first:
-        return Step("first", 1.0, "the rule has let no error of this class pass yet")
-    if not has_rule:
+        rate = None if rule is None or rule.rate is None else 1.0
+        return Step("first", rate, "the rule has let no error of this class pass yet")
+    if rule is None:
         return Step("first", None, "counts where a rule fits")
     if is_running:
         return Step("first", None, "the rule has let an error of this class pass")

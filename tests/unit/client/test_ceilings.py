@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import pickle
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
+from sentry_sdk.utils import is_valid_sample_rate
 
 from resentry.contract import Boost, Budget, Ceiling, Rule, Snapshot
-from resentry.sampling import Sampler, budget_of
+from resentry.sampling import Sampler, budget_of, rate_of
 
 LATER, BEFORE = "2100-01-01T00:00:00Z", "2020-01-01T00:00:00Z"
 KINDS = {Rule: "rules", Boost: "boosts", Ceiling: "ceilings", Budget: "budgets"}
@@ -66,6 +69,28 @@ def test_a_no_stays_a_no(plain: Any) -> None:
     for bound in (Ceiling(traces=0.5), Budget(transactions=60)):
         got = decided(of(bound), plain)
         assert got is plain
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Decimal(1), Fraction(1), True, 1, Decimal("0.5"), Fraction(1, 2)],
+    ids=repr,
+)
+def test_each_rate_that_the_sdk_takes_is_bounded(value: Any) -> None:
+    """An own sampler may return any number."""
+    assert decided(of(Ceiling(traces=0.0)), value) == 0.0
+    assert decided(of(Ceiling(traces=0.25)), value) == 0.25
+    assert decided(of(Budget(transactions=60)), value) == float(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Decimal("0.3"), Fraction(1, 3), True, 0, 1.0, 7, -0.1, None, "0.5", math.nan, Decimal("nan")],
+    ids=repr,
+)  # fmt: skip
+def test_a_rate_is_what_the_sdk_takes_for_one(value: Any) -> None:
+    """And nothing else is."""
+    assert (rate_of(value) is not None) == is_valid_sample_rate(value, source="test")
 
 
 def test_a_yes_is_bounded_like_a_rate_of_one() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import random
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
+import sentry_sdk
+from sentry_sdk import Client
 
 from resentry import clock, error_sampling
 from resentry.contract import Budget, Ceiling, ErrorRule, Snapshot
@@ -74,12 +79,12 @@ def test_a_rule_fits_by_class_base_logger_and_role(
 
 
 def test_the_first_rule_that_fits_decides_and_else_the_application() -> None:
-    """Its own sampler is asked only then, and its odd answers reach the SDK."""
+    """Its own sampler is asked only then."""
     asked = []
 
     def own(event: Any, hint: Any) -> Any:
         asked.append((event, hint))
-        return "odd"
+        return 0.0
 
     sampler = of(
         ErrorRule(exception="ValueError", rate=0.0),
@@ -89,7 +94,7 @@ def test_the_first_rule_that_fits_decides_and_else_the_application() -> None:
     assert sent(sampler, 10, ValueError) == 1
     assert sent(sampler, 10, OSError) == 10
     assert asked == []
-    assert sampler({}, hint(KeyboardInterrupt)) == "odd"
+    assert sampler({}, hint(KeyboardInterrupt)) == 0.0
     assert len(asked) == 1
     assert of(otherwise=0.0)({}, hint(OSError)) == 0.0
 
@@ -131,6 +136,121 @@ def test_a_ceiling_bounds_every_error_and_says_never_yes() -> None:
     named = of(ceilings=(Ceiling(errors=0.0, match="POST *"),))
     assert sent(named, 10, transaction="POST /pay") == 0
     assert sent(named, 10, transaction="GET /") == 10
+
+
+ODD = [
+    Decimal(1), Decimal("0.5"), Fraction(1, 2), True, False, 0, 0.5, 2, -1, None, "0.5", math.nan, []
+]  # fmt: skip
+
+
+def own_of(value: Any) -> Any:
+    """Return an `error_sampler` that returns this, or raises it."""
+
+    def own(_event: Any, _hint: Any) -> Any:
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    return own
+
+
+@pytest.mark.parametrize("value", [*ODD, RuntimeError("own")], ids=repr)
+def test_an_own_sampler_is_read_as_the_sdk_reads_it(
+    value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it sends anyway is sent; what it draws by is drawn by."""
+    sampler, alone = (
+        of(otherwise=own_of(value)),
+        Client(release="lms@1", error_sampler=own_of(value)),
+    )
+    for drawn in (0.0, 0.49, 0.5, 0.99):
+        monkeypatch.setattr(error_sampling, "_draw", lambda now=drawn: now)
+        monkeypatch.setattr(sentry_sdk.client.random, "random", lambda now=drawn: now)
+        assert bool(sampler({}, {})) == alone._should_sample_error({}, {})
+
+
+@pytest.mark.parametrize("value", [*ODD, RuntimeError("own")], ids=repr)
+def test_nothing_that_an_own_sampler_does_passes_a_bound(value: Any) -> None:
+    """It cannot raise what a ceiling or a budget lets pass. What is dropped is counted."""
+    closed = of(otherwise=own_of(value), ceilings=(Ceiling(errors=0.0),))
+    assert sent(closed, 100) == 0
+    assert sum(closed.memory.dropped.values()) == 100
+    assert sent(of(otherwise=own_of(value), budgets=(Budget(errors=6),)), 1000) <= 9
+
+
+class _Hostile(type):
+    @property
+    def __mro__(cls) -> Any:
+        raise RuntimeError
+
+
+class _Odd:
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("event", "found"),
+    [
+        ({"exception": {"values": [None]}}, {}),
+        ({"exception": 7}, {}),
+        ({"logger": _Odd()}, {}),
+        ({"transaction": _Odd()}, {}),
+        ({}, {"exc_info": (_Hostile("E", (), {}), None, None)}),
+    ],
+    ids=["value", "exception", "logger", "transaction", "class"],
+)
+def test_no_odd_error_passes_a_bound(event: Any, found: Any) -> None:
+    """What rules cannot be compared with is bounded nevertheless."""
+    rule = ErrorRule(exception="*", rate=1.0)
+    closed = of(rule, ceilings=(Ceiling(errors=0.0),))
+    assert [closed(event, found) for _ in range(10)] == [0.0] * 10
+    assert closed.memory.dropped == {"ceiling": 10}
+    few = of(rule, budgets=(Budget(errors=6),))
+    assert sum(few(event, found) for _ in range(100)) <= 16
+    assert of(rule)(event, found) == 1.0
+
+
+def test_a_rule_with_a_limit_alone_leaves_the_rate() -> None:
+    """`SENTRY_SAMPLE_RATE` or the application's own sampler decides, and then the limit."""
+    rule = ErrorRule(exception="*", per_minute=50)
+    for otherwise in (0.1, own_of(0.1)):
+        sampler = of(rule, otherwise=otherwise)
+        assert sent(sampler, 300) == pytest.approx(30, abs=15)
+        assert set(sampler.memory.dropped) == {"rate"}
+        assert sent(sampler, 3000) < 50
+        assert sampler.memory.dropped["rule 0"] > 100
+    assert sent(of(rule, otherwise=0.0), 10) == 0
+    low = of(rule._replace(rate=0.2), otherwise=0.0)
+    assert sent(low, 100) == pytest.approx(21, abs=10)
+
+
+def test_the_first_of_each_class_lends_a_minute_of_the_budget() -> None:
+    """There may be many classes: an incident is no way around a budget."""
+    rule = ErrorRule(exception="Exception", rate=0.0)
+    sampler = of(rule, budgets=(Budget(errors=60),))
+    kinds = [type(f"Kind{n}", (Exception,), {}) for n in range(1000)]
+    passing = sum(sent(sampler, 1, kind) for kind in kinds)
+    assert 60 <= passing <= 60 + 60
+    assert sampler.memory.dropped == {"budget": 1000 - passing}
+    tiny = of(rule, budgets=(Budget(errors=1),))
+    assert sum(sent(tiny, 1, kind) for kind in kinds) <= 4
+
+
+def test_no_edit_of_another_rule_makes_a_class_new() -> None:
+    """Each rule remembers what it has let pass, and its limit, wherever it moves."""
+    rule = ErrorRule(exception="Exception", rate=0.0)
+    limited = ErrorRule(exception="BaseException", rate=1.0, per_minute=5)
+    kinds = [type(f"Kind{n}", (Exception,), {}) for n in range(100)]
+    first = of(rule, limited)
+    assert sum(sent(first, 1, kind) for kind in kinds) == 100
+    assert sent(first, 10, KeyboardInterrupt) == 5
+    other = ErrorRule(exception="app.Other", rate=0.5)
+    then = of(other, rule, limited, earlier=first)
+    assert sum(sent(then, 1, kind) for kind in kinds) == 0
+    assert sent(then, 10, KeyboardInterrupt) == 0
+    without = of(other, limited, earlier=then)
+    assert without.memory.firsts == {("builtins.KeyboardInterrupt", limited)}
 
 
 def test_a_budget_bounds_errors_but_the_first_of_its_class() -> None:

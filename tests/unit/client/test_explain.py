@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +23,7 @@ from resentry.explanation import (
     explain_error,
     explain_trace,
 )
-from resentry.sampling import Sampler
+from resentry.sampling import Sampler, rate_of
 from resentry.sdk import tracing
 from resentry.steps import Own
 
@@ -28,6 +31,7 @@ NAMES = ("GET /pay", "GET /pay/1", "POST /pay", "app.tasks.mail")
 PATTERNS = ("GET /pay", "GET /pay*", "*", "POST *", "app.*", "other")
 CLASSES = ("app.errors.Declined", "app.errors.Base", "builtins.Exception")
 RATES = (0.0, 0.1, 0.25, 0.5, 1.0)
+ODD = (Decimal("0.5"), Fraction(1, 4), True, 7, -1, "0.5", math.nan)
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +70,8 @@ def _snapshot(draw: random.Random) -> Snapshot:
         named = draw.choice([None, *CLASSES, "app.errors.*", "other.Error"])
         logger = draw.choice([None, None, "app", "other"])
         limit = draw.choice([None, 1.0])
-        return ErrorRule(named, logger, rate=draw.choice(RATES), per_minute=limit)
+        rate = draw.choice([*RATES, None]) if limit else draw.choice(RATES)
+        return ErrorRule(named, logger, rate=rate, per_minute=limit)
 
     def budget() -> Budget:
         return Budget(draw.choice([60, 600]), draw.choice([60, 600]), **scope())
@@ -91,7 +96,7 @@ def test_a_trace_is_explained_as_it_is_decided(seed: int) -> None:
     sampler = Sampler(_snapshot(draw), "api")
     _spend(draw, sampler)
     name, parent = draw.choice(NAMES), draw.choice([None, True, False])
-    rate, own = draw.choice([None, *RATES]), draw.choice([None, *RATES])
+    rate, own = draw.choice([None, *RATES]), draw.choice([None, *RATES, *ODD])
     context = {"transaction_context": {"name": name}, "parent_sampled": parent}
     counts = sampler.counts
     found = explain_trace(
@@ -104,7 +109,7 @@ def test_a_trace_is_explained_as_it_is_decided(seed: int) -> None:
     assert sampler.counts == counts
     decided: Any
     if own is not None:
-        decided = sampler.before(lambda _: own)(context)
+        decided = rate_of(sampler.before(lambda _: own)(context)) or 0.0
     else:
         options = {"traces_sample_rate": rate}
         client = SimpleNamespace(sampling=sampler, options=options)
@@ -121,7 +126,7 @@ def test_an_error_is_explained_as_it_is_decided(
 ) -> None:
     """By rules, limits, the first of a class, an own sampler, rates, ceilings, budgets."""
     draw = random.Random(seed)
-    rate, own = draw.choice(RATES), draw.choice([None, *RATES])
+    rate, own = draw.choice(RATES), draw.choice([None, *RATES, *ODD])
     given: Any = rate if own is None else lambda *_: own
     sampler = ErrorSampler(_snapshot(draw), "api", given)
     kind = Kind(CLASSES[draw.randint(0, 2) :], draw.choice(["app", ""]))
