@@ -77,22 +77,17 @@ class Pipeline:
         """Return what is on the volume."""
         memory = self._parts.volume.memory
         current = self._parts.volume.intact()
-        of_source = memory.read_snapshot(LAST_GOOD) or current
-        tuning = memory.read_snapshot(TUNING) if is_tuned(current) else None
-        self._parts.tuning.restore(tuning)
+        has_tuning = is_tuned(current)
+        of_source = memory.read_snapshot(LAST_GOOD) or (None if has_tuning else current)
+        tuning = self._parts.tuning
+        tuning.restore(memory.read_snapshot(TUNING) if has_tuning else None)
         return Known(
             current,
-            self._tuned(of_source),
+            tuning.over(of_source, time.time()),
             of_source,
             decode_wishes(memory.read(WISHES)),
             time.monotonic(),
         )
-
-    def _tuned(self, of_source: Snapshot | None) -> Snapshot | None:
-        """Return the source's snapshot with the tuning file on top, if there is one."""
-        if of_source is None:
-            return None
-        return self._parts.tuning.over(of_source, time.time())
 
     def read(
         self, until: float, *, forget_backoff: bool = False, accept_older: bool = False
@@ -284,13 +279,13 @@ class Pipeline:
 
     def _keep_last_good(self, snapshot: Snapshot | None) -> None:
         of_source = snapshot or self.known.of_source
-        if of_source is None:
-            return
         volume = self._parts.volume
-        kept = volume.memory.read_snapshot(LAST_GOOD)
-        if kept is None or not kept.is_same(of_source):
-            volume.keep(LAST_GOOD, encode_snapshot(of_source))
-        last_good, tuning = self._tuned(of_source), self._parts.tuning.kept
+        if of_source is not None:
+            kept = volume.memory.read_snapshot(LAST_GOOD)
+            if kept is None or not kept.is_same(of_source):
+                volume.keep(LAST_GOOD, encode_snapshot(of_source))
+        last_good = self._parts.tuning.over(of_source, time.time())
+        tuning = self._parts.tuning.kept
         if tuning is not None and tuning != volume.memory.read(TUNING):
             volume.keep(TUNING, tuning)
         self.known = replace(self.known, last_good=last_good, of_source=of_source)

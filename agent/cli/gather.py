@@ -17,7 +17,7 @@ from agent.errors import AgentError, PublishError
 from agent.locks import stopped_holder
 from agent.observe import document
 from agent.observe.results import Origin
-from agent.publish.memory import HISTORY_DIR, LAST_GOOD, STATE, WISHES
+from agent.publish.memory import HISTORY_DIR, LAST_GOOD, STATE, TUNING, WISHES
 from agent.publish.names import PRIVATE_DIR
 from agent.publish.volume import LOCK_FILE, Volume
 from resentry import formats
@@ -136,7 +136,13 @@ def _saved(volume: Volume) -> Mapping[str, Any]:
     """Return what the last agent wrote. The rollback has a file of its own."""
     saved = document.decode_state(volume.memory.read(STATE))
     held = decode_wishes(volume.memory.read(WISHES)).held
-    return {**saved, **held_document(held, volume.memory.read_snapshot(LAST_GOOD))}
+    last_good = volume.memory.read_snapshot(LAST_GOOD)
+    tuning = volume.memory.read_snapshot(TUNING) if saved.get("tuning") else None
+    if last_good is not None and tuning is not None:
+        from agent.domain.tuning_file import layered  # noqa: PLC0415 - most have none
+
+        last_good = layered(last_good, tuning)
+    return {**saved, **held_document(held, last_good)}
 
 
 def _moment(text: object) -> str | None:

@@ -151,7 +151,7 @@ class Metrics:
             "resentry_requests",
             "The number of operators' requests, by their outcome; `denied` if the agent "
             "refused the request, `changed` for a new log level. `boost_end` counts boosts "
-            "that ended by themselves.",
+            "that ended by themselves, `tuning_file` changes of the tuning file.",
             ["request", "outcome"],
             registry=self.registry,
         )

@@ -68,9 +68,9 @@ class NoTuning:
     def wait(self, seconds: float) -> None:
         """Wait for that thread, at most so long."""
 
-    def over(self, base: Snapshot, _now: float) -> Snapshot:
-        """Return this snapshot of the source with the tuning on top."""
-        return base
+    def over(self, of_source: Snapshot | None, _now: float) -> Snapshot | None:
+        """Return the source's snapshot, if there is one, with the tuning on top."""
+        return of_source
 
     def on_change(self, changed: Callable[[], None]) -> None:
         """Have `changed` called, in any thread, when something else was read."""

@@ -80,9 +80,11 @@ class KeptTuning(NoTuning):
         """Begin with the last good tuning of an earlier agent."""
         self._good = last_good or NOTHING
 
-    def over(self, base: Snapshot, _now: float) -> Snapshot:
-        """Return the snapshot with the last good tuning on top."""
-        return layered(base, self._good) if self._good.provenance else base
+    def over(self, of_source: Snapshot | None, _now: float) -> Snapshot | None:
+        """Return the source's snapshot, if there is one, with the last good tuning on top."""
+        if of_source is None or not self._good.provenance:
+            return of_source
+        return layered(of_source, self._good)
 
 
 class TuningFile(KeptTuning):
@@ -96,6 +98,7 @@ class TuningFile(KeptTuning):
         self._path = settings.tuning_path
         self._rails = settings.guard_rails
         self._pass_seconds = settings.pass_seconds
+        self._alone_at = time.monotonic() + settings.startup_seconds
         self._source = FileSource(settings, settle, TUNING_PATH)
         self._changed: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
@@ -139,8 +142,13 @@ class TuningFile(KeptTuning):
             with self._lock:
                 self._is_late = self._thread is thread
 
-    def over(self, base: Snapshot, now: float) -> Snapshot:
-        """Return the snapshot with the newest tuning that is good on top of it."""
+    def over(self, of_source: Snapshot | None, now: float) -> Snapshot | None:
+        """Return the source's snapshot with the newest tuning that is good on top of it.
+
+        The tuning alone is published if there is still nothing of the source when
+        applications no longer wait for it.
+        """
+        base = of_source or Snapshot({}, judged_by=self._rails.environment)
         newest = self._newest
         error: AgentError | None = None
         if newest is not None and newest.tuning is not None:
@@ -161,7 +169,9 @@ class TuningFile(KeptTuning):
                 "check what mounts the file, and its server",
             )
         self._note(error)
-        return layered(base, self._in_force) if self._in_force.provenance else base
+        if of_source is None and time.monotonic() < self._alone_at:
+            return None
+        return layered(base, self._in_force) if self._in_force.provenance else of_source
 
     def on_change(self, changed: Callable[[], None]) -> None:
         """Have `changed` called when something else was read. The file is watched."""

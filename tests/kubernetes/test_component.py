@@ -34,6 +34,7 @@ LOGGING_IN = {
     "before-1.29": [AGENT],
     "kubernetes": [AGENT],
     "shared-pids": [AGENT],
+    "tuning": [AGENT],
     "vault-proxy": ["vault-proxy"],
 }
 AUTHORITY = "resentry-authority"

@@ -66,8 +66,9 @@ def mount(tmp_path: Path) -> Mount:
 
 @pytest.fixture
 def passes(
-    parts: Callable[..., Parts], mount: Mount
+    parts: Callable[..., Parts], mount: Mount, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Passes]]:
+    monkeypatch.setattr("agent.pipeline.GLANCE_SECONDS", 60.0)  # on a busy machine
     made: list[Parts] = []
 
     def make(**settings: Any) -> Passes:
@@ -84,11 +85,12 @@ def test_a_bad_file_holds_up_no_dsn(
     passes: Callable[..., Passes], mount: Mount, shelf: Any
 ) -> None:
     """Its last good content stays; the problem names key and file, and quotes nothing."""
-    mount.write(SENTRY_TRACES_SAMPLE_RATE="0.1")
+    mount.write(SENTRY_TRACES_SAMPLE_RATE="0.1", SENTRY_SAMPLE_RATE="0.9")
     shelf.values = values(1)
     one = passes()
     assert one.one().kind == "published"
     assert one.shown == ("1", 0.1)
+    assert one.one().notes == ()  # no key of the file is missed at the source
 
     mount.write(SENTRY_TRACES_SAMPLE_RATE="0.2", SENTRY_DSN=f"{DSN}9")
     shelf.values = values(2)
@@ -145,6 +147,38 @@ def test_an_absent_source_holds_up_no_tuning(
     five.one()
     assert five.shown == ("1", 0.5)
     assert five.problem.endswith("; no tuning")
+
+
+def test_a_source_that_never_answered_holds_up_no_tuning(
+    passes: Callable[..., Passes], mount: Mount, shelf: Any
+) -> None:
+    """Applications wait for the source first. Then the tuning alone is published."""
+    mount.write(SENTRY_TRACES_SAMPLE_RATE="0.1")
+    shelf.error = SourceDown("no Vault")
+    one = passes(startup_seconds=600)
+    one.one()
+    assert one.pipeline.known.current is None
+    assert one.parts.tuning.report()["keys"] == ["SENTRY_TRACES_SAMPLE_RATE"]
+
+    two = passes(startup_seconds=0.01)
+    time.sleep(0.02)
+    assert two.one().kind == "failed"
+    current = two.pipeline.known.current
+    assert current is not None
+    assert current.settings == {"SENTRY_TRACES_SAMPLE_RATE": 0.1}
+    assert current.judged_by == "production"
+
+    mount.write(SENTRY_SAMPLE_RATE="0.2")
+    three = passes(
+        startup_seconds=0.01
+    )  # nothing of the first file is taken for the source
+    three.one()
+    current = three.pipeline.known.current
+    assert current is not None
+    assert current.settings == {"SENTRY_SAMPLE_RATE": 0.2}
+    shelf.error, shelf.values = None, values(1)
+    assert three.one().kind == "published"
+    assert three.shown == ("1", 0.5)
 
 
 def test_a_file_that_is_gone_is_unknown_not_empty(
@@ -274,6 +308,28 @@ def test_a_change_is_published_while_the_source_hangs(
         thread.join(10)
         made.tuning.close()
     assert not thread.is_alive()
+
+
+def test_a_rollback_undoes_a_tuning_until_it_is_corrected(
+    passes: Callable[..., Passes], mount: Mount, shelf: Any
+) -> None:
+    """An operator comes last, and needs no right to write the file."""
+    shelf.values = values(1)
+    one = passes()
+    one.one()
+    good = one.pipeline.known.current
+    assert good is not None
+    mount.write(SENTRY_TRACES_SAMPLE_RATE="1.0")
+    one.one()
+    bad = one.pipeline.known.current
+    wishes = one.pipeline.known.wishes.holding(good, bad, one.pipeline.known.last_good)
+    one.pipeline.grant(wishes)
+    assert one.shown == ("1", 0.5)
+    assert one.one().kind == "held"
+    mount.write(SENTRY_TRACES_SAMPLE_RATE="0.2")
+    one.one()
+    assert one.shown == ("1", 0.2)
+    assert one.pipeline.known.wishes.held is None
 
 
 def test_wrong_settings_leave_the_tuning_as_it_is(
