@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import environment, page
 from bench.peers import NAMES, Peers, built
-from bench.report import Section, measured, over_rounds, say, write
+from bench.report import Section, measured, over_rounds, ratio, say, write
 from bench.subjects import (
     NEVER_SECONDS,
     POLL_SECONDS,
@@ -149,7 +149,7 @@ def ratios(rounds: Rounds) -> Figures:
     agent = rounds["agent"]
     return {
         name: {
-            row: over_rounds([a / b for a, b in zip(agent[row], values, strict=True)])
+            row: ratio(agent[row], values)
             for row, values in found.items()
             if row in agent and all(values)
         }

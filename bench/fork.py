@@ -28,7 +28,7 @@ import sentry_sdk
 
 import resentry
 from bench import page
-from bench.report import Section, measured, over_rounds, say, write
+from bench.report import Section, measured, over_rounds, ratio, say, write
 from lab.sink import Sink
 from lab.swaps import publish, settings_for
 
@@ -81,9 +81,7 @@ def report(found: dict[str, Figures]) -> dict[str, dict[str, Any]]:
         row: {
             SUBJECTS[0]: over_rounds(plain[row]),
             SUBJECTS[1]: over_rounds(ours[row]),
-            "ratio": over_rounds(
-                [b / a for a, b in zip(plain[row], ours[row], strict=True)]
-            ),
+            "ratio": ratio(ours[row], plain[row]),
         }
         for row in ROWS
     }

@@ -100,17 +100,19 @@ def cell(value: Any) -> str:
     """Return a figure, or a spread of figures, for people."""
     match value:
         case {"median": median, "min": least, "max": most}:
-            return f"{number(median)} ({number(least)} to {number(most)})"
+            spread = f" ({number(least)} to {number(most)})"
+            shown = number(median) + (spread if least != most else "")
         case {"p50": _, "p99": _, "max": _}:
-            return " / ".join(number(value[name]) for name in ("p50", "p99", "max"))
+            shown = " / ".join(number(value[name]) for name in ("p50", "p99", "max"))
         case {"p50": median, "max": most}:
-            return f"{number(median)} (up to {number(most)})"
+            shown = f"{number(median)} (up to {number(most)})"
+        case {"sum": int() | float() as only} | (int() | float() as only):
+            shown = number(only)
         case str():
-            return value
-        case int() | float():
-            return number(value)
+            shown = value
         case _:
-            return "-"
+            shown = "-"
+    return shown
 
 
 def main() -> None:

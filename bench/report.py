@@ -80,6 +80,17 @@ def _find(column: dict[str, Any], row: str) -> str:
     return "-" if isinstance(found, dict) else str(found)
 
 
+def in_rounds(values: Sequence[float], rounds: int = 10) -> list[float]:
+    """Return the median of each of so many rounds of the values."""
+    size = len(values) // rounds
+    return [statistics.median(values[size * n : size * (n + 1)]) for n in range(rounds)]
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
+    """Return what ours is to theirs in each round: they saw the same machine."""
+    return over_rounds([a / b for a, b in zip(ours, theirs, strict=True)])
+
+
 def number(value: float) -> str:
     """Return the number with the digits that mean something."""
     if isinstance(value, int) or value.is_integer():

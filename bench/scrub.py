@@ -13,7 +13,6 @@ import json
 import sys
 import time
 from functools import partial
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
@@ -21,13 +20,13 @@ from sentry_sdk.transport import Transport
 from sentry_sdk.utils import event_from_exception
 
 from bench import page
-from bench.report import Section, measured, over_rounds, write
+from bench.report import Section, in_rounds, measured, over_rounds, write
 from lab.paths import PLANTED
 from resentry.scrub import hooks
 from resentry.sdk import build as sdk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
     from sentry_sdk.envelope import Envelope
 
@@ -124,7 +123,7 @@ def measure(
             began = time.thread_time()
             capture()
             times.append((time.thread_time() - began) * 1e6)
-    without, with_ours = (list(map(median, rounds(times))) for times in took)
+    without, with_ours = (in_rounds(times) for times in took)
     return {
         "sdk_us": over_rounds(without),
         "with_ours_us": over_rounds(with_ours),
@@ -132,12 +131,6 @@ def measure(
             [b / a - 1 for a, b in zip(without, with_ours, strict=True)]
         ),
     }
-
-
-def rounds(times: Sequence[float]) -> Iterator[Sequence[float]]:
-    """Return the times in ten rounds of as many turns."""
-    turns = len(times) // 10
-    return (times[turns * number :][:turns] for number in range(10))
 
 
 def raised(frames: int) -> ValueError:

@@ -22,6 +22,7 @@ from resentry.contract import (
     encode_snapshot,
     revision_of,
 )
+from resentry.sdk import build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -78,6 +79,8 @@ class Swaps:
         scope.set_client = timed(scope.set_client, self.swap_ms)
         client: Any = Client
         client.__init__ = timed(client.__init__, self.build_ms)
+        made: Any = build
+        made.successor = timed(made.successor, self.build_ms)
 
     def to(self, number: int, dsn: str) -> None:
         """Return once this is in place, and the old client is done."""

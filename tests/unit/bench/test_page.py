@@ -10,7 +10,7 @@ from bench.__main__ import BENCHMARKS
 from bench.draw import CHARTS, FOLDER, svg
 from bench.page import MODULES, PAGE, at, cell, page, table
 from bench.readme import README, readme
-from bench.report import RESULTS, Section, over_rounds
+from bench.report import RESULTS, Section, in_rounds, over_rounds, ratio
 
 
 def test_the_page_says_what_the_json_files_say() -> None:
@@ -37,6 +37,11 @@ def test_a_figure_of_rounds_keeps_each_round() -> None:
     found = over_rounds([201.0, 190.0, 185.0])
     assert found["rounds"] == [201.0, 190.0, 185.0]
     assert cell(found) == "190 (185 to 201)"
+
+
+def test_values_are_rounds_of_as_many() -> None:
+    assert in_rounds([1, 9, 2, 8, 3, 7], rounds=2) == [2, 7]
+    assert ratio([3, 30], [2, 20])["rounds"] == [1.5, 1.5]
 
 
 def test_cells_have_the_digits_that_mean_something() -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bench.scrub import GATES, broken_gates, rounds
+from bench.scrub import GATES, broken_gates
 
 
 def figures(**ratios: float) -> dict[str, dict[str, Any]]:
@@ -17,7 +17,3 @@ def test_a_broken_gate_is_named_with_its_limit() -> None:
     assert broken_gates(figures(**{**GATES, "planted": 0.51})) == [
         "the planted event takes 0.51 of the SDK's time, allowed is 0.5"
     ]
-
-
-def test_turns_are_ten_rounds() -> None:
-    assert list(rounds(range(20))) == [range(n, n + 2) for n in range(0, 20, 2)]
