@@ -6,6 +6,7 @@
     parts.py      makes all parts from the settings
     pipeline.py   a pass: `read` changes nothing, `publish` does; the order of the stages
     passing.py    the running pass: its thread, its deadline, who waits for its end
+    following.py  reads the receipts when they may say something new
     operator.py   turns an operator's requests into wishes
     tuning.py    reads what an operator asks for: a boost, a ceiling
     serving.py   has each request carried out once

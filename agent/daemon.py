@@ -17,11 +17,12 @@ import structlog
 from agent.confirm.receipts import Receipts
 from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
-from agent.domain.rollout import DONE, Rollout
+from agent.domain.rollout import DONE
 from agent.domain.timeline import followed
 from agent.domain.view import Known, View
 from agent.domain.wishes import next_end
 from agent.errors import REPORT, SettingsError, WishRefused, unexpected
+from agent.following import UNFINISHED_SECONDS, Following, read_rollout
 from agent.loop import Loop
 from agent.notify.signal import Reminders
 from agent.observe import changes, document
@@ -43,10 +44,6 @@ if TYPE_CHECKING:
 
 SERVICES_SECONDS = 1.0
 """The services start after the first pass, or after this time."""
-RECEIPTS_SECONDS = 1.0
-"""The time between two looks at the receipts while a rollout is not finished."""
-FINISHED_SECONDS = 10.0
-"""The time between two looks after that: a change or a death makes an event before."""
 NEVER = float("inf")
 
 log = structlog.get_logger()
@@ -73,6 +70,8 @@ class Daemon:
         self._serving = Serving(
             self._loop.post, self._carry_out, self._refresh, self._settings.pass_seconds
         )
+        known = self._pipeline.known
+        self._following = Following(parts.receipts, self._settings, known)
         self._reminders = Reminders(parts.signals)
         self._services: Services | None = None
         self._metrics: Metrics | None = None
@@ -80,8 +79,7 @@ class Daemon:
         self._due_at = now + jitter  # of the first pass; the schedule plans the others
         self._boost_ends_at = NEVER
         self._give_up_at = now + self._settings.startup_seconds
-        known = self._pipeline.known
-        rollout = self._rollout(parts.receipts, known)
+        rollout = self._following.rollout
         self.view = self._record.first_view(known, rollout, parts.source.report())
         """The newest view. Only the loop's thread replaces it."""
 
@@ -126,7 +124,12 @@ class Daemon:
     def read(self) -> View:
         """Return what is known, with the receipts read now."""
         view, receipts = self.view, Receipts(self._settings.receipts_dir)
-        return replace(view, rollout=self._rollout(receipts, view.known))
+        rollout = read_rollout(receipts, self._settings, view.known)
+        return replace(view, rollout=rollout)
+
+    def _receipts_changed(self) -> None:
+        self._following.changed()
+        self._loop.wake()
 
     # Only the loop's thread calls these
 
@@ -143,17 +146,18 @@ class Daemon:
             findings=self._parts.findings,
             ask=self.ask,
             poll=lambda: self._loop.post(self._passing.start),
-            wake=self._loop.wake,
+            look=self._receipts_changed,
             has_volume=self._parts.volume.is_ours,
         )
         self._services = Services(self._settings, self._version, doors)
         nothing = View(Known(), Passes(0.0), 0.0, self.view.rollout)
         self._metrics = self._services.metrics
         changes.count_changes(nothing, self.view, self._metrics)
-        self._plan()
+        planned = self._planned(self.view.passes)
+        self.view = replace(self.view, next_pass_at=planned)
 
     def _turn(self) -> None:
-        until = time.monotonic() + RECEIPTS_SECONDS
+        until = time.monotonic() + UNFINISHED_SECONDS
         try:
             until = self._wake_at()
         finally:
@@ -167,11 +171,7 @@ class Daemon:
             times.append(self._overdue_at)
         times.append(services.again_at if services else now + SERVICES_SECONDS)
         times.append(self._verification.ends_at)
-        late_at = self._pipeline.known.published_at + self._settings.confirm_seconds
-        times.append(late_at if late_at > now else NEVER)
-        is_blind = services is None or not services.is_watching
-        is_soon = self.view.rollout.is_unfinished or is_blind
-        times.append(now + (RECEIPTS_SECONDS if is_soon else FINISHED_SECONDS))
+        times.append(self._following.again_at)
         return min(times)
 
     @property
@@ -193,7 +193,7 @@ class Daemon:
             changes.log_start_without(self.view, self._settings)
         if now >= self._boost_ends_at:
             self._publish_now(changes.log_boost_end)
-        rollout = self._rollout(self._parts.receipts, self._pipeline.known)
+        rollout = self._following.look(self._pipeline.known)
         self._parts.gate.check_idle(self._pipeline.known.current, rollout)
         is_confirmed = self._pipeline.known.is_own and rollout.state in DONE
         now = time.monotonic()  # a boost may have ended, and been confirmed, since
@@ -202,19 +202,18 @@ class Daemon:
         self._record.note(self.view)
         self._reminders.remind(self.view.known.current, rollout.late)
 
-    def _rollout(self, receipts: Receipts, known: Known) -> Rollout:
-        late = time.monotonic() - known.published_at > self._settings.confirm_seconds
-        return receipts.rollout(known.current, self._settings.min_targets, late=late)
-
     def _update(self, **news: Any) -> None:
         """Replace the view. Log and count what has changed."""
         before, known = self.view, self._pipeline.known
         if known.published_at != before.known.published_at:
-            rollout = self._rollout(self._parts.receipts, known)
+            rollout = self._following.look(known)
             news = {"confirmed_at": None, "rollout": rollout} | news
         news |= {"known": known, **self._parts.report()}
         services = self._services.problems if self._services else ()
         news["problems"] += self._record.problems + services
+        is_same = all(getattr(before, name) == value for name, value in news.items())
+        if is_same and not before.cuts:  # these end with time
+            return
         after = followed(before, replace(before, **news), time.time())
         changes.log_changes(before, after)  # before others can see the new view
         if self._metrics is not None:
@@ -250,19 +249,18 @@ class Daemon:
             moment = Moment(time.time(), time.monotonic())
             passes = self.view.passes.after(outcome, moment, moment.monotonic - began)
             self._parts.receivers.notify(self._pipeline.known.current)  # if not before
-            self._update(passes=passes, source=self._parts.source.report())
-            self._plan()
+            source, planned = self._parts.source.report(), self._planned(passes)
+            self._update(passes=passes, source=source, next_pass_at=planned)
         finally:
             self._passing.finish(outcome)
-        self._record.save(self.view)
+        self._record.save_pass(self.view)
 
-    def _plan(self) -> None:
-        """Plan the next pass by the outcome of the newest one."""
-        passes = self.view.passes
-        if self._services is not None and passes.outcome is not None:
-            plan, source = self._services.schedule.passed, self._parts.source
-            planned = plan(passes.outcome, passes.failures, source.due_seconds())
-            self.view = replace(self.view, next_pass_at=planned)
+    def _planned(self, passes: Passes) -> float | None:
+        """Plan the next pass by the outcome of the newest one. Return when it will be."""
+        if self._services is None or passes.outcome is None:
+            return None
+        plan, due = self._services.schedule.passed, self._parts.source.due_seconds()
+        return plan(passes.outcome, passes.failures, due)
 
     def _carry_out(self, request: dict[str, Any]) -> Outcome | dict[str, Any]:
         """Carry out an operator's request, and follow what it publishes."""

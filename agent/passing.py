@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ log = structlog.get_logger()
 
 
 class Passing:
-    """Starts passes, one at a time. Only the loop's thread calls the methods.
+    """Starts passes, one at a time, in one thread. Only the loop's thread calls the methods.
 
     Args:
         pipeline: the pipeline that a pass reads with.
@@ -45,34 +46,29 @@ class Passing:
         self._seconds = seconds
         self._ended = ended
         self._thread: threading.Thread | None = None
+        self._asked: queue.SimpleQueue[tuple[float, bool, bool] | None] = (
+            queue.SimpleQueue()
+        )
+        self.is_running = False
+        """True from the start of a pass until the loop has handled its end."""
         self._is_wanted = False
         self._forgets_backoff = False
         self._accepts_older = False
         self._waiting: list[Future[Outcome]] = []
         self._served: list[Future[Outcome]] = []
 
-    @property
-    def is_running(self) -> bool:
-        """True from the start of a pass until the loop has handled its end."""
-        return self._thread is not None
-
     def start(self) -> None:
         """Start a pass. If a pass is running, another pass follows it."""
-        if self._thread is not None:
+        if self.is_running:
             self._is_wanted = True
             return
+        self.is_running = True
         self._served, self._waiting = self._waiting, []
         forget_backoff, self._forgets_backoff = self._forgets_backoff, False
         accept_older, self._accepts_older = self._accepts_older, False
         until = time.monotonic() + self._seconds
-        self._thread = threading.Thread(
-            target=self._run,
-            args=(until, forget_backoff, accept_older),
-            name="pass",
-            daemon=True,
-        )
         try:
-            self._thread.start()
+            self._have_thread()
         except RuntimeError as problem:  # the system has no thread left
             error = AgentError(
                 f"cannot start a thread for a pass: {problem}",
@@ -80,6 +76,15 @@ class Passing:
             )
             error.retry_soon = True
             self._ended(Reading(error=error), time.monotonic())
+        else:
+            self._asked.put((until, forget_backoff, accept_older))
+
+    def _have_thread(self) -> None:
+        """Start the thread if it does not run."""
+        if self._thread is None or not self._thread.is_alive():
+            thread = threading.Thread(target=self._work, name="pass", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def start_at_once(
         self, waiter: Future[Outcome] | None = None, *, accept_older: bool = False
@@ -97,7 +102,7 @@ class Passing:
 
     def finish(self, outcome: Outcome) -> None:
         """Note the end of the pass: answer the waiters, and start the next pass if wanted."""
-        self._thread = None
+        self.is_running = False
         served, self._served = self._served, []
         for waiter in served:
             waiter.set_result(outcome)
@@ -109,6 +114,7 @@ class Passing:
         """Stop the running pass, and close the source. Returns false if the pass still runs."""
         source.abort()
         if self._thread is not None:
+            self._asked.put(None)
             self._thread.join(LEAVE_SECONDS)
             if self._thread.is_alive():
                 return False
@@ -117,7 +123,12 @@ class Passing:
         closing.join(REVOKE_SECONDS)
         return True
 
-    def _run(self, until: float, forget_backoff: bool, accept_older: bool) -> None:  # noqa: FBT001 - a thread's args
+    def _work(self) -> None:
+        while (asked := self._asked.get()) is not None:
+            until, forget_backoff, accept_older = asked
+            self._run(until, forget_backoff=forget_backoff, accept_older=accept_older)
+
+    def _run(self, until: float, *, forget_backoff: bool, accept_older: bool) -> None:
         began = time.monotonic()
         try:
             reading = self._pipeline.read(

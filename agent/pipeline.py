@@ -10,22 +10,23 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from agent.domain.newest import decode_marks, encode_marks
+from agent.domain.judge import Judge
+from agent.domain.newest import decode_marks
 from agent.domain.outcome import Outcome
 from agent.domain.provenance import is_tuned
-from agent.domain.validate import validate
 from agent.domain.view import Known
 from agent.domain.wishes import (
     Wishes,
     decode_wishes,
-    encode_wishes,
+    is_lasting,
     lasting_revision,
     overlay,
     resume_hint,
 )
 from agent.errors import REPORT, AgentError, CandidateRefused, VolumeBusy, unexpected
+from agent.publish import kept
 from agent.publish.memory import LAST_GOOD, NEWEST, TUNING, WISHES
-from resentry.contract import encode_snapshot
+from agent.publish.seal import Seal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,8 +49,7 @@ class Reading:
 
 
 GLANCE_SECONDS = 2.0
-"""The longest wait of a pass for the first answer to the check of a new DSN, and for the
-tuning file."""
+"""How long a pass waits for the first answer about a new DSN, and for the tuning file."""
 
 NOT_READ = Reading()
 """Nothing was read: an operator asks for something between two passes."""
@@ -67,6 +67,8 @@ class Pipeline:
         self._is_patient = is_patient
         self._is_foreign = False
         """Whether another agent had the volume at the last look."""
+        self._judgement = Judge(parts.settings.guard_rails)
+        self._seal = Seal(parts.settings.dir, parts.settings.receipts_dir)
         newest = decode_marks(parts.volume.memory.read(NEWEST))
         self._newest: Mapping[str, Mark] = newest
         parts.source.remember(newest)
@@ -119,8 +121,8 @@ class Pipeline:
 
     def _judge(self, candidate: Candidate) -> Reading:
         known, gate = self.known, self._parts.gate
-        rails = self._parts.settings.guard_rails
-        snapshot, notes = validate(candidate, rails, known.of_source, time.time())
+        judge = self._judgement.judge
+        snapshot, notes = judge(candidate, known.of_source, time.time())
         gate.admit(snapshot, candidate.fingerprint, known.of_source, known.current)
         if known.wishes.held is None:
             # Processes wait for the first snapshot, and the check must not delay them.
@@ -132,8 +134,8 @@ class Pipeline:
     def publish(self, reading: Reading, wishes: Wishes | None = None) -> Outcome:
         """Publish the last good snapshot under an operator's wishes, and notify processes.
 
-        Without `wishes` the wishes stay as they are. Whatever was read, the volume is repaired. An error is part of the outcome: the last
-        good snapshot then stays published.
+        Without `wishes` the wishes stay as they are. Whatever was read, the volume is
+        repaired. An error is part of the outcome: the last good snapshot stays published.
         """
         try:
             outcome = self._publish(reading, wishes or self.known.wishes)
@@ -172,11 +174,23 @@ class Pipeline:
         except AgentError as error:
             hint = "the next pass that can write to the volume forgets the request"
             return replace(outcome, notes=(*outcome.notes, f"{error.what}; {hint}"))
-        return replace(
-            outcome, notes=(*outcome.notes, "nothing was changed: try again")
-        )
+        notes = *outcome.notes, "nothing was changed: try again"
+        return replace(outcome, notes=notes)
+
+    def _is_settled(self, reading: Reading, wishes: Wishes) -> bool:
+        """Whether a pass would find all as the last one has left it: nothing to do."""
+        known, read = self.known, reading.snapshot
+        if read is None or read is not known.of_source or self._parts.volume.problem:
+            return False
+        is_same = reading.newest == self._newest and wishes == known.wishes == Wishes()
+        last_good = self._parts.tuning.over(read, time.time()) if is_same else None
+        if last_good is None or last_good != known.last_good:
+            return False
+        return is_lasting(last_good) and self._seal.holds(read)
 
     def _publish(self, reading: Reading, wishes: Wishes) -> Outcome:
+        if self._is_settled(reading, wishes) and self.known.current is not None:
+            return Outcome.unchanged(self.known.current, reading.notes)
         volume = self._parts.volume
         wishes = self._open(wishes)
         self._keep_wishes(wishes)
@@ -204,12 +218,13 @@ class Pipeline:
         if error is not None or current is None:
             raise error or unexpected()
         if (held := self.known.wishes.held) is None:
+            self._seal.take(reading.snapshot)
             return outcome(current, notes)
         if reading.snapshot is not None:
             return Outcome.held(held, reading.snapshot, current, notes)
         hint = resume_hint(held.names_in(self.known.last_good))
-        held_note = f"a rollback holds revision {held.snapshot.revision}; {hint}"
-        return outcome(current, (*notes, held_note))
+        note = f"a rollback holds revision {held.snapshot.revision}; {hint}"
+        return outcome(current, (*notes, note))
 
     def _refusal(
         self, current: Snapshot | None, wanted: Snapshot
@@ -219,8 +234,7 @@ class Pipeline:
         They may be others than those that an earlier agent judged by. What is published
         already stays, with other boosts as well.
         """
-        name = lasting_revision(wanted)
-        if current is not None and lasting_revision(current) == name:
+        if current and lasting_revision(current) == lasting_revision(wanted):
             return None
         note = self._rails_note()
         return CandidateRefused(note, "") if note else None
@@ -232,13 +246,11 @@ class Pipeline:
         if base is None or self._parts.problem is not None:  # no rails are known then
             return ()
         rails = self._parts.settings.guard_rails
-        # Boosts end by themselves.
-        problems = rails.problems(replace(base, boosts=()), time.time())
+        base = replace(base, boosts=())  # which end by themselves
+        problems = rails.problems(base, time.time())
         listed = "; ".join(f"{name} {text}" for name, text in problems.items())
-        kind = "held" if held else "last good"
-        note = (
-            f"the guard rails refuse the {kind} revision {base.revision} now: {listed}"
-        )
+        kind = f"{'held' if held else 'last good'} revision {base.revision}"
+        note = f"the guard rails refuse the {kind} now: {listed}"
         return (note,) if problems else ()
 
     def _open(self, wishes: Wishes) -> Wishes:
@@ -266,26 +278,17 @@ class Pipeline:
         self._parts.receivers.notify(published)
 
     def _keep_wishes(self, wishes: Wishes) -> None:
-        body, kept = encode_wishes(wishes), self._parts.volume.memory.read(WISHES)
-        if body != kept and (kept is not None or wishes != Wishes()):
-            self._parts.volume.keep(WISHES, body)
+        kept.keep_wishes(self._parts.volume, wishes)
         self.known = replace(self.known, wishes=wishes)
 
     def _keep_newest(self, newest: Mapping[str, Mark] | None) -> None:
         self._newest = self._newest if newest is None else newest
-        body = encode_marks(self._newest)
-        if self._newest and body != self._parts.volume.memory.read(NEWEST):
-            self._parts.volume.keep(NEWEST, body)
+        kept.keep_newest(self._parts.volume, self._newest)
 
     def _keep_last_good(self, snapshot: Snapshot | None) -> None:
-        of_source = snapshot or self.known.of_source
-        volume = self._parts.volume
+        of_source, volume = snapshot or self.known.of_source, self._parts.volume
         if of_source is not None:
-            kept = volume.memory.read_snapshot(LAST_GOOD)
-            if kept is None or not kept.is_same(of_source):
-                volume.keep(LAST_GOOD, encode_snapshot(of_source))
+            kept.keep_last_good(volume, of_source)
         last_good = self._parts.tuning.over(of_source, time.time())
-        tuning = self._parts.tuning.kept
-        if tuning is not None and tuning != volume.memory.read(TUNING):
-            volume.keep(TUNING, tuning)
+        kept.keep_tuning(volume, self._parts.tuning.kept)
         self.known = replace(self.known, last_good=last_good, of_source=of_source)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 from agent.domain.passes import Passes
 from agent.domain.rejections import Rejections
@@ -13,11 +14,13 @@ from agent.publish.memory import STATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from agent.domain.rollout import Rollout
     from agent.domain.view import Known
     from agent.publish.volume import Volume
+
+TIMES_SECONDS = 10.0
+"""The longest age of the times in the file, if passes come more often than that."""
 
 
 class Record:
@@ -38,6 +41,9 @@ class Record:
         self._timeline = document.timeline_of(saved)
         self._last_processes = document.last_processes_of(saved)
         self._last_accepted = document.last_accepted_of(saved)
+        self._noted: View | None = None
+        self._told: tuple[Any, ...] = ()
+        self._saved_at = now
         self.problems: tuple[Problem, ...] = ()
         """Why the file could not be written; else empty."""
 
@@ -58,10 +64,20 @@ class Record:
 
     def note(self, view: View) -> None:
         """Take in what targets and DSN checks have rejected. Save the view if it is news."""
+        if view is self._noted:
+            return
+        self._noted = view
         rejections = self.rejections.after(view)
         if rejections != self.rejections:
             self.rejections = rejections
             self.save(view)
+
+    def save_pass(self, view: View) -> None:
+        """Write the file after a pass. If the pass changed times alone, write it seldom."""
+        now, told = time.monotonic(), _told(view)
+        if self.problems or told != self._told or now >= self._saved_at + TIMES_SECONDS:
+            self.save(view)
+            self._told, self._saved_at = told, now
 
     def save(self, view: View) -> None:
         """Write the file. An error is a problem, as long as it lasts."""
@@ -72,3 +88,10 @@ class Record:
             self.problems = (Problem(VOLUME, error.what, error.hint),)
         else:
             self.problems = ()
+
+
+def _told(view: View) -> tuple[Any, ...]:
+    """Return what the file tells, without the times that each pass changes."""
+    passes = view.passes
+    counts = passes.outcome, passes.since, passes.failures
+    return view.known.wishes, view.source, view.rollout.ends, view.reports, *counts

@@ -33,6 +33,10 @@ GRACE_SECONDS = 1.0
 """How late a pass may begin before the daemon starts it itself."""
 
 
+SHORTEST = 0.75
+"""The shortest wait that counts as planned, as a share of the interval."""
+
+
 class Interval(BaseTrigger):  # type: ignore[misc]
     """Fires after 0.8 to 1.0 of the interval, so that a fleet does not poll in step.
 
@@ -96,14 +100,26 @@ class Schedule:
             pause = retry_seconds(failures, cap, outcome.retry_after)
             self.after(pause)
             return time.time() + pause
-        # Counted from now: the wall clock may have jumped since the last plan.
-        seconds = self._interval.seconds()
-        self._plan(seconds)
+        seconds = self._planned_seconds()
         wait = self._poll_seconds + GRACE_SECONDS
         if due is not None:
             wait = min(wait, max(due, GRACE_SECONDS))
         self.overdue_at = time.monotonic() + wait
         return time.time() + min(seconds, wait)
+
+    def _planned_seconds(self) -> float:
+        """Return in how many seconds the next pass is planned, counted from now.
+
+        The plan that APScheduler made when it started the pass counts, so that its thread
+        is not woken again. It does not count if the wall clock has jumped since then, or if
+        the pass took long, or was not started by the plan.
+        """
+        planned = self._job.next_run_time
+        seconds = planned.timestamp() - time.time() if planned else 0.0
+        if not SHORTEST * self._poll_seconds <= seconds <= self._poll_seconds:
+            seconds = self._interval.seconds()
+            self._plan(seconds)
+        return seconds
 
     def after(self, seconds: float) -> None:
         """Plan the next pass in so many seconds, instead of the time that was planned."""

@@ -48,7 +48,8 @@ class Doors(NamedTuple):
     findings: Callable[[View], Any] | None
     ask: Callable[[dict[str, Any]], dict[str, Any]]
     poll: Callable[[], None]
-    wake: Callable[[], None]
+    look: Callable[[], None]
+    """Have the loop read the receipts, because they may have changed."""
     has_volume: Callable[[], bool]
     """Only the agent that has the volume answers at the control socket."""
 
@@ -211,12 +212,15 @@ class Services:
         if not os.path.isdir(receipts):  # each pass makes it, or says what is there
             return
         self._receipts_mark = mark
-        self._end_watch = watch_receipts(receipts, self._doors.wake)
-        if not self.is_watching:
+        end = watch_receipts(receipts, self._doors.look)
+        if end is None:
             log.warning(
                 "receipts are read once a second: no inotify instance is left on this node",
                 hint="raise fs.inotify.max_user_instances",
             )
+            return
+        self._end_watch = end
+        self._doors.look()  # a receipt may have changed right before
 
 
 def _mark(path: str) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ are in seconds.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
@@ -216,11 +217,16 @@ def report_of(
 ) -> DsnReport:
     """Return what is known about a DSN."""
     return DsnReport(
-        show_dsn(dsn),
-        fingerprint(dsn),
+        *_names_of(dsn),
         series.verdict(times),
         series.is_settled(now, times),
         len(series.seen),
         since,
         reason,
     )
+
+
+@lru_cache(maxsize=64)
+def _names_of(dsn: str) -> tuple[str, str]:
+    """Return the shown form and the fingerprint. Each turn of the loop needs them."""
+    return show_dsn(dsn), fingerprint(dsn)

@@ -212,6 +212,11 @@ def is_held(snapshot: Snapshot) -> bool:
     return any("held" in origin for origin in snapshot.provenance.values())
 
 
+def is_lasting(snapshot: Snapshot) -> bool:
+    """Return true if time changes nothing in the snapshot: no boost or ceiling ends."""
+    return not snapshot.boosts and not snapshot.ceilings
+
+
 def lasting_revision(snapshot: Snapshot) -> str:
     """Return the revision that the snapshot would have without what operators asked for."""
     return revision_of(without_operators(snapshot))

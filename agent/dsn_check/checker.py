@@ -141,11 +141,15 @@ class Checker:
     def retain(self, dsns: Collection[str]) -> None:
         """Check and report these DSNs from now on, and no others."""
         with self._turn:
-            for dsn, case in self._cases.items():
-                case.is_wanted = dsn in dsns
+            changed = [
+                case for d, case in self._cases.items() if case.is_wanted != (d in dsns)
+            ]
+            for case in changed:
+                case.is_wanted = not case.is_wanted
             for dsn in [d for d, c in self._cases.items() if not c.is_wanted][:-KEPT]:
                 del self._cases[dsn]
-            self._turn.notify_all()
+            if changed:  # else the thread would wake at each pass, for nothing
+                self._turn.notify_all()
 
     def report(self) -> list[DsnReport]:
         """Return what is known about every wanted DSN, newest last."""

@@ -30,6 +30,8 @@ class Gate:
         self._mode = mode
         self._waiting: frozenset[str] = frozenset()
         self._idle = Idle(checker.idle_seconds)
+        self._published: Snapshot | None = None
+        """What was published when `check_idle` last looked."""
 
     @property
     def again_at(self) -> float:
@@ -41,6 +43,9 @@ class Gate:
         if self._mode == "off" or self._checker.idle_seconds == NEVER:
             return
         now, wall = time.monotonic(), time.time()
+        if current is self._published and now < self.again_at:
+            return
+        self._published = current
         accepted = {
             mark: at + now - wall for mark, at in accepted_at(rollout, wall).items()
         }
@@ -88,7 +93,10 @@ class Gate:
         if self._mode == "off":
             return ()
         in_use = dsns_of(current)
-        reports = self._checker.ask(dsns_of(wanted) - in_use, in_use, seconds)
+        new = dsns_of(wanted) - in_use
+        if not new:
+            return ()
+        reports = self._checker.ask(new, in_use, seconds)
         good = ("accepted", "accepted_once")
         return tuple(
             report.sentence for report in reports if report.verdict not in good

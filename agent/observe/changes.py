@@ -38,7 +38,8 @@ def log_changes(before: View, after: View) -> None:
         _log_repairs(after.known.repaired)
     if after.passes is not before.passes and after.passes.outcome is not None:
         _log_pass(after)
-    if _line(after.rollout) != _line(before.rollout):
+    is_new = after.rollout is not before.rollout
+    if is_new and _line(after.rollout) != _line(before.rollout):
         _log_rollout(after.rollout, after.known.current)
     _log_problems(before, after)
     verdicts = {report.fingerprint: _verdict(report) for report in before.dsn_checks}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from typing import TYPE_CHECKING, get_args
@@ -162,6 +163,7 @@ class Metrics:
             registry=self.registry,
         )
         self._lost_before = 0
+        self._view: View | None = None
         self._rendering = threading.Lock()
 
     def passed(self, passes: Passes) -> None:
@@ -188,17 +190,30 @@ class Metrics:
         self._repairs.inc(number)
 
     def show(self, view: View) -> None:
-        """Show what is known now."""
-        with self._rendering:  # nobody sees half of it
-            self._problems.clear()
-            for problem in view.problems:
-                self._problems.labels(problem.setting).set(1)
-            self._snapshot.show(view)
-            self._source.show(view.source)
-            self._targets.show(view.rollout)
-            self._dsns.show(view)
-            self._tuning.show(view)
-            self._show_deliveries(view.deliveries)
+        """Take in what is known now.
+
+        What receipts count is added up at once: a process may be gone at the next scrape.
+        The rest is shown when somebody asks for it.
+        """
+        with self._rendering:
+            before, self._view = self._view, view
+            if (
+                before is None
+                or view.rollout is not before.rollout
+                or view.known.current is not before.known.current
+            ):
+                self._show(view)
+
+    def _show(self, view: View) -> None:
+        self._problems.clear()
+        for problem in view.problems:
+            self._problems.labels(problem.setting).set(1)
+        self._snapshot.show(view)
+        self._source.show(view.source)
+        self._targets.show(view.rollout)
+        self._dsns.show(view)
+        self._tuning.show(view)
+        self._show_deliveries(view.deliveries)
 
     def asked(self, request: str, outcome: str) -> None:
         """Count an operator's request that was answered."""
@@ -218,7 +233,10 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return the text exposition."""
-        with self._rendering:  # each listener has a thread
+        with self._rendering:  # each listener has a thread; nobody sees half of it
+            if self._view is not None:
+                with contextlib.suppress(Exception):  # logged when it was taken in
+                    self._show(self._view)
             lost = lines().lost
             self._lost.inc(lost - self._lost_before)
             self._lost_before = lost

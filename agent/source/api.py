@@ -7,6 +7,8 @@ differ, and might hold secrets, which must not be logged.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -32,6 +34,8 @@ from agent.source.session import RedirectError, TooLargeError, VaultSession
 if TYPE_CHECKING:
     from agent.settings import Settings
 
+_REQUEST = re.compile(rb'\{"request_id":"[0-9a-f-]{36}",')
+"""How each answer of Vault begins."""
 _POLICY = "resentry-agent check --policy prints the Vault policy that the token needs"
 _FOREIGN = "the answer for {} is not Vault's"
 _WRONG = "check RESENTRY_VAULT_ADDR and RESENTRY_VAULT_PATHS"
@@ -84,13 +88,31 @@ class Api:
         """Return the answer to a GET, or raise a `SourceError`."""
         return self._ask("get", path, params=params)
 
+    def get_new(
+        self, path: str, params: dict[str, str] | None, seen: bytes
+    ) -> tuple[dict[str, Any] | None, bytes]:
+        """Return the answer to a GET with its digest, or raise a `SourceError`.
+
+        The answer is `None` if its digest is `seen`: only the id of the request differs
+        then. The digest is empty if the id is not where Vault writes it.
+        """
+        response = self._response("get", path, params=params)
+        digest = _digest(response.content) if response.status_code == 200 else b""
+        if digest and digest == seen:
+            return None, digest
+        return self._judged(response, path, params), digest
+
     def post(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the answer to a POST, or raise a `SourceError`."""
         return self._ask("post", path, json=body or {})
 
     def _ask(self, method: str, path: str, **kwargs: Any) -> dict[str, Any]:
+        response = self._response(method, path, **kwargs)
+        return self._judged(response, path, kwargs.get("params"))
+
+    def _response(self, method: str, path: str, **kwargs: Any) -> requests.Response:
         try:
-            response = self.adapter.request(
+            response: requests.Response = self.adapter.request(
                 method, f"/v1/{quote(path)}", raise_exception=False, **kwargs
             )
         except TooLargeError:
@@ -107,7 +129,12 @@ class Api:
             raise AgentError(
                 f"the request for {path} failed in hvac: {kind}", REPORT
             ) from None
-        version = (kwargs.get("params") or {}).get("version")
+        return response
+
+    def _judged(
+        self, response: requests.Response, path: str, params: dict[str, str] | None
+    ) -> dict[str, Any]:
+        version = (params or {}).get("version")
         try:
             return _answer(response, f"{path}?version={version}" if version else path)
         except AgentError as error:
@@ -118,6 +145,12 @@ class Api:
                     f"; RESENTRY_VAULT_ADDR ends with /{below}: is Vault there?"
                 )
             raise
+
+
+def _digest(body: bytes) -> bytes:
+    """Return a digest of an answer without the id of its request, which is always new."""
+    request = _REQUEST.match(body)
+    return hashlib.sha256(body[request.end() :]).digest() if request else b""
 
 
 def _answer(response: requests.Response, path: str) -> dict[str, Any]:

@@ -59,6 +59,8 @@ class Secret(NamedTuple):
     provenance: Mapping[str, Any]
     notes: tuple[str, ...]
     mark: Mark | None
+    digest: bytes = b""
+    """The digest of Vault's answer; empty if the answer cannot be told by it."""
 
 
 def parse_path(configured: str) -> tuple[str, int | None]:
@@ -124,13 +126,21 @@ def _mount_of(api: Api, path: str) -> tuple[str, int]:
         ) from None
 
 
-def read(api: Api, location: Location) -> Secret:
-    """Read one secret, or raise a `SourceError` or `CandidateRefused`."""
+def read(api: Api, location: Location, before: Secret | None = None) -> Secret:
+    """Read one secret, or raise a `SourceError` or `CandidateRefused`.
+
+    Returns `before`, what was read there last, if Vault answers the same.
+    """
     params = {"version": str(location.pin)} if location.pin else None
     try:
-        data = api.get(location.path, params).get("data")
+        answer, digest = api.get_new(
+            location.path, params, before.digest if before else b""
+        )
     except SourceMissing as error:
         raise SourceMissing(error.what, f"{_advice(location)}{error.hint}") from None
+    if before is not None and answer is None:
+        return before
+    data = (answer or {}).get("data")
     provenance: dict[str, Any] = {"source": "vault", "path": location.path}
     notes: tuple[str, ...] = ()
     mark = None
@@ -158,7 +168,7 @@ def read(api: Api, location: Location) -> Secret:
         held = {location.key: _only_value(held, location)}
     # Of other keys, the names alone count: their values would cost memory.
     held = {k: v if k.startswith(PREFIXES) else "" for k, v in held.items()}
-    return Secret(held, provenance, notes, mark)
+    return Secret(held, provenance, notes, mark, digest)
 
 
 def _advice(location: Location) -> str:

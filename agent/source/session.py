@@ -77,6 +77,8 @@ class VaultSession(requests.Session):
         self._mounted: BoundedContext | None = None
         self.clock_seconds: float | None = None
         """How far this machine's clock is ahead of Vault's, by the last answer."""
+        self._asked: tuple[object, ...] = ()
+        self._prepared: requests.PreparedRequest | None = None
         self._index = ""
         self._forwards = True
         self._listed = {host.lower() for host in settings.vault_redirect_hosts}
@@ -131,6 +133,24 @@ class VaultSession(requests.Session):
             )
         return tuple(notes)
 
+    def request(  # type: ignore[override]  # what hvac gives, and nothing else
+        self, method: str, url: str, *, timeout: Any, **given: Any
+    ) -> requests.Response:
+        """Send a request, and read its answer, or raise a `RequestException`.
+
+        A poll repeats the last request, which is prepared once. A request with a body
+        may hold a credential, and is forgotten.
+        """
+        parts = {name: given.get(name) for name in ("headers", "params", "json")}
+        asked = (method, url, *parts.values())
+        prepared = self._prepared if asked == self._asked else None
+        if prepared is None:
+            made = requests.Request(method.upper(), url, **parts)
+            prepared = self.prepare_request(made)
+            if parts["json"] is None:
+                self._asked, self._prepared = asked, prepared
+        return self.send(prepared, timeout=timeout)
+
     def send(
         self, request: requests.PreparedRequest, **kwargs: Any
     ) -> requests.Response:
@@ -155,6 +175,8 @@ class VaultSession(requests.Session):
         A standby that does not know this write yet forwards the request to the active
         node, or answers 412. Where forwarding is not allowed, Vault answers 400.
         """
+        for name in (INDEX, INCONSISTENT):
+            request.headers.pop(name, None)
         if self._index:
             request.headers[INDEX] = self._index
             if self._forwards:
@@ -181,7 +203,6 @@ class VaultSession(requests.Session):
         if self.bounds.is_over:
             raise requests.ConnectionError("the deadline of the pass is over")
         self.bounds.begin()
-        kwargs["stream"] = True
         try:
             return self._receive(request, **kwargs)
         except requests.RequestException:
@@ -200,7 +221,11 @@ class VaultSession(requests.Session):
     ) -> requests.Response:
         """Send a request, and read as much of the answer's body as is needed."""
         body = bytearray()
-        with super().send(request, **kwargs) as response:
+        # Not the session's own `send`, which looks for cookies and redirects.
+        adapter = self.get_adapter(str(request.url))
+        with adapter.send(
+            request, stream=True, proxies=self.proxies, **kwargs
+        ) as response:
             self.bounds.begin_body()
             limit = _BODY_LIMITS.get(response.status_code, 0)
             for chunk in response.iter_content(65536) if limit else ():

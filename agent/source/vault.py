@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,11 @@ class VaultSource:
         self.api = Api(settings, user_agent)
         self.token = Token(settings, self.api)
         self._locations: dict[str, kv.Location] = {}
-        self._accepted = ""
+        self._secrets: list[kv.Secret] = []
+        """What was read last, in the order of the paths."""
+        self._candidate = Candidate({})
+        """What these secrets make."""
+        self._accepted: Mapping[str, Any] | None = None
         self._freshness = Freshness()
         self._accepts_older = False
 
@@ -74,8 +79,7 @@ class VaultSource:
             candidate = self._read_again(error, is_new=is_new)
         candidate = self._newer(candidate)
         several = len(self._settings.vault_paths) > 1
-        fingerprint = candidate.fingerprint if several else ""
-        if several and fingerprint != self._accepted:
+        if several and candidate.values != self._accepted:
             # Somebody may be writing them right now.
             self._wait(SETTLE_SECONDS)
             second = self._read_all()
@@ -84,7 +88,7 @@ class VaultSource:
                     "the secrets were changing while they were read",
                     "nothing is to be done: the agent tries again soon",
                 )
-        self._accepted = fingerprint
+        self._accepted = candidate.values
         self.token.confirm_works()
         notes = candidate.notes + self._freshness.notes() + self.token.notes
         return replace(
@@ -189,28 +193,35 @@ class VaultSource:
         return self._locations[path]
 
     def _read_all(self) -> Candidate:
+        """Return the candidate: the same mappings if Vault answers as it did before."""
+        paths = self._settings.vault_paths
+        before: list[kv.Secret | None] = [*self._secrets] or [None] * len(paths)
+        secrets = list(map(self._read_one, paths, before))
+        if all(map(operator.is_, secrets, before)):
+            return self._candidate
         values: dict[str, Any] = {}
         provenance: dict[str, Any] = {}
         notes: list[str] = []
         marks: dict[str, Mark] = {}
-        for path in self._settings.vault_paths:
-            secret = self._read_one(path)
+        for path, secret in zip(paths, secrets, strict=True):
             values |= secret.held
             provenance |= dict.fromkeys(secret.held, secret.provenance)
             notes += secret.notes
             if secret.mark is not None:
                 marks[self._place(path)] = secret.mark
-        return Candidate(values, provenance, tuple(notes), marks)
+        self._secrets = secrets
+        self._candidate = Candidate(values, provenance, tuple(notes), marks)
+        return self._candidate
 
     def _place(self, path: str) -> str:
         settings = self._settings
         where = self.locate(path).path, settings.vault_addr, settings.vault_namespace
         return place_of(*where)
 
-    def _read_one(self, path: str) -> kv.Secret:
+    def _read_one(self, path: str, before: kv.Secret | None) -> kv.Secret:
         location = self.locate(path)
         try:
-            return kv.read(self.api, location)
+            return kv.read(self.api, location, before)
         except SourceMissing:
             del self._locations[path]  # the mount may be another one now
             if self.locate(path) == location:
