@@ -1,4 +1,4 @@
-"""Processes of bench/beside.py, as `bench.library` starts them and talks to them."""
+"""Processes of bench/beside.py, as benchmarks start them and talk to them."""
 
 from __future__ import annotations
 
@@ -36,14 +36,17 @@ class Bench(NamedTuple):
         (volume / "receipts").mkdir()
         publish(volume, 1, settings)
         command: list[str | Path] = [self.python, "-I", "-W", "ignore", PROGRAM, name]
-        environ = {"RESENTRY_DIR": str(volume), "PATH": os.environ["PATH"]}
-        return Application([*command, json.dumps(options)], environ)
+        return Application([*command, json.dumps(options)], volume, settings)
 
 
 class Application:
     """One process of bench/beside.py."""
 
-    def __init__(self, command: list[str | Path], environ: dict[str, str]) -> None:
+    def __init__(
+        self, command: list[str | Path], volume: Path, settings: dict[str, Any]
+    ) -> None:
+        self._volume, self._settings, self._sequence = volume, settings, 1
+        environ = {"RESENTRY_DIR": str(volume), "PATH": os.environ["PATH"]}
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, env=environ, stdin=pipe, stdout=pipe)
         self.pid = self._process.pid
@@ -65,6 +68,18 @@ class Application:
         assert self._process.stdin
         self._process.stdin.write(f"{work} {number}\n".encode())
         self._process.stdin.flush()
+
+    def swap(self, dsn: str) -> None:
+        """Publish a snapshot with that DSN."""
+        self._sequence += 1
+        publish(self._volume, self._sequence, self._settings | {"SENTRY_DSN": dsn})
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it has confirmed the newest snapshot."""
+        receipts = list((self._volume / "receipts").glob("*.json"))
+        found = [json.loads(receipt.read_bytes())["sequence"] for receipt in receipts]
+        return found == [self._sequence]
 
     def ask(self, work: str, number: int) -> list[float]:
         """Have it do that so many times; return what each has taken, when all is sent."""

@@ -1,12 +1,13 @@
-"""One application for `bench.library`: with plain sentry-sdk, or with resentry.
+"""One application for `bench.library` and `bench.serving`, with and without resentry.
 
-Started as `python beside.py NAME OPTIONS`, where only those two and FastAPI are needed.
+Started as `python beside.py NAME OPTIONS`: with `resentry`, `sentry-sdk` alone, or `none`.
 It prints what its start took, then does what each line of its input says, and prints
 what that took, as JSON.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 NAME, OPTIONS = sys.argv[1], json.loads(sys.argv[2])
 FRAMES = 9
+EXAMPLE = f"{os.path.dirname(__file__)}/../examples/lms"
 
 before = time.process_time()
 if NAME == "resentry":
@@ -29,7 +31,7 @@ def main() -> None:
     began = time.perf_counter()
     if NAME == "resentry":
         resentry.init(role="api")
-    else:
+    elif NAME == "sentry-sdk":
         sentry_sdk.init(**OPTIONS)
     ended = time.perf_counter()
     say({"import": (imported - before) * 1000, "init": (ended - began) * 1000})
@@ -78,26 +80,16 @@ def enrol(depth: int) -> None:
 
 
 def serve(port: int) -> None:
-    """Serve a hello, an error, and a flush, until the process is killed."""
+    """Serve the example's API, and a flush, until the process is killed."""
     import uvicorn  # noqa: PLC0415 - the figures before are without it
-    from fastapi import FastAPI  # noqa: PLC0415
 
-    app = FastAPI()
-
-    @app.get("/")
-    async def hello() -> dict[str, str]:
-        return {"hello": "world"}
-
-    @app.get("/raise")
-    async def broken() -> None:
-        enrol(1)
-
-    @app.get("/flush")
-    def flush() -> None:
-        sentry_sdk.flush(10)
-
+    sys.path.insert(0, EXAMPLE)
+    observability: Any = importlib.import_module("app.core.observability")
+    observability.init_sentry_for_api = lambda: None  # `main` has done it, or must not
+    api = importlib.import_module("app.main").api
+    api.add_api_route("/flush", lambda: sentry_sdk.flush(10))
     known: dict[str, Any] = {"log_level": "critical", "access_log": False}
-    uvicorn.run(app, port=port, **known)
+    uvicorn.run(api, port=port, **known)
 
 
 if __name__ == "__main__":

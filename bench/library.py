@@ -6,8 +6,7 @@ turns in one run. A figure is the median of all turns; a p99 is the median of th
 each hundred captures, as another process's minute would decide one of all captures. What
 counts is the ratio of the two. PII is on in both, so that nothing is scrubbed, but for the
 rows that say so. Times of an import are CPU time, which suffers less from a busy machine;
-all others are by the clock. Requests are counted until their events are sent: a queue
-that grows is no speed.
+all others are by the clock. What it costs under requests is `bench.serving`'s.
 
 Prints a table, writes bench/results/library.json, and exits 1 when a row is above what
 the project's issue allows.
@@ -16,8 +15,6 @@ the project's issue allows.
 from __future__ import annotations
 
 import contextlib
-import functools
-import http.client
 import os
 import sys
 import tempfile
@@ -30,7 +27,6 @@ from bench import environment, fork, proc
 from bench.application import Bench
 from bench.report import Section, measured, say, spread, write
 from lab.paths import REPOSITORY
-from lab.process import eventually, free_port, listens
 from lab.sink import Sink
 
 if TYPE_CHECKING:
@@ -44,8 +40,6 @@ CAPTURE_PROCESSES = 3
 CAPTURE_TURNS = 50
 MESSAGES, ERRORS, BLOCK = 20, 14, 100
 FORK_TURNS = 3
-SERVE_TURNS = 10
-REQUESTS, CONNECTIONS = 120, 4
 IDLE_SECONDS = 20
 
 
@@ -55,8 +49,6 @@ class Row(NamedTuple):
     title: str
     times: float | None = None
     more: float | None = None
-    inverse: bool = False
-    """Whether more is better: then the ratio is theirs to ours."""
 
 
 ROWS: Mapping[str, Row] = {
@@ -75,14 +67,6 @@ ROWS: Mapping[str, Row] = {
     "scrubbed.p50": Row("the same with scrubbing, p50 (ms)", 1.25),
     "scrubbed.p99": Row("the same with scrubbing, p99 (ms)", 1.25),
     **{f"fork.{name}": Row(f"{title} (ms)", 1.15) for name, title in fork.ROWS.items()},
-    "hello.0": Row("FastAPI, traces 0 (requests a second)", 1.15, inverse=True),
-    "hello.1": Row("FastAPI, traces 1 (requests a second)", 1.15, inverse=True),
-    "raise.0": Row(
-        "every second raises, traces 0 (requests a second)", 1.15, inverse=True
-    ),
-    "raise.1": Row(
-        "every second raises, traces 1 (requests a second)", 1.15, inverse=True
-    ),
 }
 
 Found = dict[str, dict[str, list[float]]]
@@ -126,8 +110,6 @@ def measure(bench: Bench) -> Figures:
     )
     for _ in range(CAPTURE_PROCESSES):
         captures(bench, found)
-    say("requests")
-    requests(bench, found)
     say(f"forks, {FORK_TURNS} turns")
     for _ in range(FORK_TURNS):
         for name in SUBJECTS:
@@ -160,8 +142,7 @@ def judged(row: Row, figures: dict[str, float]) -> dict[str, float]:
     plain, ours = (figures[name] for name in SUBJECTS)
     found = {SUBJECTS[0]: round(plain, 3), SUBJECTS[1]: round(ours, 3)}
     if row.times is not None:
-        ratio = plain / ours if row.inverse else ours / plain
-        found["ratio"] = round(ratio, 3)
+        found["ratio"] = round(ours / plain, 3)
     return found
 
 
@@ -196,47 +177,6 @@ def captures(bench: Bench, found: Found) -> None:
                     times = one.ask("message", MESSAGES)
                     for share in ("p50", "p99"):
                         found[f"message.{share}"][name] += times
-
-
-def requests(bench: Bench, found: Found) -> None:
-    """Requests to one service, until their events are sent; then to the next."""
-    for traces in (0, 1):
-        with contextlib.ExitStack() as stack:
-            ports = {}
-            for name in SUBJECTS:
-                one = stack.enter_context(bench.start(name, traces=float(traces)))
-                ports[name] = port = free_port()
-                one.tell("serve", port)
-                eventually(functools.partial(listens, port), 30, "a service")
-            for turn in range(SERVE_TURNS + 1):
-                for row, paths in (("hello", ["/"]), ("raise", ["/", "/raise"])):
-                    for name, port in ports.items():
-                        rate = per_second(port, paths)
-                        if turn:  # the first one has warmed up
-                            found[f"{row}.{traces}"][name].append(rate)
-
-
-def per_second(port: int, paths: list[str]) -> float:
-    """Ask for the paths in turns over kept connections; return requests a second."""
-    connections = [
-        http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        for _ in range(CONNECTIONS)
-    ]
-    began = time.perf_counter()
-    for number in range(REQUESTS // CONNECTIONS):
-        for at, connection in enumerate(connections):
-            connection.request("GET", paths[(number + at) % len(paths)])
-        for connection in connections:
-            response = connection.getresponse()
-            response.read()
-            if response.status == 500:  # uvicorn closes it, too
-                connection.close()
-    connections[0].request("GET", "/flush")
-    connections[0].getresponse().read()
-    took = time.perf_counter() - began
-    for connection in connections:
-        connection.close()
-    return REQUESTS / took
 
 
 def idle(bench: Bench, found: Found) -> None:

@@ -24,6 +24,7 @@ MODULES = (
     "restart",
     "swap",
     "library",
+    "serving",
     "fork",
     "scrub",
     "sampling",

@@ -32,7 +32,7 @@ from agent.settings import (
     flag,
     settings_of,
 )
-from bench import library, model
+from bench import library, model, report, serving
 from docs import alerts, documents, on_call, source_schema
 from lab.matrix import table
 from resentry.answers import KINDS
@@ -288,7 +288,11 @@ def library_page() -> str:
     cases: Any = importlib.import_module("cases")
     differences: Any = importlib.import_module("differences")
     cost = library.markdown(json.loads(library.RESULT.read_bytes())["figures"])
-    return _filled("library.md", table(), cases.table(), differences.listed(), cost)
+    load = serving.markdown(
+        json.loads((report.RESULTS / "serving.json").read_bytes())["figures"]
+    )
+    parts = table(), cases.table(), differences.listed(), cost, load
+    return _filled("library.md", *parts)
 
 
 def scale_page() -> str:

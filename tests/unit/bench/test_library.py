@@ -37,14 +37,6 @@ def test_what_is_above_its_bound_is_named_with_it() -> None:
     ]
 
 
-def test_fewer_requests_a_second_cost_more() -> None:
-    rows = {
-        f"{name}.{traces}": (115, 99) for name in ("hello", "raise") for traces in "01"
-    }
-    assert len(above(figures(**rows))) == len(rows)
-    assert above(figures(**dict.fromkeys(rows, (99, 115)))) == []
-
-
 def test_a_p99_is_what_half_of_the_hundreds_are_below() -> None:
     """Whatever one hundred of them has met, and what is no whole hundred."""
     hundreds = [*[1.0] * 98, 3.0, 9.0] * 3 + [50.0] * 100 + [70.0] * 99
