@@ -166,8 +166,10 @@ class Follower:
         try:
             if self._watch is None:  # opened before the look, so no change is missed
                 self._watch = open_watch(self._volume.directory, self._signal)
-            self._target.look()
+            is_new = self._target.look()
             self._home.looked.set()
+            if is_new and clock.monotonic() >= self._silent_until and self._goes_on():
+                self._give()  # the agent waits for this, and for nothing below
             if self._target.retire():
                 pause = RETIRING_LOOK_SECONDS
             running = self._target.running

@@ -44,7 +44,6 @@ from resentry.verification import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeGuard
 
     from sentry_sdk.envelope import Envelope
 
@@ -154,15 +153,10 @@ class Outlet(Transport):
     @property
     def heir(self) -> Outlet | None:
         """The outlet to which what is left here may go: the current one, if it fits."""
-        current = _current()
-        return current if self._is_heir(current) else None
-
-    def _is_heir(self, other: object) -> TypeGuard[Outlet]:
-        return (
-            isinstance(other, Outlet)
-            and other is not self
-            and other._environment == self._environment  # noqa: SLF001
-        )
+        other = _current()
+        if not isinstance(other, Outlet) or other is self:
+            return None
+        return other if other._environment == self._environment else None  # noqa: SLF001
 
     @property
     def pending(self) -> int:
@@ -174,12 +168,15 @@ class Outlet(Transport):
         """How long ago the last envelope was done with."""
         return clock.monotonic() - self._line.last_done
 
-    def announce_successor(self, successor: Transport | None) -> None:
+    def announce_successor(self) -> None:
         """Let `flush` on the successor also wait for what is still queued here."""
         _leaving.append(self)
-        if self._is_heir(successor) and not has_green_threads():
-            # From Python 3.12 on no thread starts any more when the process ends.
-            successor._line.start()  # noqa: SLF001
+
+    def start_heir(self) -> None:
+        """Start the heir's thread: since Python 3.12 none can start when the process ends."""
+        heir = self.heir
+        if heir is not None and not has_green_threads():
+            heir._line.start()  # noqa: SLF001
 
     def retire(self) -> None:
         """Hand over what arrives from now on, and what is parked.

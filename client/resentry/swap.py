@@ -170,10 +170,10 @@ def _drop(_item: Any, _hint: Any) -> None:
     """Let nothing pass; the SDK counts it in its client reports."""
 
 
-def announce(old: Client, new: Client) -> None:
-    """Let a `flush` of the new client also wait for what the old client holds."""
+def announce(old: Client) -> None:
+    """Let a `flush` of the next client also wait for what the old client holds."""
     if isinstance(old.transport, Outlet):
-        old.transport.announce_successor(new.transport)
+        old.transport.announce_successor()
 
 
 def discard(new: Client, old: Client | None) -> None:
@@ -208,6 +208,8 @@ class Retirement:
         """Do what can be done without waiting; return whether the old client is done."""
         age = clock.monotonic() - self._began
         parts.flush_components(self._held)
+        if self._outlet is not None:
+            self._outlet.start_heir()
         if age < GRACE_SECONDS or (sdk.is_capturing(self._old) and age < LAST_SECONDS):
             return False
         self._retire()

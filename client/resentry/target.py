@@ -91,16 +91,16 @@ class Target:
             self.newest.unreachable.log()  # this may be the reason
 
     # In the follower's thread
-    def look(self) -> None:
-        """Run the newest snapshot, unless the application's own client is current."""
+    def look(self) -> bool:
+        """Run the newest snapshot if the current client is ours; return if it is new."""
         self.foreign.note(FOREIGN if self.is_foreign else None)
         if self.is_foreign:
-            return
+            return False
         current, running = sentry_sdk.get_global_scope().client, self.running
         if running is not None and current is not running.client:
             # A test's fixture, or a fork, has made an older client of ours current.
             sdk.set_current(running.client)
-        self._take_up()
+        return self._take_up()
 
     def _take_up(self, *, explicitly: bool = False) -> bool:
         """Run the newest snapshot if it is new; return whether it runs or is refused."""
@@ -189,7 +189,7 @@ class Target:
         if self.is_foreign and current.is_active():
             self._replaced = (*self._replaced, current)
         if before is not None:
-            swap.announce(before.client, new.client)
+            swap.announce(before.client)
         self.running = new
         try:
             sdk.set_current(new.client)

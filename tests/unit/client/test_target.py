@@ -44,6 +44,30 @@ def test_what_an_old_client_captures_after_the_swap_reaches_the_new_project(
     assert messages(sink, 2) == ["late", "after"]
 
 
+def test_a_swap_is_confirmed_before_the_old_client_is_retired(
+    run: Run, environ: dict[str, str]
+) -> None:
+    """The agent waits for the receipt; nothing that can come later delays it."""
+    ran = run(
+        """
+        import threading
+        from resentry.target import Target
+        publish({"SENTRY_DSN": os.environ["A"]})
+        resentry.init(**QUICK)
+        go_on, retire = threading.Event(), Target.retire
+        Target.retire = lambda self: go_on.wait() and retire(self)
+        second = publish({"SENTRY_DSN": os.environ["B"]}).sequence
+        eventually(lambda: receipts()[0]["sequence"] == second, what="the receipt")
+        names = [thread.name for thread in threading.enumerate()]
+        go_on.set()
+        eventually(lambda: resentry.status()["phase"] == "drained", what="the end")
+        say(early=names.count("resentry.outlet"))
+        """,
+        **environ,
+    )
+    assert ran.said == {"early": 0}
+
+
 def test_what_is_queued_at_the_swap_reaches_the_old_project(
     run: Run, sink: Sink, environ: dict[str, str]
 ) -> None:
