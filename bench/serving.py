@@ -28,8 +28,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench import environment, proc
 from bench.application import Bench
-from bench.page import number
-from bench.report import Section, measured, over_rounds, say, spread, write
+from bench.report import (
+    Section,
+    measured,
+    number,
+    over_rounds,
+    say,
+    spread,
+    write,
+)
 from lab.paths import REPOSITORY
 from lab.process import eventually, free_port, listens
 from lab.sink import Sink
