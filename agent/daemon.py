@@ -25,7 +25,7 @@ from agent.errors import REPORT, SettingsError, WishRefused, unexpected
 from agent.following import UNFINISHED_SECONDS, Following, read_rollout
 from agent.loop import Loop
 from agent.notify.signal import Reminders
-from agent.observe import changes, document
+from agent.observe import changes
 from agent.operator import Desk, Grounds
 from agent.passing import Passing
 from agent.pipeline import NOT_READ, Pipeline
@@ -112,12 +112,11 @@ class Daemon:
         self._loop.post(self._passing.start_at_once)
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Carry out an operator's request, and return the answer.
-
-        Raises `AgentError` if the answer is no, or the request is not understood.
-        """
+        """Carry out an operator's request. Return the answer, or raise `AgentError`."""
         answer = self._serving.ask(request)
         if isinstance(answer, Outcome):
+            from agent.observe import document  # noqa: PLC0415 - the first pass needs none
+
             return document.answer(answer, self._pipeline.known.current)
         return answer
 

@@ -36,6 +36,14 @@ def _never(*names: str) -> dict[str, Any]:
 
 
 LIBRARIES: dict[str, dict[str, Mapping[str, Any] | None]] = {
+    # It can also describe types, as JSON Schema does.
+    "msgspec": {
+        "msgspec._json_schema": {
+            name: later("msgspec._json_schema", name)
+            for name in ("schema", "schema_components")
+        },
+        "msgspec.inspect": {},
+    },
     # It names asyncio in methods that end in `await`; the others serve other kinds of logs.
     "structlog": {
         "asyncio": {},
@@ -43,14 +51,34 @@ LIBRARIES: dict[str, dict[str, Mapping[str, Any] | None]] = {
         "structlog.testing": _never("ReturnLogger", "ReturnLoggerFactory"),
         "structlog.threadlocal": {},
         "structlog.twisted": {},
+        "pickle": {"PicklingError": TypeError},
         "rich": None,  # for colours
     },
     # With metadata urllib3 looks for h2, which would be used only on demand.
     "urllib3": {
-        "importlib.metadata": {"version": later("importlib.metadata", "version")}
+        "importlib.metadata": {"version": later("importlib.metadata", "version")},
+        "mimetypes": {},
     },
-    # It guesses at encodings. Vault answers in UTF-8.
-    "requests": {"charset_normalizer": None, "chardet": None},
+    # It guesses at encodings, but Vault answers in UTF-8. It has authorities of its own and
+    # looks for them in archives, but `agent.source.tls` alone says who is trusted.
+    "requests": {
+        "certifi": {"where": str},
+        "chardet": None,
+        "charset_normalizer": None,
+        "idna": {},
+        "tempfile": {},
+        "urllib.request": {
+            name: later("urllib.request", name)
+            for name in (
+                "getproxies",
+                "getproxies_environment",
+                "parse_http_list",
+                "proxy_bypass",
+                "proxy_bypass_environment",
+            )
+        },
+        "zipfile": {},
+    },
     # The class Client has a method for each kind of secret and login: 60 modules.
     "hvac": {"hvac.v1": {"Client": later("hvac.v1", "Client")}},
     # It looks for plugins in all that is installed, and names pools of processes.
@@ -70,6 +98,15 @@ LIBRARIES: dict[str, dict[str, Mapping[str, Any] | None]] = {
             "make_asgi_app": later("prometheus_client.asgi", "make_asgi_app")
         },
         "socketserver": _never("ThreadingMixIn"),
+        "urllib.error": {"HTTPError": OSError},
+        "urllib.request": _never(
+            "BaseHandler",
+            "HTTPHandler",
+            "HTTPRedirectHandler",
+            "HTTPSHandler",
+            "Request",
+            "build_opener",
+        ),
         "wsgiref.simple_server": _never(
             "make_server", "WSGIRequestHandler", "WSGIServer"
         ),
@@ -107,6 +144,12 @@ def load(library: str) -> None:
         if name not in before
     }
     sys.modules.update(ours)
+    for name, module in ours.items():
+        package, _, last = name.rpartition(".")
+        if (
+            package in sys.modules
+        ):  # for `import a.b`, which uses it as an attribute of `a`
+            vars(sys.modules[package]).setdefault(last, module)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # requests warns of what it lacks

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from pathlib import Path
 
 from resentry.locks import holder, is_held
 
@@ -64,7 +63,8 @@ def stopped_holder(directory: str, name: str) -> int:
 def is_stopped(pid: int) -> bool:
     """Whether a signal has stopped the process; false if that cannot be seen."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        with open(f"/proc/{pid}/stat", errors="replace") as file:
+            text = file.read()
     except OSError:
         return False
     return text.rpartition(")")[2].split()[:1] == ["T"]

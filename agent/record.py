@@ -9,13 +9,14 @@ from agent.domain.passes import Passes
 from agent.domain.rejections import Rejections
 from agent.domain.view import VOLUME, Problem, View
 from agent.errors import AgentError
-from agent.observe import document
 from agent.publish.memory import STATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agent.domain.last import LastProcesses
     from agent.domain.rollout import Rollout
+    from agent.domain.timeline import Timeline
     from agent.domain.view import Known
     from agent.publish.volume import Volume
 
@@ -35,17 +36,29 @@ class Record:
     def __init__(self, volume: Volume, now: float) -> None:
         self._volume = volume
         self._began_at = now
-        saved = document.decode_state(volume.memory.read(STATE))
+        self.rejections = Rejections()
+        self._passes = Passes(now)
+        self._timeline: Timeline = ()
+        self._last_processes: LastProcesses = ()
+        self._last_accepted: Mapping[str, float] = {}
+        self._noted: View | None = None
+        self._told: tuple[Any, ...] = ()
+        self._saved_at = now
+        if (body := volume.memory.read(STATE)) is not None:
+            self._resume(body, now)
+        self.problems: tuple[Problem, ...] = ()
+        """Why the file could not be written; else empty."""
+
+    def _resume(self, body: bytes, now: float) -> None:
+        """Go on where the earlier agent ended."""
+        from agent.observe import document  # noqa: PLC0415 - a new pod's first pass needs none
+
+        saved = document.decode_state(body)
         self.rejections = Rejections.from_document(saved.get("rejections"))
         self._passes = Passes.resumed(saved, now)
         self._timeline = document.timeline_of(saved)
         self._last_processes = document.last_processes_of(saved)
         self._last_accepted = document.last_accepted_of(saved)
-        self._noted: View | None = None
-        self._told: tuple[Any, ...] = ()
-        self._saved_at = now
-        self.problems: tuple[Problem, ...] = ()
-        """Why the file could not be written; else empty."""
 
     def first_view(
         self, known: Known, rollout: Rollout, source: Mapping[str, Any]
@@ -81,6 +94,8 @@ class Record:
 
     def save(self, view: View) -> None:
         """Write the file. An error is a problem, as long as it lasts."""
+        from agent.observe import document  # noqa: PLC0415 - as above
+
         saved = document.encode_state(view, self.rejections.document())
         try:
             self._volume.keep(STATE, saved, flush=False)

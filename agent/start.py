@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from agent import lean
 from agent._version import __version__
 from agent.observe import stderr
-from agent.settings import load_what_can_be
 
 if TYPE_CHECKING:
     from agent.doctor.results import DoctorResult
@@ -29,6 +28,9 @@ def main() -> None:
     stderr.open_standard_files()
     # As a container's first process it would get no SIGTERM without a handler.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    lean.load("msgspec")
+    from agent.settings import load_what_can_be  # noqa: PLC0415 - as `load` left it
+
     run(load_what_can_be({}))
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from bench.subjects import Rounds
 
-GATES = {"rss_mb": 46.0, "anon_mib": 30.0}
+GATES = {"rss_mb": 40.0, "anon_mib": 24.0}
 """What the agent may occupy, with every default feature over TLS. MB is 10^6 bytes."""
 GOALS = {
     "rss_mb": "at most 40",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import shutil
 import stat
 import time
 from typing import TYPE_CHECKING
@@ -61,7 +60,7 @@ def remove_hidden(directory: str, kept: tuple[str, ...], oldest: float) -> None:
         elif _GENERATION.match(entry.name) or _TRIAL.match(entry.name):
             status = entry.stat(follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode) and status.st_mtime < oldest:
-                shutil.rmtree(entry.path, ignore_errors=True)
+                remove_tree(entry.path)
 
 
 def missing_links(directory: str, names: Iterable[str]) -> list[str]:
@@ -105,3 +104,10 @@ def must_be_apart(directory: str, receipts: str) -> None:
             f"{directory}",
             "set RESENTRY_RECEIPTS to a directory of its own, or unset it",
         )
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory with all that is in it, as far as this is possible."""
+    import shutil  # noqa: PLC0415 - with ten modules, for what seldom happens
+
+    shutil.rmtree(path, ignore_errors=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -39,6 +38,7 @@ from agent.publish.names import (
     new_generation,
     new_link,
     remove_hidden,
+    remove_tree,
     show_links,
 )
 from resentry.contract import (
@@ -220,7 +220,7 @@ class Volume:
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(link)
-            shutil.rmtree(self._path(name), ignore_errors=True)
+            remove_tree(self._path(name))
             raise
 
     def repair(self, current: Snapshot) -> Snapshot:
