@@ -7,6 +7,7 @@ import sys
 
 _PR_SET_DUMPABLE = 4  # prctl(2)
 _M_MMAP_THRESHOLD = -3  # mallopt(3)
+_M_ARENA_MAX = -8
 _LARGE_BYTES = 128 * 1024
 
 
@@ -22,11 +23,14 @@ def protect() -> None:
 
 
 def return_memory() -> None:
-    """Have freed blocks above 128 KiB go back to the system at once.
+    """Have freed memory go back to the system, or to whoever asks next.
 
-    glibc raises this bound with each large block that is freed, up to 32 MiB. Each pass
-    has a thread, and so an arena that keeps what one large answer needed.
+    glibc raises the size from which a freed block goes back at once with each large block that
+    is freed, up to 32 MiB: here it stays at 128 KiB. Smaller blocks are kept, and glibc keeps
+    them for each thread apart. Each pass and each request has a thread: so all share one heap,
+    or the process grows as long as the threads' turns differ.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        mallopt(_M_ARENA_MAX, 1)

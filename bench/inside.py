@@ -17,6 +17,7 @@ from collections import Counter
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
+from agent.protect import return_memory
 from lab.leaks import anonymous_kb
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def main() -> None:
     """Serve the socket of the first argument; be `resentry-agent` with the others."""
     from agent.__main__ import main as agent  # noqa: PLC0415 - as the command does
 
+    return_memory()  # as the agent does, but before the thread below
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(sys.argv.pop(1))
     listener.listen()

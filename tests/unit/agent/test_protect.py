@@ -139,3 +139,38 @@ def test_what_one_large_answer_needed_is_given_back() -> None:
         for args in (["bounded"], [])
     ]
     assert grown[0] < 4, grown
+
+
+HEAPS = """
+import ctypes, sys, threading
+from agent.protect import return_memory
+
+if "bounded" in sys.argv:
+    return_memory()
+all_at_once = threading.Barrier(4)
+keep = []
+
+def work():
+    keep.append(bytearray(10_000))
+    all_at_once.wait()
+
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+libc = ctypes.CDLL(None)
+libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
+"""
+
+
+@pytest.mark.process
+def test_all_threads_share_one_heap() -> None:
+    """Each heap keeps what is free in it."""
+    heaps = [
+        subprocess.check_output([sys.executable, "-c", HEAPS, *args], text=True).count(
+            "<heap nr="
+        )
+        for args in (["bounded"], [])
+    ]
+    assert heaps[0] == 1 < heaps[1], heaps
