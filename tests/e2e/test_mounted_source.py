@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+import requests
 
 from agent.cli.gather import gather
 from agent.settings import load
@@ -106,6 +107,50 @@ def test_a_mounted_secret_reaches_the_application(sidecar: Sidecar, sink: Sink) 
         "watch": "inotify",
     }
     assert sink.dsn(1).partition("@")[0] not in sidecar.agent.log_text()
+
+
+def test_a_tuning_file_and_the_source_hold_up_neither(
+    sidecar: Sidecar, sink: Sink, tmp_path: Path
+) -> None:
+    """Each change is seen without a poll. A file with a DSN is named, and changes nothing."""
+    source, tuning = Mount(sidecar.source), Mount(tmp_path / "tuning")
+    sidecar.agent.env["RESENTRY_TUNING_PATH"] = str(tuning.directory)
+    source.write(SENTRY_DSN=sink.dsn(1), SENTRY_TRACES_SAMPLE_RATE="0.5")
+    tuning.write(SENTRY_TRACES_SAMPLE_RATE="0.1")
+
+    def shown() -> tuple[str, float]:
+        current = sidecar.status()["current"]
+        settings = current["settings"] if current else {"SENTRY_DSN": ""}
+        project = settings["SENTRY_DSN"].partition(" ")[0].rpartition("/")[2]
+        return project, settings.get("SENTRY_TRACES_SAMPLE_RATE")
+
+    def metrics() -> str:
+        return requests.get(f"http://127.0.0.1:{sidecar.port}/metrics", timeout=10).text
+
+    problem = 'resentry_problem{setting="RESENTRY_TUNING_PATH"} 1.0'
+    sidecar.agent.start()
+    eventually(lambda: shown() == ("1", 0.1), what="the file on top of the source")
+    tuning.write(SENTRY_TRACES_SAMPLE_RATE="0.2")
+    eventually(lambda: shown() == ("1", 0.2), what="a change of the file")
+    assert problem not in metrics()
+
+    tuning.write(SENTRY_TRACES_SAMPLE_RATE="0.3", SENTRY_DSN=sink.dsn(9))
+    eventually(lambda: problem in metrics(), what="the problem")
+    (said,) = sidecar.status()["problems"]
+    assert "SENTRY_DSN must not stand in a tuning file" in said["what"]
+    source.write(SENTRY_DSN=sink.dsn(2), SENTRY_TRACES_SAMPLE_RATE="0.5")
+    eventually(lambda: shown() == ("2", 0.2), what="a new DSN beside the bad file")
+
+    # Both are gone, and the agent starts anew: what was good stays.
+    sidecar.agent.stop()
+    os.rename(sidecar.source, tmp_path / "gone")
+    sidecar.agent.start()
+    sidecar.await_said("cannot read")
+    assert shown() == ("2", 0.2)
+    tuning.write(SENTRY_TRACES_SAMPLE_RATE="0.4")
+    eventually(lambda: shown() == ("2", 0.4), what="a change without the source")
+    assert "the tuning file has changed" in sidecar.agent.log_text()
+    assert sink.dsn(9).partition("@")[0] not in sidecar.agent.log_text()
 
 
 def test_a_bad_value_is_refused_until_it_is_corrected(
