@@ -149,7 +149,7 @@ format: $(READY) ## let ruff rewrite what it can
 	@$(BIN)/ruff check --quiet --fix . || true
 	@$(BIN)/ruff format .
 
-bench: $(READY) ## every benchmark, about 20 minutes, or ONLY="agent fleet"; writes bench/RESULTS.md
+bench: $(READY) ## every benchmark, half an hour, or ONLY="agent fleet"; writes bench/RESULTS.md
 	@$(BIN)/python -m bench $(ONLY)
 
 bench-%: $(READY) ## one of them: bench-agent, bench-fleet, ...

@@ -9,6 +9,7 @@ import json
 import re
 from typing import Any
 
+from bench import BENCHMARKS
 from bench.peers import NAMES
 from bench.report import RESULTS, number
 from lab.paths import REPOSITORY
@@ -24,12 +25,13 @@ TEXT = """
 | --- | --- | --- |
 | a new DSN in eight services under load, until the last one sends by it | {swap_s} s | {restart_s} s by a rolling restart |
 | requests that failed or took longer meanwhile | {swap_hit} | {restart_hit} |
+| CPU of a request of a FastAPI service whose every request is traced | {cpu} ms | {cpu_alone} ms with sentry-sdk alone |
 | memory of the sidecar that no other process shares | {anon_mib} MiB | {anon_mib_of_peers} |
 | memory of the sidecar, resident | {rss_mb} MB | {rss_mb_of_peers} |
 
-`make bench-restart` and `make bench-agent` have measured these on {processors}. `make bench` measures
-everything on your machine, in about 20 minutes. [bench/RESULTS.md](bench/RESULTS.md) has all figures, and what an application
-pays. A restart in a cluster takes longer than this one: it also waits for the scheduler and the load
+`make bench-restart`, `make bench-serving` and `make bench-agent` have measured these on
+{processors}. `make bench` measures everything on your machine, in about {minutes} minutes. [bench/RESULTS.md](bench/RESULTS.md) has all figures.
+A restart in a cluster takes longer than this one: it also waits for the scheduler and the load
 balancer. resentry reads Vault every 60 s by default, or at once by `resentry-agent refresh`.
 
 ![When each of eight processes has the new DSN: by resentry, and by a rolling
@@ -56,7 +58,13 @@ def read(name: str) -> dict[str, Any]:
 def block() -> str:
     """Return the text with its figures."""
     agent, ways = read("agent"), read("restart")["figures"]
-    figures = {"processors": agent["measured"]["processors"]}
+    served = read("serving")["figures"]["plain.1"]
+    figures = {
+        "cpu": number(served["resentry"]["cpu_ms"]["median"]),
+        "cpu_alone": number(served["sentry-sdk"]["cpu_ms"]["median"]),
+        "processors": agent["measured"]["processors"],
+        "minutes": str(5 * round(sum(BENCHMARKS.values()) / 5)),
+    }
     for name, way in ways.items():
         figures[f"{name}_s"] = number(way["new_ms"] / 1000)
         hit = way["failed"] + way["slower"]

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bench.__main__ import BENCHMARKS
+from bench import BENCHMARKS
 from bench.draw import CHARTS, FOLDER, svg
 from bench.page import MODULES, PAGE, at, cell, page, table
 from bench.readme import README, readme
