@@ -21,33 +21,26 @@ the switch and of each receipt, so its own delay is part of them.
 from __future__ import annotations
 
 import itertools
-import json
-import os
 import sys
 import tempfile
 import time
-from collections import deque
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from random import random
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any
 
-from watchdog.events import FileMovedEvent
-
-from agent.watch import watch
 from bench.audit import Audit
+from bench.observer import Observer, Seen
 from bench.report import Section, measured, say, spread, table, write
 from lab.process import Process, eventually
 from lab.sink import Sink
 from lab.system import SECRET, System
 from lab.vault import ProductionVault
-from resentry.contract import DATA_LINK, RECEIPT_SUFFIX, SETTINGS_FILE
+from resentry.contract import SETTINGS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from watchdog.events import FileSystemEvent
 
 ROTATIONS = {1: 30, 2: 30, 4: 30, 8: 120, 16: 30, 32: 30}
 """How many rotations, by the number of processes."""
@@ -71,48 +64,6 @@ SECTIONS = (
         {part: part for part in PARTS},
     ),
 )
-
-
-class Seen(NamedTuple):
-    """A file that was renamed into its place: when, and the name and content."""
-
-    at: float
-    name: str
-    body: dict[str, Any]
-
-
-class Observer:
-    """Notes each switch of a volume and each receipt, until the context ends."""
-
-    def __init__(self, volume: Path) -> None:
-        self._volume = volume
-        self._noted: deque[tuple[float, str, bytes]] = deque()
-
-    def __enter__(self) -> Self:
-        folders = (self._volume, self._volume / "receipts")
-        self._watches = [watch(str(at), [FileMovedEvent], self._note) for at in folders]
-        if None in self._watches:
-            raise RuntimeError("inotify is not available")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for one in filter(None, self._watches):
-            one.stop()
-            one.join()
-
-    def _note(self, event: FileSystemEvent) -> None:
-        now, path = time.time(), Path(os.fsdecode(event.dest_path))
-        if path.name == DATA_LINK:
-            path = path / SETTINGS_FILE
-        elif path.suffix != RECEIPT_SUFFIX:
-            return
-        self._noted.append((now, path.name, path.read_bytes()))
-
-    def new(self) -> Iterator[Seen]:
-        """Yield what was noted since the last call, the oldest first."""
-        while self._noted:
-            at, name, body = self._noted.popleft()
-            yield Seen(at, name, json.loads(body))
 
 
 class Rotation:
@@ -193,7 +144,7 @@ def measure(processes: int, rotations: int) -> list[dict[str, float]]:
             audit.calls()
             time.sleep(
                 random() * POLL_SECONDS
-            )  # else each would wait as long for a poll
+            )  # else all would wait as long for a poll
             system.write(SENTRY_DSN=sink.dsn(1 + number % 2))
             eventually(lambda: rotation.take(observer.new()), 30, "the last process")  # noqa: B023
             calls = [call for call in audit.calls() if call.path.endswith(SECRET)]

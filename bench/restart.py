@@ -33,7 +33,8 @@ import requests
 from agent.confirm.receipts import Receipts
 from agent.notify.signal import Signals
 from agent.publish.volume import Volume
-from bench.converge import IN_MEMORY, Observer, Rotation
+from bench.converge import IN_MEMORY, Rotation
+from bench.observer import Observer
 from bench.report import Section, measured, say, table, write
 from lab.process import Process, eventually
 from lab.sink import Sink

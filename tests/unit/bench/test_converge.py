@@ -1,6 +1,11 @@
 """What the benchmark of a rotation concludes from what it saw."""
 
-from bench.converge import PARTS, STEPS, Rotation, Seen, epoch
+import time
+from pathlib import Path
+
+from bench.converge import PARTS, STEPS, Rotation, epoch
+from bench.observer import Observer, Seen
+from lab.process import eventually
 from resentry.contract import SETTINGS_FILE
 
 T = epoch("2026-11-29T20:53:20Z")
@@ -47,6 +52,27 @@ def test_the_parts_are_those_of_the_slowest_process() -> None:
         "done": 340,
     }
     assert sum(found[step] for step in STEPS) == found["done"]
+
+
+def test_a_switch_and_a_receipt_are_seen_once_each(tmp_path: Path) -> None:
+    """What has another name, and what is only written, is not."""
+    began, receipts, new = time.time(), tmp_path / "receipts", tmp_path / "..1"
+    receipts.mkdir()
+    new.mkdir()
+    (new / SETTINGS_FILE).write_text('{"sequence": 1}')
+    with Observer(tmp_path) as observer:
+        (tmp_path / "..next").symlink_to("..1")
+        (tmp_path / "..next").rename(tmp_path / "..data")
+        for name in ("a.json.0.tmp", "a.lock.0.tmp"):
+            (receipts / name).write_text('{"sequence": 2}')
+            (receipts / name).rename(receipts / name.removesuffix(".0.tmp"))
+        seen: list[Seen] = []
+        eventually(lambda: seen.extend(observer.new()) or len(seen) == 2)
+    assert [(one.name, one.body["sequence"]) for one in seen] == [
+        (SETTINGS_FILE, 1),
+        ("a.json", 2),
+    ]
+    assert began <= seen[0].at <= seen[1].at <= time.time()
 
 
 def test_no_rotation_ends_before_its_switch_was_seen() -> None:
