@@ -99,10 +99,12 @@ class Rotation:
         assert self.switch is not None
         began = epoch(self.switch.body["published_at"])
         last = max(self.confirmed.values(), key=lambda one: one.at)
-        swapped = epoch(last.body["since"])
-        noticed = swapped - last.body["swap_ms"] / 1000
+        # Nobody notices before the switch: then the observer was late.
+        first = min(self.switch.at, *map(noticed, self.confirmed.values()))
+        switched = max(began, first)
         read = max(at for at in reads if at <= began)
-        at = [written, read, began, self.switch.at, noticed, swapped, last.at]
+        at = [written, read, began, switched, noticed(last), epoch(last.body["since"])]
+        at.append(last.at)
         steps = [
             max(0.0, after - before) * 1000 for before, after in itertools.pairwise(at)
         ]
@@ -110,6 +112,11 @@ class Rotation:
         found["confirmed"] = (last.at - began) * 1000
         found["done"] = (last.at - written) * 1000
         return {name: round(value, 2) for name, value in found.items()}
+
+
+def noticed(receipt: Seen) -> float:
+    """Return when the process of this receipt began its swap."""
+    return epoch(receipt.body["since"]) - float(receipt.body["swap_ms"]) / 1000
 
 
 def epoch(text: str) -> float:

@@ -54,6 +54,15 @@ def test_the_parts_are_those_of_the_slowest_process() -> None:
     assert sum(found[step] for step in STEPS) == found["done"]
 
 
+def test_a_switch_is_before_whoever_notices_it() -> None:
+    """On a busy machine the observer may be told of the switch after all is over."""
+    rotation = Rotation(2, 1)
+    seen = [switch(at=0.5), receipt("a", 0.430, "drained")]
+    assert rotation.take(iter(seen))
+    found = rotation.parts(T + 0.1, [T + 0.4])
+    assert (found["publish"], found["notify"], found["confirmed"]) == (13, 0, 20)
+
+
 def test_a_switch_and_a_receipt_are_seen_once_each(tmp_path: Path) -> None:
     """What has another name, and what is only written, is not."""
     began, receipts, new = time.time(), tmp_path / "receipts", tmp_path / "..1"
