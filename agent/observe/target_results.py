@@ -73,7 +73,7 @@ class Target(Struct, frozen=True, kw_only=True):
     dropped: Annotated[
         dict[str, int] | None,
         Meta(
-            description="Errors that were not sent since the error rules came, by cause: "
+            description="Errors that were not sent since the process began, by cause: "
             "`rule 0`, `rate`, `ceiling` or `budget`; null if its library does not say so."
         ),
     ] = None

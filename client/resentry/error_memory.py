@@ -1,4 +1,4 @@
-"""What error rules have let pass and dropped. It goes on from one snapshot to the next."""
+"""What error rules have let pass. It goes on from one snapshot to the next."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from resentry import clock
+from resentry.process import here
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,13 +37,17 @@ class Limit:
 
 
 class Memory:
-    """What goes on from one snapshot to the next, for each rule that stays the same."""
+    """What goes on from one snapshot to the next, for each rule that stays the same.
+
+    It belongs to the process that made it: see `is_ours`.
+    """
 
     limits: list[Limit | None]
 
     def __init__(
         self, rules: Sequence[ErrorRule], earlier: Memory | None = None
     ) -> None:
+        self._home = here().id
         self.rules = rules
         same = set(rules)
         limits = (
@@ -57,9 +62,8 @@ class Memory:
             first for first in firsts if first[1] in same
         }
         self.rule_of: dict[Kind, int | None] = {}
-        self.dropped: dict[str, int] = {}
-        """Counts of errors by what dropped them: `rule 0`, `rate`, `ceiling`, `budget`."""
 
-    def drop(self, cause: str) -> None:
-        """Count an error that is not sent."""
-        self.dropped[cause] = self.dropped.get(cause, 0) + 1
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process made it. What a parent let pass says nothing of a child."""
+        return self._home == here().id

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from resentry.error_memory import KINDS_LIMIT, Memory
 from resentry.harmless import fault
 from resentry.patterns import Patterns
+from resentry.process import here
 from resentry.sampling import Ceilings, budget_of, power_of_ten
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class ErrorSampler:
         snapshot: has the rules, ceilings and budgets.
         role: the role of this process.
         otherwise: the application's own `error_sampler`, or the plain rate.
-        earlier: what decided before. Its limits, budget and counts go on.
+        earlier: what decided before. Its limits and its budget go on.
 
     """
 
@@ -80,6 +81,8 @@ class ErrorSampler:
         """Return 1.0 if the error is sent, else 0.0."""
         __tracebackhide__ = True
         try:
+            if not self.memory.is_ours:
+                self.memory = Memory(self.memory.rules)
             kind = kind_of(event, hint)
             rule = self.rule_of(kind)
             self.decided += 1
@@ -93,7 +96,7 @@ class ErrorSampler:
         try:
             cause = self._dropped_by(rate, event, kind, rule)
             if cause:
-                self.memory.drop(cause)
+                here().sampled.drop(cause)
         except Exception:  # noqa: BLE001 - as above
             fault("error sampling")
             return rate

@@ -93,7 +93,7 @@ def _counts(running: Running | None) -> Counts:
     traces, errors = sampler_of(client), error_sampler_of(client)
     budgets = [each.budget if each is not None else None for each in (traces, errors)]
     return Counts(
-        errors.memory.dropped.copy() if errors is not None else {},
+        here().sampled.dropped.copy(),
         {
             kind: float(f"{budget.share():.3g}")
             for kind, budget in zip(BUDGETS, budgets, strict=True)

@@ -32,6 +32,15 @@ class Sampled:
         self._lock = threading.Lock()
         self._shown = Counts({}, {})
         self._shown_at = 0.0
+        self.dropped: dict[str, int] = {}
+        """Counts of errors by what dropped them: `rule 0`, `rate`, `ceiling`, `budget`.
+
+        They outlive the rules, ceilings and budgets. So no edit hides what was dropped.
+        """
+
+    def drop(self, cause: str) -> None:
+        """Count an error that is not sent. Threads may lose one: there is no lock to inherit."""
+        self.dropped[cause] = self.dropped.get(cause, 0) + 1
 
     def shown(self, counts: Counts) -> Counts:
         """Return the counts for the receipt, which need not be written for each event."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import pickle
 import random
 from decimal import Decimal
@@ -16,6 +17,7 @@ from sentry_sdk import Client
 from resentry import clock, error_sampling
 from resentry.contract import Budget, Ceiling, ErrorRule, Snapshot
 from resentry.error_sampling import ErrorSampler, class_names
+from resentry.process import here
 
 
 class DeclinedError(ValueError):
@@ -28,6 +30,15 @@ HERE = f"{__name__}.DeclinedError"
 @pytest.fixture(autouse=True)
 def _drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(error_sampling, "_draw", random.Random(7).random)
+    here().sampled.dropped.clear()
+
+
+def dropped() -> dict[str, int]:
+    """Return what was dropped, by cause, and count from zero again."""
+    counts = here().sampled.dropped
+    found = counts.copy()
+    counts.clear()
+    return found
 
 
 def of(
@@ -75,7 +86,7 @@ def test_a_rule_fits_by_class_base_logger_and_role(
     """All that it names must fit."""
     sampler = of(rule._replace(rate=0.0))
     assert sent(sampler, 100, logger="django.request") == (1 if fits else 100)
-    assert sampler.memory.dropped == ({"rule 0": 99} if fits else {})
+    assert dropped() == ({"rule 0": 99} if fits else {})
 
 
 def test_the_first_rule_that_fits_decides_and_else_the_application() -> None:
@@ -104,7 +115,7 @@ def test_the_first_of_each_class_passes() -> None:
     sampler = of(ErrorRule(exception="Exception", rate=0.0))
     kinds = [type(f"Kind{n}", (Exception,), {}) for n in range(1100)]
     assert sum(sent(sampler, 2, kind) for kind in kinds) == 1000
-    assert sampler.memory.dropped == {"rule 0": 1200}
+    assert dropped() == {"rule 0": 1200}
 
 
 def test_a_limit_holds_in_any_minute(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +139,7 @@ def test_a_ceiling_bounds_every_error_and_says_never_yes() -> None:
         ErrorRule(exception="ValueError", rate=1.0), ceilings=(Ceiling(errors=0.0),)
     )
     assert sent(sampler, 100) == 0
-    assert sampler.memory.dropped == {"ceiling": 100}
+    assert dropped() == {"ceiling": 100}
     half = of(otherwise=1.0, ceilings=(Ceiling(errors=0.5), Ceiling(traces=0.0)))
     assert sent(half, 1000) == pytest.approx(500, rel=0.1)
     low = of(otherwise=0.1, ceilings=(Ceiling(errors=0.5),))
@@ -174,7 +185,7 @@ def test_nothing_that_an_own_sampler_does_passes_a_bound(value: Any) -> None:
     """It cannot raise what a ceiling or a budget lets pass. What is dropped is counted."""
     closed = of(otherwise=own_of(value), ceilings=(Ceiling(errors=0.0),))
     assert sent(closed, 100) == 0
-    assert sum(closed.memory.dropped.values()) == 100
+    assert sum(dropped().values()) == 100
     assert sent(of(otherwise=own_of(value), budgets=(Budget(errors=6),)), 1000) <= 9
 
 
@@ -205,7 +216,7 @@ def test_no_odd_error_passes_a_bound(event: Any, found: Any) -> None:
     rule = ErrorRule(exception="*", rate=1.0)
     closed = of(rule, ceilings=(Ceiling(errors=0.0),))
     assert [closed(event, found) for _ in range(10)] == [0.0] * 10
-    assert closed.memory.dropped == {"ceiling": 10}
+    assert dropped() == {"ceiling": 10}
     few = of(rule, budgets=(Budget(errors=6),))
     assert sum(few(event, found) for _ in range(100)) <= 16
     assert of(rule)(event, found) == 1.0
@@ -217,9 +228,9 @@ def test_a_rule_with_a_limit_alone_leaves_the_rate() -> None:
     for otherwise in (0.1, own_of(0.1)):
         sampler = of(rule, otherwise=otherwise)
         assert sent(sampler, 300) == pytest.approx(30, abs=15)
-        assert set(sampler.memory.dropped) == {"rate"}
+        assert set(dropped()) == {"rate"}
         assert sent(sampler, 3000) < 50
-        assert sampler.memory.dropped["rule 0"] > 100
+        assert dropped()["rule 0"] > 100
     assert sent(of(rule, otherwise=0.0), 10) == 0
     low = of(rule._replace(rate=0.2), otherwise=0.0)
     assert sent(low, 100) == pytest.approx(21, abs=10)
@@ -232,7 +243,7 @@ def test_the_first_of_each_class_lends_a_minute_of_the_budget() -> None:
     kinds = [type(f"Kind{n}", (Exception,), {}) for n in range(1000)]
     passing = sum(sent(sampler, 1, kind) for kind in kinds)
     assert 60 <= passing <= 60 + 60
-    assert sampler.memory.dropped == {"budget": 1000 - passing}
+    assert dropped() == {"budget": 1000 - passing}
     tiny = of(rule, budgets=(Budget(errors=1),))
     assert sum(sent(tiny, 1, kind) for kind in kinds) <= 4
 
@@ -260,7 +271,7 @@ def test_a_budget_bounds_errors_but_the_first_of_its_class() -> None:
     )
     assert 50 <= sent(sampler, 1000, OSError) < 70
     assert sent(sampler, 5) == 5
-    assert sampler.memory.dropped["budget"] > 900
+    assert dropped()["budget"] > 900
 
 
 def test_limits_and_counts_go_on_in_the_next_snapshot() -> None:
@@ -270,8 +281,29 @@ def test_limits_and_counts_go_on_in_the_next_snapshot() -> None:
     assert sent(first, 10) == 5
     then = of(rule, earlier=first)
     assert sent(then, 10) == 0
-    assert then.memory.dropped == {"rule 0": 15}
+    assert dropped() == {"rule 0": 15}
     assert sent(of(rule._replace(per_minute=6), earlier=first), 10) == 6
+
+
+def test_counts_outlive_the_end_of_a_ceiling() -> None:
+    """A process never forgets what a throttle dropped."""
+    closed = of(ceilings=(Ceiling(errors=0.0),))
+    assert sent(closed, 10) == 0
+    assert sent(of(earlier=closed), 10) == 10
+    assert here().sampled.dropped == {"ceiling": 10}
+
+
+@pytest.mark.process
+def test_a_child_begins_anew() -> None:
+    """What its parent let pass and dropped says nothing of a forked process."""
+    sampler = of(ErrorRule(exception="ValueError", rate=0.0, per_minute=5))
+    assert sent(sampler, 10) == 1
+    child = os.fork()
+    if child == 0:
+        is_new = sent(sampler, 10) == 1 and dropped() == {"rule 0": 9}
+        os._exit(0 if is_new else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert dropped() == {"rule 0": 9}
 
 
 def test_what_fails_sends_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
