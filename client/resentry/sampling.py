@@ -41,6 +41,10 @@ class Choice(NamedTuple):
     """`boost` or `rule`."""
 
 
+NOTHING = Choice()
+"""Neither a boost nor a rule fits, nor a ceiling that has a match."""
+
+
 class Sampler:
     """The rules, boosts, ceilings and the budget of one snapshot, for one role.
 
@@ -65,6 +69,9 @@ class Sampler:
             for boost in boosts
         ]
         self.ceilings = Ceilings(snapshot.ceilings, role, "traces")
+        bounds = [each.match or "" for each in self.ceilings.with_match]
+        boosted = [boost.match or "*" for boost in boosts]
+        self._any = Patterns([*(rule.match for rule in rules), *boosted, *bounds])
         self.budget: Budget | None = budget_of(
             snapshot, role, "transactions", earlier.budget if earlier else None
         )
@@ -78,10 +85,13 @@ class Sampler:
         """Return what the first boost or rule says that fits the SDK's context."""
         try:
             compared = names(context)
+            if not self._any.may_fit(compared):  # most traces, by one comparison
+                self.decided += 1
+                return NOTHING
             return self._choose(compared, context.get("parent_sampled"))
         except Exception:  # noqa: BLE001 - a request must not fail because of its trace
             fault("sampling")
-            return Choice()
+            return NOTHING
 
     def bound(self, value: Rate, choice: Choice) -> Rate:
         """Return what was decided, under the ceilings and the budget.
@@ -168,7 +178,7 @@ def plain_rate(rate: float | None, parent: Any) -> Rate:
 
 def rate_of(value: object) -> float | None:
     """Return a rate of traces as the SDK reads it; `None` for what it takes for no rate."""
-    if not isinstance(value, float | int | Real | Decimal):
+    if type(value) is not float and not isinstance(value, int | Real | Decimal):
         return None
     try:
         rate = float(value)
@@ -195,6 +205,9 @@ class Ceilings:
             if ceiling.role in (None, role) and getattr(ceiling, field) is not None
         ]
         self._all.sort(key=lambda each: each.rate)  # the lowest one decides
+        self._for_all = [each for each in self._all if each.patterns is None]
+        self.with_match = [each.of for each in self._all if each.of.match]
+        self._matches = Patterns(each.match or "" for each in self.with_match)
 
     def __bool__(self) -> bool:
         """Whether there is any."""
@@ -214,13 +227,12 @@ class Ceilings:
         return found.rate
 
     def _find(self, compared: Sequence[str]) -> _Ceiling | None:
-        if self._all:
-            now = time.time()
-            for each in self._all:
-                if now < each.until and (
-                    each.patterns is None or each.patterns.first(compared) is not None
-                ):
-                    return each
+        some = self._all if self._matches.may_fit(compared) else self._for_all
+        for each in some:
+            if (each.until == math.inf or time.time() < each.until) and (
+                each.patterns is None or each.patterns.first(compared) is not None
+            ):
+                return each
         return None
 
 

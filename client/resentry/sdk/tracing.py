@@ -95,13 +95,12 @@ def _around_segment(original: Callable[..., Any]) -> Callable[..., Any]:
         __tracebackhide__ = True
         client = sentry_sdk.get_client()
         context = scope.get_active_propagation_context()
-        own = getattr(context, "custom_sampling_context", None) or {}
-        parent_sampled = context.parent_sampled
         given = {
             "transaction_context": {"name": name},
-            "parent_sampled": parent_sampled,
+            "parent_sampled": context.parent_sampled,
+            **(getattr(context, "custom_sampling_context", None) or {}),
         }
-        rate = _rate(client, {**given, **own})
+        rate = _rate(client, given)
         if rate is None:
             decision = original(name, attributes, scope)
         else:
