@@ -329,7 +329,8 @@ def main() -> None:
         (HERE / name).write_text(page())
     for command, schema in documents.schemas().items():
         (SCHEMAS / f"{command.replace(' ', '-')}.json").write_text(schema)
-    (SCHEMAS / f"{source_schema.NAME}.json").write_text(source_schema.schema())
+    for name, keys in source_schema.PAGES.items():
+        (SCHEMAS / f"{name}.json").write_text(keys())
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""The JSON Schema of a source, made from the readers of agent and library."""
+"""The JSON Schemas of a source and of a tuning file, made from the readers of the keys."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from agent.domain.tuning_file import RATES
 from resentry import formats
 from resentry.contract import (
     ROLE,
@@ -25,7 +26,9 @@ from resentry.tuning import (
 )
 from resentry.values import KEYS, VALUE_LIMIT
 
-NAME = "source"
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 _NUMBER = r"^\s*([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 _BOOLEAN = r"^\s*([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|[01]|[Yy][Ee][Ss]|[Nn][Oo]|[Oo][Nn]|[Oo][Ff][Ff])\s*$"
 _TEXT = {"type": "string", "maxLength": VALUE_LIMIT}
@@ -85,9 +88,9 @@ def _item(kind: type[Any]) -> dict[str, Any]:
     return described
 
 
-def _values() -> dict[str, Any]:
+def _values(keys: Iterable[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name in KEYS:
+    for name in keys:
         if name.endswith("_RATE"):
             found[name] = _number(_RATE)
         elif KEYS[name].parse is KEYS["SENTRY_SEND_PII"].parse:
@@ -108,8 +111,12 @@ def _or_text(schema: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [schema, {"type": "string"}, {"type": "null"}]}
 
 
-def schema() -> str:
-    """Return the schema. What it refuses, every agent refuses; not the other way round."""
+def schema(keys: Iterable[str] = KEYS, title: str = "A source") -> str:
+    """Return the schema. What it refuses, every agent refuses; not the other way round.
+
+    `keys` are those that have one value, for all roles and in a role.
+    """
+    values = _values(keys)
     lists = {
         SETTING.format(name.upper()): _or_text(
             {
@@ -126,19 +133,28 @@ def schema() -> str:
         "propertyNames": {"pattern": ROLE.pattern.replace("\\Z", "$").join(("^", ""))},
         "additionalProperties": {
             "type": "object",
-            "properties": _values(),
+            "properties": values,
             "additionalProperties": False,
         },
     }
     document = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "What a source of resentry-agent holds",
+        "title": f"{title} of resentry-agent",
         "description": "What this schema refuses, the agent refuses. The agent refuses "
         "more: resentry-agent validate FILE tells.",
         "type": "object",
-        "properties": {**_values(), "RESENTRY_ROLES": _or_text(roles), **lists},
+        "properties": {**values, "RESENTRY_ROLES": _or_text(roles), **lists},
         "patternProperties": {"^(?!(SENTRY_|RESENTRY_))": True},
         "additionalProperties": False,
         "$defs": {kind.__name__: _item(kind) for kind, _ in TUNING.values()},
     }
     return json.dumps(document, indent=2) + "\n"
+
+
+def tuning_schema() -> str:
+    """Return the schema of a tuning file."""
+    return schema(RATES, "A tuning file")
+
+
+PAGES = {"source": schema, "tuning": tuning_schema}
+"""Each schema that is shipped, by its name."""

@@ -123,5 +123,5 @@ def test_the_agent_s_wheel_holds_schemas_and_page(tmp_path: Path) -> None:
     names = {name for name in files if name.startswith("agent/schemas/")}
     assert names == {
         f"agent/schemas/{name.replace(' ', '-')}.json"
-        for name in {*COMMANDS, "source"} - {*WITHOUT_JSON}
+        for name in {*COMMANDS, "source", "tuning"} - {*WITHOUT_JSON}
     }

@@ -11,9 +11,10 @@ from jsonschema import Draft202012Validator
 
 from agent.domain.candidate import Candidate
 from agent.domain.guard_rails import GuardRails
+from agent.domain.tuning_file import RATES, TUNABLE
 from agent.domain.validate import validate
 from agent.errors import CandidateRefused
-from docs.source_schema import schema
+from docs.source_schema import schema, tuning_schema
 from resentry.contract import SETTING, TUNING, Budget
 from resentry.tuning import NUMBERS
 from resentry.values import KEYS, STRUCTURED
@@ -137,3 +138,22 @@ def test_a_list_of_every_field_is_taken() -> None:
         as_text = {key: json.dumps(value) for key, value in values.items()}
         assert _is_taken(as_text)
         assert VALIDATOR.is_valid(as_text)
+
+
+def test_the_schema_of_a_tuning_file_has_what_may_stand_there() -> None:
+    """And nothing else, in roles either."""
+    document = json.loads(tuning_schema())
+    validator = Draft202012Validator(document)
+    assert document["properties"].keys() == {*TUNABLE}
+    assert validator.is_valid(
+        {
+            "SENTRY_TRACES_SAMPLE_RATE": "0.1",
+            "RESENTRY_ROLES": {"api": {"SENTRY_SAMPLE_RATE": 1}},
+            "RESENTRY_CEILINGS": [{"traces": 0.1}],
+        }
+    )
+    for key in {*KEYS, *STRUCTURED} - {*TUNABLE}:
+        assert not validator.is_valid({key: "x"}), key
+    for key in KEYS.keys() - {*RATES}:
+        roles = {"RESENTRY_ROLES": {"api": {key: "x"}}}
+        assert not validator.is_valid(roles), key
