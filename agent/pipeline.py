@@ -153,7 +153,7 @@ class Pipeline:
         notes = outcome.notes + repaired + unkept
         if reading.snapshot is None or self.known.wishes.held is not None:
             notes += tuple(n for n in self._rails_note() if n != outcome.sentence)
-        return replace(outcome, notes=notes)
+        return replace(outcome, notes=notes) if notes != outcome.notes else outcome
 
     def grant(self, wishes: Wishes) -> Outcome:
         """Publish under what an operator asks for now: all of it, or nothing.

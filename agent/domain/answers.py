@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from agent.domain.dsn_check import dsns_of
+from agent.domain.dsn_check import dsns_of, names_of
 from resentry import formats
 from resentry.answers import KINDS
-from resentry.contract import fingerprint, time_text
-from resentry.values import show_dsn
+from resentry.contract import time_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,7 +114,7 @@ def uses(
 
 def published_dsns(current: Snapshot | None) -> dict[str, str]:
     """Return the published DSNs by their fingerprints."""
-    return {fingerprint(dsn): dsn for dsn in sorted(dsns_of(current))}
+    return {names_of(dsn)[1]: dsn for dsn in sorted(dsns_of(current))}
 
 
 def accepted_at(rollout: Rollout, now: float) -> dict[str, float]:
@@ -143,7 +142,7 @@ def _use(dsn: str, mark: str, answers: list[Answer], accepted: float | None) -> 
     statuses = {each.status for each in bad}
     since = [moment for each in bad if (moment := _moment(each.since)) is not None]
     return DsnUse(
-        show_dsn(dsn),
+        names_of(dsn)[0],
         mark,
         {kind: kinds[kind] for kind in (*KINDS, OTHER) if kinds[kind]},
         tuple(status for status in STATUSES if status in statuses),

@@ -217,7 +217,7 @@ def report_of(
 ) -> DsnReport:
     """Return what is known about a DSN."""
     return DsnReport(
-        *_names_of(dsn),
+        *names_of(dsn),
         series.verdict(times),
         series.is_settled(now, times),
         len(series.seen),
@@ -227,6 +227,6 @@ def report_of(
 
 
 @lru_cache(maxsize=64)
-def _names_of(dsn: str) -> tuple[str, str]:
+def names_of(dsn: str) -> tuple[str, str]:
     """Return the shown form and the fingerprint. Each turn of the loop needs them."""
     return show_dsn(dsn), fingerprint(dsn)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 CHECK_SECONDS = 5.0
 """The time limit for one answer."""
+REPORT_SECONDS = 1.0
+"""How long a report counts if nothing happens."""
 KEPT = 16
 """The number of unwanted DSNs that are remembered.
 
@@ -79,6 +81,8 @@ class Checker:
         self._turn = threading.Condition()
         self._cases: dict[str, _Case] = {}
         self._thread: threading.Thread | None = None
+        self._newest: list[DsnReport] | None = None
+        self._newest_ends_at = 0.0
 
     def ask(
         self, dsns: Collection[str], in_use: Collection[str], wait: float = 0.0
@@ -92,6 +96,7 @@ class Checker:
         """
         busy = {project_of(dsn) for dsn in in_use} if self._is_glitchtip else set()
         with self._turn:
+            self._newest = None
             now = time.monotonic()
             for dsn in sorted(dsns):
                 self._want(dsn, now, wait, is_busy=project_of(dsn) in busy)
@@ -109,6 +114,7 @@ class Checker:
         was asked: each wrong key makes it block the project.
         """
         with self._turn:
+            self._newest = None
             now = time.monotonic()
             for dsn in dsns:
                 case = self._cases.pop(dsn, None) or _Case(Series(now), None)
@@ -149,12 +155,21 @@ class Checker:
             for dsn in [d for d, c in self._cases.items() if not c.is_wanted][:-KEPT]:
                 del self._cases[dsn]
             if changed:  # else the thread would wake at each pass, for nothing
+                self._newest = None
                 self._turn.notify_all()
 
     def report(self) -> list[DsnReport]:
-        """Return what is known about every wanted DSN, newest last."""
+        """Return what is known about every wanted DSN, newest last.
+
+        Time alone settles a check: that is seen up to `REPORT_SECONDS` later.
+        """
+        now = time.monotonic()
         with self._turn:
-            return self._reports([d for d, c in self._cases.items() if _is_shown(c)])
+            if self._newest is None or now >= self._newest_ends_at:
+                shown = [dsn for dsn, case in self._cases.items() if _is_shown(case)]
+                self._newest = self._reports(shown)
+                self._newest_ends_at = now + REPORT_SECONDS
+            return self._newest
 
     def _want(self, dsn: str, now: float, wait: float, *, is_busy: bool) -> None:
         case = self._cases.pop(dsn, None)
@@ -244,6 +259,7 @@ class Checker:
             case = self._cases.get(dsn)
             if case is None:
                 return
+            self._newest = None
             now = time.monotonic()
             case.asked_at, case.limit, case.reason = now, CHECK_SECONDS, reason
             case.series = case.series.add(now, answer, self._times)

@@ -15,6 +15,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -198,6 +199,9 @@ class BoundedAdapter(HTTPAdapter):
             self._tls = {"ssl_context": context, "cert_reqs": context.verify_mode}
             if server_name:
                 self._tls["server_hostname"] = server_name
+        self._url: str | None = None
+        self._connections: Any = None
+        self._target = ""
         # Vault may redirect to a second host. Each host gets one connection.
         super().__init__(pool_connections=2, pool_maxsize=1, max_retries=0)
         self.poolmanager.pool_classes_by_scheme = self._pools
@@ -208,6 +212,34 @@ class BoundedAdapter(HTTPAdapter):
         """Return the host and the TLS settings: equal ones share a connection."""
         host, _ = super().build_connection_pool_key_attributes(*args, **kwargs)
         return host, dict(self._tls)
+
+    def get_connection_with_tls_context(
+        self, request: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Return the connections to the host of a request. A poll repeats the last URL."""
+        known = self._connections
+        if known is None or request.url != self._url:
+            known = super().get_connection_with_tls_context(request, *args, **kwargs)
+            self._target = super().request_url(request, kwargs.get("proxies"))
+            self._url, self._connections = request.url, known
+        return known
+
+    def close(self) -> None:
+        """Close the connections: urllib3 does that when nobody holds them any more."""
+        self._connections = None
+        super().close()
+
+    def request_url(self, *_args: Any, **_kwargs: Any) -> str:
+        """Return what is asked for at that connection: mostly the path."""
+        return self._target
+
+    def build_response(self, request: Any, answer: Any) -> requests.Response:
+        """Return the answer, without the cookies in it, which nobody reads."""
+        response = requests.Response()
+        response.status_code, response.reason = answer.status, answer.reason
+        response.headers = answer.headers  # names in any case, as requests' own
+        response.raw, response.request, response.url = answer, request, request.url
+        return response
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """Return a manager of bounded connections through that proxy."""

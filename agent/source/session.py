@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import email.utils
 import logging
 import re
@@ -75,8 +74,7 @@ class VaultSession(requests.Session):
         self.bounds = Bounds()
         self._tls = Tls(settings)
         self._mounted: BoundedContext | None = None
-        self.clock_seconds: float | None = None
-        """How far this machine's clock is ahead of Vault's, by the last answer."""
+        self._dated: tuple[str | None, float] = None, 0.0
         self._asked: tuple[object, ...] = ()
         self._prepared: requests.PreparedRequest | None = None
         self._index = ""
@@ -114,6 +112,15 @@ class VaultSession(requests.Session):
         """Whether nobody on a network can read along: TLS, or this machine alone."""
         return all(map(is_private, self._used))
 
+    @property
+    def clock_seconds(self) -> float | None:
+        """How far this machine's clock is ahead of Vault's, by the last answer."""
+        sent, received = self._dated
+        try:
+            return received - email.utils.parsedate_to_datetime(sent or "").timestamp()
+        except (TypeError, ValueError):
+            return None
+
     def notes(self) -> tuple[str, ...]:
         """Notes for an operator on a connection that works."""
         notes = [self._tls.problem] if self._tls.problem else []
@@ -147,6 +154,8 @@ class VaultSession(requests.Session):
         if prepared is None:
             made = requests.Request(method.upper(), url, **parts)
             prepared = self.prepare_request(made)
+            # No header is there twice, and urllib3 copies a plain mapping faster.
+            prepared.headers = dict(prepared.headers)  # type: ignore[assignment]
             if parts["json"] is None:
                 self._asked, self._prepared = asked, prepared
         return self.send(prepared, timeout=timeout)
@@ -211,11 +220,6 @@ class VaultSession(requests.Session):
             problem = HTTPException(type(error).__name__)
             raise requests.ConnectionError from problem
 
-    def _note_time(self, response: requests.Response) -> None:
-        with contextlib.suppress(KeyError, TypeError, ValueError):
-            sent = email.utils.parsedate_to_datetime(response.headers["Date"])
-            self.clock_seconds = time.time() - sent.timestamp()
-
     def _receive(
         self, request: requests.PreparedRequest, **kwargs: Any
     ) -> requests.Response:
@@ -234,7 +238,7 @@ class VaultSession(requests.Session):
                     break
         if response.status_code == 200 and len(body) > limit:
             raise TooLargeError
-        self._note_time(response)
+        self._dated = response.headers.get("Date"), time.time()
         response._content = bytes(body)  # noqa: SLF001 - what .content caches
         return response
 

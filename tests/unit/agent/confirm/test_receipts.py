@@ -334,7 +334,7 @@ def test_more_files_than_are_looked_at_leave_the_rest_unknown(
     "limit",
     [
         ("TARGETS_LIMIT", 1, "holds more than 1 live processes"),
-        ("TOTAL_BYTES", 600, "holds more than 600 bytes of receipts"),
+        ("TOTAL_BYTES", 800, "holds more than 800 bytes of receipts"),
     ],
 )
 def test_a_limit_never_confirms_what_was_not_read(
@@ -544,3 +544,35 @@ def test_a_number_that_no_system_has_is_no_receipt(
     shown = document.status("running", None, targets, {})
     assert msgspec.json.encode(shown)
     assert problem(tmp_path).startswith("the receipt")
+
+
+@pytest.mark.process
+def test_a_receipt_is_taken_apart_once(
+    tmp_path: Path,
+    hold: Hold,
+    write: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its bytes decide. What a look no longer finds is forgotten."""
+    decoded: list[str] = []
+    decode = receipts_module._decode
+
+    def note(body: bytes, target: str) -> Receipt:
+        decoded.append(target)
+        return decode(body, target)
+
+    monkeypatch.setattr(receipts_module, "_decode", note)
+    hold(ID)
+    write(revision="3f9a1c2b7d04", sequence=1)
+    receipts = Receipts(str(tmp_path))
+    first, second = receipts.read(), receipts.read()
+    assert second[0].receipt is first[0].receipt
+    assert decoded == [ID]
+    path = write(revision="3f9a1c2b7d04", sequence=2)
+    assert receipts.read()[0].receipt.sequence == 2
+    body = path.read_bytes()
+    path.unlink()
+    assert not receipts.read()[0].readable
+    path.write_bytes(body)
+    assert receipts.read()[0].receipt.sequence == 2
+    assert decoded == [ID] * 3
