@@ -2,6 +2,7 @@
 
 BENCHMARKS = {
     "agent": 3.0,
+    "profile": 0.7,
     "converge": 4.5,
     "restart": 2.5,
     "swap": 1.5,

@@ -14,24 +14,6 @@ import time
 from bench import BENCHMARKS, page
 from bench.report import say
 
-BENCHMARKS = {
-    "agent": 3.0,
-    "profile": 0.7,
-    "converge": 4.5,
-    "restart": 2.5,
-    "swap": 1.5,
-    "library": 3.0,
-    "serving": 4.5,
-    "fork": 1.0,
-    "sampling": 0.5,
-    "scrub": 0.5,
-    "burst": 1.0,
-    "fleet": 3.0,
-    "pods": 0.5,
-    "bridge": 1.0,
-}
-"""All, in the order in which they run, and the minutes that each takes on two cores."""
-
 
 def main() -> int:
     """Run what was asked for; return 1 if one of them says no."""
