@@ -61,7 +61,7 @@ def _section(section: Section) -> str:
 
 def _conditions(measured: dict[str, Any]) -> Iterable[str]:
     for name, value in measured.items():
-        if isinstance(value, str | int | float):
+        if isinstance(value, str | int | float) and value != "":
             yield f"{name.replace('_', ' ')}: {value}"
 
 
