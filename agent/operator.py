@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.domain.dsn_check import dsns_of
-from agent.domain.wishes import lasting_revision, values_of
+from agent.domain.wishes import lasting_revision, running, values_of
 from agent.errors import RequestUnknown, WishRefused
 from agent.tuning import read_boost, read_ceiling
 from resentry.contract import (
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from agent.domain.rejections import Rejections
     from agent.domain.view import Known
-    from agent.domain.wishes import Wishes
+    from agent.domain.wishes import Ending, Wishes
     from agent.errors import SettingsError
     from agent.settings import Settings
 
@@ -188,11 +188,12 @@ def _read(read: Callable[[dict[str, Any]], T], request: dict[str, Any]) -> T:
         raise WishRefused(str(error)) from None
 
 
-def _must_be_few(what: str, running: Sequence[object], limit: int) -> None:
-    if len(running) >= limit // 2:  # the other half is for the source
+def _must_be_few(what: str, begun: tuple[Ending, ...], limit: int) -> None:
+    number = len(running(begun, time.time()))
+    if number >= limit // 2:  # the other half is for the source
         command = "boost" if what == "boosts" else "throttle"
         raise WishRefused(
-            f"{len(running)} {what} are running already, which is the limit",
+            f"{number} {what} are running already, which is the limit",
             f"end one of them with resentry-agent {command} --end ID",
         )
 

@@ -30,6 +30,10 @@ BOOSTS, CEILINGS = "RESENTRY_BOOSTS", "RESENTRY_CEILINGS"
 """The settings whose values an operator gives by `boost` and `throttle`."""
 OF_OPERATORS = {"boosts": BOOSTS, "ceilings": CEILINGS}
 """What comes and goes without the source, by its name in a snapshot."""
+ENDED_SECONDS = 86400.0
+"""What has ended is forgotten so much later: the clock may only have been wrong."""
+ENDED_LIMIT = 50
+"""At most so many that have ended are remembered, of boosts and of ceilings."""
 NAMES_LIMIT = 16
 """At most this many names of undone values are told."""
 
@@ -78,15 +82,15 @@ class Wishes:
         return replace(self, held=Held(then, undone_values(then, *present)))
 
     def pruned(self, last_good: Snapshot | None, now: float, cap: float) -> Wishes:
-        """Return the wishes without boosts, ceilings and a rollback that have ended.
+        """Return the wishes without what has ended: a rollback, old boosts and ceilings.
 
         Boosts above the cap have ended, too: the cap may be lower than when they began.
         """
         held = self.held
         if held is not None and last_good and not held.still_concerns(last_good):
             held = None
-        boosts = tuple(b for b in running(self.boosts, now) if b.traces <= cap)
-        ceilings = running(self.ceilings, now)
+        boosts = tuple(b for b in _not_old(self.boosts, now) if b.traces <= cap)
+        ceilings = _not_old(self.ceilings, now)
         return replace(self, boosts=boosts, ceilings=ceilings, held=held)
 
 
@@ -117,6 +121,14 @@ def running(items: tuple[Ending, ...], now: float) -> tuple[Ending, ...]:
     return tuple(
         each for each in items if not each.until or formats.moment(each.until) > now
     )
+
+
+def _not_old(items: tuple[Ending, ...], now: float) -> tuple[Ending, ...]:
+    """Return what runs, and what has ended not long ago by a clock that may be wrong."""
+    runs = running(items, now)
+    ended = tuple(each for each in items if each not in runs)[-ENDED_LIMIT:]
+    young = running(ended, now - ENDED_SECONDS)
+    return tuple(each for each in items if each in runs or each in young)
 
 
 def next_end(snapshot: Snapshot | None, now: float) -> float | None:
@@ -153,7 +165,7 @@ def overlay(last_good: Snapshot, wishes: Wishes, now: float) -> Snapshot:
             for name, origin in provenance.items()
         }
     for name, setting in OF_OPERATORS.items():
-        if getattr(wishes, name):
+        if running(getattr(wishes, name), now):
             provenance[setting] = dict(OPERATOR)
     ceilings = running(without_operators(chosen).ceilings + wishes.ceilings, now)
     snapshot = replace(

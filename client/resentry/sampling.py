@@ -8,14 +8,13 @@ one trace agree.
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from resentry import formats
+from resentry import clock, formats
 from resentry.budget import Budget
 from resentry.contract import KEEP, per_minute_of
 from resentry.harmless import fault
@@ -65,7 +64,7 @@ class Sampler:
         self.decided = 0
         """How many traces were compared with the rules."""
         self._boosts = [
-            (Patterns([boost.match or "*"]), boost, formats.moment(boost.until))
+            (Patterns([boost.match or "*"]), boost, End.of(boost.until))
             for boost in boosts
         ]
         self.ceilings = Ceilings(snapshot.ceilings, role, "traces")
@@ -123,9 +122,8 @@ class Sampler:
     def find_boost(self, compared: Sequence[str]) -> Boost | None:
         """Return the running boost that fits and has the highest rate."""
         if self._boosts:
-            now = time.time()
-            for patterns, boost, until in self._boosts:
-                if now < until and patterns.first(compared) is not None:
+            for patterns, boost, end in self._boosts:
+                if not end.is_over() and patterns.first(compared) is not None:
                     return boost
         return None
 
@@ -187,6 +185,24 @@ def rate_of(value: object) -> float | None:
     return rate if 0 <= rate <= 1 else None
 
 
+class End(NamedTuple):
+    """When a boost or a ceiling ends: a clock that is set back does not prolong it."""
+
+    until: float
+    latest: float
+    """On the monotonic clock."""
+
+    @classmethod
+    def of(cls, until: str) -> End:
+        """Read it as a snapshot has it, at a moment when the clock is right."""
+        moment = formats.moment(until)
+        return cls(moment, clock.monotonic() + moment - time.time())
+
+    def is_over(self) -> bool:
+        """Whether either clock has reached it."""
+        return time.time() >= self.until or clock.monotonic() >= self.latest
+
+
 class Ceilings:
     """The ceilings of one snapshot, for one role and for `traces` or `errors`."""
 
@@ -197,7 +213,7 @@ class Ceilings:
             _Ceiling(
                 getattr(ceiling, field),
                 Patterns([ceiling.match]) if ceiling.match else None,
-                formats.moment(ceiling.until) if ceiling.until else math.inf,
+                End.of(ceiling.until) if ceiling.until else None,
                 ceiling,
                 number,
             )
@@ -229,7 +245,7 @@ class Ceilings:
     def _find(self, compared: Sequence[str]) -> _Ceiling | None:
         some = self._all if self._matches.may_fit(compared) else self._for_all
         for each in some:
-            if (each.until == math.inf or time.time() < each.until) and (
+            if (each.end is None or not each.end.is_over()) and (
                 each.patterns is None or each.patterns.first(compared) is not None
             ):
                 return each
@@ -239,7 +255,7 @@ class Ceilings:
 class _Ceiling(NamedTuple):
     rate: float
     patterns: Patterns | None
-    until: float
+    end: End | None
     of: Ceiling
     number: int
 

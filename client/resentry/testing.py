@@ -36,6 +36,9 @@ from resentry.contract import (
     RECEIPTS_DIR,
     SETTINGS_FILE,
     Boost,
+    Budget,
+    Ceiling,
+    ErrorRule,
     Rule,
     Snapshot,
     encode_snapshot,
@@ -48,9 +51,17 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-__all__ = ["Boost", "FakeVolume", "Rule", "Snapshot"]
+__all__ = [
+    "Boost",
+    "Budget",
+    "Ceiling",
+    "ErrorRule",
+    "FakeVolume",
+    "Rule",
+    "Snapshot",
+]
 
-Item = TypeVar("Item", Rule, Boost)
+Item = TypeVar("Item", Rule, Boost, Ceiling, ErrorRule, Budget)
 
 
 class FakeVolume:
@@ -91,12 +102,15 @@ class FakeVolume:
         roles: Mapping[str, Mapping[str, Any]] | None = None,
         rules: Iterable[Rule] = (),
         boosts: Iterable[Boost] = (),
+        ceilings: Iterable[Ceiling] = (),
+        errors: Iterable[ErrorRule] = (),
+        budgets: Iterable[Budget] = (),
         **settings: Any,
     ) -> Snapshot:
         """Replace the snapshot by these settings. Unlike the agent, this checks no value.
 
-        Raises `TypeError` for a name that is no setting, and for a rule or boost that is
-        not a `Rule` or `Boost`; `ValueError` for a snapshot that no process could read.
+        Raises `TypeError` for a name that is no setting, and for an item of another type,
+        as a rule that is no `Rule`; `ValueError` for a snapshot that no process could read.
         """
         for name in itertools.chain(settings, *(roles or {}).values()):
             if name not in KEYS:
@@ -108,6 +122,9 @@ class FakeVolume:
             roles=roles or {},
             rules=_all_of(Rule, "rules", rules),
             boosts=_all_of(Boost, "boosts", boosts),
+            ceilings=_all_of(Ceiling, "ceilings", ceilings),
+            errors=_all_of(ErrorRule, "errors", errors),
+            budgets=_all_of(Budget, "budgets", budgets),
             sequence=self._sequence,
             published_at="1970-01-01T00:00:00.000Z",
         )

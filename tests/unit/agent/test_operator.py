@@ -633,7 +633,10 @@ def test_a_boost_that_has_ended_is_dropped_by_the_next_pass(
     one.shelf.error = SourceDown("Vault is away")
     answer = one.ask("refresh")
     assert (answer["revision"], answer["sequence"]) == (before, 3)
-    assert one.wishes.boosts == ()
+    day_later = at + 86400
+    monkeypatch.setattr(time, "time", lambda: day_later)
+    one.ask("boost", traces=0.5, seconds=60)
+    assert [boost.traces for boost in one.wishes.boosts] == [0.5]
 
 
 @pytest.mark.parametrize("past", [True, False])

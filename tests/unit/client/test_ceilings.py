@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import time
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 from sentry_sdk.utils import is_valid_sample_rate
 
-from resentry.contract import Boost, Budget, Ceiling, Rule, Snapshot
+from resentry import clock
+from resentry.contract import Boost, Budget, Ceiling, Rule, Snapshot, time_text
 from resentry.sampling import Sampler, budget_of, rate_of
 
 LATER, BEFORE = "2100-01-01T00:00:00Z", "2020-01-01T00:00:00Z"
@@ -61,6 +63,25 @@ def test_the_lowest_ceiling_that_fits_bounds_whatever_decides(
 ) -> None:
     """A rule, a boost, the application's own sampler."""
     assert decided(of(*items), 0.5) == expected
+
+
+def test_a_clock_that_is_set_back_prolongs_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And one that is ahead for a moment ends nothing for good."""
+    wall, steady = time.time(), clock.monotonic()
+    until = time_text(wall + 60, "seconds")
+    sampler = of(Ceiling(traces=0.1, until=until), Boost("b", 0.9, until, "pay"))
+    for moved, passed, is_over in (
+        (0, 0, False),
+        (7200, 10, True),
+        (20, 20, False),
+        (-86400, 62, True),
+    ):
+        monkeypatch.setattr(time, "time", lambda at=wall + moved: at)
+        monkeypatch.setattr(clock, "monotonic", lambda at=steady + passed: at)
+        assert decided(sampler, 0.5) == (0.5 if is_over else 0.1)
+        assert sampler.choose(context(name="pay")).rate == (None if is_over else 0.9)
 
 
 @pytest.mark.parametrize("plain", [False, 0.0, 0, None, math.nan, 7, "x"])

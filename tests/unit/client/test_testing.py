@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sentry_sdk
 
 import resentry
 from resentry import testing
@@ -21,6 +22,11 @@ pytestmark = pytest.mark.process
 
 PAGE = Path(__file__).parents[3] / "docs" / "library.md"
 
+QUIET = {
+    "SENTRY_DSN": "",
+    "SENTRY_ENVIRONMENT": "test",
+    "SENTRY_TRACES_SAMPLE_RATE": 1.0,
+}
 PROGRAM = """
 import json, os
 import resentry, sentry_sdk
@@ -61,6 +67,20 @@ def test_a_test_swaps_and_sees_why_not() -> None:
     assert left == [False, False]
 
 
+def test_an_application_can_test_what_bounds_its_events() -> None:
+    """Ceilings, error rules and budgets, as rules and boosts."""
+    with testing.FakeVolume(**QUIET) as volume:
+        resentry.init(role="api")
+        closed = testing.Ceiling(traces=0.0)
+        rule = testing.ErrorRule(exception="ValueError", rate=0.0)
+        budget = testing.Budget(errors=60)
+        snapshot = volume.swap(
+            **QUIET, ceilings=[closed], errors=[rule], budgets=[budget]
+        )
+        assert (snapshot.errors, snapshot.budgets) == ((rule,), (budget,))
+        assert not sentry_sdk.start_transaction(name="GET /").sampled
+
+
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
@@ -71,6 +91,7 @@ def test_a_test_swaps_and_sees_why_not() -> None:
         ({"roles": {"api": {"SENTRY_DNS": ""}}}, "SENTRY_DNS is not a setting"),
         ({"rules": ["GET /health"]}, "rules must hold Rule, not str"),
         ({"boosts": [testing.Rule("x", 1.0)]}, "boosts must hold Boost, not Rule"),
+        ({"errors": [testing.Budget()]}, "errors must hold ErrorRule, not Budget"),
     ],
 )
 def test_a_mistake_in_a_test_is_named(given: dict[str, Any], problem: str) -> None:

@@ -20,11 +20,12 @@ from agent.domain.wishes import (
     undone_values,
     with_seconds_left,
 )
-from resentry.contract import Boost, Rule, Snapshot, revision_of
+from resentry.contract import Boost, Ceiling, Rule, Snapshot, revision_of
 from resentry.formats import moment
 
 NOW = moment("2026-11-24T06:00:00Z")
 LATER, PAST = "2026-11-24T06:15:00Z", "2026-11-24T05:59:59Z"
+LONG_PAST = "2026-11-23T05:59:59Z"
 
 
 def of(
@@ -150,9 +151,22 @@ def test_a_rollback_is_from_what_is_published_and_from_what_the_source_holds() -
 def test_pruning_drops_boosts_that_have_ended() -> None:
     """So they do not pile up; without a base a rollback is not judged."""
     held = Held(GOOD, {})
-    wishes = Wishes(boosts=(B1, B2), held=held)
+    wishes = Wishes(boosts=(B1, B2._replace(until=LONG_PAST)), held=held)
     assert wishes.pruned(None, NOW, 1.0) == Wishes((B1,), held)
     assert wishes.pruned(GOOD, NOW, 1.0) == Wishes((B1,), None)
+
+
+def test_no_clock_that_was_wrong_for_a_while_ends_a_wish() -> None:
+    """What has ended counts for nothing. A day later it is forgotten, 50 are before."""
+    ceiling = Ceiling(traces=0.0, until=LATER, id="c1")
+    wishes = Wishes((B1,), ceilings=(ceiling,))
+    jumped = wishes.pruned(GOOD, NOW + 7200, 1.0)
+    assert overlay(GOOD, jumped, NOW + 7200) == GOOD
+    assert overlay(GOOD, jumped, NOW).ceilings == (ceiling,)
+    assert overlay(GOOD, jumped, NOW).boosts == (B1,)
+    assert wishes.pruned(GOOD, NOW + 2 * 86400, 1.0) == Wishes()
+    many = Wishes(tuple(B2._replace(id=f"b{n}") for n in range(200)))
+    assert many.pruned(GOOD, NOW, 1.0).boosts == many.boosts[-50:]
 
 
 def test_pruning_drops_boosts_above_a_cap_that_was_lowered() -> None:
