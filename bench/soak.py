@@ -7,8 +7,9 @@ bench/results/soak.json, and exits 1 when something grows or is not as it should
 line of each run is its verdict.
 
 Once a minute the agent's process itself counts its objects, and its memory after a collection
-of garbage and `malloc_trim`. What is compared begins after twelve minutes: caches are full
-then. A run that ends before minute 32 finds what grows quickly, and allows more.
+of garbage and `malloc_trim`. What is compared begins after twelve minutes, in which faults
+come about twice as fast: caches are full then, and the heap has had its greatest size. A run
+that ends before minute 32 finds what grows quickly, and allows more.
 
 Requests are the agent's in the server's audit log, which has none that a sealed,
 limiting or absent server refuses.
@@ -47,8 +48,9 @@ POLL_SECONDS = 0.2
 PASS_SECONDS = 2.0
 FAULT_SECONDS = 0.5, 5.0
 HEALTHY_SECONDS = 2.0, 6.0
-QUICK_SECONDS = 0.5, 1.0
-"""Both, until each fault has been once: all of it belongs to warming up."""
+WARMING_FAULT_SECONDS = 0.5, 3.0
+WARMING_HEALTHY_SECONDS = 0.5, 1.0
+"""While warming up: twice the faults fill caches, and take the heap to its greatest size."""
 LOOK_SECONDS = 60.0
 """Between two looks at what the agent holds."""
 WHOLE_SECONDS = 1920.0
@@ -115,7 +117,6 @@ class Soak:
             proxy = stack.enter_context(Proxy(vault.address))
             del self.system.environ["RESENTRY_VAULT_TOKEN"]
             known = faults.of(self.system, proxy, self._rewrite)
-            self._kinds = len(known)
             self._faults = faults.in_turns(known, self._chance)
             self._audit = Audit(vault)
             self._write()
@@ -144,14 +145,19 @@ class Soak:
     def run(self, seconds: float) -> None:
         """Go on for so long, and to the end of the fault that is then under way."""
         until = time.monotonic() + seconds
+        warm = time.monotonic() + flat.warm_after(seconds)
         every = min(LOOK_SECONDS, seconds / 18)
         while time.monotonic() < until and not self.problems:
-            self._wait(self._pace(HEALTHY_SECONDS))
+            is_warm = time.monotonic() > warm
+            self._wait(HEALTHY_SECONDS if is_warm else WARMING_HEALTHY_SECONDS)
             self._count_requests()
             at = time.monotonic() - self.meter.began
             if not self.looks or at >= self.looks[-1].at + every:
                 self._look(at)
-            self._suffer(next(self._faults))
+            self._suffer(
+                next(self._faults),
+                FAULT_SECONDS if is_warm else WARMING_FAULT_SECONDS,
+            )
         self._wait(HEALTHY_SECONDS)
         if not self._agent.alive:
             self.problems = ["the agent has ended"]
@@ -166,13 +172,13 @@ class Soak:
         calls = [(call.operation, call.path) for call in self._audit.rotate()]
         self.requests.update(KINDS[call] for call in calls if call in KINDS)
 
-    def _suffer(self, fault: faults.Fault) -> None:
+    def _suffer(self, fault: faults.Fault, lasts: tuple[float, float]) -> None:
         """Have one fault come and go, often just after something was written."""
         self.meter.healthy = False
         if self._chance.random() < 0.5:
             self._write()
         fault.come()
-        self._wait(self._pace(FAULT_SECONDS))
+        self._wait(lasts)
         fault.go()
         self.faults[fault.name] += 1
         began = time.monotonic()
@@ -204,9 +210,6 @@ class Soak:
 
     def _rewrite(self) -> None:
         self.system.vault.write(SECRET, self._written)
-
-    def _pace(self, usual: tuple[float, float]) -> tuple[float, float]:
-        return usual if len(self.faults) == self._kinds else QUICK_SECONDS
 
     def _wait(self, between: tuple[float, float]) -> None:
         time.sleep(self._chance.uniform(*between))
