@@ -6,18 +6,20 @@ import statistics
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bench.inside import Holding
     from bench.meter import Sample
 
 FLAT = "flat"
 GROWTH_KIB = 128
+GROWTH_BLOCKS = 1500
+"""As many pieces of memory of the usual size are 128 KiB."""
 WARM_SECONDS = 720.0
 """After this time nothing grows any more: caches are full."""
 FULL_SECONDS = WARM_SECONDS + 1200.0
-WARMING_KIB = 512
-"""What may come after a third of a run that ends while caches fill."""
+WARMING_TIMES = 4
+"""So many times as much may come after a third of a run that ends while caches fill."""
 LOOKS = 3
 """So many looks, at either end of the rest, are compared."""
 TYPES = 10
@@ -63,9 +65,10 @@ TOTALS = {
 }
 
 
-def allowed_kib(seconds: float) -> int:
-    """Return by how much a run of this length may grow after warming up."""
-    return GROWTH_KIB if seconds >= FULL_SECONDS else WARMING_KIB
+def allowed(seconds: float) -> dict[str, int]:
+    """Return by how much each count of a run of this length may grow after warming up."""
+    times = 1 if seconds >= FULL_SECONDS else WARMING_TIMES
+    return {"trimmed_kib": times * GROWTH_KIB, "blocks": times * GROWTH_BLOCKS}
 
 
 def compare(
@@ -150,15 +153,17 @@ def minutes(samples: Sequence[Sample]) -> list[dict[str, float]]:
     ]
 
 
-def broken(figures: dict[str, Any], allowed_kib: int) -> list[str]:
+def broken(figures: dict[str, Any], allowed: Mapping[str, int]) -> list[str]:
     """Say what is not as it should be."""
     if not figures["ends"]:
         return ["it was too seldom well after warming up"]
     warm, end = figures["ends"]["warm"], figures["ends"]["end"]
-    found = []
-    more = end["trimmed_kib"] - warm["trimmed_kib"]
-    if more > allowed_kib:
-        found.append(f"trimmed Anon grew by {more:g} KiB, allowed is {allowed_kib}")
+    found: list[str] = []
+    found += [
+        f"{name} grew by {more:g}, allowed is {most}"
+        for name, most in allowed.items()
+        if (more := end[name] - warm[name]) > most
+    ]
     found += [
         f"{name} were {warm[name]}, became {end[name]}"
         for name in ("descriptors", "threads")

@@ -231,7 +231,7 @@ def main() -> None:
         "measured": conditions(args.seconds),
         "verdict": "; ".join(verdicts),
         "limits": {
-            "trimmed_kib": flat.allowed_kib(args.seconds),
+            **flat.allowed(args.seconds),
             "missed": flat.MISSED,
         },
         "runs": {str(found["seed"]): found for found in runs},
@@ -250,7 +250,7 @@ def one_run(seconds: float, seed: int) -> dict[str, Any]:
         soak.run(seconds)
         problems = list(soak.problems)
     figures = {"seed": seed, **counted(soak, seconds)}
-    problems += flat.broken(figures, flat.allowed_kib(seconds))
+    problems += flat.broken(figures, flat.allowed(seconds))
     return {"verdict": "; ".join(problems) or flat.FLAT, **figures}
 
 
