@@ -78,6 +78,7 @@ def log_start(settings: Settings, version: str) -> None:
         version=version,
         commit=commit() or "from a source tree",
         source=settings.shown_source,
+        tuning=settings.tuning_path or "off",
         volume=settings.dir,
         environment=settings.environment,
         environment_place=settings.environment_place,

@@ -241,8 +241,6 @@ class TuningFile(KeptTuning):
         self.problems = ()
         if error is not None:
             has_some = bool(self._in_force.provenance)
-            stays = "its last good content stays" if has_some else "no tuning"
-            what = (
-                f"the tuning file {self._path} is not in force: {error.what}; {stays}"
-            )
+            stays = "its last good content" if has_some else "nothing of it"
+            what = f"the tuning file {self._path} is not in force: {error.what}; {stays} is"
             self.problems = (Problem(TUNING_PATH, what, error.hint),)

@@ -295,6 +295,7 @@ def test_what_starts_is_logged_and_what_is_published_before_who_follows(
     ]
     assert (started["event"], started["version"]) == ("agent started", "1")
     assert started["source"] == "http://127.0.0.1:9 secret/data/lms"
+    assert started["tuning"] == "off"
     assert started["volume"].endswith("/volume")
     assert (started["http_listen"], started["probes_listen"]) == ("off", "off")
     assert published["event"].startswith("published revision ")
