@@ -23,6 +23,7 @@ PROGRAM = Path(__file__).parent / "programs" / "queued.py"
 OFF = ["", "", "", ""]
 
 
+@pytest.mark.parametrize("mode", ["static", "stream"])
 @pytest.mark.parametrize(
     ("way", "rules", "expected"),
     [
@@ -34,13 +35,18 @@ OFF = ["", "", "", ""]
     ids=["plain", "no rules", "a rule for nothing", "a rule"],
 )
 def test_a_task_carries_its_caller_s_trace_where_tracing_is_off(
-    sink: Sink, tmp_path: Path, way: str, rules: tuple[Rule, ...], expected: list[str]
+    sink: Sink,
+    tmp_path: Path,
+    mode: str,
+    way: str,
+    rules: tuple[Rule, ...],
+    expected: list[str],
 ) -> None:
     """Each message has a trace header, without a decision unless a rule has decided."""
     snapshot = Snapshot({"SENTRY_DSN": sink.dsn(1)}, rules=rules, sequence=1)
     (tmp_path / SETTINGS_FILE).write_bytes(encode_snapshot(snapshot))
     ran = subprocess.run(
-        [sys.executable, PROGRAM, way],
+        [sys.executable, PROGRAM, way, mode],
         capture_output=True,
         text=True,
         check=True,

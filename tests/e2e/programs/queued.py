@@ -1,6 +1,7 @@
 """Queues a task outside of a trace and in two, and prints the trace headers of each.
 
-The argument says how Sentry is started: `plain` is sentry-sdk alone, with tracing off.
+The first argument says how Sentry is started: `plain` is sentry-sdk alone, with tracing off.
+The second one is the SDK's trace mode: `static` for transactions, `stream` for spans.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ OPTIONS: dict[str, Any] = {
     "default_integrations": False,
     "auto_enabling_integrations": False,
 }
+IS_STREAMING = sys.argv[2] == "stream"
+if IS_STREAMING:
+    OPTIONS["trace_lifecycle"] = "stream"
 if sys.argv[1] == "plain":
     sentry_sdk.init(dsn=os.environ["SENTRY_DSN"], **OPTIONS)
 else:
@@ -49,9 +53,17 @@ def shape(header: str | None) -> str | None:
     return header and "-".join(["", *header.split("-")[2:]])
 
 
+def begin(name: str) -> Any:
+    """Begin a trace."""
+    if IS_STREAMING:
+        sentry_sdk.traces.new_trace()
+        return sentry_sdk.traces.start_span(name=name, parent_span=None)
+    return sentry_sdk.start_transaction(name=name)
+
+
 headers = [queue()]
 for name in ("other", "checkout"):
-    with sentry_sdk.start_transaction(name=name):
+    with begin(name):
         headers.append(queue())
 headers.append(queue())
 print(json.dumps([shape(header) for header in headers]))

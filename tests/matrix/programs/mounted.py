@@ -27,7 +27,10 @@ def outgoing() -> dict[str, str]:
 
 def start(*integrations: Integration) -> None:
     """Start the library with the framework's integration alone."""
-    resentry.init(integrations=integrations, auto_enabling_integrations=False)
+    options: dict[str, Any] = {"trace_lifecycle": os.environ["MODE"]}
+    resentry.init(
+        integrations=integrations, auto_enabling_integrations=False, **options
+    )
 
 
 def flask_app() -> Any:
