@@ -7,6 +7,7 @@ old DSN refuses or never accepts is lost, as with sentry-sdk alone.
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
@@ -80,8 +81,12 @@ class Retirement:
 
     def __init__(self, old: sentry_sdk.Client, grace: float, drain: float) -> None:
         self._old = old
-        self._at = clock.monotonic() + grace
-        self._drain = drain
+        self._at = math.inf
+        self._grace, self._drain = grace, drain
+
+    def begin(self) -> None:
+        """Count the time from now on: the old client is no longer current."""
+        self._at = clock.monotonic() + self._grace
 
     def step(self) -> bool:
         """Close the old client if it is time; return whether it is closed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -170,12 +171,6 @@ def _drop(_item: Any, _hint: Any) -> None:
     """Let nothing pass; the SDK counts it in its client reports."""
 
 
-def announce(old: Client) -> None:
-    """Let a `flush` of the next client also wait for what the old client holds."""
-    if isinstance(old.transport, Outlet):
-        old.transport.announce_successor()
-
-
 def discard(new: Client, old: Client | None) -> None:
     """End a new client that does not become current. The old client stays."""
     if old is not None and isinstance(old.transport, Outlet):
@@ -185,24 +180,34 @@ def discard(new: Client, old: Client | None) -> None:
         new.transport.close()
 
 
-def retire(old: Client, new: Client) -> Retiring:
-    """Begin to drain the old client, which is no longer current."""
+def retirement(old: Client, new: Client) -> Retiring:
+    """Announce the end of the old client. Call `begin` once the new one is current."""
     if IS_PLAIN:
         return fallback.Retirement(old, GRACE_SECONDS, DRAIN_SECONDS)
     return Retirement(old, new)
 
 
 class Retirement:
-    """Drains an old client. Call `step` until it returns true."""
+    """Drains an old client: call `begin`, then `step` until it returns true.
+
+    From the start, a `flush` of the new client also waits for what the old client holds.
+    """
 
     def __init__(self, old: Client, new: Client) -> None:
         self._outlet = old.transport if isinstance(old.transport, Outlet) else None
-        self._old = old
-        self._held = parts.components(old)
-        parts.take_monitor(new, old)
-        sdk.retire(old)
-        self._began = clock.monotonic()
+        self._old, self._new = old, new
+        self._held: list[Any] = []
+        self._began = math.inf
         self._is_retired = self._is_reported = False
+        if self._outlet is not None:
+            self._outlet.announce_successor()
+
+    def begin(self) -> None:
+        """Begin to drain the old client, which is no longer current."""
+        self._held = parts.components(self._old)
+        parts.take_monitor(self._new, self._old)
+        sdk.retire(self._old)
+        self._began = clock.monotonic()
 
     def step(self) -> bool:
         """Do what can be done without waiting; return whether the old client is done."""

@@ -184,25 +184,25 @@ class Target:
         return new
 
     def _make_current(self, new: Running) -> None:
-        """Make the new client current and retire the old one, whatever raises."""
+        """Make the new client current, never seen as drained, and retire the old one."""
         before, current = self.running, sentry_sdk.get_global_scope().client
         if self.is_foreign and current.is_active():
             self._replaced = (*self._replaced, current)
-        if before is not None:
-            swap.announce(before.client)
-        self.running = new
+        leaving = (swap.retirement(before.client, new.client),) if before else ()
+        self.retiring, self.running = (*self.retiring, *leaving), new  # in this order
         try:
             sdk.set_current(new.client)
         except Exception:
             if sentry_sdk.get_global_scope().client is not new.client:
                 self.running = before
+                self.retiring = tuple(r for r in self.retiring if r not in leaving)
                 swap.discard(new.client, before.client if before is not None else None)
                 raise
             fault("making a client current")
         self.dsns |= {new.dsn}
         otlp.follow(new.client.dsn or "", self.dsns)
-        if before is not None:
-            self.retiring = (*self.retiring, swap.retire(before.client, new.client))
+        for old in leaving:
+            old.begin()
 
     def _refuse(
         self, name: tuple[str, int] | None, reason: str, kept: Running | None = None

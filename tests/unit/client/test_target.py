@@ -68,6 +68,55 @@ def test_a_swap_is_confirmed_before_the_old_client_is_retired(
     assert ran.said == {"early": 0}
 
 
+def test_a_new_client_is_never_shown_as_drained_before_its_old_one_ends(
+    run: Run, environ: dict[str, str]
+) -> None:
+    """A thread that asks in the middle of a swap is told of the old client, too."""
+    ran = run(
+        """
+        from resentry.sdk import client as sdk
+        publish({"SENTRY_DSN": os.environ["A"]})
+        resentry.init(**QUICK)
+        seen, set_current = [], sdk.set_current
+        def asked(client):
+            set_current(client)
+            now = resentry.status()
+            seen.append([now["sequence"], now["phase"]])
+        sdk.set_current = asked
+        take_up({"SENTRY_DSN": os.environ["B"]})
+        say(seen=seen)
+        """,
+        **environ,
+    )
+    assert ran.said == {"seen": [[2, "running"]]}
+
+
+def test_a_client_that_does_not_become_current_leaves_nothing_to_retire(
+    run: Run, environ: dict[str, str]
+) -> None:
+    """The old client serves on; a later swap retires it as usual."""
+    ran = run(
+        """
+        from resentry.sdk import client as sdk
+        from resentry.target import target
+        publish({"SENTRY_DSN": os.environ["A"]})
+        resentry.init(**QUICK)
+        set_current = sdk.set_current
+        def fails(client):
+            raise OSError("no")
+        sdk.set_current = fails
+        publish({"SENTRY_DSN": os.environ["B"]})
+        refused = wait_for(lambda now: now["error"])
+        left = [len(target.retiring), refused["sequence"], refused["phase"]]
+        sdk.set_current = set_current
+        take_up({"SENTRY_DSN": os.environ["B"]})
+        say(left=left, error=resentry.status()["error"])
+        """,
+        **environ,
+    )
+    assert ran.said == {"left": [0, 1, "drained"], "error": None}
+
+
 def test_what_is_queued_at_the_swap_reaches_the_old_project(
     run: Run, sink: Sink, environ: dict[str, str]
 ) -> None:
