@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resentry.error_memory import KINDS_LIMIT, Memory
 from resentry.harmless import fault
-from resentry.patterns import Patterns
+from resentry.patterns import Patterns, names_of_event
 from resentry.process import here
 from resentry.sampling import Ceilings, budget_of, power_of_ten
 
@@ -205,10 +205,10 @@ def rate_of_errors(value: object) -> float:
         return 1.0
 
 
-def _compared(event: Mapping[str, Any]) -> tuple[str, ...]:
+def _compared(event: Mapping[str, Any]) -> Sequence[str]:
     """Return what the patterns of ceilings are compared with."""
     try:
-        return (str(event.get("transaction") or ""),)
+        return names_of_event(event)
     except Exception:  # noqa: BLE001 - the ceilings and budgets for all still hold
         return ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 from resentry.contract import TRANSACTION_LIMIT
 
@@ -74,6 +75,19 @@ def names(context: Mapping[str, Any]) -> list[str]:
     for key in context:
         if key in _OTHER_NAMES:
             compared += _OTHER_NAMES[key](context[key])
+    return [name[:TRANSACTION_LIMIT] for name in compared]
+
+
+def names_of_event(event: Mapping[str, Any]) -> list[str]:
+    """Return what patterns are compared with for an error: its transaction, its request.
+
+    By then a framework has named the transaction by its route, as `/pay/{id}`.
+    """
+    compared = [str(event.get("transaction") or "")]
+    request = event.get("request") or {}
+    if method := request.get("method"):
+        path = urlsplit(request.get("url") or "").path or "/"
+        compared += [f"{method} {compared[0]}", f"{method} {path}"]
     return [name[:TRANSACTION_LIMIT] for name in compared]
 
 

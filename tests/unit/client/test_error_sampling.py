@@ -8,16 +8,32 @@ import pickle
 import random
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import sentry_sdk
-from sentry_sdk import Client
+from fastapi import FastAPI
+from sentry_sdk import Client, Transport
+from starlette.testclient import TestClient
 
 from resentry import clock, error_sampling
 from resentry.contract import Budget, Ceiling, ErrorRule, Snapshot
 from resentry.error_sampling import ErrorSampler, class_names
 from resentry.process import here
+
+if TYPE_CHECKING:
+    from sentry_sdk.envelope import Envelope
+
+
+class _Kept(Transport):
+    envelopes: ClassVar[list[Envelope]] = []
+
+    def capture_envelope(self, envelope: Envelope) -> None:
+        self.envelopes.append(envelope)
+
+
+def _fails(id: int) -> None:  # noqa: A002 - the name in the route
+    raise DeclinedError(id)
 
 
 class DeclinedError(ValueError):
@@ -283,6 +299,31 @@ def test_limits_and_counts_go_on_in_the_next_snapshot() -> None:
     assert sent(then, 10) == 0
     assert dropped() == {"rule 0": 15}
     assert sent(of(rule._replace(per_minute=6), earlier=first), 10) == 6
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("match", ["GET /pay/1*", "GET /pay/{id}", "/pay/{id}"])
+def test_a_ceiling_fits_a_web_error_as_its_trace(match: str) -> None:
+    """By the path of the request, and by the name that the framework gave."""
+
+    def sent_by(*bounds: str) -> int:
+        _Kept.envelopes.clear()
+        ceilings = tuple(Ceiling(errors=0.0, match=each) for each in bounds)
+        with sentry_sdk.new_scope():
+            sentry_sdk.get_global_scope().set_client(
+                Client(
+                    dsn="http://key@127.0.0.1:9/1",
+                    error_sampler=of(ceilings=ceilings),
+                    transport=_Kept,
+                )
+            )
+            shop = FastAPI()
+            shop.get("/pay/{id}")(_fails)
+            TestClient(shop, raise_server_exceptions=False).get("/pay/17?key=a")
+        return len(_Kept.envelopes)
+
+    assert sent_by("POST *", "GET /pay/2*") > 0
+    assert sent_by("POST *", match) == 0
 
 
 def test_counts_outlive_the_end_of_a_ceiling() -> None:
