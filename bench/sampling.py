@@ -46,6 +46,7 @@ CONTEXT = {
 NAME = "GET /courses/{course}"
 DECISIONS = [
     (Transaction, "_set_initial_sampling_decision"),
+    (Transaction, "finish"),
     (sdk_scope, "_make_sampling_decision"),
 ]
 """What decides in the SDK, and what the library wraps, once in a process."""

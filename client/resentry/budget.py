@@ -51,7 +51,7 @@ class Budget:
     def share(self, *, first: bool = False) -> float:
         """Return the share of events that may pass now, from 0 to 1."""
         left = self._count(0.0) - (0.0 if first else self._kept)
-        return min(max(left / self._falling, 0.0), 1.0)
+        return 1.0 if left >= self._falling else max(left / self._falling, 0.0)
 
     def can_overdraw(self) -> bool:
         """Whether an event may pass that no share bounds: a minute's budget is lent."""

@@ -48,6 +48,12 @@ LACKS_HERE = (
 )
 
 
+UNSET = "unset: tracing is off"
+UNSET_OR_STREAMED = (
+    f"{UNSET}, but a process that streams spans follows its caller: {IN_PROCESS}"
+)
+
+
 class Told(NamedTuple):
     """What a process told of itself. It knows more."""
 
@@ -102,7 +108,7 @@ class Explanation(NamedTuple):
         return "\n".join(self.lines())
 
 
-def explain_trace(
+def explain_trace(  # noqa: PLR0913 - all of it decides
     sampler: Sampler,
     name: str,
     *,
@@ -110,6 +116,7 @@ def explain_trace(
     rate: float | None = None,
     own: Own | None = None,
     told: Told | None = None,
+    follows_caller: bool = False,
 ) -> Explanation:
     """Explain a trace that begins with this name.
 
@@ -120,6 +127,8 @@ def explain_trace(
         rate: the trace rate; `None` if it is unset.
         own: what the application's `traces_sampler` says; `None` if there is none.
         told: what a process told, if the sampler is not its own.
+        follows_caller: whether the SDK sends what a caller wants with tracing off, as it
+            does with streamed spans.
 
     """
     compared = (name[:TRANSACTION_LIMIT],)
@@ -137,8 +146,8 @@ def explain_trace(
         # What the SDK takes for no rate samples no trace.
         decided_by, value = "sampler", rate_of(own.rate) or 0.0
     else:
-        value = plain_rate(rate, parent)
-        decided_by = "rate" if rate is None or parent is None else "parent"
+        value = plain_rate(rate, parent, is_streamed=follows_caller)
+        decided_by = "rate" if value is None or parent is None else "parent"
     bounded = number(sampler.bound(value, choice))
     ceiling = sampler.ceilings.find(compared)
     is_named = choice.rate is not None
@@ -152,7 +161,13 @@ def explain_trace(
         rule_step(found, parent),
         parent_step(parent),
         own_step("traces_sampler", own, rate_of),
-        rate_step("SENTRY_TRACES_SAMPLE_RATE", rate, "unset: tracing is off"),
+        rate_step(
+            "SENTRY_TRACES_SAMPLE_RATE",
+            rate,
+            UNSET_OR_STREAMED
+            if told is not None and parent and choice.rate is None and rate is None
+            else UNSET,
+        ),
         ceiling_step(ceiling, "traces"),
         budget,
     )

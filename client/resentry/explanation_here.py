@@ -8,6 +8,7 @@ from resentry.contract import Snapshot
 from resentry.error_sampling import ErrorSampler, error_sampler_of, kind_of
 from resentry.explanation import explain_error, explain_trace
 from resentry.sampling import Sampler, sampler_of
+from resentry.sdk.versions import follows_caller
 from resentry.steps import Own
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def explain_here(
             name,
             parent=parent,
             rate=client.options["traces_sample_rate"],
+            follows_caller=follows_caller(client.options),
             own=_own(
                 plan.options.get("traces_sampler"),
                 {"transaction_context": {"name": name}, "parent_sampled": parent},

@@ -108,6 +108,10 @@ class Sampler:
             return value
         return rate
 
+    def bound_yes(self, context: Mapping[str, Any]) -> float:
+        """Return the bound of a trace that is sent without asking what decides."""
+        return float(self.bound(1.0, self.choose(context)) or 0.0)
+
     def before(
         self, otherwise: Callable[[dict[str, Any]], float | bool]
     ) -> Callable[[dict[str, Any]], float | bool]:
@@ -118,6 +122,11 @@ class Sampler:
         """Count a trace that is sampled."""
         if self.budget is not None:
             self.budget.spend()
+
+    def not_sent(self) -> None:
+        """Count a sampled trace as one that the application has dropped in the end."""
+        if self.budget is not None:
+            self.budget.give_back()
 
     def find_boost(self, compared: Sequence[str]) -> Boost | None:
         """Return the running boost that fits and has the highest rate."""
@@ -166,12 +175,13 @@ def said(
     return Choice(compared, item.traces, step)
 
 
-def plain_rate(rate: float | None, parent: Any) -> Rate:
+def plain_rate(rate: float | None, parent: Any, *, is_streamed: bool = False) -> Rate:
     """Return what decides where nothing fits: the parent, else the rate.
 
-    An unset rate means that tracing is off, whatever the parent says.
+    An unset rate means that tracing is off, whatever the parent says. Where the SDK
+    streams spans, it follows the parent nevertheless.
     """
-    return rate if rate is None or parent is None else parent
+    return rate if parent is None or (rate is None and not is_streamed) else parent
 
 
 def rate_of(value: object) -> float | None:

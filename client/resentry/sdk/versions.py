@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import sentry_sdk
-from sentry_sdk import integrations, scope, tracing
+from sentry_sdk import integrations, scope, tracing, tracing_utils
 from sentry_sdk.consts import DEFAULT_OPTIONS
 from sentry_sdk.transport import HttpTransport
 
@@ -50,7 +50,7 @@ PRIVATE: Mapping[str, tuple[Any, tuple[str, ...]]] = {
     ),
     "Transaction": (
         tracing.Transaction,
-        ("_baggage", "_set_initial_sampling_decision"),
+        ("_baggage", "_sample_rand", "_set_initial_sampling_decision"),
     ),
     "integrations": (integrations, ("_installer_lock",)),
     "continuous_profiler": (
@@ -72,15 +72,23 @@ PRIVATE: Mapping[str, tuple[Any, tuple[str, ...]]] = {
 
 STREAMING: Mapping[str, tuple[Any, tuple[str, ...]]] = {
     "scope": (scope, ("_make_sampling_decision",)),
-    "Scope": (scope.Scope, ("_update_sample_rate",)),
     "StreamedSpan": (StreamedSpan, ("_sample_rate", "_segment")),
 }
 """The private names that are needed if the SDK can stream spans."""
+FOLLOWS_CALLER = (2, 65)
+"""From this version on the SDK streams what a caller wants, even if tracing is off."""
 
 
 def version() -> tuple[int, ...]:
     """Return major and minor version of the installed sentry-sdk."""
     return tuple(map(int, re.findall(r"\d+", sentry_sdk.VERSION)[:2]))
+
+
+def follows_caller(options: Mapping[str, Any]) -> bool:
+    """Whether spans are sent by these options because the caller wants it, with tracing off."""
+    check = getattr(tracing_utils, "has_span_streaming_enabled", None)
+    is_streamed = check is not None and check(options)
+    return is_streamed and version() >= FOLLOWS_CALLER
 
 
 def missing() -> list[str]:

@@ -20,12 +20,13 @@ from resentry.explanation import (
     LACKS_UPSTREAM,
     MAY_LACK,
     Explanation,
+    Told,
     explain_error,
     explain_trace,
 )
 from resentry.sampling import Sampler, rate_of
 from resentry.sdk import tracing
-from resentry.steps import Own
+from resentry.steps import IN_PROCESS, Own
 
 NAMES = ("GET /pay", "GET /pay/1", "POST /pay", "app.tasks.mail")
 PATTERNS = ("GET /pay", "GET /pay*", "*", "POST *", "app.*", "other")
@@ -113,11 +114,19 @@ def test_a_trace_is_explained_as_it_is_decided(seed: int) -> None:
     else:
         options = {"traces_sample_rate": rate}
         client = SimpleNamespace(sampling=sampler, options=options)
-        decided = tracing._rate(client, context)
-        if decided is None:  # the SDK decides
-            decided = rate if rate is None or parent is None else parent
+        decision = tracing._decide(client, context)
+        decided = decision.rate if decision else rate
+        if decision is None and rate is not None and parent is not None:
+            decided = parent  # the SDK decides
     assert found.rate == decided
     _is_whole(found)
+    streamed = explain_trace(
+        sampler, name, parent=parent, own=Own(1.0, ""), follows_caller=True
+    )
+    alone = explain_trace(sampler, name, parent=parent, follows_caller=True)
+    if parent and alone.decided_by == "parent":
+        assert alone.rate == sampler.bound_yes(context)
+    assert streamed.decided_by != "parent"
 
 
 @pytest.mark.parametrize("seed", range(300))
@@ -233,3 +242,17 @@ def test_a_sampler_that_is_not_known_is_no_answer() -> None:
     assert "a sampler of the application's own would decide instead" in found.sentence
     found = explain_trace(of(Rule("*", 0.5)), "GET /pay", rate=0.1, own=unknown)
     assert (found.decided_by, found.is_sure) == ("rule", True)
+
+
+def test_a_caller_counts_with_tracing_off_where_spans_are_streamed() -> None:
+    """Outside the process that is not known."""
+    sampler = of(ceilings=(Ceiling(traces=0.2),))
+    here = explain_trace(sampler, "GET /pay", parent=True, follows_caller=True)
+    assert here.sentence.endswith("parent decides: 1, lowered to 0.2 by ceiling")
+    off = explain_trace(sampler, "GET /pay", parent=True)
+    assert (off.decided_by, off.rate) == ("rate", None)
+    outside = explain_trace(sampler, "GET /pay", parent=True, told=Told())
+    assert outside.rate is None
+    assert any(IN_PROCESS in step.text for step in outside.steps)
+    no = explain_trace(sampler, "GET /pay", parent=False, told=Told())
+    assert not any(IN_PROCESS in step.text for step in no.steps)

@@ -239,8 +239,14 @@ def test_what_a_rule_matches_is_traced_by_its_rate(
 
 
 NO = "\nHEADERS = {'no': HEADERS['no']}" + TRACES
-YES = "\nHEADERS.pop('no')" + TRACES
 DECIDED = "\nHEADERS = {n: HEADERS[n] for n in ('yes', 'no')}" + TRACES
+YES = "\nHEADERS.pop('no')" + TRACES
+ONE = "\nHEADERS = {'yes': HEADERS['yes']}" + TRACES
+ONE_RARE = (
+    "\nHEADERS['yes']['baggage'] = HEADERS['yes']['baggage'].replace('0.01337', '0.9')"
+    + ONE
+)
+OFF = "options['enable_tracing'] = False"
 OTHERS = "\nHEADERS = {n: HEADERS[n] for n in ('deferred', 'none')}" + TRACES
 BOUNDS = "{'ceilings': (Ceiling(traces=0.3),), 'budgets': (Budget(transactions=600),)}"
 RULE = "(Rule('check*', {}),)"
@@ -263,23 +269,144 @@ def test_a_ceiling_bounds_what_decides(
 ) -> None:
     """All of it is as with a `traces_sampler` that returns the lower rate.
 
-    A caller's no, where it counts, stays as the SDK alone leaves it.
+    A caller's no, where it counts, stays as the SDK alone leaves it. The rate of a caller's
+    yes stays, if it is the lower one.
     """
     rated = RATES[rate]
     sampled = SAMPLED.format(as_if)
-    plain = play("plain", mode, f"start({rated})" + YES, OPTIONS=sampled)
     start = f"start({rules}, {BOUNDS}, {rated})"
-    assert play("ours", mode, start + YES, OPTIONS=options) == plain
-    if not options and ("keep" in rules or rules == "()"):
+    is_parents = not options and ("keep" in rules or rules == "()")
+    all_callers = ((ONE, "0.01337"), (ONE_RARE, "0.9"), (OTHERS, ""))
+    for callers, by in all_callers if is_parents else ((YES, ""),):
+        said, sent = play("plain", mode, f"start({rated})" + callers, OPTIONS=sampled)
+        expected: Any = [said, sent]
+        if by:
+            expected = _at_rate(expected, as_if, str(min(float(as_if), float(by))))
+        assert [*play("ours", mode, start + callers, OPTIONS=options)] == expected, by
+    if is_parents:
         no = play("plain", mode, f"start({rated})" + NO)
         assert play("ours", mode, start + NO) == no
 
 
+def _at_rate(found: Any, rate: str, other: str) -> Any:
+    """Return what was found with another sample rate of the trace."""
+    text = json.dumps(found)
+    for form in ("sample_rate={}", '"sample_rate": "{}"'):
+        text = text.replace(form.format(rate), form.format(other))
+    return json.loads(text)
+
+
 @pytest.mark.parametrize("mode", MODES)
-def test_a_bound_turns_no_tracing_on(play: Callable[..., Any], mode: str) -> None:
-    """With an unset rate nothing is decided, whatever a caller says."""
-    plain = play("plain", mode, "start()" + TRACES)
-    assert play("ours", mode, f"start((), {BOUNDS})" + TRACES) == plain
+@pytest.mark.parametrize("options", ["", OFF], ids=["unset", "off"])
+def test_a_bound_turns_no_tracing_on(
+    play: Callable[..., Any], mode: str, options: str
+) -> None:
+    """Where tracing is off nothing is decided; a trace that a bound leaves is as before."""
+    rules = RULE.format("1.0") if options else "()"
+    plain = play("plain", mode, "start()" + TRACES, OPTIONS=options)
+    assert (
+        play("ours", mode, f"start({rules}, {BOUNDS})" + TRACES, OPTIONS=options)
+        == plain
+    )
+
+
+MANY = """
+def sampled(name):
+    count = 0
+    for _ in range(20):
+        with sentry_sdk.isolation_scope():
+            with {} as began:
+                count += bool(began.sampled)
+    return count
+
+start({}, {{
+    "ceilings": (Ceiling(traces=0.001, match="closed"),),
+    "budgets": (Budget(transactions=6),),
+}}, {})
+count = [sampled("closed"), sampled("few")]
+sentry_sdk.flush(10)
+say(count=count)
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("rate", "options"),
+    [
+        ("unset", ""),
+        ("1", ""),
+        ("1", OFF),
+        ("unset", OFF + "\n" + SAMPLED.format("1.0")),
+    ],
+)
+def test_no_yes_of_a_caller_passes_a_bound(
+    play: Callable[..., Any], mode: str, rate: str, options: str
+) -> None:
+    """The SDK streams what a caller wants with tracing off, too: that is bounded."""
+    script = MANY.format("begin(HEADERS['yes'], name)", "()", RATES[rate])
+    said, sent = play("ours", mode, script, OPTIONS=options)
+    closed, few = said["count"]
+    assert closed == 0
+    assert few <= 8
+    assert _spans(sent) == few
+
+
+def _spans(envelopes: Any) -> int:
+    """Return the number of transactions or streamed spans."""
+    return sum(
+        len(body["items"]) if kind == "span" else kind == "transaction"
+        for _, items in envelopes
+        for kind, body in items
+    )
+
+
+@pytest.mark.parametrize(
+    "options", ["", SAMPLED.format("0.0")], ids=["rate", "sampler"]
+)
+def test_a_forced_transaction_is_bounded(
+    play: Callable[..., Any], options: str
+) -> None:
+    """`sampled=True` beats rules and rates, but no ceiling and no budget."""
+    force = "sentry_sdk.start_transaction(name=name, sampled=True)"
+    script = MANY.format(force, RULE.format("0.0"), RATES["1"])
+    said, sent = play("ours", "static", script, OPTIONS=options)
+    closed, few = said["count"]
+    assert closed <= 1  # one of 1000 traces
+    assert 6 <= few <= 8
+    assert _spans(sent) == closed + few
+
+
+DROPS = """
+def before_send_transaction(event, hint):
+    return None if event["transaction"] == "health" else event
+
+options["before_send_transaction"] = before_send_transaction
+options["trace_ignore_status_codes"] = {404}
+start((), {'budgets': (Budget(transactions=6),)}, SENTRY_TRACES_SAMPLE_RATE=1.0)
+dropped = 0
+for _ in range(50):
+    with sentry_sdk.isolation_scope(), begin({}, "health") as began:
+        dropped += began.sampled
+    with sentry_sdk.isolation_scope(), begin({}, "lost") as began:
+        began.set_data("http.response.status_code", 404)
+        dropped += began.sampled
+count = 0
+for _ in range(5):
+    with sentry_sdk.isolation_scope(), begin({}, "checkout") as began:
+        count += began.sampled
+sentry_sdk.flush(10)
+say(count=count, dropped=dropped)
+"""
+
+
+@pytest.mark.skipif(
+    "trace_ignore_status_codes" not in DEFAULT_OPTIONS, reason="a later SDK's option"
+)
+def test_what_is_not_sent_uses_up_no_budget(play: Callable[..., Any]) -> None:
+    """A hook of the application or its status codes may drop most transactions."""
+    said, sent = play("ours", "static", DROPS)
+    assert said == {"count": 5, "dropped": 100}
+    assert _spans(sent) == 5
 
 
 BOOST = "{{'boosts': (Boost('b', {}, '2999-01-01T00:00:00Z', match='check*'{}),)}}"
