@@ -18,7 +18,7 @@ GROWTH_BLOCKS = 1500
 WARM_SECONDS = 720.0
 """After this time nothing grows any more: caches are full."""
 FULL_SECONDS = WARM_SECONDS + 1200.0
-WARMING_TIMES = 4
+WARMING_TIMES = 6
 """So many times as much may come after a third of a run that ends while caches fill."""
 LOOKS = 3
 """So many looks, at either end of the rest, are compared."""

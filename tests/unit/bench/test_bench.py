@@ -152,7 +152,7 @@ def test_what_has_grown_is_told(after: dict[str, int], says: str) -> None:
     assert judged(samples) == [says]
 
 
-@pytest.mark.parametrize(("seconds", "kib"), [(180, 512), (1919, 512), (1920, 128)])
+@pytest.mark.parametrize(("seconds", "kib"), [(180, 768), (1919, 768), (1920, 128)])
 def test_a_run_that_ends_while_caches_fill_may_grow_more(
     seconds: float, kib: int
 ) -> None:
