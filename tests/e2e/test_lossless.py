@@ -80,23 +80,25 @@ def test_ten_thousand_events_survive_twenty_swaps(sink: Sink, tmp_path: Path) ->
     assert len(said["swap_ms"]) == 20
 
 
-@pytest.mark.parametrize(("seconds", "events"), [("0.03", "2400"), ("0.15", "800")])
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("seconds", "events"), [("0.03", "1200"), ("0.15", "400")])
 def test_nothing_is_lost_while_before_send_takes_its_time(
     sink: Sink, tmp_path: Path, seconds: str, events: str
 ) -> None:
     """Captures on their way in the old client arrive, also long after the swap."""
-    options = ("--before-send", seconds, "--events", events, "--swaps", "40")
-    said = run(sink, tmp_path, *options, within=110)
+    options = ("--before-send", seconds, "--events", events, "--swaps", "20")
+    said = run(sink, tmp_path, *options, within=280)
 
     assert_lossless(sink, said)
-    assert len(said["swap_ms"]) == 40
+    assert len(said["swap_ms"]) == 20
 
 
+@pytest.mark.timeout(300)
 def test_twenty_swaps_under_load_leave_nothing_behind(
     sink: Sink, tmp_path: Path
 ) -> None:
     """Threads, descriptors and clients are as before, after each single swap."""
-    said = run(sink, tmp_path, "--resources", "--events", "6000", within=110)
+    said = run(sink, tmp_path, "--resources", "--events", "3000", within=280)
 
     assert [said["baseline"]] * 20 == said["resources"]
     assert said["baseline"]["clients"] == 1
