@@ -10,11 +10,12 @@ import logging
 import random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from resentry.ceilings import Ceilings
 from resentry.error_memory import KINDS_LIMIT, Memory
 from resentry.harmless import fault
 from resentry.patterns import Patterns, names_of_event
 from resentry.process import here
-from resentry.sampling import Ceilings, budget_of, power_of_ten
+from resentry.sampling import budget_of, power_of_ten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
