@@ -161,7 +161,8 @@ class Receipts:
     ) -> tuple[list[LiveTarget], str]:
         """Return the targets, and which limit has left others unread."""
         targets: list[LiveTarget] = []
-        before, self._known = self._known, {}
+        before = dict(self._known)
+        self._known.clear()
         size = 0
         for name in names:
             target = name.removesuffix(LOCK_SUFFIX)
