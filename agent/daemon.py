@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
 from agent.domain.rollout import DONE
 from agent.domain.timeline import followed
+from agent.domain.value import replace
 from agent.domain.view import Known, View
 from agent.domain.wishes import next_end
 from agent.errors import REPORT, SettingsError, WishRefused, unexpected

@@ -6,10 +6,10 @@ This module changes nothing, and knows no threads and no sockets.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.domain.dsn_check import dsns_of
+from agent.domain.value import Value, replace
 from agent.domain.wishes import lasting_revision, running, values_of
 from agent.errors import RequestUnknown, WishRefused
 from agent.tuning import read_boost, read_ceiling
@@ -55,8 +55,7 @@ def check_request(request: dict[str, Any]) -> None:
         raise RequestUnknown
 
 
-@dataclass(frozen=True, slots=True)
-class Grounds:
+class Grounds(Value, frozen=True):
     """What is known when a request is judged."""
 
     known: Known

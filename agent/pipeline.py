@@ -7,13 +7,13 @@ signals, receivers.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agent.domain.judge import Judge
 from agent.domain.newest import decode_marks
 from agent.domain.outcome import Outcome
 from agent.domain.provenance import is_tuned
+from agent.domain.value import Value, replace
 from agent.domain.view import Known
 from agent.domain.wishes import (
     Wishes,
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from resentry.contract import Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Value, frozen=True):
     """What a pass read: a candidate that passed the guard rails, or the error."""
 
     snapshot: Snapshot | None = None

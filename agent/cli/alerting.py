@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from agent.alerts.results import RuleChange, RulesResult
 from agent.cli.answer import NO, Answer
+from agent.domain.value import replace
 from agent.observe.results import Error
 
 if TYPE_CHECKING:

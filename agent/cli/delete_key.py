@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +11,7 @@ from agent.cli import options
 from agent.cli.durations import seconds_of
 from agent.cli.rotate import only_secret
 from agent.cli.rotating import answer_of
+from agent.domain.value import replace
 from agent.errors import SettingsError
 
 if TYPE_CHECKING:

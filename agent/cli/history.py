@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from agent.cli.answer import Answer
 from agent.cli.gather import must_be_readable, published
 from agent.cli.lines import value_text
 from agent.cli.results import HistoryEntry, HistoryResult
+from agent.domain.value import replace
 from agent.domain.wishes import difference, is_held, lasting_revision
 from agent.observe.document import masked
 from agent.publish.memory import HISTORY_DIR, HISTORY_LENGTH

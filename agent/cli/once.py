@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,6 +15,7 @@ from agent.cli.lines import receiver_lines
 from agent.cli.refresh import accept_older_option
 from agent.cli.results import OnceResult
 from agent.domain.passes import Moment, Passes
+from agent.domain.value import replace
 from agent.domain.view import View
 from agent.errors import PublishError
 from agent.observe import document

@@ -6,7 +6,6 @@ import contextlib
 import os
 import time
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from agent.cli.verified import document_of, lines_of
 from agent.confirm.receipts import Receipts
 from agent.domain import verified
 from agent.domain.structured import role_name
+from agent.domain.value import replace
 from agent.errors import AgentError
 from agent.observe import stderr
 from agent.observe.results import Error

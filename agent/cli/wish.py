@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -12,6 +11,7 @@ from agent.cli.answer import Answer
 from agent.cli.ask import ask
 from agent.cli.gather import gather
 from agent.cli.results import PassResult, WishResult
+from agent.domain.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

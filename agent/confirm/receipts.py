@@ -15,13 +15,13 @@ import os
 import re
 import stat
 import time
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agent.confirm.ends import Ends
 from agent.confirm.mask import without_secrets
 from agent.domain.rollout import LiveTarget, Rollout, assess
 from agent.domain.tuned import known_only
+from agent.domain.value import Value, replace
 from agent.locks import holder_of
 from resentry import formats
 from resentry.contract import (
@@ -52,8 +52,7 @@ _NAME = re.compile(r"[0-9a-f]{12}\Z")
 _ROOM_BYTES = 8192
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Value, frozen=True):
     """The live targets. `unknown` says why there may be others; else it is empty."""
 
     targets: list[LiveTarget]

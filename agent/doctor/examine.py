@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.doctor import (
@@ -28,6 +27,7 @@ from agent.doctor import (
 from agent.doctor.facts import Facts
 from agent.doctor.results import DoctorResult, Finding, Verdict
 from agent.doctor.rule import Rule, Severity, Sight, SkippedError, UnknownError
+from agent.domain.value import replace
 from agent.observe import stderr
 from agent.observe.document import whole
 from agent.redact import redact_foreign

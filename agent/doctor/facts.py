@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from agent.doctor.rule import SkippedError, UnknownError
 from agent.domain.dsn_check import dsns_of
 from agent.domain.provenance import TUNING_FILE
+from agent.domain.value import replace
 from agent.dsn_check.send import check_sender
 from agent.errors import AgentError, SettingsError
 from agent.parts import USER_AGENT

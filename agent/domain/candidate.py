@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from agent.domain.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,15 +14,14 @@ if TYPE_CHECKING:
     from agent.domain.newest import Mark
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Value, frozen=True):
     """The raw values by key, and the origin of each at the source."""
 
     values: Mapping[str, Any]
-    provenance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    provenance: Mapping[str, Mapping[str, Any]] = {}
     notes: tuple[str, ...] = ()
     """Remarks on the source for an operator. They do not make the candidate bad."""
-    newest: Mapping[str, Mark] = field(default_factory=dict)
+    newest: Mapping[str, Mark] = {}
     """The newest version of each secret that was ever read, this read included."""
 
     @property

@@ -7,11 +7,11 @@ are in seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+from agent.domain.value import Value
 from resentry.contract import fingerprint
 from resentry.values import show_dsn
 
@@ -39,8 +39,7 @@ REMEMBERED = 30
 """The number of answers that are kept of each DSN: the newest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
+class Times(Value, frozen=True):
     """All times follow from `patience`, the time limit for a verdict."""
 
     patience: float = 300.0
@@ -66,8 +65,7 @@ class Times:
         return self.patience * 6
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
+class Series(Value, frozen=True):
     """The answers to the checks of one DSN, oldest first, each with its time."""
 
     began: float
@@ -134,8 +132,7 @@ def _lasts(run: Sequence[tuple[float, Answer]], seconds: float) -> bool:
     return len(run) >= ENOUGH and run[-1][0] - run[0][0] >= seconds
 
 
-@dataclass(frozen=True, slots=True)
-class DsnReport:
+class DsnReport(Value, frozen=True):
     """What is known about one DSN, in a form that may be shown."""
 
     dsn: str

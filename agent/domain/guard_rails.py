@@ -5,10 +5,10 @@ The agent's own environment decides, never one that the writer of a secret choos
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
+from agent.domain.value import Value
 from resentry import formats
 from resentry.values import environment_name, is_host, judge, split_dsn
 
@@ -76,8 +76,7 @@ def allowed_dsn(entry: str) -> AllowedDsn:
     return AllowedDsn(name, host, port, project)
 
 
-@dataclass(frozen=True, slots=True)
-class GuardRails:
+class GuardRails(Value, frozen=True):
     """What may be published.
 
     `environment` is the agent's own, and `place` is where it is set. The names in

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from agent.domain.value import Value
 from agent.domain.wishes import resume_hint
 from agent.errors import CandidateRefused, CandidateWaits, RollbackHeld
 from resentry.values import KEYS, STRUCTURED
@@ -20,8 +20,7 @@ _KEY = re.compile(r"\b(?:RE)?SENTRY_[A-Z_]+")
 Kind = Literal["published", "unchanged", "held", "checking", "refused", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Value, frozen=True):
     """The result of one pass. `once` exits with `exit_code`."""
 
     kind: Kind

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from agent.domain.value import Value, replace
 from agent.errors import CandidateRefused
 from resentry import formats
 from resentry.contract import time_text
@@ -28,8 +28,7 @@ class Moment(NamedTuple):
     monotonic: float
 
 
-@dataclass(frozen=True, slots=True)
-class Passes:
+class Passes(Value, frozen=True):
     """One value, replaced as a whole after each pass. Times are those of `Moment`."""
 
     ended_at: float
@@ -49,7 +48,7 @@ class Passes:
     """A sentence on the outage that the newest pass has ended; else empty."""
     is_news: bool = False
     """Whether the newest outcome was not logged before in this outage."""
-    _began: Mapping[str, float] = field(default_factory=dict)
+    _began: Mapping[str, float] = {}
     """When each error of this outage came first, or when the source became good."""
     _logged: frozenset[str] = frozenset()
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from agent.domain.value import Value, replace
 from agent.domain.wishes import lasting_revision
 from resentry.schema import plain
 
@@ -18,8 +18,7 @@ REMEMBERED = 10
 """The number of revisions, and of DSNs, that are remembered: the newest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rejections:
+class Rejections(Value, frozen=True):
     """Revisions that a target could not apply, and DSNs that their server rejected.
 
     A revision is that of the snapshot without its boosts. A DSN stands as its fingerprint.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.domain.tuned import BudgetUse, budget_uses
+from agent.domain.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,8 +35,7 @@ ORIGINS = {
 """Where a process has a value from, in words, by the word in its receipt."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(Value, frozen=True):
     """One rate that runs, and where it is from."""
 
     setting: str
@@ -45,8 +44,7 @@ class Rate:
     origin: str
 
 
-@dataclass(frozen=True, slots=True)
-class RoleRates:
+class RoleRates(Value, frozen=True):
     """The rates of the processes of one role. Processes that differ make another one."""
 
     role: str

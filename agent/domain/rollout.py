@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from agent.domain.own_options import own_options
+from agent.domain.value import Value, replace
 from resentry.contract import SETTING, TUNING, Receipt
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ MISSING_HINT = (
 State = Literal["drained", "confirmed", "waiting", "overdue", "refused"]
 
 
-@dataclass(frozen=True, slots=True)
-class LiveTarget:
+class LiveTarget(Value, frozen=True):
     """One live application process, known by its lock and its receipt.
 
     `uid` is the owner of the receipt file. `main` marks a process from which other
@@ -108,13 +107,12 @@ class LiveTarget:
         return same and receipt.error is None
 
 
-@dataclass(frozen=True, slots=True)
-class Rollout:
+class Rollout(Value, frozen=True):
     """How far the current snapshot has got: over all targets, and for each."""
 
     state: State
     targets: tuple[tuple[LiveTarget, State], ...]
-    missing: Mapping[str, int] = field(default_factory=dict)
+    missing: Mapping[str, int] = {}
     """How many more workers of a role must give a receipt, by role."""
     unknown: str = ""
     """Why there may be targets that are not listed; else empty."""
@@ -126,7 +124,7 @@ class Rollout:
     """Roles that the snapshot names and that no process here has."""
     ended: Sequence[LastProcess] = ()
     """The last process of each role that has none left."""
-    ends: Mapping[str, int] = field(default_factory=dict)
+    ends: Mapping[str, int] = {}
     """How many processes ended soon after their start, by role, as the agent saw them."""
 
     @property

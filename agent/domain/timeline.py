@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +12,7 @@ from agent.domain.last import last_accepted, last_processes
 from agent.domain.passes import GOOD
 from agent.domain.rollout import State
 from agent.domain.tuned import cut_changes, cuts_of
+from agent.domain.value import replace
 from agent.domain.wishes import difference, is_held
 from resentry.contract import time_text
 

@@ -5,7 +5,6 @@ Whoever may write the file tunes sampling, and needs no right to write a DSN.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agent.domain.guard_rails import name_in
@@ -18,6 +17,7 @@ from agent.domain.validate import (
     roles_in,
     settings_in,
 )
+from agent.domain.value import replace
 from agent.errors import CandidateRefused
 from resentry.contract import (
     SETTING,

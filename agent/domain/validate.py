@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +14,7 @@ from agent.domain.structured import (
     object_of,
     tuning,
 )
+from agent.domain.value import replace
 from agent.errors import CandidateRefused
 from agent.redact import is_plain_name, kind_of_secret
 from resentry import formats

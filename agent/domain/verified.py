@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from agent.domain.value import Value, replace
 from resentry.verification import Sent
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ _NOT_SENT: Mapping[str, tuple[str, str]] = {
 """What it means that a process did not send an item, by the item's state."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Value, frozen=True):
     """What became of one test item."""
 
     sent: Sent
@@ -69,8 +68,7 @@ class Item:
     release: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Value, frozen=True):
     """A process's part in the verification."""
 
     target: LiveTarget

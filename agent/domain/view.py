@@ -5,9 +5,9 @@ Times are of the monotonic clock, in seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from agent.domain.value import Value
 from agent.domain.wishes import Wishes
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from resentry.contract import Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Value, frozen=True):
     """The published snapshot, and what it was made from."""
 
     current: Snapshot | None = None
@@ -33,7 +32,7 @@ class Known:
     """`of_source` with the last good tuning on top."""
     of_source: Snapshot | None = None
     """The newest candidate of the source that passed the guard rails."""
-    wishes: Wishes = field(default_factory=Wishes)
+    wishes: Wishes = Wishes()
     """What an operator asked for."""
     published_at: float = 0.0
     """When `current` was published, or was found on the volume at the start."""
@@ -51,8 +50,7 @@ TUNING_PATH = "RESENTRY_TUNING_PATH"
 """The setting that a problem of the tuning file belongs to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Value, frozen=True):
     """Something that the agent was set to do and cannot do now. It tries again."""
 
     setting: str
@@ -60,8 +58,7 @@ class Problem:
     hint: str
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Value, frozen=True):
     """Replaced by the loop's thread at each change. Other threads only read it."""
 
     known: Known
@@ -71,9 +68,9 @@ class View:
     rollout: Rollout
     confirmed_at: float | None = None
     """When every target first ran the snapshot that this agent has published."""
-    source: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] = {}
     """The source's own report."""
-    tuning: Mapping[str, Any] = field(default_factory=dict)
+    tuning: Mapping[str, Any] = {}
     """The report of the tuning file; empty without one."""
     dsn_checks: tuple[DsnReport, ...] = ()
     deliveries: tuple[Delivery, ...] = ()
@@ -82,7 +79,7 @@ class View:
     """When the next pass is planned, in seconds since the epoch."""
     last_processes: LastProcesses = ()
     """A process of each role: a live one, or the one that was seen last."""
-    last_accepted: Mapping[str, float] = field(default_factory=dict)
+    last_accepted: Mapping[str, float] = {}
     """When each published DSN was last accepted, in seconds since the epoch."""
     cuts: tuple[Cut, ...] = ()
     """The budgets that processes have reached."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.domain.kept import decode_kept
+from agent.domain.value import Value, replace
 from resentry import formats
 from resentry.contract import (
     SETTING,
@@ -38,8 +38,7 @@ NAMES_LIMIT = 16
 """At most this many names of undone values are told."""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Value, frozen=True):
     """A rollback: `snapshot` is published instead of the last good one.
 
     `undone_values` are the values that the rollback undoes, by name. The rollback ends
@@ -65,8 +64,7 @@ class Held:
         return sorted(name for name, old in undone if values.get(name) in old)
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(Value, frozen=True):
     """What an operator asked for: boosts, ceilings, and a rollback that is held."""
 
     boosts: tuple[Boost, ...] = ()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.backoff import backoff_seconds
 from agent.domain.receiver import Delivery, is_expected, receiver_names
+from agent.domain.value import replace
 from agent.web import post
 
 if TYPE_CHECKING:

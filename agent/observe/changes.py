@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -12,6 +11,7 @@ from agent._version import commit
 from agent.domain.answers import uses
 from agent.domain.passes import GOOD
 from agent.domain.rollout import DONE
+from agent.domain.value import replace
 from agent.errors import REPORT
 from agent.observe.tuning_changes import log_bounds
 

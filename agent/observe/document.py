@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -15,6 +14,7 @@ from agent.domain.answers import uses
 from agent.domain.last import LastProcess, ended
 from agent.domain.rollout import DONE
 from agent.domain.timeline import Event
+from agent.domain.value import replace
 from agent.domain.wishes import held_document
 from agent.observe.chain import chain
 from agent.observe.converting import convert

@@ -10,9 +10,9 @@ import contextlib
 import errno
 import os
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from agent.domain.value import replace
 from agent.errors import PublishError, VolumeBusy
 from agent.publish.files import (
     DIR_MODE,

@@ -7,12 +7,12 @@ import math
 import os
 import threading
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agent.domain.bounded_json import loads
 from agent.domain.candidate import Candidate
 from agent.domain.validate import PREFIXES
+from agent.domain.value import replace
 from agent.errors import CandidateRefused, SourceDown, SourceMissing
 from agent.source.dotenv import parse_dotenv
 from agent.source.mount import (

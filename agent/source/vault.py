@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import operator
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agent.domain.candidate import Candidate
 from agent.domain.newest import place_of
+from agent.domain.value import replace
 from agent.errors import (
     AgentError,
     SourceDenied,

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from agent import errors
 from agent.confirm.receipts import Receipts
 from agent.domain.rollout import LiveTarget, assess
+from agent.domain.value import replace
 from agent.notify.signal import Signals
 from lab.process import Process, eventually
 from resentry.contract import Receipt, Snapshot, signal_number

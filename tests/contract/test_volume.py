@@ -5,11 +5,11 @@ import os
 import re
 import stat
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from agent.domain.value import replace
 from agent.errors import PublishError
 from agent.publish.volume import KEEP_SECONDS, Volume
 from resentry.contract import DEFAULT_DIR, Snapshot, revision_of

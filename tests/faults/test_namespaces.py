@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.confirm.receipts import Receipts
+from agent.domain.value import replace
 from agent.notify.signal import Signals
 from agent.publish.volume import Volume
 from lab.process import Process, eventually

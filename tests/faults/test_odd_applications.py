@@ -6,13 +6,13 @@ import os
 import shutil
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.confirm.receipts import Receipts
+from agent.domain.value import replace
 from agent.publish.volume import Volume
 from lab.paths import SUPPORT
 from lab.process import Process, eventually

@@ -11,8 +11,9 @@ import os
 import signal
 import sys
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from agent.domain.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

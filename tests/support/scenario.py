@@ -7,11 +7,11 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import resentry
+from agent.domain.value import replace
 from lab.process import eventually
 from resentry.contract import Rule, Snapshot, encode_snapshot, revision_of
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,6 +18,7 @@ from agent.cli import group
 from agent.cli.doctor import facts_of
 from agent.cli.gather import gather
 from agent.doctor.examine import examine
+from agent.domain.value import replace
 from agent.errors import AgentError
 from agent.settings import load_what_can_be
 from lab.mount import Mount

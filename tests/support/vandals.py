@@ -7,9 +7,9 @@ import os
 import shutil
 import stat
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from agent.domain.value import replace
 from resentry.contract import decode_snapshot
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +11,7 @@ from vandals import DSN, VANDALS, a_pass, another_dsn, empty, shape
 
 from agent.domain.passes import Passes
 from agent.domain.rollout import assess
+from agent.domain.value import replace
 from agent.domain.view import View
 from agent.errors import SourceDown
 from agent.observe import changes

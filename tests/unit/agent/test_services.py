@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from structlog.testing import capture_logs
 from agent.call import LOG_LEVEL
 from agent.domain.passes import Passes
 from agent.domain.rollout import assess
+from agent.domain.value import replace
 from agent.domain.view import Known, View
 from agent.observe.logs import LEVEL
 from agent.services import Doors, Services

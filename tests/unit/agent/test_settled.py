@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +18,7 @@ from agent.domain.judge import Judge
 from agent.domain.passes import Moment, Passes
 from agent.domain.rollout import LiveTarget, Rollout, assess
 from agent.domain.validate import Validated, validate
+from agent.domain.value import replace
 from agent.domain.view import Known, View
 from agent.following import FINISHED_SECONDS, UNFINISHED_SECONDS, Following
 from agent.observe.metrics import Metrics

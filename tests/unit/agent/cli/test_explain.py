@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +12,7 @@ from click.testing import CliRunner
 from agent.cli import group
 from agent.confirm.receipts import Receipts
 from agent.domain.rollout import LiveTarget
+from agent.domain.value import replace
 from resentry.contract import (
     Budget,
     Ceiling,

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +18,7 @@ from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
 from agent.domain.rollout import LiveTarget, assess
 from agent.domain.timeline import Event
+from agent.domain.value import replace
 from agent.domain.view import Known, Problem, View
 from agent.errors import CandidateRefused, SourceDown
 from agent.locks import hold

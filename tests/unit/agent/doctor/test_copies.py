@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from agent.cli.doctor import facts_of_copy
 from agent.cli.gather import gather
 from agent.doctor.examine import examine
+from agent.domain.value import replace
 from agent.errors import PublishError
 from agent.publish.volume import Volume
 from agent.settings import load

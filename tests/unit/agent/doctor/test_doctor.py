@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from agent.doctor.rule import Sight, SkippedError
 from agent.domain.candidate import Candidate
 from agent.domain.guard_rails import allowed_dsn
 from agent.domain.rollout import LiveTarget, assess
+from agent.domain.value import replace
 from agent.errors import (
     CandidateRefused,
     PublishError,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from agent.domain.candidate import Candidate
 from agent.domain.validate import validate
+from agent.domain.value import replace
 from agent.errors import CandidateRefused, SettingsError
 from agent.settings import load
 from resentry.contract import time_text

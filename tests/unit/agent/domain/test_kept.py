@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +13,7 @@ from agent.domain.dsn_check import dsns_of
 from agent.domain.guard_rails import GuardRails
 from agent.domain.kept import decode_kept
 from agent.domain.rejections import Rejections
+from agent.domain.value import replace
 from agent.domain.wishes import (
     Wishes,
     decode_wishes,

@@ -1,7 +1,6 @@
 """The timeline: each snapshot with how it converged, each refusal, each outage."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -11,6 +10,7 @@ from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
 from agent.domain.rollout import LiveTarget, Rollout, assess
 from agent.domain.timeline import OTHERS_LIMIT, SNAPSHOTS_LIMIT, Event, followed
+from agent.domain.value import replace
 from agent.domain.view import Known, View
 from agent.errors import CandidateRefused, SourceDenied, SourceDown
 from agent.observe.document import decode_state, encode_state, timeline_of

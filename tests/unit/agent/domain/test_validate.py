@@ -3,7 +3,6 @@
 import itertools
 import json
 import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from agent.domain.candidate import Candidate
 from agent.domain.guard_rails import GuardRails
 from agent.domain.validate import KNOWN, Validated, validate
+from agent.domain.value import replace
 from agent.errors import CandidateRefused
 from resentry.contract import (
     SETTINGS_LIMIT_BYTES,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from agent.domain.value import replace
 from agent.domain.wishes import (
     Held,
     Wishes,

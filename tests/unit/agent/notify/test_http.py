@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from structlog.testing import capture_logs
 from agent.domain.passes import Passes
 from agent.domain.receiver import Delivery, is_expected, receiver_names
 from agent.domain.rollout import assess
+from agent.domain.value import replace
 from agent.domain.view import Known, View
 from agent.errors import SettingsError
 from agent.notify.http import Receivers

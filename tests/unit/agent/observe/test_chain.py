@@ -1,7 +1,6 @@
 """The chain: the state of each stage, and the first broken one."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -11,6 +10,7 @@ from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
 from agent.domain.receiver import Delivery
 from agent.domain.rollout import LiveTarget, Rollout, assess
+from agent.domain.value import replace
 from agent.domain.view import Known, View
 from agent.domain.wishes import Held, Wishes
 from agent.errors import (

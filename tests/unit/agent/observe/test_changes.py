@@ -1,7 +1,6 @@
 """What is said of a rollout between two passes."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +17,7 @@ from agent.domain.rollout import (
     LiveTarget,
     assess,
 )
+from agent.domain.value import replace
 from agent.domain.view import Known, View
 from agent.observe.changes import NAMED, log_changes
 from resentry.contract import Holder, Receipt, Snapshot

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,6 +15,7 @@ from agent.domain.dsn_check import DsnReport
 from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
 from agent.domain.rollout import LiveTarget, assess
+from agent.domain.value import replace
 from agent.domain.view import Known, View
 from agent.domain.wishes import Held, Wishes
 from agent.errors import CandidateRefused

@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from agent.cli.status_lines import status_lines
 from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
 from agent.domain.rollout import LiveTarget, assess
+from agent.domain.value import replace
 from agent.domain.view import Known, View
 from agent.errors import SettingsError, SourceDenied, SourceDown
 from agent.observe.changes import count_changes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from agent.cli.status_lines import status_lines
 from agent.domain.passes import Passes
 from agent.domain.rollout import LiveTarget, assess
+from agent.domain.value import replace
 from agent.domain.view import Known, View
 from agent.observe import document
 from agent.observe.metrics import Metrics

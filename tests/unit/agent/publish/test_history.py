@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from agent.domain.value import replace
 from agent.publish.memory import HISTORY_BYTES, HISTORY_LENGTH
 from resentry.contract import Snapshot
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.domain.value import replace
 from agent.publish.memory import HISTORY_LENGTH, Memory
 from resentry.contract import Boost, Snapshot
 

@@ -11,13 +11,13 @@ import os
 import stat
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from published import DSN, FIRST, FIXED, SECOND, age, of, values
 
+from agent.domain.value import replace
 from agent.errors import PublishError
 from agent.publish.volume import KEEP_SECONDS, Volume
 

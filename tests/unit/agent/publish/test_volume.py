@@ -7,12 +7,12 @@ import stat
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from published import DSN, FIRST, FIXED, SECOND, age, of, values
 
+from agent.domain.value import replace
 from agent.errors import SettingsError, VolumeBusy
 from agent.publish.volume import KEEP_SECONDS, Volume
 from lab.process import eventually

@@ -6,8 +6,8 @@ python history.py DIRECTORY BYTES NUMBER
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
+from agent.domain.value import replace
 from agent.publish import volume as module
 from agent.publish.volume import Volume
 from resentry.contract import Snapshot
