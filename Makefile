@@ -149,8 +149,9 @@ format: $(READY) ## let ruff rewrite what it can
 	@$(BIN)/ruff check --quiet --fix . || true
 	@$(BIN)/ruff format .
 
-bench: $(READY) ## every benchmark, half an hour, or ONLY="agent fleet"; writes bench/RESULTS.md
+bench: $(READY) ## every benchmark, half an hour, or ONLY="agent fleet"; writes bench/RESULTS.md, and docs/
 	@$(BIN)/python -m bench $(ONLY)
+	@$(BIN)/python -m docs.generate
 
 bench-%: $(READY) ## one of them: bench-agent, bench-fleet, ...
 	@$(BIN)/python -m bench $*

@@ -70,7 +70,8 @@ SECTIONS = (
     Section(
         "fleet",
         "What many agents ask of one server",
-        "One OpenBao over TLS; each agent polls it every second.",
+        "One OpenBao over TLS; each agent polls it every second. "
+        "[docs/scale.md](../docs/scale.md) says what that means for 1,000 to 100,000 pods.",
         {f"agents: {size}": f"steady/{size}/{{}}" for size in SIZES},
         {
             "polls": "polls",
