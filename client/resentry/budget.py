@@ -29,7 +29,8 @@ class Budget:
     """What one process may still send of one kind.
 
     It is used without a lock, for a fork must not inherit a held one. Two threads at the
-    same moment may see the same share, but each event is counted.
+    same moment may see the same share, but each event is counted. Python 3.10 alone may
+    lose a count if threads send without a pause.
     """
 
     def __init__(
