@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -16,7 +15,7 @@ from agent.domain.structured import role_name
 from agent.domain.tuned import budget_uses, unhonoured
 from agent.errors import PublishError
 from agent.publish.volume import Volume
-from resentry.error_sampling import ErrorSampler, Kind, class_names
+from resentry.error_sampling import ErrorSampler, Kind, class_names, own_class
 from resentry.explanation import Told, explain_error, explain_trace
 from resentry.sampling import Sampler
 from resentry.steps import IN_PROCESS, Own
@@ -34,6 +33,10 @@ UNKNOWN = Own(
     "not known here; resentry.explain in the process asks a sampler of the application",
     is_known=False,
 )
+FOREIGN = "the application called sentry_sdk.init itself: its own client decides"
+OFF = "nothing is sent: these processes have no DSN, or Sentry is switched off for them"
+BASES_HINT = "give the base classes, too, each by one more --error"
+CELERY = "SENTRY_ENABLE_FOR_CELERY"
 TRACES, ERRORS = "SENTRY_TRACES_SAMPLE_RATE", "SENTRY_SAMPLE_RATE"
 
 
@@ -112,12 +115,15 @@ def command(
     receipts = [target.receipt for target in targets if target.readable]
     explained, lines = [], list[str]()
     for of_role, rates, running in _groups(current, receipts, role):
+        notes = rates.notes
+        if kind is not None and len(classes) == 1 and own_class(classes[0]) is None:
+            notes += _notes_on_bases(current, of_role, kind)
         why = _explain(current, of_role, rates, running, asked)
         processes = len(running)
-        explained.append(_document(why, of_role, processes, rates.notes))
+        explained.append(_document(why, of_role, processes, notes))
         whose = f"role {of_role}" if of_role else "every other role"
         plural = "es" * (processes != 1)
-        lines += [f"{whose}, {processes} process{plural}", *why.lines(), *rates.notes]
+        lines += [f"{whose}, {processes} process{plural}", *why.lines(), *notes]
     result = ExplainResult(revision=current.revision, explained=explained)
     return Answer(result, tuple(lines))
 
@@ -125,11 +131,17 @@ def command(
 def _with_bases(classes: tuple[str, ...]) -> Iterator[str]:
     """Return the classes; of Python's own also the bases."""
     for name in classes:
-        own = getattr(builtins, name.removeprefix("builtins."), None)
-        if isinstance(own, type) and issubclass(own, BaseException):
-            yield from class_names(own)
-        else:
-            yield name
+        own = own_class(name)
+        yield from (name,) if own is None else class_names(own)
+
+
+def _notes_on_bases(current: Snapshot, role: str, kind: Kind) -> tuple[str, ...]:
+    """Say that a rule may fit a base class that nobody has named."""
+    found = ErrorSampler(current, role, 1.0).find(kind)
+    earlier = current.errors[: found.number] if found else current.errors
+    if not any(rule.exception and rule.role in (None, role) for rule in earlier):
+        return ()
+    return (f"a rule may fit a base class of {kind.classes[0]}: {BASES_HINT}",)
 
 
 def _groups(
@@ -159,7 +171,13 @@ def _rates_of(current: Snapshot, receipt: Receipt) -> Rates:
         return rates._replace(notes=(note, *rates.notes))
     ignored = unhonoured(current, receipt)
     old = f"these processes ignore {' and '.join(ignored)}: their library is too old"
-    return _read(receipt.values)._replace(notes=(old,) if ignored else ())
+    is_off = receipt.role == "celery" and receipt.values.get(CELERY) is False
+    notes = (
+        FOREIGN if receipt.foreign else "",
+        OFF if is_off or not receipt.dsn else "",
+        old if ignored else "",
+    )
+    return _read(receipt.values)._replace(notes=tuple(filter(None, notes)))
 
 
 def _read(values: Mapping[str, Any]) -> Rates:

@@ -53,12 +53,16 @@ def begin(
         read(request)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    return _ask(settings, request)
+    answer, result = _ask(settings, request)
+    command = request["command"]
+    newest = (result.boosts if command == "boost" else result.ceilings)[-1]
+    how = f"to end it sooner: resentry-agent {command} --end {newest.id}"
+    return replace(answer, lines=(*answer.lines, how))
 
 
 def end(settings: Settings, id_: str) -> Answer:
     """Ask the agent to end one now."""
-    return _ask(settings, {"command": "end", "id": id_})
+    return _ask(settings, {"command": "end", "id": id_})[0]
 
 
 def listed(
@@ -73,9 +77,10 @@ def listed(
     return Answer(result, tuple(lines(boosts, ceilings)))
 
 
-def _ask(settings: Settings, request: dict[str, Any]) -> Answer:
+def _ask(settings: Settings, request: dict[str, Any]) -> tuple[Answer, WishResult]:
     answer = ask(settings, request)
     fields = msgspec.to_builtins(answer.result)
     lists = {name: fields.pop(name) for name in ("boosts", "ceilings")}
     done = msgspec.convert(fields, PassResult)
-    return replace(answer, result=msgspec.convert({**lists, "done": done}, WishResult))
+    result = msgspec.convert({**lists, "done": done}, WishResult)
+    return replace(answer, result=result), result

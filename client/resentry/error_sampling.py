@@ -6,6 +6,7 @@ rules, so that a new kind is never hidden by a low rate.
 
 from __future__ import annotations
 
+import builtins
 import logging
 import random
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -246,6 +247,13 @@ def class_names(of: type) -> tuple[str, ...]:
         if each.__module__ == "builtins":
             names.append(each.__qualname__)
     return tuple(names)
+
+
+def own_class(name: str) -> type[BaseException] | None:
+    """Return Python's own exception of this name; `None` if there is none."""
+    found = getattr(builtins, name.removeprefix("builtins."), None)
+    is_error = isinstance(found, type) and issubclass(found, BaseException)
+    return found if is_error else None
 
 
 def error_sampler_of(client: Any) -> ErrorSampler | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from resentry.contract import Snapshot
-from resentry.error_sampling import ErrorSampler, error_sampler_of, kind_of
+from resentry.error_sampling import ErrorSampler, error_sampler_of, kind_of, own_class
 from resentry.explanation import explain_error, explain_trace
 from resentry.sampling import Sampler, sampler_of
 from resentry.sdk.versions import follows_caller
@@ -60,6 +60,8 @@ def _event_of(
     event: dict[str, Any] = {"transaction": name, "logger": logger or None}
     if error is None:
         return event, {}
+    if isinstance(error, str) and (own := own_class(error)):
+        error = own
     if isinstance(error, str):
         module, _, kind = error.rpartition(".")
         event["exception"] = {"values": [{"module": module or None, "type": kind}]}

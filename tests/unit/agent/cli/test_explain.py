@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from agent.publish.volume import Volume
 
 Ask = Callable[..., Any]
+Make = Callable[..., Receipt]
 RULES = (Rule("GET /pay*", 0.5), Rule("GET /pay", 0.9, role="celery"))
 ERRORS = (ErrorRule("builtins.LookupError", rate=0.25, per_minute=5),)
 
@@ -54,6 +56,12 @@ def ask(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> Ask:
         return json.loads(ran.stdout)["result"]["explained"] if code == 0 else ran
 
     return asked
+
+
+@pytest.fixture
+def receipt(receipt: Make) -> Make:
+    """A process has a DSN."""
+    return partial(receipt, dsn="https://sentry.example.org/1")
 
 
 def _values(rate: float) -> dict[str, Any]:
@@ -186,3 +194,39 @@ def test_a_question_that_is_none_is_an_error(ask: Ask) -> None:
     assert "no snapshot is published" in str(ask(None, [], "x", code=1).exception)
     assert "give the name" in ask(None, [], code=2).output
     assert "--parent" in ask(None, [], "--error", "E", "--parent", "no", code=2).output
+
+
+def test_a_base_class_that_nobody_named_is_not_ruled_out(
+    ask: Ask, receipt: Make
+) -> None:
+    """The volume does not know what a class is derived from."""
+    rules = (ErrorRule("app.Base", rate=0.0), ErrorRule("app.Declined", rate=1.0))
+    running = [receipt(values=_values(0.1), dropped={}, own=())]
+    for words, sure in (
+        (("app.Declined",), False),
+        (("app.Base",), True),
+        (("app.Other",), False),
+        (("ValueError",), True),
+        (("app.Declined", "app.Base"), True),
+    ):
+        given = [word for name in words for word in ("--error", name)]
+        [found] = ask(Snapshot({}, errors=rules), running, *given)
+        assert (found["sure"], bool(found["notes"])) == (sure, not sure), words
+
+
+@pytest.mark.parametrize(
+    "but",
+    [
+        {"foreign": True},
+        {"dsn": ""},
+        {"role": "celery", "values": {"SENTRY_ENABLE_FOR_CELERY": False}},
+    ],
+    ids=["its own client", "no DSN", "off"],
+)
+def test_a_process_in_which_nothing_decides_is_named(
+    ask: Ask, receipt: Make, but: dict[str, Any]
+) -> None:
+    """An answer without this note would be wrong."""
+    running = [receipt(**{"values": _values(0.1), "dropped": {}, "own": (), **but})]
+    [found] = ask(Snapshot({}, ceilings=(Ceiling(traces=0.4),)), running, "GET /")
+    assert (found["sure"], len(found["notes"])) == (False, 1)
