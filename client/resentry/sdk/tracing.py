@@ -127,8 +127,8 @@ def _around_transaction(original: Callable[..., None]) -> Callable[..., None]:
             self.sample_rate = decision.rate
         context = sentry_sdk.get_current_scope().get_active_propagation_context()
         for baggage in (getattr(context, "baggage", None), self._baggage):
-            if baggage:
-                decision.write(baggage, self.sample_rate)
+            if baggage:  # older versions write the transaction's own rate there
+                self.sample_rate = decision.write(baggage, self.sample_rate)
 
     return decide
 
