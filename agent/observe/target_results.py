@@ -96,8 +96,8 @@ class BudgetReport(Struct, frozen=True, kw_only=True):
     share: Annotated[
         float | None,
         Meta(
-            description="The lowest share that passes in a process now, from 0 to 1; null if "
-            "no process says so."
+            description="The lowest share that passes in a process now, from 0 to 1, of what no "
+            "rule and no boost names; null if no process says so."
         ),
     ]
 

@@ -41,8 +41,8 @@ class TuningMetrics:
         )
         self._share = Gauge(
             "resentry_budget_share",
-            "The lowest share of events that a budget lets pass now in a live target of the "
-            "role, from 0 to 1. The metric is missing for a role without a budget.",
+            "The lowest share that a budget lets pass now in a live target of the role, from "
+            "0 to 1, of events that no rule and no boost names: those go first. The metric is missing for a role without a budget.",
             ["role", "budget"],
             registry=registry,
         )
