@@ -346,7 +346,7 @@ def test_a_volume_that_is_lost_and_comes_back_is_gone_on_with(
         subprocess.run([*remount, "-o", "ro", agent.volume], check=True)
         process = started()
         eventually(lambda: "Read-only file system" in process.log.read_text())
-        assert 'error="PublishError"' in agent.metrics()
+        eventually(lambda: 'error="PublishError"' in agent.metrics())
         subprocess.run([*remount, "-o", "rw", agent.volume], check=True)
         agent.mount.write(SENTRY_DSN=DSN, SENTRY_RELEASE="2")
         eventually((agent.volume / "SENTRY_RELEASE").exists)
