@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 import warnings
 from importlib import import_module
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,20 +36,32 @@ def _never(*names: str) -> dict[str, Any]:
 
 
 LIBRARIES: dict[str, dict[str, Mapping[str, Any] | None]] = {
-    # It can also describe types, as JSON Schema does.
+    # It looks into functions for classes that have no docstring.
+    "dataclasses": {"inspect": {}},
+    # It can also describe types, as JSON Schema does, and convert to types of others.
     "msgspec": {
+        "decimal": _never("Decimal"),
         "msgspec._json_schema": {
             name: later("msgspec._json_schema", name)
             for name in ("schema", "schema_components")
         },
         "msgspec.inspect": {},
+        "typing_extensions": None,
+        "uuid": {**_never("UUID"), "SafeUUID": SimpleNamespace(unknown=None)},
     },
-    # It names asyncio in methods that end in `await`; the others serve other kinds of logs.
+    # It names asyncio in methods that end in `await`; the others serve other kinds of logs,
+    # and its defaults, which `agent.observe.logs` replaces.
     "structlog": {
         "asyncio": {},
+        "structlog.dev": {
+            "ConsoleRenderer": lambda **_: None,
+            "_has_colors": False,
+            "set_exc_info": None,
+        },
         "structlog.stdlib": {},
         "structlog.testing": _never("ReturnLogger", "ReturnLoggerFactory"),
         "structlog.threadlocal": {},
+        "structlog.tracebacks": {"ExceptionDictTransformer": lambda: None},
         "structlog.twisted": {},
         "pickle": {"PicklingError": TypeError},
         "rich": None,  # for colours
@@ -81,6 +93,8 @@ LIBRARIES: dict[str, dict[str, Mapping[str, Any] | None]] = {
     },
     # The class Client has a method for each kind of secret and login: 60 modules.
     "hvac": {"hvac.v1": {"Client": later("hvac.v1", "Client")}},
+    # It looks into functions that are deprecated.
+    "hvac.adapters": {"inspect": {}},
     # It looks for plugins in all that is installed, and names pools of processes.
     "apscheduler.schedulers.background": {
         "apscheduler.executors.pool": _never("ThreadPoolExecutor"),

@@ -32,10 +32,6 @@ _NAMELESS = (
     ("the key of a DSN", re.compile(r"[0-9a-f]{32}", re.IGNORECASE)),
 )
 """Forms that names can have, too. They count as a whole text, or in a foreign one."""
-_NAMELESS_WORDS = [
-    re.compile(rf"(?<![0-9A-Za-z]){form.pattern}(?![0-9A-Za-z])", form.flags)
-    for _, form in _NAMELESS
-]
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
 
@@ -68,8 +64,9 @@ def redact_foreign(text: str) -> str:
     from resentry.scrub.values import FILTERED  # noqa: PLC0415
 
     masked: str = redact(text)
-    for form in _NAMELESS_WORDS:
-        masked = form.sub("…", masked)
+    for _, form in _NAMELESS:
+        word = rf"(?<![0-9A-Za-z]){form.pattern}(?![0-9A-Za-z])"
+        masked = re.sub(word, "…", masked, flags=form.flags)
     return scrub_text(masked).replace(FILTERED, "…")
 
 

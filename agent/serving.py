@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from agent.operator import check_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from agent.domain.outcome import Outcome
 
@@ -54,6 +54,8 @@ class Serving:
         whose `request_id` was seen before is not carried out again: it gets the answer of
         the first one.
         """
+        from concurrent.futures import Future  # noqa: PLC0415 - not at the start
+
         check_request(request)
         answer: Future[Done] = Future()
         self._post(partial(self._serve, request, answer))

@@ -28,6 +28,7 @@ def main() -> None:
     stderr.open_standard_files()
     # As a container's first process it would get no SIGTERM without a handler.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    lean.load("dataclasses")
     lean.load("msgspec")
     from agent.settings import load_what_can_be  # noqa: PLC0415 - as `load` left it
 

@@ -21,7 +21,7 @@ ROUNDS = 7
 SCHEDULER = "apscheduler.schedulers.background"
 STEPS = {
     "python": ("", "Python itself"),
-    "settings": ("msgspec agent.settings", "msgspec, and the settings"),
+    "settings": ("dataclasses msgspec agent.settings", "msgspec, and the settings"),
     "log": ("structlog agent.observe.logs", "structlog, and the log"),
     "agent": ("agent.daemon agent.parts", "the agent's modules, and the contract"),
     "urllib3": ("urllib3", "urllib3"),
@@ -37,11 +37,13 @@ STEPS = {
 """What is imported in each step, and its title. "After it" is after the first snapshot."""
 SPARED = {
     "none": "with all savings",
+    "dataclasses": "without: dataclasses look into no functions",
     "msgspec": "without: msgspec describes no types",
     "structlog": "without: structlog has no asyncio",
     "urllib3": "without: urllib3 reads no metadata",
     "requests": "without: requests guesses no encodings, has no authorities",
     "hvac": "without: hvac has no class for each kind of secret",
+    "hvac.adapters": "without: hvac looks into no functions",
     SCHEDULER: "without: APScheduler has no pools and no plugins",
     "prometheus_client": "without: the metrics have no server of their own",
     "options": "without: no parser of options",

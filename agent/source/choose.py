@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def open_source(settings: Settings, user_agent: str) -> Source:
     """Return the source, or raise `SettingsError`. Nothing is read yet."""
     if not settings.source_path:
-        for library in ("urllib3", "requests", "hvac"):
+        for library in ("urllib3", "requests", "hvac", "hvac.adapters"):
             lean.load(library)
         from agent.source.vault import VaultSource  # noqa: PLC0415 - 21 MB with hvac
 

@@ -7,7 +7,6 @@ import sys
 sys.argv, when = ["resentry-agent", "run"], sys.argv[1]
 
 from agent import start  # noqa: E402
-from agent.settings import load  # noqa: E402
 
 
 def stop() -> None:
@@ -19,6 +18,7 @@ def stop() -> None:
 def watch() -> None:
     from agent import daemon  # noqa: PLC0415 - as `run` does
     from agent.daemon import Daemon  # noqa: PLC0415
+    from agent.settings import load  # noqa: PLC0415
     from agent.source.choose import open_source  # noqa: PLC0415
 
     vault = {
