@@ -149,7 +149,8 @@ class Pipeline:
             number = self.known.repairs + len(repaired)
             self.known = replace(self.known, repairs=number, repaired=repaired)
         unkept = (volume.problem,) if volume.problem else ()
-        notes = outcome.notes + repaired + unkept
+        tuning = tuple(each.what for each in self._parts.tuning.problems)
+        notes = outcome.notes + repaired + unkept + tuning
         if reading.snapshot is None or self.known.wishes.held is not None:
             notes += tuple(n for n in self._rails_note() if n != outcome.sentence)
         return replace(outcome, notes=notes) if notes != outcome.notes else outcome

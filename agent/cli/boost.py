@@ -45,11 +45,13 @@ def command(  # noqa: PLR0913 - one argument per option
         resentry-agent boost --traces 1.0 --for 15m --match "POST /checkout"
     """  # noqa: D301 - the mark keeps the example on one line
     if listing:
+        wish.must_be_alone("--list", end, traces, duration, role, match, keep_parent)
         return wish.listed(
             loaded.settings,
             lambda boosts, _: [*map(boost_line, boosts)] or ["no boost is running"],
         )
     if end:
+        wish.must_be_alone("--end", traces, duration, role, match, keep_parent)
         return wish.end(loaded.settings, end)
     if traces is None or duration is None:
         raise click.UsageError("a boost needs --traces and --for")

@@ -9,11 +9,10 @@ import click
 from agent.cli import options
 from agent.cli.answer import Answer
 from agent.cli.explain_results import Explained, ExplainResult, ExplainStep
-from agent.cli.gather import published
+from agent.cli.gather import must_be_published
 from agent.confirm.receipts import Receipts
 from agent.domain.structured import role_name
 from agent.domain.tuned import budget_uses, unhonoured
-from agent.errors import PublishError
 from agent.publish.volume import Volume
 from resentry.error_sampling import ErrorSampler, Kind, class_names, own_class
 from resentry.explanation import Told, explain_error, explain_trace
@@ -105,12 +104,7 @@ def command(
     kind = Kind(tuple(_with_bases(classes)), logger or "") if is_error else None
     asked = Asked(name, None if parent is None else parent == "yes", kind)
     settings = loaded.settings
-    current = published(Volume(settings.dir, settings.receipts_dir))
-    if current is None:
-        raise PublishError(
-            f"no snapshot is published on the volume {settings.dir}",
-            "resentry-agent status shows what the agent does; --dir names another volume",
-        )
+    current = must_be_published(Volume(settings.dir, settings.receipts_dir))
     targets = Receipts(settings.receipts_dir).read()
     receipts = [target.receipt for target in targets if target.readable]
     explained, lines = [], list[str]()

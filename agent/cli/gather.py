@@ -187,6 +187,17 @@ def published(volume: Volume) -> Snapshot | None:
     return current
 
 
+def must_be_published(volume: Volume) -> Snapshot:
+    """Return the published snapshot; raise `PublishError` if there is none."""
+    current = published(volume)
+    if current is None:
+        raise PublishError(
+            f"no snapshot is published on the volume {volume.directory}",
+            "resentry-agent status shows what the agent does; --dir names another volume",
+        )
+    return current
+
+
 def must_be_readable(path: str) -> None:
     """Raise `PublishError` if there may be something that this user cannot read."""
     error = _error_of(path)

@@ -44,6 +44,7 @@ def command(  # noqa: PLR0913 - one argument per option
         resentry-agent throttle --traces 0.01 --errors 0.2 --for 2h
     """  # noqa: D301 - the mark keeps the example on one line
     if listing:
+        wish.must_be_alone("--list", end, traces, errors, duration, role, match)
         return wish.listed(
             loaded.settings,
             lambda _, ceilings: (
@@ -51,6 +52,7 @@ def command(  # noqa: PLR0913 - one argument per option
             ),
         )
     if end:
+        wish.must_be_alone("--end", traces, errors, duration, role, match)
         return wish.end(loaded.settings, end)
     if duration is None or (traces is None and errors is None):
         raise click.UsageError("a ceiling needs --traces or --errors, and --for")

@@ -9,9 +9,10 @@ import msgspec
 
 from agent.cli.answer import Answer
 from agent.cli.ask import ask
-from agent.cli.gather import gather
+from agent.cli.gather import gather, must_be_published
 from agent.cli.results import PassResult, WishResult
 from agent.domain.value import replace
+from agent.publish.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,6 +44,12 @@ def scope(function: Command) -> Command:
     return function
 
 
+def must_be_alone(option: str, *others: object) -> None:
+    """Refuse what says how to begin, beside an option that begins nothing."""
+    if any(other not in (None, False) for other in others):
+        raise click.UsageError(f"{option} stands alone: it begins nothing")
+
+
 def begin(
     settings: Settings,
     request: dict[str, Any],
@@ -69,7 +76,11 @@ def listed(
     settings: Settings,
     lines: Callable[[Sequence[Boost], Sequence[Ceiling]], Sequence[str]],
 ) -> Answer:
-    """Return what is running. The lines are for people."""
+    """Return what is running. The lines are for people.
+
+    Raises `PublishError` if nothing is published: then nobody knows.
+    """
+    must_be_published(Volume(settings.dir, settings.receipts_dir))
     current = gather(settings, is_asking=False).current
     boosts = current.boosts if current else []
     ceilings = current.ceilings if current else []

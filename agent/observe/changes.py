@@ -159,6 +159,7 @@ def _log_pass(view: View) -> None:
         sentence = f"{sentence}; {passes.outage}"
     # Each of these has a line of its own.
     logged = {report.sentence for report in view.dsn_checks} | {*view.known.repaired}
+    logged |= {problem.what for problem in view.problems}
     notes = tuple(note for note in outcome.notes if note not in logged)
     shown = replace(outcome, notes=notes)
     _log_outcome(level, shown, sentence, seconds=round(passes.seconds, 3))

@@ -248,6 +248,10 @@ def test_the_headline_is_green_without_an_error_alone(browser: Browser) -> None:
     browser.await_text("Everything works", "#verdict")
     browser.await_text("Not everything could be examined", "#verdict")
     assert "checks" in browser.text("#verdict")
+    problem = {"setting": "RESENTRY_TUNING_PATH", "what": "not in force", "hint": ""}
+    plain["result"]["problems"] = [problem]
+    browser.await_text("A problem with RESENTRY_TUNING_PATH", "#verdict")
+    browser.await_text("not in force", "#refusals")
     plain["result"]["source"]["outcome"] = "checking"
     browser.await_text("Not finished at checks", "#verdict")
 

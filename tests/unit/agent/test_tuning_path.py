@@ -94,7 +94,9 @@ def test_a_bad_file_holds_up_no_dsn(
 
     mount.write(SENTRY_TRACES_SAMPLE_RATE="0.2", SENTRY_DSN=f"{DSN}9")
     shelf.values = values(2)
-    assert one.one().kind == "published"
+    outcome = one.one()
+    assert outcome.kind == "published"
+    assert outcome.notes == (one.problem,)  # `refresh` tells it
     assert one.shown == ("2", 0.1)
     assert one.problem == (
         f"the tuning file {mount.directory} is not in force: SENTRY_DSN must not stand in "
