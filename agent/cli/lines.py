@@ -43,7 +43,7 @@ def ceiling_line(ceiling: Ceiling) -> str:
         for name, rate in (("traces", ceiling.traces), ("errors", ceiling.errors))
         if rate is not None
     ]
-    left = "of the source"
+    left = "without an end"
     if ceiling.left_seconds is not None:
         left = f"{ceiling.left_seconds} s left"
     return f"{ceiling.id or '-'}  {', '.join(rates)} for {what} in {where}, {left}"

@@ -129,7 +129,7 @@ def rollback_held(facts: Facts) -> Iterator[Sight]:
     for revision in sorted(held):
         undone = facts.status.undone
         names = ", ".join(undone)
-        still = f"; the source still holds the undone {names}" if undone else ""
+        still = f"; what was undone still stands there: {names}" if undone else ""
         keys = [f"{name}=VALUE" for name in undone if " of role " not in name]
         correct = facts.write(" ".join(keys)) if keys else f"correct {names}"
         yield Sight(

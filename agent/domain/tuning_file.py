@@ -50,6 +50,10 @@ HINT = (
     "budgets and boosts; everything else belongs to the source"
 )
 
+NO_SETTING = (
+    "none of the keys is a setting; if one is a file with all, RESENTRY_TUNING_PATH names it",
+)
+
 
 def read_tuning(candidate: Candidate) -> tuple[Snapshot, tuple[str, ...]]:
     """Return what a tuning file holds, and notes; or raise `CandidateRefused`.
@@ -84,7 +88,8 @@ def read_tuning(candidate: Candidate) -> tuple[Snapshot, tuple[str, ...]]:
     if findings.problems:
         raise refused(findings.problems, candidate.fingerprint)
     snapshot = replace(snapshot, revision=revision_of(snapshot))
-    return snapshot, (*candidate.notes, *key_notes(values))
+    notes = NO_SETTING if values and not held else ()
+    return snapshot, (*candidate.notes, *notes, *key_notes(values))
 
 
 def refused(problems: list[str], fingerprint: str) -> CandidateRefused:

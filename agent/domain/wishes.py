@@ -107,10 +107,14 @@ def resume_hint(undone: Sequence[str]) -> str:
     """
     if not undone:
         return "resentry-agent rollback --resume ends the rollback"
+    place = "the source"
+    # A tuning file can hold no other names. Its module is not imported without one.
+    if any("_RATE" in name or name.startswith("RESENTRY_") for name in undone):
+        place = "the source, or in the tuning file if it stands there"
     return (
-        f"correct {', '.join(undone)} at the source, then: resentry-agent refresh. The "
-        "source still holds what the rollback has undone; resentry-agent rollback --resume "
-        "would publish it again"
+        f"correct {', '.join(undone)} at {place}, then: resentry-agent refresh. What the "
+        "rollback has undone is still there; resentry-agent rollback --resume would publish "
+        "it again"
     )
 
 

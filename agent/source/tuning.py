@@ -242,5 +242,6 @@ class TuningFile(KeptTuning):
         if error is not None:
             has_some = bool(self._in_force.provenance)
             stays = "its last good content" if has_some else "nothing of it"
-            what = f"the tuning file {self._path} is not in force: {error.what}; {stays} is"
+            what = f"the tuning file {self._path} is not in force: {error.what}"
+            what += f"; {stays} is in force"
             self.problems = (Problem(TUNING_PATH, what, error.hint),)

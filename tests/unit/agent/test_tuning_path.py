@@ -100,7 +100,7 @@ def test_a_bad_file_holds_up_no_dsn(
     assert one.shown == ("2", 0.1)
     assert one.problem == (
         f"the tuning file {mount.directory} is not in force: SENTRY_DSN must not stand in "
-        "a tuning file; its last good content is"
+        "a tuning file; its last good content is in force"
     )
     assert one.parts.tuning.report()["state"] == "refused"
 
@@ -148,7 +148,7 @@ def test_an_absent_source_holds_up_no_tuning(
     five = passes()
     five.one()
     assert five.shown == ("1", 0.5)
-    assert five.problem.endswith("; nothing of it is")
+    assert five.problem.endswith("; nothing of it is in force")
 
 
 def test_a_source_that_never_answered_holds_up_no_tuning(
@@ -198,7 +198,7 @@ def test_a_file_that_is_gone_is_unknown_not_empty(
     os.rename(mount.directory.parent / "late", mount.directory)
     one.one()
     assert one.shown == ("1", 0.1)
-    assert one.problem.endswith("; its last good content is")
+    assert one.problem.endswith("; its last good content is in force")
     assert one.parts.tuning.report()["state"] == "failed"
 
 
@@ -225,7 +225,7 @@ def test_the_guard_rails_hold_the_file_on_top_of_the_source(
     shelf.values = values(2, SENTRY_ENVIRONMENT="test", **low)
     assert one.one().kind == "published"
     assert one.shown == ("2", 0.1)
-    assert one.problem.endswith("; nothing of it is")
+    assert one.problem.endswith("; nothing of it is in force")
     mount.write(SENTRY_TRACES_SAMPLE_RATE="0.15")
     one.one()
     assert one.shown == ("2", 0.15)

@@ -596,7 +596,7 @@ def test_the_source_is_corrected_before_a_rollback_ends(make: Make) -> None:
     undone = {"held": SNAPSHOT.revision, "undone": ["SENTRY_DSN"]}
     facts = make(snapshot=snapshot, saved=undone, settings=paths)
     finding = problems(examine(facts))["RSN806"]
-    assert "still holds the undone SENTRY_DSN" in finding.detail
+    assert "what was undone still stands there: SENTRY_DSN" in finding.detail
     assert finding.fix == (
         "vault kv patch -mount=secret lms SENTRY_DSN=VALUE; then: resentry-agent refresh"
     )

@@ -10,6 +10,7 @@ import pytest
 from agent.domain.candidate import Candidate
 from agent.domain.guard_rails import GuardRails
 from agent.domain.tuning_file import (
+    NO_SETTING,
     RATES,
     TUNABLE,
     conflicts,
@@ -47,6 +48,15 @@ def test_what_belongs_to_the_source_is_refused(key: str) -> None:
         tuning(**{key: DSN, "SENTRY_TRACES_SAMPLE_RATE": "0.1"})
     assert refused.value.what == f"{key} must not stand in a tuning file"
     assert "belongs to the source" in refused.value.hint
+
+
+def test_a_file_without_any_setting_is_named() -> None:
+    """As a ConfigMap whose one key is a file with all of them."""
+    _, notes = read_tuning(candidate("file", {"tuning.json": "{}"}))
+    assert notes == (*NO_SETTING, "other keys ignored: 1")
+    held = {"SENTRY_SAMPLE_RATE": "0.5", "README": "x"}
+    assert read_tuning(candidate("file", held))[1] == ("other keys ignored: 1",)
+    assert read_tuning(candidate("file", {}))[1] == ()
 
 
 @pytest.mark.parametrize("key", sorted(KEYS.keys() - {*RATES}))

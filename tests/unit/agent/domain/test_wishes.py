@@ -16,6 +16,7 @@ from agent.domain.wishes import (
     encode_wishes,
     lasting_revision,
     overlay,
+    resume_hint,
     running,
     undone_values,
     with_seconds_left,
@@ -154,6 +155,13 @@ def test_pruning_drops_boosts_that_have_ended() -> None:
     wishes = Wishes(boosts=(B1, B2._replace(until=LONG_PAST)), held=held)
     assert wishes.pruned(None, NOW, 1.0) == Wishes((B1,), held)
     assert wishes.pruned(GOOD, NOW, 1.0) == Wishes((B1,), None)
+
+
+def test_the_end_of_a_rollback_names_where_its_values_may_stand() -> None:
+    """A tuning file can hold rates and rules, and never a DSN."""
+    for name in ("SENTRY_TRACES_SAMPLE_RATE of role api", "RESENTRY_RULES"):
+        assert "or in the tuning file" in resume_hint([name])
+    assert "tuning" not in resume_hint(["SENTRY_DSN"])
 
 
 def test_no_clock_that_was_wrong_for_a_while_ends_a_wish() -> None:
