@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from agent.doctor.about_targets import targets
 from agent.doctor.rule import Sight, SkippedError, rule
 from agent.domain.roles import ERRORS
+from resentry.contract import per_minute_of
 from resentry.values import PRODUCTION, environment_name
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def traces_off(facts: Facts) -> Iterator[Sight]:
     fix="`vault kv patch -mount=MOUNT PATH SENTRY_TRACES_SAMPLE_RATE=0.1`",
 )
 def traces_high(facts: Facts) -> Iterator[Sight]:
-    """Look for a trace rate above one half in production.
+    """Look for a trace rate above one half in production, with no ceiling and no budget.
 
     Each trace costs time in the service, and quota.
     """
@@ -85,10 +86,24 @@ def traces_high(facts: Facts) -> Iterator[Sight]:
         raise SkippedError("no process runs in production")
     for role, value, origin in _per_role(facts, TRACES):
         rate = _number(value)
-        if rate is not None and rate > _HIGH:
+        if rate is not None and rate > _HIGH and not _is_bounded(facts, role):
             detail = f"{TRACES} is {rate:g}, from: {origin}"
             fix = facts.write(f"{TRACES}=0.1")
             yield Sight(f"role {role}", detail, fix=fix)
+
+
+def _is_bounded(facts: Facts, role: str) -> bool:
+    """Whether a ceiling or a budget bounds all traces of a role."""
+    current = facts.current
+    if current is None:
+        return False
+    return per_minute_of(current.budgets, role, "transactions") is not None or any(
+        each.traces is not None
+        and each.traces <= _HIGH
+        and each.match is None
+        and each.role in (None, role)
+        for each in current.ceilings
+    )
 
 
 @rule(

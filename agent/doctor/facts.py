@@ -11,6 +11,7 @@ from agent.doctor.rule import SkippedError, UnknownError
 from agent.domain.dsn_check import dsns_of
 from agent.domain.provenance import TUNING_FILE
 from agent.domain.value import replace
+from agent.domain.wishes import OPERATOR
 from agent.dsn_check.send import check_sender
 from agent.errors import AgentError, SettingsError
 from agent.parts import USER_AGENT
@@ -153,7 +154,7 @@ class Facts:
             of_source = (
                 key
                 for key, origin in origins.items()
-                if origin.get("source") != TUNING_FILE
+                if origin.get("source") not in {TUNING_FILE, *OPERATOR.values()}
             )
             names = ", ".join(of_source) or "SENTRY_DSN"
             return f"write {names} to {self.settings.source_path}"

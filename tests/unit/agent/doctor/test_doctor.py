@@ -25,6 +25,7 @@ from agent.domain.candidate import Candidate
 from agent.domain.guard_rails import allowed_dsn
 from agent.domain.rollout import LiveTarget, assess
 from agent.domain.value import replace
+from agent.domain.wishes import OPERATOR
 from agent.errors import (
     CandidateRefused,
     PublishError,
@@ -604,6 +605,25 @@ def test_the_source_is_corrected_before_a_rollback_ends(make: Make) -> None:
     assert stages["publish"].hint.startswith("correct SENTRY_DSN at the source")
 
 
+@pytest.mark.parametrize(
+    ("more", "is_high"),
+    [
+        ({"ceilings": (Ceiling(traces=0.1),)}, False),
+        ({"ceilings": (Ceiling(traces=0.9),)}, True),
+        ({"ceilings": (Ceiling(traces=0.1, match="GET /*"),)}, True),
+        ({"ceilings": (Ceiling(traces=0.1, role="celery"),)}, True),
+        ({"ceilings": (Ceiling(errors=0.1),)}, True),
+        ({"budgets": (Budget(transactions=60),)}, False),
+        ({"budgets": (Budget(errors=60),)}, True),
+    ],
+)
+def test_a_high_rate_is_bounded_by_a_ceiling_or_a_budget(
+    make: Make, more: dict[str, Any], *, is_high: bool
+) -> None:
+    facts = make(**BREAKAGES["RSN803"], snapshot=replace(SNAPSHOT, **more))
+    assert ("RSN803" in problems(examine(facts))) == is_high
+
+
 LMS = {"source": "vault", "path": "secret/data/lms", "version": 1}
 LMS_ONLY = {"vault_paths": ("secret/data/lms",)}
 
@@ -611,6 +631,13 @@ LMS_ONLY = {"vault_paths": ("secret/data/lms",)}
 def test_what_is_to_be_typed_loses_no_key(make: Make) -> None:
     """A deleted version is undeleted; a missing secret is written with all its keys."""
     snapshot = replace(SNAPSHOT, provenance={"SENTRY_DSN": LMS, "SENTRY_RELEASE": LMS})
+    origins = {"RESENTRY_CEILINGS": OPERATOR, "SENTRY_DSN": {"source": "file"}}
+    facts = make(
+        asked=Asked(SourceMissing("/etc/lms.env"), surplus=()),
+        snapshot=replace(SNAPSHOT, provenance=origins),
+        settings={"source_path": "/etc/lms.env"},
+    )
+    assert facts.write_anew("") == "write SENTRY_DSN to /etc/lms.env"
     undelete = "vault kv undelete -mount=secret -versions=4 lms"
     for hint, fix in (
         (undelete, undelete),
