@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench.report import Section
 
 PAGE = RESULTS.parent / "RESULTS.md"
-MODULES = (*BENCHMARKS, "cluster")
+MODULES = (*BENCHMARKS, "cluster", "soak")
 """What has `SECTIONS`, in the order of the page: all of `make bench`, and what else runs."""
 
 INTRODUCTION = """\
