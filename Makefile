@@ -90,16 +90,16 @@ demo: $(READY) $(if $(UI),$(SINK)) ## rotate a DSN under traffic; JSON=1 one obj
 unit: $(READY) ## the pure and the fast of tests/unit and tests/contract, in seconds
 	@$(BIN)/pytest -q -m "$(FAST)" $$(grep -rLE '^pytestmark = .*(process|vault)' --include='test_*.py' tests/unit tests/contract)
 
-test: test-together test-alone ## every test but matrix, parity and cluster-test: about 20 minutes
+test: test-together test-alone ## every test but matrix, parity and cluster-test: about 25 minutes
 	@echo "==> not run here: make matrix (process models), make parity (features of sentry-sdk), make test-vault (HashiCorp's own)"
 	@$(BIN)/python -m lab.cluster
 
 test-together: $(READY) $(SINK) ## the tests that mostly wait, WORKERS=4 at once; SEED=7 in a random order
-	@echo "==> the tests that mostly wait, $(WORKERS) at once: about 16 minutes"
+	@echo "==> the tests that mostly wait, $(WORKERS) at once: about 20 minutes"
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not alone and not cluster" $(ELSEWHERE) $(if $(SEED),--seed $(SEED))
 
 test-alone: $(READY) $(SINK) ## the tests that measure time or memory, one by one
-	@echo "==> the tests that measure time or memory, one by one: about 4 minutes"
+	@echo "==> the tests that measure time or memory, one by one: about 5 minutes"
 	@$(BIN)/pytest -m "alone and not cluster" $(ELSEWHERE)
 
 matrix: $(READY) $(MODELS) ## every process model: rotations under load, beside plain sentry-sdk
