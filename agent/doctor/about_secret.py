@@ -20,6 +20,7 @@ _SAID_ELSEWHERE = (
     "a rollback holds",
     "Vault gives older versions",
     "the source has no SENTRY_DSN",
+    "the tuning file ",
 )
 """How the notes begin that another rule tells."""
 
