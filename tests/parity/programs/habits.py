@@ -41,6 +41,8 @@ class Marking(Integration):
 @case("init again, with an integration more")
 def second_init() -> None:
     report_twice()
+    # Whether sentry-sdk alone still sends what its first client has queued is chance.
+    sentry_sdk.flush()
     start(integrations=[Marking()])
     report_twice()
     say(times=Marking.times)
