@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from agent.doctor.about_targets import targets
 from agent.doctor.rule import Sight, SkippedError, rule
@@ -10,11 +10,14 @@ from agent.domain.tuned import unhonoured
 from agent.domain.wishes import running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from agent.doctor.facts import Facts
-    from resentry.contract import Ceiling, Receipt
+    from resentry.contract import Ceiling, ErrorRule, Receipt, Rule
 
+    Counts = Sequence[tuple[int | None, str]]
+
+Scoped = TypeVar("Scoped", "Rule", "Ceiling", "ErrorRule")
 _LONG_SECONDS = 3600.0
 _ENOUGH = 100
 """So many traces or errors say something about a rule."""
@@ -37,15 +40,34 @@ def _running(facts: Facts, role: str | None) -> list[Receipt]:
     ]
 
 
-def _seen(told: Iterable[tuple[int | None, str]], number: int) -> _Seen:
+def _seen(told: Counts, number: int) -> _Seen:
     """Add up what each process tells: a count, and a bit for each rule, in hex."""
-    told = list(told)
     if any(decided is None for decided, _ in told):
         raise SkippedError("a process has a library that does not tell")
     bits = [int(matched or "0", 16) for _, matched in told]
     return _Seen(
         sum(decided or 0 for decided, _ in told), any(b >> number & 1 for b in bits)
     )
+
+
+def _unmatched(
+    facts: Facts,
+    numbered: Iterable[tuple[int, Scoped]],
+    told: Callable[[Scoped, Receipt], Counts],
+) -> Iterator[tuple[int, Scoped, int]]:
+    """Yield what has matched nothing: its number, itself, and how much was decided.
+
+    `told` returns what a process tells of it, for `_seen`.
+    """
+    for number, given in numbered:
+        counts = [
+            each
+            for receipt in _running(facts, given.role)
+            for each in told(given, receipt)
+        ]
+        seen = _seen(counts, number)
+        if seen.decided >= _ENOUGH and not seen.matched:
+            yield number, given, seen.decided
 
 
 @rule(
@@ -89,12 +111,11 @@ def rule_unmatched(facts: Facts) -> Iterator[Sight]:
     rules = facts.published.rules
     if not rules:
         raise SkippedError("there are no rules")
-    for number, given in enumerate(rules):
-        told = [(r.decided, r.matched) for r in _running(facts, given.role)]
-        seen = _seen(told, number)
-        if seen.decided >= _ENOUGH and not seen.matched:
-            detail = f"of more than {seen.decided} traces it matched none"
-            yield Sight(given.match, detail)
+    unmatched = _unmatched(
+        facts, enumerate(rules), lambda _, told: [(told.decided, told.matched)]
+    )
+    for _, given, decided in unmatched:
+        yield Sight(given.match, f"of more than {decided} traces it matched none")
 
 
 @rule(
@@ -121,20 +142,17 @@ def ceiling_unmatched(facts: Facts) -> Iterator[Sight]:
     ]
     if not examined:
         raise SkippedError("there is no ceiling with a match")
-    for number, given in examined:
-        told = [
-            (None if r.decided_errors is None else decided, r.matched_ceilings)
-            for r in _running(facts, given.role)
-            for bound, decided in (
-                (given.traces, r.decided),
-                (given.errors, r.decided_errors),
-            )
-            if bound is not None
-        ]
-        seen = _seen(told, number)
-        if seen.decided >= _ENOUGH and not seen.matched:
-            detail = f"of more than {seen.decided} traces or errors it bounded none"
-            yield Sight(given.match or "", detail, fix=_ending(given))
+    for _, given, decided in _unmatched(facts, examined, _told_of_ceiling):
+        detail = f"of more than {decided} traces or errors it bounded none"
+        yield Sight(given.match or "", detail, fix=_ending(given))
+
+
+def _told_of_ceiling(ceiling: Ceiling, told: Receipt) -> Counts:
+    """Return the counts of what the ceiling bounds: traces, errors, or both."""
+    if told.decided_errors is None:
+        return [(None, "")]
+    kinds = (ceiling.traces, told.decided), (ceiling.errors, told.decided_errors)
+    return [(n, told.matched_ceilings) for bound, n in kinds if bound is not None]
 
 
 def _in_force(facts: Facts) -> list[tuple[int, Ceiling]]:
@@ -183,15 +201,15 @@ def error_rule_unmatched(facts: Facts) -> Iterator[Sight]:
     rules = facts.published.errors
     if not rules:
         raise SkippedError("there are no error rules")
-    for number, given in enumerate(rules):
-        told = [
-            (r.decided_errors, r.matched_errors) for r in _running(facts, given.role)
-        ]
-        seen = _seen(told, number)
-        if seen.decided >= _ENOUGH and not seen.matched:
-            names = ", ".join(filter(None, (given.exception, given.logger)))
-            detail = f"of more than {seen.decided} errors it matched none"
-            yield Sight(names or f"RESENTRY_ERRORS[{number}]", detail)
+    unmatched = _unmatched(
+        facts,
+        enumerate(rules),
+        lambda _, told: [(told.decided_errors, told.matched_errors)],
+    )
+    for number, given, decided in unmatched:
+        names = ", ".join(filter(None, (given.exception, given.logger)))
+        detail = f"of more than {decided} errors it matched none"
+        yield Sight(names or f"RESENTRY_ERRORS[{number}]", detail)
 
 
 @rule(
