@@ -145,14 +145,27 @@ def rollback_held(facts: Facts) -> Iterator[Sight]:
         undone = facts.status.undone
         names = ", ".join(undone)
         still = f"; what was undone still stands there: {names}" if undone else ""
-        keys = [f"{name}=VALUE" for name in undone if " of role " not in name]
-        correct = facts.write(" ".join(keys)) if keys else f"correct {names}"
+        correct = f"{_correct(facts, undone)}; then: resentry-agent refresh"
         yield Sight(
             revision,
             f"published instead of the source's{still}",
             since=snapshot.published_at,
-            fix=f"{correct}; then: resentry-agent refresh" if undone else "",
+            fix=correct if undone else "",
         )
+
+
+def _correct(facts: Facts, undone: list[str]) -> str:
+    """Return what to type to correct these values, each where it stands."""
+    keys = [name for name in undone if " of role " not in name]
+    tuning = facts.status.tuning
+    tuned = [name for name in keys if tuning is not None and name in tuning.keys]
+    places = tuned, [name for name in keys if name not in tuned]
+    commands = [
+        facts.write(" ".join(f"{name}=VALUE" for name in place))
+        for place in places
+        if place
+    ]
+    return "; ".join(commands) or f"correct {', '.join(undone)}"
 
 
 @rule(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.doctor.rule import Sight, SkippedError, rule
-from agent.domain.provenance import TUNING_FILE
 from agent.domain.tuning_file import RATES
 from agent.domain.view import TUNING_PATH
 
@@ -63,11 +62,10 @@ def tuning_covered(facts: Facts) -> Iterator[Sight]:
     """
     tuning = _tuning_file(facts)
     published = facts.published
-    roles = published.provenance.get("RESENTRY_ROLES", {})
-    if roles.get("source") == TUNING_FILE or TUNING_FILE in roles:
-        return  # rates of roles are the file's own
     for key in RATES:
+        if key not in tuning.keys or key not in published.settings:
+            continue
         for role, own in sorted(published.roles.items()):
-            if key in tuning.keys and key in own and key in published.settings:
+            if key in own and key not in tuning.roles.get(role, ()):
                 detail = f"{key} is {own[key]:g} there, not {published.settings[key]:g}"
                 yield Sight(f"role {role}", detail)

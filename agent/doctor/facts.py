@@ -134,10 +134,9 @@ class Facts:
         """Return what to type so that the source holds this setting, as `KEY=VALUE`."""
         if self.is_copy:
             return f"write {setting} to the source of the volume's agent"
-        origins = self.current.provenance if self.current else {}
-        origin = origins.get(setting.partition("=")[0], {})
-        if origin.get("source") == TUNING_FILE:
-            return f"write {setting} to the tuning file, {origin.get('path')}"
+        tuning = self.status.tuning
+        if tuning is not None and setting.partition("=")[0] in tuning.keys:
+            return f"write {setting} to the tuning file, {tuning.path}"
         if self.settings.source_path:
             return f"write {setting} to {self.settings.source_path}"
         path = next(iter(self.settings.vault_paths), _PATH)

@@ -41,6 +41,10 @@ class TuningFile(Struct, frozen=True, kw_only=True):
         Literal["inotify", "poll"], Meta(description="How a change is noticed.")
     ]
     keys: Annotated[list[str], Meta(description="The keys that are in force from it.")]
+    roles: Annotated[
+        dict[str, list[str]],
+        Meta(description="The rates that are in force from it for one role, by role."),
+    ] = {}
     notes: Annotated[
         list[str], Meta(description="What was noticed beside, in words.")
     ] = []

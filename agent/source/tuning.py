@@ -190,6 +190,7 @@ class TuningFile(KeptTuning):
             "watch": self._source.report()["watch"],
             "state": state,
             "keys": sorted(self._in_force.provenance),
+            "roles": {role: sorted(own) for role, own in self._in_force.roles.items()},
             "notes": list(newest.notes) if newest is not None else [],
             "since": time_text(self._since) if self._since else None,
         }

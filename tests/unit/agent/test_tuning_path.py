@@ -104,9 +104,11 @@ def test_a_bad_file_holds_up_no_dsn(
     )
     assert one.parts.tuning.report()["state"] == "refused"
 
-    mount.write(SENTRY_TRACES_SAMPLE_RATE="0.2")
+    roles = '{"api": {"SENTRY_SAMPLE_RATE": 0.3}}'
+    mount.write(SENTRY_TRACES_SAMPLE_RATE="0.2", RESENTRY_ROLES=roles)
     assert one.one().kind == "published"
     assert one.shown == ("2", 0.2)
+    assert one.parts.tuning.report()["roles"] == {"api": ["SENTRY_SAMPLE_RATE"]}
     assert one.parts.tuning.problems == ()
 
     mount.write()  # an empty directory, as of a ConfigMap that is optional

@@ -603,6 +603,13 @@ def test_the_source_is_corrected_before_a_rollback_ends(make: Make) -> None:
     )
     stages = {stage.stage: stage for stage in facts.status.chain}
     assert stages["publish"].hint.startswith("correct SENTRY_DSN at the source")
+    rate = "SENTRY_TRACES_SAMPLE_RATE"
+    tuned = {**undone, "undone": ["SENTRY_DSN", rate], "tuning": TUNING}
+    facts = make(snapshot=snapshot, saved=tuned, settings=paths)
+    assert problems(examine(facts))["RSN806"].fix == (
+        f"write {rate}=VALUE to the tuning file, /tuning; "
+        "vault kv patch -mount=secret lms SENTRY_DSN=VALUE; then: resentry-agent refresh"
+    )
 
 
 @pytest.mark.parametrize(
@@ -860,6 +867,19 @@ def test_a_ceiling_counts_as_unmatched_only_if_it_could_have_matched(
         snapshot=replace(SNAPSHOT, ceilings=ceilings), receipts=receipt(**told)
     )
     assert ("RSN809" in problems(examine(facts))) is is_problem
+
+
+def test_a_role_that_the_tuning_file_names_hides_no_other_role(make: Make) -> None:
+    """The file gives api a rate of its own, and celery still has that of the source."""
+    rate = "SENTRY_TRACES_SAMPLE_RATE"
+    roles = {"api": {rate: 0.2}, "celery": {rate: 0.3}}
+    origins = {rate: {"source": "tuning"}, "RESENTRY_ROLES": {"tuning": "/tuning"}}
+    facts = make(
+        snapshot=replace(SNAPSHOT, roles=roles, provenance=origins),
+        saved={"tuning": {**TUNING, "roles": {"api": [rate]}}},
+    )
+    found = [each for each in examine(facts) if each.id == "RSN813"]
+    assert [each.subject for each in found] == ["role celery"]
 
 
 def test_what_is_wrong_in_one_process_is_no_cause_in_another(make: Make) -> None:
