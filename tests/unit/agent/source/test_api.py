@@ -5,7 +5,6 @@ import inspect
 import json
 import re
 import tracemalloc
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import hvac.exceptions
@@ -21,7 +20,6 @@ from agent.errors import (
     SourceError,
     SourceMissing,
 )
-from agent.settings import Settings
 from agent.source.vault import VaultSource
 from lab.paths import DOCS
 from lab.proxy import Faults, Proxy
@@ -32,19 +30,6 @@ KV = json.dumps({"data": {"data": {"SENTRY_SAMPLE_RATE": "1"}}}).encode()
 
 
 pytestmark = pytest.mark.server
-
-
-@pytest.fixture
-def server() -> Iterator[Proxy]:
-    with Proxy("127.0.0.1:9") as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def source(settings: Callable[..., Settings], server: Proxy) -> VaultSource:
-    """A source that asks that server for its secret alone."""
-    given = {"vault_auth": "none", "vault_kv_version": "2"}
-    return VaultSource(settings(vault_addr=server.url, **given), "tests")
 
 
 STATUSES: list[tuple[int, type[SourceError], str]] = [

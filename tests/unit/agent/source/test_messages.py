@@ -29,12 +29,6 @@ def source(settings: Callable[..., Settings]) -> Make:
     return make
 
 
-@pytest.fixture
-def server() -> Iterator[Proxy]:
-    with Proxy("127.0.0.1:9") as proxy:
-        yield proxy
-
-
 # The address
 
 

@@ -8,27 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.source.vault import VaultSource
 from lab.proxy import Faults, Proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from agent.settings import Settings
+    from agent.source.vault import VaultSource
 
 pytestmark = pytest.mark.server
-
-
-@pytest.fixture
-def server() -> Iterator[Proxy]:
-    with Proxy("127.0.0.1:9") as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def source(settings: Callable[..., Settings], server: Proxy) -> VaultSource:
-    given = {"vault_auth": "none", "vault_kv_version": "2"}
-    return VaultSource(settings(vault_addr=server.url, **given), "tests")
 
 
 def answer(rate: str, version: int = 1, **first: str) -> Faults:
