@@ -9,9 +9,10 @@ import msgspec
 
 from agent.cli.answer import Answer
 from agent.cli.ask import ask
-from agent.cli.gather import gather, must_be_published
+from agent.cli.gather import must_be_published
 from agent.cli.results import PassResult, WishResult
 from agent.domain.value import replace
+from agent.observe import tuning_document as tuning
 from agent.publish.volume import Volume
 
 if TYPE_CHECKING:
@@ -80,10 +81,8 @@ def listed(
 
     Raises `PublishError` if nothing is published: then nobody knows.
     """
-    must_be_published(Volume(settings.dir, settings.receipts_dir))
-    current = gather(settings, is_asking=False).current
-    boosts = current.boosts if current else []
-    ceilings = current.ceilings if current else []
+    current = must_be_published(Volume(settings.dir, settings.receipts_dir))
+    boosts, ceilings = tuning.boosts(current), tuning.ceilings(current)
     result = WishResult(boosts=boosts, ceilings=ceilings, done=None)
     return Answer(result, tuple(lines(boosts, ceilings)))
 
