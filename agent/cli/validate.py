@@ -17,6 +17,7 @@ from agent.domain.changes import changes
 from agent.domain.tuning_file import conflicts, layered, read_tuning, refused
 from agent.domain.validate import Validated, validate
 from agent.domain.view import TUNING_PATH
+from agent.domain.wishes import OF_OPERATORS, running
 from agent.errors import AgentError, CandidateRefused
 from agent.observe.document import masked
 from agent.observe.results import Error
@@ -95,7 +96,8 @@ def command(
 
 def _read(settings: Settings, path: str, last_good: Snapshot | None) -> Validated:
     source = FileSource(structs.replace(settings, source_path=path), settle=0.0)
-    return validate(source.read(), settings.guard_rails, last_good, time.time())
+    good = validate(source.read(), settings.guard_rails, last_good, time.time())
+    return Validated(good.snapshot, (*good.notes, *_ended(good.snapshot)))
 
 
 def _read_tuning(
@@ -109,7 +111,16 @@ def _read_tuning(
     base = of_source or Snapshot(settings={}, judged_by=rails.environment)
     if problems := conflicts(base, tuning, rails, time.time()):
         raise refused(problems, candidate.fingerprint)
-    return Validated(layered(base, tuning), notes)
+    return Validated(layered(base, tuning), (*notes, *_ended(tuning)))
+
+
+def _ended(snapshot: Snapshot) -> Iterator[str]:
+    """Yield a note for each boost and each ceiling that would do nothing any more."""
+    for name, setting in OF_OPERATORS.items():
+        items = getattr(snapshot, name)
+        for index, each in enumerate(items):
+            if each not in running(items, time.time()):
+                yield f"{setting}[{index}] has no effect: it has ended at {each.until}"
 
 
 def _accepted(path: str, good: Validated, old: Snapshot | None) -> ValidatedFile:

@@ -138,6 +138,28 @@ def test_what_would_change_is_named_per_role(validate: Validate) -> None:
     assert "  every role: RESENTRY_RULES: another order" in ran.stdout
 
 
+@pytest.mark.parametrize("tuning", [(), ("--tuning",)])
+def test_what_has_ended_is_noted(validate: Validate, tuning: tuple[str, ...]) -> None:
+    """A wrong year makes a ceiling that never begins. What still runs is not noted."""
+    past, later = "2020-01-31T12:00:00Z", "2120-01-31T12:00:00Z"
+    values = {
+        "RESENTRY_BOOSTS": [{"id": "b1", "traces": 1, "until": past}],
+        "RESENTRY_CEILINGS": [
+            {"traces": 0.5},
+            {"traces": 0.1, "until": later},
+            {"traces": 0.01, "until": past},
+        ],
+    }
+    files = {"old.json": GOOD, "new.json": values if tuning else {**GOOD, **values}}
+    words = ("new.json", "--against", "old.json", *tuning)
+    (file,) = validate(*words, files=files)["result"]["files"]
+    assert file["accepted"]
+    assert file["notes"] == [
+        f"RESENTRY_BOOSTS[0] has no effect: it has ended at {past}",
+        f"RESENTRY_CEILINGS[2] has no effect: it has ended at {past}",
+    ]
+
+
 def test_a_dsn_must_not_vanish(validate: Validate) -> None:
     """The agent would refuse this, too."""
     files = {"new.json": {"SENTRY_SAMPLE_RATE": 1}, "old.json": GOOD}
