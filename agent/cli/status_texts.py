@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from agent.cli.lines import boost_line
+from agent.cli.lines import boost_line, ceiling_line
 from agent.domain.roles import LOGS, ORIGINS
 
 if TYPE_CHECKING:
@@ -76,6 +76,9 @@ def why_lines(role: RoleReport, status: StatusResult) -> Iterator[str]:
     for boost in status.current.boosts if status.current else ():
         if boost.id in role.boosts:
             yield f"boost {boost_line(boost)}"
+    for ceiling in status.current.ceilings if status.current else ():
+        if ceiling.role in (None, role.role):
+            yield f"ceiling {ceiling_line(ceiling)}"
 
 
 def count_texts(status: StatusResult) -> Iterator[tuple[str, str]]:

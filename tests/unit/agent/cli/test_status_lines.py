@@ -27,6 +27,7 @@ from lab.process import eventually
 from resentry.answers import Answer
 from resentry.contract import (
     Boost,
+    Ceiling,
     Holder,
     Receipt,
     Snapshot,
@@ -48,6 +49,7 @@ CURRENT = Snapshot(
     {"SENTRY_DSN": DSN, "SENTRY_TRACES_SAMPLE_RATE": 0.1},
     roles={"celery": {"SENTRY_TRACES_SAMPLE_RATE": 0.01}},
     boosts=(Boost("b1", 1.0, time_text(NOW + 900), match="POST /checkout"),),
+    ceilings=(Ceiling(0.05, role="api"),),
     revision="a" * 12,
     sequence=7,
     published_at=time_text(NOW - 300),
@@ -111,6 +113,7 @@ def test_a_healthy_chain_tells_ages_origins_and_rates(show: Callable[..., str]) 
     assert "role api (1 process): errors off, traces 0.1, profiles off" in text
     assert "traces from the snapshot" in text
     assert text.count("boost b1  traces 1 for POST /checkout") == 3  # and of each role
+    assert text.count("ceiling -  traces at most 0.05 for everything in api") == 2
     assert DSN not in text
 
 
