@@ -26,7 +26,7 @@ from agent.following import UNFINISHED_SECONDS, Following, read_rollout
 from agent.loop import Loop
 from agent.notify.signal import Reminders
 from agent.observe import changes
-from agent.operator import Desk, Grounds
+from agent.operator import Desk, Grounds, remarks
 from agent.passing import Passing
 from agent.pipeline import NOT_READ, Pipeline
 from agent.record import Record
@@ -273,6 +273,9 @@ class Daemon:
             changes.log_refused_request(error, request["command"], self._metrics)
             raise
         outcome = self._publish(partial(self._pipeline.grant, wishes))
+        if outcome.exit_code == 0:
+            known = remarks(request, grounds.known.wishes, self.view.rollout)
+            outcome = replace(outcome, notes=(*outcome.notes, *known))
         changes.log_request(outcome, request["command"], self._metrics)
         self._update()
         return outcome

@@ -12,7 +12,7 @@ from agent.domain.dsn_check import dsns_of
 from agent.domain.value import Value, replace
 from agent.domain.wishes import lasting_revision, running, values_of
 from agent.errors import RequestUnknown, WishRefused
-from agent.tuning import read_boost, read_ceiling
+from agent.tuning import read_boost, read_ceiling, shown
 from resentry.contract import (
     BOOSTS_LIMIT,
     CEILINGS_LIMIT,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from agent.domain.rejections import Rejections
+    from agent.domain.rollout import Rollout
     from agent.domain.view import Known
     from agent.domain.wishes import Ending, Wishes
     from agent.errors import SettingsError
@@ -178,6 +179,26 @@ class Desk:
                 "the source, remove it there",
             )
         return replace(wishes, boosts=boosts, ceilings=ceilings)
+
+
+def remarks(
+    request: dict[str, Any], before: Wishes, rollout: Rollout
+) -> tuple[str, ...]:
+    """Return what an operator should know of a request that was carried out."""
+    kinds = ("boost", before.boosts), ("ceiling", before.ceilings)
+    ended = tuple(
+        f"ended the {kind}: {shown(each)}"
+        for kind, items in kinds
+        for each in items
+        if request["command"] == "end" and each.id == request["id"]
+    )
+    role, targets = request.get("role"), [target for target, _ in rollout.targets]
+    roles = {target.receipt.role for target in targets}
+    is_known = targets and all(target.readable for target in targets)
+    if role is None or role in roles or not is_known:
+        return ended
+    seen = ", ".join(sorted(roles))
+    return (f"no process here has the role {role}; there are processes of: {seen}",)
 
 
 def _read(read: Callable[[dict[str, Any]], T], request: dict[str, Any]) -> T:

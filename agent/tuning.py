@@ -1,4 +1,4 @@
-"""Reads what an operator asks for: a boost, or a ceiling. Both end by themselves."""
+"""Reads and shows what an operator asks for: a boost, or a ceiling. Both end by themselves."""
 
 from __future__ import annotations
 
@@ -78,6 +78,21 @@ def read_ceiling(request: dict[str, Any]) -> Ceiling:
         role=scope.role,
         id=secrets.token_hex(3),
     )
+
+
+def shown(item: Boost | Ceiling) -> str:
+    """Return a boost or a ceiling in words."""
+    if isinstance(item, Boost):
+        rates = f"traces {item.traces:g}"
+    else:
+        bounds = (("traces", item.traces), ("errors", item.errors))
+        rates = ", ".join(
+            f"{name} at most {rate:g}" for name, rate in bounds if rate is not None
+        )
+    until = f"until {item.until}" if item.until else "without an end"
+    whose = f", operator's {item.id}" if item.id else ""
+    what, where = item.match or "everything", item.role or "every role"
+    return f"{rates} for {what} in {where}, {until}{whose}"
 
 
 def _rate(request: dict[str, Any], name: str) -> float:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from agent.cli import options
-from agent.cli.answer import Answer
+from agent.cli.answer import UNEXAMINED, Answer, error_of
 from agent.cli.explain_results import Explained, ExplainResult, ExplainStep
 from agent.cli.gather import must_be_published
 from agent.confirm.receipts import Receipts
+from agent.domain.rollout import named_roles
 from agent.domain.structured import role_name
 from agent.domain.tuned import budget_uses, unhonoured
 from agent.publish.volume import Volume
@@ -86,7 +87,8 @@ def command(
 
     Shows which step decides, what every other step says, and which part of a trace is
     missing. NAME is the name of a transaction or task at its start. Reads the volume alone:
-    the published snapshot, and the rates that each process runs. For example:
+    the published snapshot, and the rates that each process runs. Exits with 3 for a role
+    that no process here has and that the snapshot does not name. For example:
 
     \b
         resentry-agent explain "GET /pay" --role api --parent no
@@ -107,7 +109,8 @@ def command(
     current = must_be_published(Volume(settings.dir, settings.receipts_dir))
     targets = Receipts(settings.receipts_dir).read()
     receipts = [target.receipt for target in targets if target.readable]
-    explained, lines = [], list[str]()
+    lacking = "" if len(receipts) < len(targets) else _lacking(current, receipts, role)
+    explained, lines = [], [lacking] * bool(lacking)
     for of_role, rates, running in _groups(current, receipts, role):
         notes = rates.notes
         if kind is not None and len(classes) == 1 and own_class(classes[0]) is None:
@@ -119,7 +122,20 @@ def command(
         plural = "es" * (processes != 1)
         lines += [f"{whose}, {processes} process{plural}", *why.lines(), *notes]
     result = ExplainResult(revision=current.revision, explained=explained)
-    return Answer(result, tuple(lines))
+    code = UNEXAMINED if lacking else 0
+    hint = "correct --role, or run this beside a process of that role"
+    return Answer(result, tuple(lines), error_of(code, lacking, hint), code)
+
+
+def _lacking(current: Snapshot, receipts: list[Receipt], role: str | None) -> str:
+    """Say that nothing knows a role: it may be mistyped. Without a process nobody knows."""
+    living = {receipt.role for receipt in receipts}
+    if role is None or not living or role in living | named_roles(current).keys():
+        return ""
+    return (
+        f"no process here has the role {role}, and the snapshot does not name it; there "
+        f"are processes of: {', '.join(sorted(living))}"
+    )
 
 
 def _with_bases(classes: tuple[str, ...]) -> Iterator[str]:

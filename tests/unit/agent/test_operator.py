@@ -680,7 +680,13 @@ def test_a_ceiling_is_laid_over_the_source_and_ends(
     (kept,) = one.ask("rollback")["ceilings"]
     assert kept == theirs
     one.ask("resume")
-    assert one.ask("end", id=theirs["id"])["revision"] == before
+    ended = one.ask("end", id=theirs["id"])
+    assert ended["revision"] == before
+    (note,) = ended["notes"]
+    assert note == (
+        "ended the ceiling: traces at most 0.01, errors at most 0.2 for everything in api, "
+        f"until {theirs['until']}, operator's {theirs['id']}"
+    )
     for odd in (
         {},
         {"traces": "2"},
@@ -693,12 +699,40 @@ def test_a_ceiling_is_laid_over_the_source_and_ends(
         one.ask("throttle", seconds=86401, traces=0.1)
 
 
+@pytest.mark.process
+@pytest.mark.parametrize("command", ["boost", "throttle"])
+def test_a_role_that_no_process_has_is_noted(
+    agent: Callable[..., Agent],
+    receipt: Callable[..., Receipt],
+    tmp_path: Path,
+    command: str,
+) -> None:
+    """It may be mistyped. It may also start later, so it is no error."""
+    one = agent()
+    one.source(1)
+
+    def notes(role: str) -> list[str]:
+        answer = one.ask(command, traces=0.1, seconds=900, role=role)
+        assert answer["code"] == 0
+        return list(answer["notes"])
+
+    assert notes("ipa") == [], "without a process nobody knows"
+    with living(tmp_path / "volume" / "receipts", receipt(role="api")):
+        eventually(lambda: one.daemon.view.rollout.targets, what="the receipt")
+        assert notes("ipa") == [
+            "no process here has the role ipa; there are processes of: api"
+        ]
+        assert notes("api") == []
+
+
 def test_a_boost_can_be_ended(agent: Callable[..., Agent]) -> None:
     """By its id; one of the source, or nobody's, cannot."""
     one = agent()
     before = one.source(1)["revision"]
     (row,) = one.ask("boost", traces=1.0, seconds=900)["boosts"]
-    assert one.ask("end", id=row["id"])["revision"] == before
+    ended = one.ask("end", id=row["id"])
+    assert ended["revision"] == before
+    assert ended["notes"][0].startswith("ended the boost: traces 1 for everything in ")
     with pytest.raises(WishRefused, match="was started by a command"):
         one.ask("end", id=row["id"])
 

@@ -53,7 +53,7 @@ def ask(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> Ask:
         given = ["explain", *words, "--dir", volume.directory, "--json"]
         ran = CliRunner().invoke(group, given, standalone_mode=True)
         assert ran.exit_code == code, ran.output
-        return json.loads(ran.stdout)["result"]["explained"] if code == 0 else ran
+        return ran if code else json.loads(ran.stdout)["result"]["explained"]
 
     return asked
 
@@ -194,6 +194,23 @@ def test_a_question_that_is_none_is_an_error(ask: Ask) -> None:
     assert "no snapshot is published" in str(ask(None, [], "x", code=1).exception)
     assert "give the name" in ask(None, [], code=2).output
     assert "--parent" in ask(None, [], "--error", "E", "--parent", "no", code=2).output
+
+
+def test_a_role_that_nothing_knows_is_an_error(ask: Ask, receipt: Make) -> None:
+    """It is mistyped, or of another pod. Without a process nobody knows."""
+    snapshot = Snapshot(_values(0.1), {"celery": _values(0.2)})
+    running = [receipt(values=_values(0.1), dropped={}, own=())]
+    document = json.loads(ask(snapshot, running, "x", "--role", "ipa", code=3).stdout)
+    assert document["error"]["what"] == (
+        "no process here has the role ipa, and the snapshot does not name it; there are "
+        "processes of: api"
+    )
+    assert _short(document["result"]["explained"]) == [("ipa", 0, "rate", 0.1, False)]
+    assert _short(ask(snapshot, running, "x", "--role", "celery"))[0][:2] == (
+        "celery",
+        0,
+    )
+    assert _short(ask(snapshot, [], "x", "--role", "ipa"))[0][:2] == ("ipa", 0)
 
 
 def test_a_base_class_that_nobody_named_is_not_ruled_out(
