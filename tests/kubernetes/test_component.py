@@ -165,6 +165,23 @@ def test_the_agent_alone_gets_the_authority(tmp_path: Path, kind: str) -> None:
     assert pod(made)["containers"] == pod(objects[0])["containers"]
 
 
+@pytest.mark.parametrize("name", ["authority", "tuning"])
+def test_what_changes_the_agent_comes_before_its_move(
+    tmp_path: Path, name: str
+) -> None:
+    """In another order the agent would lack the mount, and the build fails."""
+    objects = [owned("Deployment", "app", resentry="sidecar")]
+    parts = "sidecar", "authority", "tuning", "before-1.29"
+    (made,) = with_components(tmp_path, objects, *parts)
+    mounts = {one["name"] for one in agent(made)["volumeMounts"]}
+    assert {AUTHORITY, "resentry-tuning"} <= mounts
+    assert [one["name"] for one in pod(made)["initContainers"]] == ["migrate"]
+
+    for wrong in (("sidecar", "before-1.29", name), (name, "sidecar")):
+        with pytest.raises(RuntimeError, match="initContainers/0/name"):
+            with_components(tmp_path, objects, *wrong)
+
+
 @pytest.mark.parametrize("name", WITH_AGENT)
 def test_the_first_probe_waits_and_the_start_has_a_share(name: str) -> None:
     """No event "Startup probe failed" at each start; neighbours cannot starve it."""
