@@ -205,12 +205,14 @@ class TuningFile(KeptTuning):
         while is_wanted:
             read = self._read()
             with self._lock:
-                self._newest, self._is_late = read, False
+                # A restart finds what the agent before had, and the pass waits for it.
+                is_restart = not self._told and read.tuning == self._good
+                is_same = repr(read) == self._told or (is_restart and not self._is_late)
+                self._newest, self._is_late, self._told = read, False, repr(read)
                 is_wanted, self._is_wanted = self._is_wanted, False
                 if not is_wanted:
                     self._thread = None
-                is_news, self._told = repr(read) != self._told, repr(read)
-            if is_news:
+            if not is_same:
                 self._changed()
 
     def _read(self) -> Read:

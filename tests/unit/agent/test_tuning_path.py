@@ -314,6 +314,29 @@ def test_a_change_is_published_while_the_source_hangs(
     assert not thread.is_alive()
 
 
+def test_a_restart_is_no_change_of_the_file(
+    passes: Callable[..., Passes], mount: Mount, shelf: Any
+) -> None:
+    """Else what else has changed meanwhile, as the end of a boost, is put down to the file."""
+    mount.write(SENTRY_TRACES_SAMPLE_RATE="0.1")
+    shelf.values = values(1)
+
+    told: list[str] = []
+
+    def start(name: str) -> None:
+        one = passes()
+        one.parts.tuning.on_change(lambda: told.append(name))
+        one.one()
+        one.parts.tuning.close()
+
+    start("one")
+    eventually(lambda: told == ["one"], what="the first file")
+    start("two")
+    mount.write(SENTRY_TRACES_SAMPLE_RATE="0.2")
+    start("three")
+    eventually(lambda: told == ["one", "three"], what="the change alone")
+
+
 def test_a_rollback_undoes_a_tuning_until_it_is_corrected(
     passes: Callable[..., Passes], mount: Mount, shelf: Any
 ) -> None:
