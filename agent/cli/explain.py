@@ -35,6 +35,7 @@ UNKNOWN = Own(
 )
 FOREIGN = "the application called sentry_sdk.init itself: its own client decides"
 OFF = "nothing is sent: these processes have no DSN, or Sentry is switched off for them"
+NO_TRACES = "a process here has enable_tracing=False: only what OpenTelemetry makes is sampled so"
 BASES_HINT = "give the base classes, too, each by one more --error"
 CELERY = "SENTRY_ENABLE_FOR_CELERY"
 TRACES, ERRORS = "SENTRY_TRACES_SAMPLE_RATE", "SENTRY_SAMPLE_RATE"
@@ -47,6 +48,8 @@ class Asked(NamedTuple):
     parent: bool | None
     kind: Kind | None
     """Of an error; `None` for a trace."""
+    sampled: bool
+    """Whether the application starts the trace with `sampled=True`."""
 
 
 class Rates(NamedTuple):
@@ -66,6 +69,9 @@ class Rates(NamedTuple):
     help="What the caller has decided; without it there is no caller.",
 )
 @click.option(
+    "--sampled", is_flag=True, help="The application starts it with sampled=True."
+)
+@click.option(
     "--error",
     "classes",
     metavar="CLASS",
@@ -74,12 +80,13 @@ class Rates(NamedTuple):
     "after it, each by one more --error; those of Python's own are known.",
 )
 @click.option("--logger", metavar="NAME", help="Explain an error of this logger.")
-def command(
+def command(  # noqa: PLR0913 - one argument per option
     loaded: Loaded,
     *,
     name: str,
     role: str | None,
     parent: str | None,
+    sampled: bool,
     classes: tuple[str, ...],
     logger: str | None,
 ) -> Answer:
@@ -97,14 +104,16 @@ def command(
     is_error = bool(classes or logger)
     if not name and not is_error:
         raise click.UsageError("give the name of a transaction, --error or --logger")
-    if is_error and parent:
-        raise click.UsageError("--parent is for a trace, not for an error")
+    if is_error and (parent or sampled):
+        option = "--parent" if parent else "--sampled"
+        raise click.UsageError(f"{option} is for a trace, not for an error")
     try:
         role = None if role is None else role_name(role)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--role") from None
     kind = Kind(tuple(_with_bases(classes)), logger or "") if is_error else None
-    asked = Asked(name, None if parent is None else parent == "yes", kind)
+    caller = None if parent is None else parent == "yes"
+    asked = Asked(name, caller, kind, sampled)
     settings = loaded.settings
     current = must_be_published(Volume(settings.dir, settings.receipts_dir))
     targets = Receipts(settings.receipts_dir).read()
@@ -115,6 +124,8 @@ def command(
         notes = rates.notes
         if kind is not None and len(classes) == 1 and own_class(classes[0]) is None:
             notes += _notes_on_bases(current, of_role, kind)
+        if kind is None and any("enable_tracing" in (one.own or ()) for one in running):
+            notes += (NO_TRACES,)
         why = _explain(current, of_role, rates, running, asked)
         processes = len(running)
         explained.append(_document(why, of_role, processes, notes))
@@ -226,6 +237,7 @@ def _explain(
             rate=rates.traces,
             own=own,
             told=Told(share),
+            sampled=asked.sampled,
         )
     return explain_error(
         ErrorSampler(current, role, rates.errors),

@@ -107,6 +107,7 @@ def explain(
     transaction: str = "",
     *,
     parent: bool | None = None,
+    sampled: bool = False,
     error: Error | None = None,
     logger: str = "",
 ) -> Explanation | None:
@@ -119,6 +120,7 @@ def explain(
     Args:
         transaction: the name of the transaction or task at its start.
         parent: what the caller decided; `None` without a caller.
+        sampled: whether the application starts it with `sampled=True`.
         error: explain this error instead: an exception, its class, or the class's name.
         logger: explain an error of this logger instead.
 
@@ -126,7 +128,14 @@ def explain(
     from resentry.explanation_here import explain_here  # noqa: PLC0415 - imports sentry-sdk
     from resentry.target import target  # noqa: PLC0415 - imports sentry-sdk
 
-    return explain_here(target, transaction, parent=parent, error=error, logger=logger)
+    return explain_here(
+        target,
+        transaction,
+        parent=parent,
+        sampled=sampled,
+        error=error,
+        logger=logger,
+    )
 
 
 @harmless("settings", dict)

@@ -48,6 +48,7 @@ LACKS_HERE = (
 )
 
 
+OFF = "the application has enable_tracing=False: sentry-sdk makes no trace"
 UNSET = "unset: tracing is off"
 UNSET_OR_STREAMED = (
     f"{UNSET}, but a process that streams spans follows its caller: {IN_PROCESS}"
@@ -117,6 +118,8 @@ def explain_trace(  # noqa: PLR0913 - all of it decides
     own: Own | None = None,
     told: Told | None = None,
     follows_caller: bool = False,
+    sampled: bool = False,
+    is_off: bool = False,
 ) -> Explanation:
     """Explain a trace that begins with this name.
 
@@ -129,6 +132,8 @@ def explain_trace(  # noqa: PLR0913 - all of it decides
         told: what a process told, if the sampler is not its own.
         follows_caller: whether the SDK sends what a caller wants with tracing off, as it
             does with streamed spans.
+        sampled: whether the application starts it with `sampled=True`.
+        is_off: whether the application has `enable_tracing=False`.
 
     """
     compared = (name[:TRANSACTION_LIMIT],)
@@ -139,14 +144,18 @@ def explain_trace(  # noqa: PLR0913 - all of it decides
         choice = said(found[1], "rule", compared, parent)
     else:
         choice = Choice(compared)
+    is_on = not is_off and (rate is not None or (own is not None and own.is_known))
     value: Rate
-    if choice.rate is not None:
+    if sampled and is_on:
+        decided_by, value = "sampled", 1.0
+    elif choice.rate is not None and not sampled and not is_off:
         decided_by, value = choice.step, choice.rate
-    elif own is not None and own.is_known:
+    elif own is not None and own.is_known and not is_off:
         # What the SDK takes for no rate samples no trace.
         decided_by, value = "sampler", rate_of(own.rate) or 0.0
     else:
-        value = plain_rate(rate, parent, is_streamed=follows_caller)
+        plain = None if is_off else rate
+        value = plain_rate(plain, parent, is_streamed=follows_caller)
         decided_by = "rate" if value is None or parent is None else "parent"
     bounded = number(sampler.bound(value, choice))
     ceiling = sampler.ceilings.find(compared)
@@ -156,18 +165,17 @@ def explain_trace(  # noqa: PLR0913 - all of it decides
         budget = _told(sampler, told.share, first=is_named)
         if bounded is not None and budget.rate is not None:
             bounded *= budget.rate
+    unset = UNSET
+    if told is not None and parent and choice.rate is None and rate is None:
+        unset = UNSET_OR_STREAMED
+    plain_step = rate_step("SENTRY_TRACES_SAMPLE_RATE", rate, unset)
     steps = (
+        *[Step("sampled", 1.0, "the application says sampled=True")] * sampled,
         boost_step(boost, parent),
         rule_step(found, parent),
         parent_step(parent),
         own_step("traces_sampler", own, rate_of),
-        rate_step(
-            "SENTRY_TRACES_SAMPLE_RATE",
-            rate,
-            UNSET_OR_STREAMED
-            if told is not None and parent and choice.rate is None and rate is None
-            else UNSET,
-        ),
+        Step("rate", None, OFF) if is_off else plain_step,
         ceiling_step(ceiling, "traces"),
         budget,
     )
@@ -179,7 +187,10 @@ def explain_trace(  # noqa: PLR0913 - all of it decides
         _bounds(number(value), *bounds),
         steps,
         _gap(number(value), bounded, parent, decided_by),
-        own is None or own.is_known or choice.rate is not None,
+        own is None
+        or own.is_known
+        or choice.rate is not None
+        or decided_by == "sampled",
     )
 
 
@@ -276,7 +287,8 @@ def _gap(
     decided: float | None, rate: float | None, parent: Parent, decided_by: str
 ) -> str:
     """Return which part of a trace is missing."""
-    if decided_by in ("boost", "rule", "sampler") and rate and parent is False:
+    own = "boost", "rule", "sampler", "sampled"
+    if decided_by in own and rate and parent is False:
         return LACKS_UPSTREAM
     if decided_by in ("boost", "rule") and rate and parent is None:
         return MAY_LACK

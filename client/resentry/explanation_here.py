@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from resentry.contract import Snapshot
@@ -25,6 +26,7 @@ def explain_here(
     name: str,
     *,
     parent: Parent,
+    sampled: bool,
     error: Error | None,
     logger: str,
 ) -> Explanation | None:
@@ -41,6 +43,10 @@ def explain_here(
             parent=parent,
             rate=client.options["traces_sample_rate"],
             follows_caller=follows_caller(client.options),
+            sampled=sampled,
+            # Where OpenTelemetry makes the traces, its sampler decides in this order, too.
+            is_off=client.options.get("enable_tracing") is False
+            and "resentry.otel" not in sys.modules,
             own=_own(
                 plan.options.get("traces_sampler"),
                 {"transaction_context": {"name": name}, "parent_sampled": parent},

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SAMPLERS = ("error_sampler", "profiles_sampler", "traces_sampler")
 """Options of the application, each in place of a rate."""
-OWN = (*SAMPLERS, *OPTIONAL)
+OWN = (*SAMPLERS, *OPTIONAL, "enable_tracing")
 """Options of the application that a receipt names."""
 FOREIGN = (
     "the application called sentry_sdk.init itself: its client stays, and no snapshot "
@@ -61,6 +61,8 @@ def _overruled(option: str) -> str:
 
 def _is_own(options: Mapping[str, Any], name: str) -> bool:
     given = options.get(name)
+    if name == "enable_tracing":
+        return given is False
     return callable(given) if name in SAMPLERS else given is not None
 
 

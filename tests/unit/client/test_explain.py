@@ -234,6 +234,33 @@ def test_which_part_of_a_trace_is_missing(
     assert found.gap == gap
 
 
+def test_what_the_application_samples_itself_is_only_bounded() -> None:
+    """With sampled=True it has decided, but with tracing off nothing is sent."""
+    sampler = of(Rule("*", 0.0), ceilings=(Ceiling(traces=0.2),))
+    found = explain_trace(sampler, "GET /pay", parent=False, rate=0.1, sampled=True)
+    assert found.steps[0].name == "sampled"
+    assert found.sentence.endswith("sampled decides: 1, lowered to 0.2 by ceiling")
+    assert found.gap == LACKS_UPSTREAM
+    unknown = Own(None, "not known here", is_known=False)
+    assert explain_trace(of(), "x", rate=0.1, own=unknown, sampled=True).is_sure
+    found = explain_trace(sampler, "x", own=Own(0.0, ""), sampled=True)
+    assert (found.decided_by, found.rate) == ("sampled", 0.2)
+    found = explain_trace(of(Rule("*", 0.5)), "x", sampled=True)
+    assert (found.decided_by, found.rate) == ("rate", None)
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_the_application_can_switch_tracing_off(*, sampled: bool) -> None:
+    """Then no rule counts, and a caller only where spans are streamed."""
+    sampler, given = of(Rule("*", 0.5)), {"own": Own(0.3, ""), "rate": 0.1}
+    given |= {"is_off": True, "sampled": sampled}
+    found = explain_trace(sampler, "x", **given)
+    assert (found.decided_by, found.rate, found.is_sure) == ("rate", None, True)
+    assert "enable_tracing=False" in str(found)
+    streamed = explain_trace(sampler, "x", parent=True, follows_caller=True, **given)
+    assert (streamed.decided_by, streamed.rate) == ("parent", 1.0)
+
+
 def test_a_sampler_that_is_not_known_is_no_answer() -> None:
     """Where a rule decides, it does not matter."""
     unknown = Own(None, "not known here", is_known=False)

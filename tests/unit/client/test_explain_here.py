@@ -76,3 +76,32 @@ def test_each_question_is_answered_by_the_client_that_runs(
     assert logger[:2] == ["first", 1.0]
     assert said["asked"] == ["GET /pay", "POST /pay"]
     assert said["faults"] == 0
+
+
+def test_what_the_application_decides_itself_is_known(go: Callable[..., Any]) -> None:
+    """With `sampled=True` nothing but a bound counts, with `enable_tracing=False` nothing."""
+    said = go(
+        """
+        import warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # of `enable_tracing`
+        from resentry import report
+        from resentry.target import target
+        publish(
+            {"SENTRY_DSN": os.environ["A"], "SENTRY_TRACES_SAMPLE_RATE": 0.1},
+            rules=(Rule("POST *", 0.5),),
+            ceilings=(Ceiling(traces=0.2),),
+        )
+        def look(**options):
+            resentry.init(**QUICK, **options)
+            names = "GET /pay", "POST /pay"
+            return [
+                [told(resentry.explain(name, sampled=yes))[:2] for name in names]
+                for yes in (True, False)
+            ] + [report.receipt(target).own]
+        say(on=look(), off=look(enable_tracing=False))
+        """
+    ).said
+    sampled = [["sampled", 0.2]] * 2
+    assert said["on"] == [sampled, [["rate", 0.1], ["rule", 0.2]], []]
+    off = [["rate", None]] * 2
+    assert said["off"] == [off, off, ["enable_tracing"]]

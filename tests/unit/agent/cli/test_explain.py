@@ -159,6 +159,20 @@ def test_a_budget_is_known_by_what_processes_tell(
     assert not found["sure"], "whether what goes first still passes is not told"
 
 
+def test_what_an_application_decides_itself(ask: Ask, receipt: Make) -> None:
+    """`sampled=True` is only bounded; with `enable_tracing=False` there is no trace."""
+    snapshot = Snapshot({}, rules=RULES, ceilings=(Ceiling(traces=0.4),))
+    running = [receipt(values=_values(0.1), dropped={}, own=())]
+    found = ask(snapshot, running, "GET /pay", "--sampled")
+    assert _short(found) == [("api", 1, "sampled", 0.4, True)]
+    off = [running[0]._replace(own=("enable_tracing",))]
+    (found,) = ask(snapshot, off, "GET /pay")
+    assert not found["sure"]
+    assert "enable_tracing=False" in found["notes"][0]
+    (found,) = ask(snapshot, off, "--error", "app.Declined")
+    assert "enable_tracing" not in str(found["notes"])
+
+
 def test_a_library_that_is_too_old_is_named(
     ask: Ask, receipt: Callable[..., Receipt]
 ) -> None:
@@ -194,6 +208,7 @@ def test_a_question_that_is_none_is_an_error(ask: Ask) -> None:
     assert "no snapshot is published" in str(ask(None, [], "x", code=1).exception)
     assert "give the name" in ask(None, [], code=2).output
     assert "--parent" in ask(None, [], "--error", "E", "--parent", "no", code=2).output
+    assert "--sampled" in ask(None, [], "--error", "E", "--sampled", code=2).output
 
 
 def test_a_role_that_nothing_knows_is_an_error(ask: Ask, receipt: Make) -> None:
