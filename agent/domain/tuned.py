@@ -26,7 +26,10 @@ class BudgetUse(NamedTuple):
     """`transactions` or `errors`."""
     per_minute: float
     share: float | None
-    """The lowest share that passes in a process; `None` if no process says so."""
+    """The lowest share that passes in a process, of what no rule and no boost names.
+
+    What one names goes first. `None` if no process says so.
+    """
 
 
 def budget_uses(
@@ -66,7 +69,8 @@ class Cut(NamedTuple):
     @property
     def sentence(self) -> str:
         """What it does, in words."""
-        return f"{self.budget} is reached: {self.use.share or 0.0:.3g} of them pass"
+        share = f"{self.use.share or 0.0:.3g}"
+        return f"{self.budget} is reached: {share} of what no rule and no boost names passes"
 
     @property
     def end(self) -> str:

@@ -42,7 +42,7 @@ class TuningMetrics:
         self._share = Gauge(
             "resentry_budget_share",
             "The lowest share that a budget lets pass now in a live target of the role, from "
-            "0 to 1, of events that no rule and no boost names: those go first. The metric is missing for a role without a budget.",
+            "0 to 1, of events that no rule and no boost names; what they name goes first. The metric is missing for a role without a budget.",
             ["role", "budget"],
             registry=registry,
         )

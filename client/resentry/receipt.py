@@ -61,9 +61,10 @@ class Receipt(NamedTuple):
     not say so. `decided_errors` and `matched_errors` are the same of errors and their
     rules; `matched_ceilings` has a bit for each ceiling that bounded something. `before` counts what the process did before `init`. `dropped` counts errors
     that were not sent, by cause: `rule 0`, `rate`, `ceiling`, `budget`. `budgets` has the
-    share that each budget lets pass. An older library has neither, for it knows no ceilings,
-    error rules and budgets. `own` names the application's own options that decide beside
-    the snapshot's values, or would without them; an older library does not say so.
+    share that each budget lets pass of what no rule and no boost names. An older library
+    has neither, for it knows no ceilings, error rules and budgets. `own` names the
+    application's own options that decide beside the snapshot's values, or would without
+    them; an older library does not say so.
     """
 
     id: str

@@ -19,7 +19,10 @@ BUDGETS = ("transactions", "errors")
 
 
 class Counts(NamedTuple):
-    """The errors that were dropped, by cause, and the share that each budget lets pass."""
+    """The errors that were dropped, by cause, and the share that each budget lets pass.
+
+    It is the share of what no rule and no boost names: what one names goes first.
+    """
 
     dropped: Mapping[str, int]
     budgets: Mapping[str, float]

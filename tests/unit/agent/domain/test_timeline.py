@@ -124,7 +124,7 @@ def test_a_budget_that_is_reached_is_told_until_it_is_calm(
     look(10, transactions=1, errors=1)
     budget = "the budget of 600 transactions a minute of role api"
     told = [
-        f"{budget} is reached: 0.031 of them pass",
+        f"{budget} is reached: 0.031 of what no rule and no boost names passes",
         f"{budget} has let everything pass for 5 minutes",
     ]
     assert logged == told
