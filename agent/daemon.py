@@ -144,7 +144,7 @@ class Daemon:
             read=self.read,
             findings=self._parts.findings,
             ask=self.ask,
-            poll=lambda: self._loop.post(self._passing.start),
+            poll=self._passing.start,
             look=self._receipts_changed,
             has_volume=self._parts.volume.is_ours,
         )
@@ -168,7 +168,10 @@ class Daemon:
         times = [self._boost_ends_at, self._give_up_at, self._parts.gate.again_at]
         if not self._passing.is_running:
             times.append(self._overdue_at)
-        times.append(services.again_at if services else now + SERVICES_SECONDS)
+        if services is None:
+            times.append(now + SERVICES_SECONDS)
+        else:
+            times += (services.again_at, services.schedule.again_at)
         times.append(self._verification.ends_at)
         times.append(self._following.again_at)
         return min(times)
@@ -184,6 +187,7 @@ class Daemon:
         self._verification.look()
         if self._services is not None:
             self._services.tend()
+            self._services.schedule.look()
         if now >= self._overdue_at and not self._passing.is_running:
             self._due_at = NEVER
             self._passing.start()

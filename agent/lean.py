@@ -96,7 +96,7 @@ LIBRARIES: dict[str, dict[str, Mapping[str, Any] | None]] = {
     # It looks into functions that are deprecated.
     "hvac.adapters": {"inspect": {}},
     # It looks for plugins in all that is installed, and names pools of processes.
-    "apscheduler.schedulers.background": {
+    "apscheduler.schedulers.base": {
         "apscheduler.executors.pool": _never("ThreadPoolExecutor"),
         "asyncio": {"iscoroutinefunction": later("inspect", "iscoroutinefunction")},
         "importlib.metadata": {

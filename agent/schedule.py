@@ -2,20 +2,18 @@
 
 APScheduler uses the wall clock, which can jump. So each run is planned from "now", never
 from the last run. And the daemon itself starts a pass when the monotonic deadline
-`overdue_at` is over.
+`overdue_at` is over. APScheduler has no thread here: the loop has one, and a clock.
 """
 
 from __future__ import annotations
 
-import contextlib
 import random
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import structlog
 from apscheduler.executors.debug import DebugExecutor
-from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.schedulers.base import BaseScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 from agent.backoff import retry_seconds
@@ -25,10 +23,9 @@ if TYPE_CHECKING:
 
     from agent.domain.outcome import Outcome
 
+NEVER = float("inf")
 BACKOFF_CAP_SECONDS = 300.0
 """The longest back-off, so that the end of an outage is noticed within this time."""
-log = structlog.get_logger()
-
 GRACE_SECONDS = 1.0
 """How late a pass may begin before the daemon starts it itself."""
 
@@ -56,23 +53,45 @@ class Interval(BaseTrigger):  # type: ignore[misc]
         return now + timedelta(seconds=self.seconds())
 
 
-class Schedule:
-    """Calls `run_pass` whenever a pass is due, in the thread of the schedule.
+class _Scheduler(BaseScheduler):  # type: ignore[misc]
+    """Runs what is due when `look` is called, in the caller's thread."""
 
-    `run_pass` must return at once. `DebugExecutor` is the executor of APScheduler that needs
-    no pool of threads.
+    again_at = NEVER
+    """When `look` has something to do, as a monotonic time."""
+
+    def wakeup(self) -> None:
+        """Note that the plan has changed: APScheduler calls this."""
+        self.again_at = 0.0
+
+    def look(self) -> None:
+        """Run what is due."""
+        if time.monotonic() >= self.again_at:
+            self.again_at = NEVER  # if a bug ends this, the next plan goes on
+            self.again_at = self._process_jobs() + time.monotonic()
+
+    def shutdown(self, wait: bool = True) -> None:  # noqa: FBT001, FBT002 - APScheduler's
+        """Run nothing any more."""
+        super().shutdown(wait)
+        self.again_at = NEVER
+
+
+class Schedule:
+    """Calls `run_pass` when a pass is due. Only one thread, the loop's, calls the methods.
+
+    `run_pass` must return at once. `DebugExecutor` is the executor of APScheduler that calls
+    it where `look` is called.
     """
 
     def __init__(self, poll_seconds: float, run_pass: Callable[[], None]) -> None:
         self._poll_seconds = poll_seconds
-        self.overdue_at = float("inf")
+        self.overdue_at = NEVER
         """Monotonic deadline of the next pass.
 
         It is infinite until the end of the first pass, which the daemon starts itself.
         """
         self._interval = Interval(poll_seconds)
-        self._scheduler = BackgroundScheduler(
-            timezone=UTC, executors={"default": DebugExecutor()}, daemon=True
+        self._scheduler = _Scheduler(
+            timezone=UTC, executors={"default": DebugExecutor()}
         )
         self._job = self._scheduler.add_job(
             run_pass,
@@ -81,14 +100,16 @@ class Schedule:
             coalesce=True,
             max_instances=1,
         )
-        try:
-            self._scheduler.start()
-        except RuntimeError as error:  # the system has no thread left
-            log.warning(
-                "the schedule has no thread; passes begin up to a second later",
-                reason=str(error),
-                hint="raise the limit of processes or PIDs of the container",
-            )
+        self._scheduler.start()
+
+    @property
+    def again_at(self) -> float:
+        """When `look` has something to do, as a monotonic time."""
+        return self._scheduler.again_at
+
+    def look(self) -> None:
+        """Call `run_pass` if a pass is due."""
+        self._scheduler.look()
 
     def passed(self, outcome: Outcome, failures: int, due: float | None) -> float:
         """Plan the next pass. `due` is in how many seconds the source needs one.
@@ -110,8 +131,8 @@ class Schedule:
     def _planned_seconds(self) -> float:
         """Return in how many seconds the next pass is planned, counted from now.
 
-        The plan that APScheduler made when it started the pass counts, so that its thread
-        is not woken again. It does not count if the wall clock has jumped since then, or if
+        The plan that APScheduler made when it started the pass counts, so that no other is
+        made. It does not count if the wall clock has jumped since then, or if
         the pass took long, or was not started by the plan.
         """
         planned = self._job.next_run_time
@@ -132,5 +153,4 @@ class Schedule:
 
     def stop(self) -> None:
         """Start no further pass. A running pass is not waited for."""
-        with contextlib.suppress(RuntimeError):  # it has no thread
-            self._scheduler.shutdown(wait=False)
+        self._scheduler.shutdown()

@@ -92,7 +92,7 @@ class Services:
         self.problems: tuple[Problem, ...] = ()
         self.tend()  # the health checks are answered while the rest is imported
         lean.load("prometheus_client")
-        lean.load("apscheduler.schedulers.background")
+        lean.load("apscheduler.schedulers.base")
         from agent.observe.metrics import Metrics  # noqa: PLC0415 - as `load` left it
         from agent.schedule import Schedule  # noqa: PLC0415 - as above
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROUNDS = 7
-SCHEDULER = "apscheduler.schedulers.background"
+SCHEDULER = "apscheduler.schedulers.base"
 STEPS = {
     "python": ("", "Python itself"),
     "settings": ("dataclasses msgspec agent.settings", "msgspec, and the settings"),
