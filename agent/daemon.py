@@ -203,7 +203,8 @@ class Daemon:
         confirmed_at = self.view.confirmed_at or (now if is_confirmed else None)
         self._update(rollout=rollout, confirmed_at=confirmed_at)
         self._record.note(self.view)
-        self._reminders.remind(self.view.known.current, rollout.late)
+        if rollout.state not in DONE:
+            self._reminders.remind(self.view.known.current, rollout.late)
 
     def _update(self, **news: Any) -> None:
         """Replace the view. Log and count what has changed."""
@@ -214,10 +215,10 @@ class Daemon:
         news |= {"known": known, **self._parts.report()}
         services = self._services.problems if self._services else ()
         news["problems"] += self._record.problems + services
-        is_same = all(getattr(before, name) == value for name, value in news.items())
-        if is_same and not before.cuts:  # these end with time
+        after = replace(before, **news)
+        if after == before and not before.cuts:  # these end with time
             return
-        after = followed(before, replace(before, **news), time.time())
+        after = followed(before, after, time.time())
         changes.log_changes(before, after)  # before others can see the new view
         if self._metrics is not None:
             changes.count_changes(before, after, self._metrics)

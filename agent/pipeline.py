@@ -122,7 +122,8 @@ class Pipeline:
         known, gate = self.known, self._parts.gate
         judge = self._judgement.judge
         snapshot, notes = judge(candidate, known.of_source, time.time())
-        gate.admit(snapshot, candidate.fingerprint, known.of_source, known.current)
+        if gate.is_strict:  # else nobody needs the fingerprint
+            gate.admit(snapshot, candidate.fingerprint, known.of_source, known.current)
         if known.wishes.held is None:
             # Processes wait for the first snapshot, and the check must not delay them.
             waits = self._is_patient or known.current is not None
@@ -184,7 +185,9 @@ class Pipeline:
             return False
         is_same = reading.newest == self._newest and wishes == known.wishes == Wishes()
         last_good = self._parts.tuning.over(read, time.time()) if is_same else None
-        if last_good is None or last_good != known.last_good:
+        if last_good is None:
+            return False
+        if last_good is not known.last_good and last_good != known.last_good:
             return False
         return is_lasting(last_good) and self._seal.holds(read)
 

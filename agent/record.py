@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.domain.passes import Passes
 from agent.domain.rejections import Rejections
+from agent.domain.timeline import begun
 from agent.domain.view import VOLUME, Problem, View
 from agent.errors import AgentError
 from agent.publish.memory import STATE
@@ -64,7 +65,7 @@ class Record:
         self, known: Known, rollout: Rollout, source: Mapping[str, Any]
     ) -> View:
         """Return the view to begin with. It goes on where the earlier agent ended."""
-        return View(
+        view = View(
             known,
             self._passes,
             self._began_at,
@@ -74,6 +75,7 @@ class Record:
             last_processes=self._last_processes,
             last_accepted=self._last_accepted,
         )
+        return begun(view, time.time())
 
     def note(self, view: View) -> None:
         """Take in what targets and DSN checks have rejected. Save the view if it is news."""

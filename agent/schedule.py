@@ -12,7 +12,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from apscheduler.executors.debug import DebugExecutor
+from apscheduler.executors.base import BaseExecutor
 from apscheduler.schedulers.base import BaseScheduler
 from apscheduler.triggers.base import BaseTrigger
 
@@ -20,6 +20,8 @@ from agent.backoff import retry_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from apscheduler.job import Job
 
     from agent.domain.outcome import Outcome
 
@@ -46,7 +48,7 @@ class Interval(BaseTrigger):  # type: ignore[misc]
 
     def seconds(self) -> float:
         """Return a random wait of 0.8 to 1.0 of the interval."""
-        return self._seconds * random.uniform(0.8, 1)  # noqa: S311
+        return self._seconds * (0.8 + 0.2 * random.random())  # noqa: S311
 
     def get_next_fire_time(self, _before: datetime | None, now: datetime) -> datetime:
         """Return the time of the next run."""
@@ -75,11 +77,18 @@ class _Scheduler(BaseScheduler):  # type: ignore[misc]
         self.again_at = NEVER
 
 
+class _Caller(BaseExecutor):  # type: ignore[misc]
+    """Calls what is due at once. APScheduler's own executors do more for each call."""
+
+    def _do_submit_job(self, job: Job, _run_times: list[datetime]) -> None:
+        job.func()  # APScheduler logs an error
+        self._run_job_success(job.id, ())
+
+
 class Schedule:
     """Calls `run_pass` when a pass is due. Only one thread, the loop's, calls the methods.
 
-    `run_pass` must return at once. `DebugExecutor` is the executor of APScheduler that calls
-    it where `look` is called.
+    `run_pass` must return at once.
     """
 
     def __init__(self, poll_seconds: float, run_pass: Callable[[], None]) -> None:
@@ -90,9 +99,7 @@ class Schedule:
         It is infinite until the end of the first pass, which the daemon starts itself.
         """
         self._interval = Interval(poll_seconds)
-        self._scheduler = _Scheduler(
-            timezone=UTC, executors={"default": DebugExecutor()}
-        )
+        self._scheduler = _Scheduler(timezone=UTC, executors={"default": _Caller()})
         self._job = self._scheduler.add_job(
             run_pass,
             self._interval,
@@ -132,8 +139,8 @@ class Schedule:
         """Return in how many seconds the next pass is planned, counted from now.
 
         The plan that APScheduler made when it started the pass counts, so that no other is
-        made. It does not count if the wall clock has jumped since then, or if
-        the pass took long, or was not started by the plan.
+        made. It does not count if the wall clock has jumped since then, or if the pass took
+        long, or was not started by the plan.
         """
         planned = self._job.next_run_time
         seconds = planned.timestamp() - time.time() if planned else 0.0

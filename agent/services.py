@@ -205,10 +205,12 @@ class Services:
 
     def _look_at_receipts(self) -> None:
         """Watch the receipts' directory, once it is there."""
-        mark = _mark(self._settings.receipts_dir)
-        if self.is_watching or mark == self._receipts_mark:
+        if self._end_watch is not None:
             return
         receipts = self._settings.receipts_dir
+        mark = _mark(receipts)
+        if mark == self._receipts_mark:
+            return
         if not os.path.isdir(receipts):  # each pass makes it, or says what is there
             return
         self._receipts_mark = mark

@@ -194,8 +194,10 @@ def dsns_of(snapshot: Snapshot | None) -> frozenset[str]:
     """Return every DSN of a snapshot: that of the shared settings and those of roles."""
     if snapshot is None:
         return frozenset()
-    parts = (snapshot.settings, *snapshot.roles.values())
-    return frozenset(dsn for part in parts if (dsn := part.get("SENTRY_DSN")))
+    found = {snapshot.settings.get("SENTRY_DSN")}
+    for role in snapshot.roles.values():
+        found.add(role.get("SENTRY_DSN"))
+    return frozenset(filter(None, found))
 
 
 def project_of(dsn: str) -> tuple[str, str]:

@@ -86,16 +86,35 @@ Timeline = tuple[Event, ...]
 """The newest event comes last."""
 
 
+def begun(view: View, now: float) -> View:
+    """Return the view to begin with, with what it shows."""
+    return _with_rollout(view, view, now)
+
+
 def followed(before: View, after: View, now: float) -> View:
     """Return the view `after` with what has happened since `before`."""
-    timeline = _with_snapshot(after.timeline, before, after)
-    if after.passes is not before.passes:
-        timeline = _with_pass(timeline, after, now)
+    is_same = (
+        after.rollout is before.rollout
+        and after.known.current is before.known.current
+        and after.confirmed_at == before.confirmed_at
+        and not before.cuts  # these end with time
+    )
+    if not is_same:
+        after = _with_rollout(before, after, now)
+    if after.passes is before.passes:
+        return after
+    timeline = _with_pass(after.timeline, after, now)
+    return after if timeline is after.timeline else replace(after, timeline=timeline)
+
+
+def _with_rollout(before: View, after: View, now: float) -> View:
+    """Add what the published snapshot and the receipts tell."""
     current, rollout = after.known.current, after.rollout
     cuts = before.cuts
     if not rollout.unknown:  # else a process may be missing, and come back
         receipts = [t.receipt for t, _ in rollout.targets if t.readable]
         cuts = cuts_of(before.cuts, current, receipts, now)
+    timeline = _with_snapshot(after.timeline, before, after)
     return replace(
         after,
         timeline=_with_budgets(timeline, before.cuts, cuts, now),
@@ -112,10 +131,10 @@ def _with_pass(timeline: Timeline, view: View, now: float) -> Timeline:
         return timeline
     last = _last(timeline, ("refused", "failing", "recovered"))
     is_bad = last is not None and last.kind != "recovered"
+    if outcome.kind in GOOD and not is_bad:
+        return timeline
     at = time_text(now)
     if outcome.kind in GOOD:
-        if not is_bad:
-            return timeline
         sentence = (
             passes.outage or "the source is read again, and passes the guard rails"
         )

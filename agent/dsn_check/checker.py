@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 CHECK_SECONDS = 5.0
 """The time limit for one answer."""
-REPORT_SECONDS = 1.0
-"""How long a report counts if nothing happens."""
 KEPT = 16
 """The number of unwanted DSNs that are remembered.
 
@@ -81,8 +79,10 @@ class Checker:
         self._turn = threading.Condition()
         self._cases: dict[str, _Case] = {}
         self._thread: threading.Thread | None = None
-        self._newest: list[DsnReport] | None = None
-        self._newest_ends_at = 0.0
+        self._newest: tuple[tuple[DsnReport, ...], float] | None = None
+        """The report of now, and until when it counts if nothing happens."""
+        self._retained: Collection[str] | None = None
+        """What `retain` was called with last; `None` if other DSNs are wanted since then."""
 
     def ask(
         self, dsns: Collection[str], in_use: Collection[str], wait: float = 0.0
@@ -96,7 +96,7 @@ class Checker:
         """
         busy = {project_of(dsn) for dsn in in_use} if self._is_glitchtip else set()
         with self._turn:
-            self._newest = None
+            self._newest = self._retained = None
             now = time.monotonic()
             for dsn in sorted(dsns):
                 self._want(dsn, now, wait, is_busy=project_of(dsn) in busy)
@@ -114,7 +114,7 @@ class Checker:
         was asked: each wrong key makes it block the project.
         """
         with self._turn:
-            self._newest = None
+            self._newest = self._retained = None
             now = time.monotonic()
             for dsn in dsns:
                 case = self._cases.pop(dsn, None) or _Case(Series(now), None)
@@ -146,7 +146,10 @@ class Checker:
 
     def retain(self, dsns: Collection[str]) -> None:
         """Check and report these DSNs from now on, and no others."""
+        if dsns == self._retained:
+            return
         with self._turn:
+            self._retained = dsns
             changed = [
                 case for d, case in self._cases.items() if case.is_wanted != (d in dsns)
             ]
@@ -158,18 +161,22 @@ class Checker:
                 self._newest = None
                 self._turn.notify_all()
 
-    def report(self) -> list[DsnReport]:
-        """Return what is known about every wanted DSN, newest last.
-
-        Time alone settles a check: that is seen up to `REPORT_SECONDS` later.
-        """
-        now = time.monotonic()
-        with self._turn:
-            if self._newest is None or now >= self._newest_ends_at:
+    def report(self) -> tuple[DsnReport, ...]:
+        """Return what is known about every wanted DSN, newest last."""
+        newest, now = self._newest, time.monotonic()
+        if newest is None or now >= newest[1]:
+            with self._turn:
                 shown = [dsn for dsn, case in self._cases.items() if _is_shown(case)]
-                self._newest = self._reports(shown)
-                self._newest_ends_at = now + REPORT_SECONDS
-            return self._newest
+                newest = tuple(self._reports(shown)), self._settles_at(now)
+                self._newest = newest
+        return newest[0]
+
+    def _settles_at(self, now: float) -> float:
+        """Return when time alone settles the next check."""
+        cases, times = self._cases.values(), self._times
+        given = [each for case in cases for each in (case.series, case.earlier) if each]
+        open_ = [series.began for series in given if not series.is_settled(now, times)]
+        return min(open_, default=NEVER) + times.patience
 
     def _want(self, dsn: str, now: float, wait: float, *, is_busy: bool) -> None:
         case = self._cases.pop(dsn, None)

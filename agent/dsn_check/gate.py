@@ -28,6 +28,8 @@ class Gate:
     def __init__(self, checker: Checker, mode: Mode) -> None:
         self._checker = checker
         self._mode = mode
+        self.is_strict = mode == "enforce"
+        """Whether a candidate waits for a verdict."""
         self._waiting: frozenset[str] = frozenset()
         self._idle = Idle(checker.idle_seconds)
         self._published: Snapshot | None = None
@@ -63,12 +65,12 @@ class Gate:
         last_good: Snapshot | None,
         current: Snapshot | None,
     ) -> None:
-        """With `enforce`, return only if every new DSN of the candidate is accepted.
+        """If the gate is strict, return only if each new DSN of the candidate is accepted.
 
         Raises `CandidateWaits` until there is a verdict, and `CandidateRefused` after a
         bad one.
         """
-        if self._mode != "enforce":
+        if not self.is_strict:
             return
         in_use = dsns_of(current)
         self._waiting = dsns_of(candidate) - in_use - dsns_of(last_good)
@@ -112,7 +114,7 @@ class Gate:
 
     def report(self) -> tuple[DsnReport, ...]:
         """Return what is known about each DSN that was checked."""
-        return tuple(self._checker.report())
+        return self._checker.report()
 
 
 def _later(*times: float | None) -> float | None:

@@ -28,12 +28,8 @@ class Idle:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._waits: dict[str, _Wait] = {}
-
-    @property
-    def next_at(self) -> float:
+        self.next_at = NEVER
         """When the next check is due if no sign comes before; infinite without a DSN."""
-        waits = self._waits.values()
-        return min((wait.since + wait.seconds for wait in waits), default=NEVER)
 
     def due(self, signs: Mapping[str, float | None], now: float) -> list[str]:
         """Return the DSNs to check now. Each then waits anew.
@@ -49,6 +45,8 @@ class Idle:
             waits[dsn] = wait
         due = [dsn for dsn, wait in waits.items() if now >= wait.since + wait.seconds]
         self._waits = waits | {dsn: self._wait(now) for dsn in due}
+        ends = [wait.since + wait.seconds for wait in self._waits.values()]
+        self.next_at = min(ends, default=NEVER)
         return due
 
     def _wait(self, since: float) -> _Wait:

@@ -13,6 +13,7 @@ from agent.domain.passes import GOOD
 from agent.domain.rollout import DONE
 from agent.domain.value import replace
 from agent.errors import REPORT
+from agent.observe.logs import LEVEL
 from agent.observe.tuning_changes import log_bounds
 
 if TYPE_CHECKING:
@@ -41,17 +42,14 @@ def log_changes(before: View, after: View) -> None:
     is_new = after.rollout is not before.rollout
     if is_new and _line(after.rollout) != _line(before.rollout):
         _log_rollout(after.rollout, after.known.current)
-    _log_problems(before, after)
-    verdicts = {report.fingerprint: _verdict(report) for report in before.dsn_checks}
-    for report in after.dsn_checks:
-        if verdicts.get(report.fingerprint) != _verdict(report):
-            _log_dsn_check(report)
+    if after.problems != before.problems:
+        _log_problems(before, after)
+    if after.dsn_checks != before.dsn_checks:
+        _log_dsn_checks(before, after)
     _log_uses(before, after)
     log_bounds(before, after)
-    results = {delivery.receiver: _result(delivery) for delivery in before.deliveries}
-    for delivery in after.deliveries:
-        if results.get(delivery.receiver, (None, False)) != _result(delivery):
-            _log_delivery(delivery)
+    if after.deliveries != before.deliveries:
+        _log_deliveries(before, after)
 
 
 def count_changes(before: View, after: View, metrics: Metrics) -> None:
@@ -67,7 +65,8 @@ def _count_changes(before: View, after: View, metrics: Metrics) -> None:
         metrics.passed(after.passes)
     if after.confirmed_at is not None and before.confirmed_at is None:
         metrics.confirmed(after, after.confirmed_at - after.known.published_at)
-    metrics.repaired(after.known.repairs - before.known.repairs)
+    if after.known.repairs != before.known.repairs:
+        metrics.repaired(after.known.repairs - before.known.repairs)
     metrics.show(after)
 
 
@@ -147,7 +146,7 @@ def _count_request(metrics: Metrics | None, request: str, outcome: str) -> None:
 
 def _log_pass(view: View) -> None:
     passes, outcome = view.passes, view.passes.outcome
-    if outcome is None:
+    if outcome is None or not (passes.is_news or LEVEL.shows("debug")):
         return
     level = "error"
     if not passes.is_news:
@@ -211,6 +210,13 @@ def _verdict(report: DsnReport) -> tuple[str, bool]:
     return report.verdict, report.settled
 
 
+def _log_dsn_checks(before: View, after: View) -> None:
+    verdicts = {report.fingerprint: _verdict(report) for report in before.dsn_checks}
+    for report in after.dsn_checks:
+        if verdicts.get(report.fingerprint) != _verdict(report):
+            _log_dsn_check(report)
+
+
 def _log_dsn_check(report: DsnReport) -> None:
     is_bad = report.verdict in ("rejected", "config_error", "limited") or (
         report.verdict in ("unknown", "rejected_once") and report.settled
@@ -243,6 +249,13 @@ def _log_uses(before: View, after: View) -> None:
 def _result(delivery: Delivery) -> tuple[str | None, bool]:
     # The text of the error does not count: it may change with every try.
     return delivery.revision, delivery.error is not None
+
+
+def _log_deliveries(before: View, after: View) -> None:
+    results = {delivery.receiver: _result(delivery) for delivery in before.deliveries}
+    for delivery in after.deliveries:
+        if results.get(delivery.receiver, (None, False)) != _result(delivery):
+            _log_delivery(delivery)
 
 
 def _log_delivery(delivery: Delivery) -> None:

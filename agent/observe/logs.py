@@ -75,9 +75,13 @@ class Level:
         self, _logger: WrappedLogger, method: str, event: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
         """Return the event, or raise `DropEvent`."""
-        if LEVELS.get(method, LEVELS["error"]) < LEVELS[self.name]:
+        if not self.shows(method):
             raise structlog.DropEvent
         return event
+
+    def shows(self, method: str) -> bool:
+        """Whether lines of this level are logged."""
+        return LEVELS.get(method, LEVELS["error"]) >= LEVELS[self.name]
 
 
 LEVEL = Level()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, get_args
 
 from prometheus_client import (
@@ -68,8 +69,7 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
-        for kind in get_args(Kind):
-            self._passes.labels(kind)
+        self._passes_of = {kind: self._passes.labels(kind) for kind in get_args(Kind)}
         self._pass_seconds = Histogram(
             "resentry_pass_seconds",
             "The duration of passes.",
@@ -171,16 +171,22 @@ class Metrics:
         outcome = passes.outcome
         if outcome is None:
             return
-        self._passes.labels(outcome.kind).inc()
+        self._passes_of[outcome.kind].inc()
         self._pass_seconds.observe(passes.seconds)
-        self._ended.set_to_current_time()
+        if passes.failures and outcome.error:
+            self._errors.labels(outcome.error).inc()
+
+    def _show_passes(self, passes: Passes) -> None:
+        outcome = passes.outcome
+        if outcome is None:
+            return
+        self._ended.set(time.time() - (time.monotonic() - passes.ended_at))
         self._failing.set(passes.failures)
         self._refused.clear()
         for key in outcome.refused:
             self._refused.labels(key).set(1)
         self._since.clear()
         if passes.failures and outcome.error:
-            self._errors.labels(outcome.error).inc()
             self._since.labels(outcome.error).set(passes.since or 0.0)
         if passes.last_success is not None:
             self._success.set(passes.last_success)
@@ -205,6 +211,7 @@ class Metrics:
                 self._show(view)
 
     def _show(self, view: View) -> None:
+        self._show_passes(view.passes)
         self._problems.clear()
         for problem in view.problems:
             self._problems.labels(problem.setting).set(1)

@@ -18,6 +18,8 @@ class Lock:
     def __init__(self, path: str) -> None:
         self._path = path
         self._handle: int | None = None
+        self._locked: os.stat_result | None = None
+        """The status of the locked file."""
         self._waiting: int | None = None
 
     def take(self) -> bool:
@@ -37,7 +39,7 @@ class Lock:
                 f"another agent has the volume: it holds the lock {self._path}",
                 "give each pod a volume of its own, or stop the other agent",
             )
-        self._handle = handle
+        self._handle, self._locked = handle, os.fstat(handle)
         self._end_waiting()
         return True
 
@@ -64,7 +66,7 @@ class Lock:
         self._end_waiting()
         if self._handle is not None:
             os.close(self._handle)
-            self._handle = None
+            self._handle = self._locked = None
 
     def is_held_elsewhere(self) -> bool | None:
         """Whether another process holds the lock; `None` if that cannot be known."""
@@ -80,10 +82,10 @@ class Lock:
 
     def is_held(self) -> bool:
         """Whether this process holds the lock on the file that has the name now."""
-        if self._handle is None:
+        if self._locked is None:
             return False
         try:
-            return os.path.samestat(os.stat(self._path), os.fstat(self._handle))
+            return os.path.samestat(os.stat(self._path), self._locked)
         except OSError:
             return False
 

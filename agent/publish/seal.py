@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from operator import attrgetter
 
 from agent.publish.memory import HISTORY_DIR, LAST_GOOD, NEWEST, TUNING, WISHES
 from agent.publish.names import PRIVATE_DIR
@@ -30,7 +31,7 @@ class Seal:
         # The agent keeps its state in the first, and processes write in the second.
         self._frames = [private, receipts, f"{private}/lock"]
         names = (HISTORY_DIR, LAST_GOOD, NEWEST, TUNING, WISHES)
-        self._kept = [directory, *(f"{private}/{name}" for name in names)]
+        self._kept = [f"{private}/{name}" for name in names]
         self._published: list[str] = []
         self._taken: Times = []
         self._holding: object = None
@@ -47,13 +48,13 @@ class Seal:
             names = os.listdir(self._directory)
             data = f"{self._directory}/{generation}"
             files = [f"{data}/{name}" for name in os.listdir(data)]
+            self._published = [self._directory, data, *files]
+            taken = self._times()
         except OSError:
             return
         if {name for name in names if name[:2] == ".."} != {DATA_LINK, generation}:
             return  # a replaced directory stays for a while: passes have to remove it
-        self._published = [data, *files]
-        taken = self._times()
-        latest = max(times[-1] for times in taken if len(times) > FRAME)
+        latest = max(times[-1] for times in taken if len(times) > len(FRAME))
         if latest < time.time_ns() - QUIET_SECONDS * 1e9:
             self._taken, self._holding = taken, holding
             self._ends_at = time.monotonic() + TRUST_SECONDS
@@ -63,22 +64,29 @@ class Seal:
         is_valid = self._taken and holding is self._holding
         if not is_valid or time.monotonic() >= self._ends_at:
             return False
-        return self._times() == self._taken
+        try:
+            return self._times() == self._taken
+        except OSError:
+            return False
 
     def _times(self) -> Times:
-        frames = [_status(path)[:FRAME] for path in self._frames]
-        return frames + [_status(path) for path in (*self._kept, *self._published)]
+        """Return the times of all files. Raises `OSError` if one is missing that must be."""
+        frames = map(_frame, map(os.stat, self._frames))
+        published = map(_whole, map(os.stat, self._published))
+        return [*frames, *map(_kept, self._kept), *published]
 
 
-FRAME = 5
-"""The first fields of a status: which file this is, and who may do what with it."""
+FRAME = ("st_dev", "st_ino", "st_mode", "st_uid", "st_gid")
+"""Which file this is, and who may do what with it."""
+_frame = attrgetter(*FRAME)
+_whole = attrgetter(*FRAME, "st_size", "st_mtime_ns", "st_ctime_ns")
+"""All of what the kernel knows of a file, its time of change last."""
 
 
-def _status(path: str) -> tuple[int, ...]:
-    """Return what the kernel knows of a file, its time of change last; empty without one."""
+def _kept(path: str) -> tuple[int, ...]:
+    """Return the status of a file that need not be there; empty without one."""
     try:
-        found = os.stat(path)
+        found: tuple[int, ...] = _whole(os.stat(path))
     except OSError:
         return ()
-    which = found.st_dev, found.st_ino, found.st_mode, found.st_uid, found.st_gid
-    return (*which, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return found

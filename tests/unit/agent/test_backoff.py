@@ -12,7 +12,6 @@ from agent.backoff import backoff_seconds, retry_seconds
 from agent.domain.outcome import Outcome
 from agent.errors import SourceDenied, SourceDown
 from agent.schedule import GRACE_SECONDS, Schedule
-from lab.process import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -169,7 +168,33 @@ def test_what_is_asked_for_now_runs_now() -> None:
     """It does not wait for the interval; the one after it does."""
     ran: list[bool] = []
     one = Schedule(3600, lambda: ran.append(True))
+    one.look()
+    assert not ran
     one.after(0)
-    eventually(lambda: ran and wait_of(one) > 2800, what="the pass, and the next plan")
-    assert len(ran) == 1
+    one.look()
+    assert ran == [True]
+    assert wait_of(one) > 2800
+    assert 2800 < one.again_at - time.monotonic() < 3601
+    one.look()
+    assert ran == [True]
+    one.after(0)
+    one.stop()
+    one.look()
+    assert ran == [True]
+
+
+def test_an_error_of_a_pass_does_not_end_the_schedule() -> None:
+    """APScheduler logs it, and the plan goes on."""
+    tried: list[bool] = []
+
+    def fail() -> None:
+        tried.append(True)
+        raise ZeroDivisionError
+
+    one = Schedule(3600, fail)
+    for times in (1, 2, 3):
+        one.after(0)
+        one.look()
+        assert len(tried) == times
+        assert wait_of(one) > 2800
     one.stop()

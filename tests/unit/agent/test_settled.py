@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import sys
 import threading
 import time
@@ -33,6 +34,7 @@ from lab.process import eventually
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from types import FrameType
 
     from agent.parts import Parts
     from agent.settings import Settings
@@ -384,6 +386,46 @@ def test_an_idle_daemon_wakes_seldom_and_turns_twice_for_a_poll(
     finally:
         daemon.stop()
         thread.join(10)
+
+
+CALLS_OF_A_POLL = 200
+"""So many functions in Python the loop may call for a poll that finds nothing new."""
+
+
+@pytest.mark.server
+def test_the_loop_calls_few_functions_for_a_poll(
+    parts: Callable[..., Parts],
+    shelf: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each call costs CPU time in every pod. Their number is the same on each machine."""
+    monkeypatch.setattr(sealing, "QUIET_SECONDS", 0.02)
+    shelf.values = {"SENTRY_DSN": f"{DSN}1"}
+    off = {"http_listen": "off", "probes_listen": "off"}
+    made = parts(**off, control=str(tmp_path / "control"), poll_seconds=0.1)
+    daemon = Daemon(made, "1")
+    calls: list[int] = [0]
+    """The calls of each poll. The last number is that of the poll that goes on."""
+
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        calls[-1] += event == "call"
+        if event == "call" and frame.f_code is Record.save_pass.__code__:
+            calls.append(0)
+
+    def run() -> None:
+        sys.setprofile(note)
+        daemon.run()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        eventually(lambda: len(calls) > 20, what="some polls")
+    finally:
+        daemon.stop()
+        thread.join(10)
+    # A poll costs more if the state file is written, or the receipts are read.
+    assert statistics.median(calls[10:-1]) <= CALLS_OF_A_POLL
 
 
 def test_metrics_are_drawn_when_they_are_asked_for(

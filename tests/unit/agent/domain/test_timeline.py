@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
 from agent.domain.rollout import LiveTarget, Rollout, assess
-from agent.domain.timeline import OTHERS_LIMIT, SNAPSHOTS_LIMIT, Event, followed
+from agent.domain.timeline import OTHERS_LIMIT, SNAPSHOTS_LIMIT, Event, begun, followed
 from agent.domain.value import replace
 from agent.domain.view import Known, View
 from agent.errors import CandidateRefused, SourceDenied, SourceDown
@@ -228,8 +228,8 @@ def test_the_next_agent_goes_on_with_the_timeline() -> None:
     saved = decode_state(encode_state(story.view, None))
     known = Known(current=FIRST)
     view = View(known, Passes(0.0), 0.0, NOBODY, timeline=timeline_of(saved))
-    assert followed(view, view, 9.0).timeline == story.view.timeline
+    assert begun(view, 9.0).timeline == story.view.timeline
     without = replace(view, timeline=())
-    (event,) = followed(without, without, 9.0).timeline
+    (event,) = begun(without, 9.0).timeline
     assert (event.revision, event.changed) == (FIRST.revision, [])
     assert timeline_of(decode_state(b'{"timeline": [{"kind": "x"}]}')) == ()
