@@ -331,11 +331,13 @@ def test_what_is_only_odd_does_not_cost_the_rest_of_its_part() -> None:
     for _ in range(30):
         nested = {"next": nested}
     odd = {"n": 10**4500, "text": Text("page"), "nested": nested, "long": "x" * 200_000}
+    odd["digits"] = "7" * 200_000
     extra = (scrub_event({"extra": {**odd, "course": "CS-1"}}) or {})["extra"]
     assert (extra["course"], extra["text"], extra["n"]) == ("CS-1", "page", 10**4500)
     assert type(extra["text"]) is str
     assert str(extra["nested"]).count("next") == DEPTH_LIMIT - 1
     assert len(extra["long"]) < TEXT_LIMIT + 20
+    assert len(extra["digits"]) < TEXT_LIMIT + 20
 
 
 def test_of_a_user_the_id_stays_and_sentry_is_not_asked_for_the_address() -> None:
@@ -438,6 +440,9 @@ TEXTS = {
         "•, lms@1.2.3.dev, @decorated.cls"
     ),
     "4111 1111 1111 1111, 5500-0000-0000-0004": "•, •",
+    "4111111111111111": "•",
+    "4111111111111111\u00b2": "•\u00b2",  # digits to Python, not to a card
+    "411111111111111\u00b2": "411111111111111\u00b2",
     "0.4111111111111111 1700000000000 4111 1111": (
         "0.4111111111111111 1700000000000 4111 1111"
     ),
