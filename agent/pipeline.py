@@ -224,7 +224,7 @@ class Pipeline:
             self._seal.take(reading.snapshot)
             return outcome(current, notes)
         if reading.snapshot is not None:
-            return Outcome.held(held, reading.snapshot, current, notes)
+            return Outcome.held(held, self.known.last_good, current, notes)
         hint = resume_hint(held.names_in(self.known.last_good))
         note = f"a rollback holds revision {held.snapshot.revision}; {hint}"
         return outcome(current, (*notes, note))

@@ -69,7 +69,8 @@ def why_lines(role: RoleReport, status: StatusResult) -> Iterator[str]:
             f"{', '.join(names)} from {origin}" for origin, names in by_origin.items()
         )
     if role.rules:
-        yield f"{role.rules} sampling rule{'s' * (role.rules != 1)} come before the rate"
+        come = "rule comes" if role.rules == 1 else "rules come"
+        yield f"{role.rules} sampling {come} before the rate"
     for budget in role.budgets:
         share = "a share not known" if budget.share is None else f"{budget.share:.3g}"
         yield f"{budget.kind} {share} now, budget {budget.per_minute:g}/min"

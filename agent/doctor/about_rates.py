@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agent.doctor.facts import Facts
 
 _HIGH = 0.5
+_OF_ROLE = " of role "
 TRACES = "SENTRY_TRACES_SAMPLE_RATE"
 
 
@@ -156,16 +157,24 @@ def rollback_held(facts: Facts) -> Iterator[Sight]:
 
 def _correct(facts: Facts, undone: list[str]) -> str:
     """Return what to type to correct these values, each where it stands."""
-    keys = [name for name in undone if " of role " not in name]
+    steps = []
+    for is_tuned, place in ((True, "in the tuning file"), (False, "at the source")):
+        names = [name for name in undone if _is_tuned(facts, name) is is_tuned]
+        of_roles = [name for name in names if _OF_ROLE in name]
+        if keys := [f"{name}=VALUE" for name in names if name not in of_roles]:
+            steps.append(facts.write(" ".join(keys)))
+        if of_roles:
+            steps.append(f"correct {', '.join(of_roles)} {place}")
+    return "; ".join(steps)
+
+
+def _is_tuned(facts: Facts, name: str) -> bool:
+    """Whether the tuning file holds a value of this name, which may name a role."""
     tuning = facts.status.tuning
-    tuned = [name for name in keys if tuning is not None and name in tuning.keys]
-    places = tuned, [name for name in keys if name not in tuned]
-    commands = [
-        facts.write(" ".join(f"{name}=VALUE" for name in place))
-        for place in places
-        if place
-    ]
-    return "; ".join(commands) or f"correct {', '.join(undone)}"
+    key, _, role = name.partition(_OF_ROLE)
+    if tuning is None:
+        return False
+    return key in (tuning.roles.get(role, ()) if role else tuning.keys)
 
 
 @rule(

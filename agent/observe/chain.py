@@ -11,9 +11,9 @@ from msgspec import structs
 
 from agent.domain.dsn_check import FAILING, PASSING
 from agent.domain.passes import GOOD
-from agent.domain.provenance import origin_of
+from agent.domain.provenance import TUNING_FILE, origin_of
 from agent.domain.view import VOLUME
-from agent.domain.wishes import BOOSTS, resume_hint
+from agent.domain.wishes import BOOSTS, OPERATOR, resume_hint
 from agent.errors import CandidateRefused, PublishError, VolumeBusy
 from agent.observe.arrival import arrive, confirm, drain
 from agent.observe.stage import Stage
@@ -103,15 +103,7 @@ def _values(status: StatusResult) -> Stage:
         return _of_pass("values", "broken", source)
     if current is None:
         return Stage(stage="values", state="unknown", sentence="nothing is published")
-    origins = ", ".join(
-        sorted(
-            {
-                origin_of(origin)
-                for name, origin in current.provenance.items()
-                if name != BOOSTS and origin_of(origin)
-            }
-        )
-    )
+    origins = ", ".join(sorted(set(_origins(status)) - {""}))
     boosts = len(current.boosts)
     boosted = f" and {'a boost' if boosts == 1 else f'{boosts} boosts'}"
     number = len(current.settings)
@@ -123,6 +115,21 @@ def _values(status: StatusResult) -> Stage:
         state="ok",
         sentence=f"{sentence}{f' from {origins}' if origins else ''}{boosted * bool(boosts)}",
     )
+
+
+def _origins(status: StatusResult) -> Iterator[str]:
+    """Yield where the values come from. A tuning file is one place, whatever its form."""
+    provenance = status.current.provenance if status.current else {}
+    path = status.tuning.path if status.tuning else None
+    for name, origin in provenance.items():
+        place = str(origin.get("path", ""))
+        if path is not None and (place == path or place.startswith(f"{path}/")):
+            yield f"the tuning file {path}"
+            continue
+        if name != BOOSTS and origin != OPERATOR:
+            yield origin_of({k: v for k, v in origin.items() if k != TUNING_FILE})
+        if TUNING_FILE in origin:
+            yield f"the tuning file {path or origin[TUNING_FILE]}"
 
 
 def _checks(status: StatusResult) -> Stage:

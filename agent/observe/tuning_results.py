@@ -49,7 +49,10 @@ class TuningFile(Struct, frozen=True, kw_only=True):
         list[str], Meta(description="What was noticed beside, in words.")
     ] = []
     since: Annotated[
-        Moment | None, Meta(description="Since when this has been its state.")
+        Moment | None,
+        Meta(
+            description="Since when this has been its state, with these values in force."
+        ),
     ] = None
 
 

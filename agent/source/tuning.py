@@ -111,7 +111,7 @@ class TuningFile(KeptTuning):
         self._fits: tuple[str, ...] = ()
         self.error: AgentError | None = None
         """Why the newest content of the file is not in force."""
-        self._since = 0.0
+        self._noted, self._since = "", 0.0
 
     def restore(self, last_good: Snapshot | None) -> None:
         """Begin with the last good tuning of an earlier agent, unless a newer one is known."""
@@ -237,9 +237,10 @@ class TuningFile(KeptTuning):
         return problems
 
     def _note(self, error: AgentError | None) -> None:
-        """Keep why the file is not in force, and since when this is so."""
-        if repr(error) != repr(self.error) or not self._since:
-            self._since = time.time()
+        """Keep why the file is not in force, and since when this and the rest are so."""
+        noted = repr((error, self._in_force.revision))
+        if noted != self._noted:
+            self._noted, self._since = noted, time.time()
         self.error = error
         self.problems = ()
         if error is not None:

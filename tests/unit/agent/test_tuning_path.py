@@ -104,11 +104,20 @@ def test_a_bad_file_holds_up_no_dsn(
     )
     assert one.parts.tuning.report()["state"] == "refused"
 
+    began = one.parts.tuning.report()["since"]
     roles = '{"api": {"SENTRY_SAMPLE_RATE": 0.3}}'
     mount.write(SENTRY_TRACES_SAMPLE_RATE="0.2", RESENTRY_ROLES=roles)
     assert one.one().kind == "published"
     assert one.shown == ("2", 0.2)
-    assert one.parts.tuning.report()["roles"] == {"api": ["SENTRY_SAMPLE_RATE"]}
+    report = one.parts.tuning.report()
+    assert report["roles"] == {"api": ["SENTRY_SAMPLE_RATE"]}
+    one.one()
+    assert one.parts.tuning.report()["since"] == report["since"] > began
+    mount.write(SENTRY_TRACES_SAMPLE_RATE="0.3")
+    one.one()
+    assert one.parts.tuning.report()["since"] > report["since"]
+    mount.write(SENTRY_TRACES_SAMPLE_RATE="0.2")
+    one.one()
     assert one.parts.tuning.problems == ()
 
     mount.write()  # an empty directory, as of a ConfigMap that is optional
@@ -352,7 +361,9 @@ def test_a_rollback_undoes_a_tuning_until_it_is_corrected(
     wishes = one.pipeline.known.wishes.holding(good, bad, one.pipeline.known.last_good)
     one.pipeline.grant(wishes)
     assert one.shown == ("1", 0.5)
-    assert one.one().kind == "held"
+    held = one.one()
+    assert held.kind == "held"
+    assert held.hint.startswith("correct SENTRY_TRACES_SAMPLE_RATE at the source, or")
     mount.write(SENTRY_TRACES_SAMPLE_RATE="0.2")
     one.one()
     assert one.shown == ("1", 0.2)

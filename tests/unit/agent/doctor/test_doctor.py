@@ -610,6 +610,13 @@ def test_the_source_is_corrected_before_a_rollback_ends(make: Make) -> None:
         f"write {rate}=VALUE to the tuning file, /tuning; "
         "vault kv patch -mount=secret lms SENTRY_DSN=VALUE; then: resentry-agent refresh"
     )
+    tuned["undone"] = [f"{rate} of role api", f"{rate} of role celery"]
+    tuned["tuning"] = {**TUNING, "roles": {"api": [rate]}}
+    facts = make(snapshot=snapshot, saved=tuned, settings=paths)
+    assert problems(examine(facts))["RSN806"].fix == (
+        f"correct {rate} of role api in the tuning file; "
+        f"correct {rate} of role celery at the source; then: resentry-agent refresh"
+    )
 
 
 @pytest.mark.parametrize(

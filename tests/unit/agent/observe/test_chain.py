@@ -12,7 +12,7 @@ from agent.domain.receiver import Delivery
 from agent.domain.rollout import LiveTarget, Rollout, assess
 from agent.domain.value import replace
 from agent.domain.view import Known, View
-from agent.domain.wishes import Held, Wishes
+from agent.domain.wishes import OPERATOR, Held, Wishes
 from agent.errors import (
     AgentError,
     CandidateRefused,
@@ -36,6 +36,7 @@ CURRENT = Snapshot(
     provenance={"SENTRY_DSN": {"source": "vault", "path": "secret/lms", "version": 3}},
 )
 GOOD = Outcome.unchanged(CURRENT, ())
+TUNED = {"path": "/etc/tuning", "state": "in force", "watch": "poll", "keys": []}
 Look = Callable[..., dict[str, tuple[str, bool]]]
 
 
@@ -222,3 +223,21 @@ def test_the_chain_is_in_the_document(look: Look) -> None:
     nobody = assess([], None, late=False)
     result = status("running", CURRENT, nobody, {"timeline": []})
     assert len(msgspec.to_builtins(result)["chain"]) == 8
+
+
+@pytest.mark.parametrize("form", ["/etc/tuning", "/etc/tuning/{}"])
+@pytest.mark.parametrize("more", [{}, {"source": "operator", "held": "f" * 12}])
+def test_a_tuning_file_is_one_place(form: str, more: dict[str, str]) -> None:
+    """Whatever its form, and also while a rollback is held; an operator is no place."""
+    tuned = {
+        name: {"source": "tuning", "path": form.format(name), **more}
+        for name in ("SENTRY_SAMPLE_RATE", "RESENTRY_RULES")
+    }
+    both = {**CURRENT.provenance["SENTRY_DSN"], "tuning": "/etc/tuning/RESENTRY_ROLES"}
+    origins = {**CURRENT.provenance, **tuned, "RESENTRY_CEILINGS": OPERATOR}
+    current = replace(CURRENT, provenance={**origins, "RESENTRY_ROLES": both})
+    result = status("running", current, Rollout("waiting", ()), {"tuning": TUNED})
+    stage = next(stage for stage in result.chain if stage.stage == "values")
+    assert stage.sentence == (
+        "2 settings from secret/lms version 3, the tuning file /etc/tuning"
+    )
