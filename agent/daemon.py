@@ -279,7 +279,7 @@ class Daemon:
             raise
         outcome = self._publish(partial(self._pipeline.grant, wishes))
         if outcome.exit_code == 0:
-            known = remarks(request, grounds.known.wishes, self.view.rollout)
+            known = remarks(request, grounds.known, self.view.rollout)
             outcome = replace(outcome, notes=(*outcome.notes, *known))
         changes.log_request(outcome, request["command"], self._metrics)
         self._update()

@@ -22,7 +22,7 @@ from resentry.contract import (
 from resentry.values import show_dsn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from agent.domain.rejections import Rejections
     from agent.domain.rollout import Rollout
@@ -182,23 +182,40 @@ class Desk:
 
 
 def remarks(
-    request: dict[str, Any], before: Wishes, rollout: Rollout
+    request: dict[str, Any], before: Known, rollout: Rollout
 ) -> tuple[str, ...]:
     """Return what an operator should know of a request that was carried out."""
-    kinds = ("boost", before.boosts), ("ceiling", before.ceilings)
-    ended = tuple(
-        f"ended the {kind}: {shown(each)}"
-        for kind, items in kinds
-        for each in items
-        if request["command"] == "end" and each.id == request["id"]
-    )
+    if request["command"] == "end":
+        wishes, id_ = before.wishes, request["id"]
+        kinds = ("boost", wishes.boosts), ("ceiling", wishes.ceilings)
+        return tuple(
+            f"ended the {kind}: {shown(each)}"
+            for kind, items in kinds
+            for each in items
+            if each.id == id_
+        )
+    return (*_lowering(request, before), *_idle(request, rollout))
+
+
+def _lowering(request: dict[str, Any], before: Known) -> Iterator[str]:
+    """Yield a ceiling for everything that is below a new boost."""
+    if request["command"] != "boost" or before.current is None:
+        return
+    boost = read_boost(request)
+    for each in running(before.current.ceilings, time.time()):
+        is_wide = each.match is None and each.role in (None, boost.role)
+        if is_wide and each.traces is not None and each.traces < boost.traces:
+            yield f"a ceiling lowers the boost: {shown(each)}"
+
+
+def _idle(request: dict[str, Any], rollout: Rollout) -> Iterator[str]:
+    """Yield a note if no process here has the role. Without a process nobody knows."""
     role, targets = request.get("role"), [target for target, _ in rollout.targets]
     roles = {target.receipt.role for target in targets}
     is_known = targets and all(target.readable for target in targets)
-    if role is None or role in roles or not is_known:
-        return ended
-    seen = ", ".join(sorted(roles))
-    return (f"no process here has the role {role}; there are processes of: {seen}",)
+    if role is not None and role not in roles and is_known:
+        seen = ", ".join(sorted(roles))
+        yield f"no process here has the role {role}; there are processes of: {seen}"
 
 
 def _read(read: Callable[[dict[str, Any]], T], request: dict[str, Any]) -> T:

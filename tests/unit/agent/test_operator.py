@@ -678,7 +678,7 @@ def test_a_ceiling_is_laid_over_the_source_and_ends(
     assert (theirs["traces"], theirs["errors"], theirs["role"]) == (0.01, 0.2, "api")
     assert 890 < theirs["left_seconds"] <= 900
     (kept,) = one.ask("rollback")["ceilings"]
-    assert kept == theirs
+    assert kept == {**theirs, "left_seconds": kept["left_seconds"]}
     one.ask("resume")
     ended = one.ask("end", id=theirs["id"])
     assert ended["revision"] == before
@@ -723,6 +723,21 @@ def test_a_role_that_no_process_has_is_noted(
             "no process here has the role ipa; there are processes of: api"
         ]
         assert notes("api") == []
+
+
+def test_a_boost_below_a_ceiling_is_noted(agent: Callable[..., Agent]) -> None:
+    """Else nobody sees why it changes nothing."""
+    one = agent()
+    one.source(1, RESENTRY_CEILINGS=[{"traces": 0.5, "role": "api"}, {"errors": 0}])
+    one.ask("throttle", traces=0.9, seconds=900, match="GET /pay")
+
+    def notes(traces: float, **more: Any) -> list[str]:
+        answer = one.ask("boost", traces=traces, seconds=900, **more)
+        return [note.partition(": ")[0] for note in answer["notes"]]
+
+    assert notes(1.0) == []
+    assert notes(0.5, role="api") == []
+    assert notes(1.0, role="api") == ["a ceiling lowers the boost"]
 
 
 def test_a_boost_can_be_ended(agent: Callable[..., Agent]) -> None:
