@@ -17,6 +17,7 @@ from agent.domain.tuned import budget_uses, unhonoured
 from agent.publish.volume import Volume
 from resentry.error_sampling import ErrorSampler, Kind, class_names, own_class
 from resentry.explanation import Told, explain_error, explain_trace
+from resentry.formats import names_route
 from resentry.sampling import Sampler
 from resentry.steps import IN_PROCESS, Own
 
@@ -36,6 +37,10 @@ UNKNOWN = Own(
 FOREIGN = "the application called sentry_sdk.init itself: its own client decides"
 OFF = "nothing is sent: these processes have no DSN, or Sentry is switched off for them"
 NO_TRACES = "a process here has enable_tracing=False: only what OpenTelemetry makes is sampled so"
+ROUTE = (
+    "the name is a route, which is not known yet when the rate is decided: give a path, "
+    "as in GET /users/7"
+)
 BASES_HINT = "give the base classes, too, each by one more --error"
 CELERY = "SENTRY_ENABLE_FOR_CELERY"
 TRACES, ERRORS = "SENTRY_TRACES_SAMPLE_RATE", "SENTRY_SAMPLE_RATE"
@@ -122,10 +127,10 @@ def command(  # noqa: PLR0913 - one argument per option
     explained, lines = [], [lacking] * bool(lacking)
     for of_role, rates, running in _groups(current, receipts, role):
         notes = rates.notes
-        if kind is not None and len(classes) == 1 and own_class(classes[0]) is None:
+        if kind is None:
+            notes += tuple(_notes_on_traces(name, running))
+        elif len(classes) == 1 and own_class(classes[0]) is None:
             notes += _notes_on_bases(current, of_role, kind)
-        if kind is None and any("enable_tracing" in (one.own or ()) for one in running):
-            notes += (NO_TRACES,)
         why = _explain(current, of_role, rates, running, asked)
         processes = len(running)
         explained.append(_document(why, of_role, processes, notes))
@@ -154,6 +159,14 @@ def _with_bases(classes: tuple[str, ...]) -> Iterator[str]:
     for name in classes:
         own = own_class(name)
         yield from (name,) if own is None else class_names(own)
+
+
+def _notes_on_traces(name: str, running: list[Receipt]) -> Iterator[str]:
+    """Say why the answer may be of no trace that there is."""
+    if names_route(name):
+        yield ROUTE
+    if any("enable_tracing" in (receipt.own or ()) for receipt in running):
+        yield NO_TRACES
 
 
 def _notes_on_bases(current: Snapshot, role: str, kind: Kind) -> tuple[str, ...]:

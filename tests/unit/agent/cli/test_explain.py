@@ -173,6 +173,15 @@ def test_what_an_application_decides_itself(ask: Ask, receipt: Make) -> None:
     assert "enable_tracing" not in str(found["notes"])
 
 
+def test_a_route_is_no_name_of_a_trace(ask: Ask, receipt: Make) -> None:
+    """The server's page shows routes, but a request is sampled before its route is known."""
+    running = [receipt(values=_values(0.1), dropped={}, own=())]
+    snapshot = Snapshot({}, rules=RULES)
+    for name, is_route in (("GET /pay/{id}", True), ("GET /pay/7", False)):
+        (found,) = ask(snapshot, running, name)
+        assert (bool(found["notes"]), found["sure"]) == (is_route, not is_route)
+
+
 def test_a_library_that_is_too_old_is_named(
     ask: Ask, receipt: Callable[..., Receipt]
 ) -> None:
