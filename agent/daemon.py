@@ -76,7 +76,7 @@ class Daemon:
         self._services: Services | None = None
         self._metrics: Metrics | None = None
         jitter = random.uniform(0, self._settings.start_jitter_seconds)  # noqa: S311
-        self._due_at = now + jitter  # of the first pass; the schedule plans the others
+        self._passing.first_at = now + jitter  # the schedule plans the others
         self._boost_ends_at = NEVER
         self._give_up_at = now + self._settings.startup_seconds
         rollout = self._following.rollout
@@ -166,31 +166,19 @@ class Daemon:
         """Return when to look again if nobody posts a call, as a monotonic time."""
         now, services = time.monotonic(), self._services
         times = [self._boost_ends_at, self._give_up_at, self._parts.gate.again_at]
-        if not self._passing.is_running:
-            times.append(self._overdue_at)
-        if services is None:
-            times.append(now + SERVICES_SECONDS)
-        else:
-            times += (services.again_at, services.schedule.again_at)
-        times.append(self._verification.ends_at)
-        times.append(self._following.again_at)
-        return min(times)
-
-    @property
-    def _overdue_at(self) -> float:
-        planned = self._services.schedule.overdue_at if self._services else NEVER
-        return min(planned, self._due_at)
+        times.append(self._passing.overdue_at(services.schedule if services else None))
+        times.append(services.again_at if services else now + SERVICES_SECONDS)
+        return min(*times, self._verification.ends_at, self._following.again_at)
 
     def _look(self) -> None:
-        """Start what is due, and take in receipts, DSN checks and deliveries."""
+        """Do what is due, and take in receipts, DSN checks and deliveries."""
+        schedule = self._services.schedule if self._services else None
+        if self._passing.start_if_due(schedule) and not self._loop.has_called:
+            return  # its end is the next turn
         now = time.monotonic()
         self._verification.look()
         if self._services is not None:
             self._services.tend()
-            self._services.schedule.look()
-        if now >= self._overdue_at and not self._passing.is_running:
-            self._due_at = NEVER
-            self._passing.start()
         if now >= self._give_up_at:
             self._give_up_at = NEVER
             changes.log_start_without(self.view, self._settings)
@@ -247,7 +235,7 @@ class Daemon:
 
     def _after_reading(self, reading: Reading, began: float) -> None:
         """Publish what a pass has read, under the wishes of now."""
-        self._due_at = NEVER  # a refresh may come before the first pass
+        self._passing.first_at = NEVER  # a refresh may come before the first pass
         outcome = self._publish(partial(self._pipeline.publish, reading))
         try:
             moment = Moment(time.time(), time.monotonic())

@@ -25,6 +25,8 @@ class Loop:
     def __init__(self) -> None:
         self._calls: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self.is_ended = False
+        self.has_called = False
+        """Whether the last turn ran a call, and did not end by its time alone."""
 
     def post(self, call: Callable[[], object]) -> None:
         """Have the loop's thread run `call`, after all calls that were posted before."""
@@ -40,12 +42,14 @@ class Loop:
 
         An exception is logged, so that a bug does not end the loop.
         """
+        self.has_called = False
         wait = min(max(until - time.monotonic(), 0.0), LONGEST_SECONDS)
         try:
             call = self._calls.get(timeout=wait)
         except queue.Empty:
             return
         # Many calls are one turn: what the daemon does in each turn takes longer.
+        self.has_called = True
         calls = [call, *(self._calls.get_nowait() for _ in range(self._calls.qsize()))]
         for call in calls:
             self.safely(call)

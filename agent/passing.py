@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     from agent.domain.outcome import Outcome
     from agent.pipeline import Pipeline
+    from agent.schedule import Schedule
     from agent.source import Source
 
+NEVER = float("inf")
 LEAVE_SECONDS, REVOKE_SECONDS = 0.6, 0.3
 """At the end: the time for a running pass to end, and for the source to close."""
 
@@ -51,11 +53,28 @@ class Passing:
         )
         self.is_running = False
         """True from the start of a pass until the loop has handled its end."""
+        self.first_at = NEVER
+        """When the first pass is due, as a monotonic time."""
         self._is_wanted = False
         self._forgets_backoff = False
         self._accepts_older = False
         self._waiting: list[Future[Outcome]] = []
         self._served: list[Future[Outcome]] = []
+
+    def overdue_at(self, schedule: Schedule | None) -> float:
+        """Return when a pass has to begin at the latest, as a monotonic time."""
+        planned = schedule.overdue_at if schedule is not None else NEVER
+        return NEVER if self.is_running else min(planned, self.first_at)
+
+    def start_if_due(self, schedule: Schedule | None) -> bool:
+        """Start a pass if it is time. Returns true if it began now."""
+        was_running = self.is_running
+        if schedule is not None:
+            schedule.look()
+        if time.monotonic() >= self.overdue_at(schedule):
+            self.first_at = NEVER
+            self.start()
+        return self.is_running and not was_running
 
     def start(self) -> None:
         """Start a pass. If a pass is running, another pass follows it."""

@@ -112,8 +112,9 @@ class Services:
 
     @property
     def again_at(self) -> float:
-        """When `tend` will try again, as a monotonic time; infinite if all runs."""
-        return self._again_at if self._waiting else float("inf")
+        """When `tend` will try again, or a pass is due, as a monotonic time."""
+        planned = self.schedule.again_at
+        return min(planned, self._again_at) if self._waiting else planned
 
     def _render(self) -> bytes:
         return self.metrics.render()

@@ -16,6 +16,9 @@ def test_many_calls_are_one_turn() -> None:
     loop.turn(time.monotonic())
 
     assert ran == list(range(100))
+    assert loop.has_called
+    loop.turn(time.monotonic())
+    assert not loop.has_called
 
 
 def test_what_a_call_posts_is_for_the_next_turn() -> None:

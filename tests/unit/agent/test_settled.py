@@ -388,7 +388,7 @@ def test_an_idle_daemon_wakes_seldom_and_turns_twice_for_a_poll(
         thread.join(10)
 
 
-CALLS_OF_A_POLL = 200
+CALLS_OF_A_POLL = 180
 """So many functions in Python the loop may call for a poll that finds nothing new."""
 
 
