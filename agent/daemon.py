@@ -76,7 +76,7 @@ class Daemon:
         self._services: Services | None = None
         self._metrics: Metrics | None = None
         jitter = random.uniform(0, self._settings.start_jitter_seconds)  # noqa: S311
-        self._passing.first_at = now + jitter  # the schedule plans the others
+        self._passing.overdue_at = now + jitter  # the schedule plans the others
         self._boost_ends_at = NEVER
         self._give_up_at = now + self._settings.startup_seconds
         rollout = self._following.rollout
@@ -166,15 +166,19 @@ class Daemon:
         """Return when to look again if nobody posts a call, as a monotonic time."""
         now, services = time.monotonic(), self._services
         times = [self._boost_ends_at, self._give_up_at, self._parts.gate.again_at]
-        times.append(self._passing.overdue_at(services.schedule if services else None))
+        if not self._passing.is_running:
+            times.append(self._passing.overdue_at)
         times.append(services.again_at if services else now + SERVICES_SECONDS)
         return min(*times, self._verification.ends_at, self._following.again_at)
 
     def _look(self) -> None:
         """Do what is due, and take in receipts, DSN checks and deliveries."""
-        schedule = self._services.schedule if self._services else None
-        if self._passing.start_if_due(schedule) and not self._loop.has_called:
-            return  # its end is the next turn
+        was_running = self._passing.is_running
+        if self._services is not None:
+            self._services.schedule.look()
+        self._passing.start_if_overdue()
+        if self._passing.is_running and not (was_running or self._loop.has_called):
+            return  # the end of the pass is the next turn
         now = time.monotonic()
         self._verification.look()
         if self._services is not None:
@@ -235,7 +239,6 @@ class Daemon:
 
     def _after_reading(self, reading: Reading, began: float) -> None:
         """Publish what a pass has read, under the wishes of now."""
-        self._passing.first_at = NEVER  # a refresh may come before the first pass
         outcome = self._publish(partial(self._pipeline.publish, reading))
         try:
             moment = Moment(time.time(), time.monotonic())
@@ -251,8 +254,10 @@ class Daemon:
         """Plan the next pass by the outcome of the newest one. Return when it will be."""
         if self._services is None or passes.outcome is None:
             return None
-        plan, due = self._services.schedule.passed, self._parts.source.due_seconds()
-        return plan(passes.outcome, passes.failures, due)
+        schedule, due = self._services.schedule, self._parts.source.due_seconds()
+        planned = schedule.passed(passes.outcome, passes.failures, due)
+        self._passing.overdue_at = schedule.overdue_at
+        return planned
 
     def _carry_out(self, request: dict[str, Any]) -> Outcome | dict[str, Any]:
         """Carry out an operator's request, and follow what it publishes."""

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from agent.domain.outcome import Outcome
     from agent.pipeline import Pipeline
-    from agent.schedule import Schedule
     from agent.source import Source
 
 NEVER = float("inf")
@@ -53,35 +52,25 @@ class Passing:
         )
         self.is_running = False
         """True from the start of a pass until the loop has handled its end."""
-        self.first_at = NEVER
-        """When the first pass is due, as a monotonic time."""
+        self.overdue_at = NEVER
+        """When a pass has to begin at the latest, as a monotonic time."""
         self._is_wanted = False
         self._forgets_backoff = False
         self._accepts_older = False
         self._waiting: list[Future[Outcome]] = []
         self._served: list[Future[Outcome]] = []
 
-    def overdue_at(self, schedule: Schedule | None) -> float:
-        """Return when a pass has to begin at the latest, as a monotonic time."""
-        planned = schedule.overdue_at if schedule is not None else NEVER
-        return NEVER if self.is_running else min(planned, self.first_at)
-
-    def start_if_due(self, schedule: Schedule | None) -> bool:
-        """Start a pass if it is time. Returns true if it began now."""
-        was_running = self.is_running
-        if schedule is not None:
-            schedule.look()
-        if time.monotonic() >= self.overdue_at(schedule):
-            self.first_at = NEVER
+    def start_if_overdue(self) -> None:
+        """Start a pass if none runs, and one has to begin."""
+        if not self.is_running and time.monotonic() >= self.overdue_at:
             self.start()
-        return self.is_running and not was_running
 
     def start(self) -> None:
         """Start a pass. If a pass is running, another pass follows it."""
         if self.is_running:
             self._is_wanted = True
             return
-        self.is_running = True
+        self.is_running, self.overdue_at = True, NEVER  # its end plans the next
         self._served, self._waiting = self._waiting, []
         forget_backoff, self._forgets_backoff = self._forgets_backoff, False
         accept_older, self._accepts_older = self._accepts_older, False

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 import requests
 from hvac import exceptions as vault_errors
 from hvac.adapters import RawAdapter
+from urllib3 import Timeout
 
 from agent.backoff import retry_after_seconds
 from agent.domain.bounded_json import TooManyError, loads
@@ -27,12 +28,14 @@ from agent.errors import (
     SourceDown,
     SourceMissing,
 )
+from agent.source.answer import TooLargeError
 from agent.source.bounds import CONNECT_SECONDS, READ_SECONDS
 from agent.source.reasons import unanswered
-from agent.source.session import RedirectError, TooLargeError, VaultSession
+from agent.source.session import RedirectError, VaultSession
 
 if TYPE_CHECKING:
     from agent.settings import Settings
+    from agent.source.answer import Answer
 
 _REQUEST = re.compile(rb'\{"request_id":"[0-9a-f-]{36}",')
 """How each answer of Vault begins."""
@@ -70,7 +73,7 @@ class Api:
             base_uri=self.session.url,
             token="",  # never ~/.vault-token or VAULT_TOKEN
             namespace=settings.vault_namespace or None,
-            timeout=(CONNECT_SECONDS, READ_SECONDS),
+            timeout=Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
             allow_redirects=False,  # the session follows one redirect itself
             session=self.session,
         )
@@ -110,9 +113,9 @@ class Api:
         response = self._response(method, path, **kwargs)
         return self._judged(response, path, kwargs.get("params"))
 
-    def _response(self, method: str, path: str, **kwargs: Any) -> requests.Response:
+    def _response(self, method: str, path: str, **kwargs: Any) -> Answer:
         try:
-            response: requests.Response = self.adapter.request(
+            response: Answer = self.adapter.request(
                 method, f"/v1/{quote(path)}", raise_exception=False, **kwargs
             )
         except TooLargeError:
@@ -132,7 +135,7 @@ class Api:
         return response
 
     def _judged(
-        self, response: requests.Response, path: str, params: dict[str, str] | None
+        self, response: Answer, path: str, params: dict[str, str] | None
     ) -> dict[str, Any]:
         version = (params or {}).get("version")
         try:
@@ -153,7 +156,7 @@ def _digest(body: bytes) -> bytes:
     return hashlib.sha256(body[request.end() :]).digest() if request else b""
 
 
-def _answer(response: requests.Response, path: str) -> dict[str, Any]:
+def _answer(response: Answer, path: str) -> dict[str, Any]:
     """Return the JSON object, whatever its content type, or raise by status."""
     status = response.status_code
     try:

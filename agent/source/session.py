@@ -14,14 +14,16 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 import requests
 from requests.utils import get_environ_proxies
 from urllib3 import disable_warnings
-from urllib3.exceptions import InsecureRequestWarning
+from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
-from agent.source.bounds import ANSWER_LIMIT_BYTES, BoundedAdapter, Bounds
+from agent.source.answer import AnswerAdapter, read
+from agent.source.bounds import Bounds
 from agent.source.tls import Tls
 from agent.web import is_private
 
 if TYPE_CHECKING:
     from agent.settings import Settings
+    from agent.source.answer import Answer
     from agent.source.bounds import BoundedContext
 
 SOCKET_SCHEME = "unix://"
@@ -29,12 +31,6 @@ _SOCKET_URL = "http://localhost"
 INDEX, INCONSISTENT = "X-Vault-Index", "X-Vault-Inconsistent"
 _INDEX_VALUE = re.compile(r"[A-Za-z0-9+/=_-]{1,1024}")
 _HOST = re.compile(r"[a-z0-9._-]{1,253}(:[0-9]+)?|\[[a-f0-9:.]+\](:[0-9]+)?")
-_BODY_LIMITS = {200: ANSWER_LIMIT_BYTES, 400: 64 * 1024, 404: 64 * 1024}
-"""How much of a body is read. The status alone says what most answers mean."""
-
-
-class TooLargeError(requests.RequestException):
-    """The answer is larger than `ANSWER_LIMIT_BYTES`."""
 
 
 class RedirectError(requests.RequestException):
@@ -87,7 +83,7 @@ class VaultSession(requests.Session):
         self.adapters.clear()
         if not self.is_tls:
             path = address.removeprefix(SOCKET_SCHEME) if is_socket else ""
-            self.mount("http://", BoundedAdapter(self.bounds, path))
+            self.mount("http://", AnswerAdapter(self.bounds, path))
 
     def refresh(self) -> None:
         """Use the certificate files of now: a changed file makes a new connection."""
@@ -97,7 +93,7 @@ class VaultSession(requests.Session):
         if context is not self._mounted:
             self.close()
             name = self._settings.vault_server_name
-            adapter = BoundedAdapter(self.bounds, context=context, server_name=name)
+            adapter = AnswerAdapter(self.bounds, context=context, server_name=name)
             self.mount("https://", adapter)
             self._mounted = context
 
@@ -142,7 +138,7 @@ class VaultSession(requests.Session):
 
     def request(  # type: ignore[override]  # what hvac gives, and nothing else
         self, method: str, url: str, *, timeout: Any, **given: Any
-    ) -> requests.Response:
+    ) -> Answer:
         """Send a request, and read its answer, or raise a `RequestException`.
 
         A poll repeats the last request, which is prepared once. A request with a body
@@ -160,9 +156,9 @@ class VaultSession(requests.Session):
                 self._asked, self._prepared = asked, prepared
         return self.send(prepared, timeout=timeout)
 
-    def send(
+    def send(  # type: ignore[override]  # as above
         self, request: requests.PreparedRequest, **kwargs: Any
-    ) -> requests.Response:
+    ) -> Answer:
         """Send one request and read its answer, or raise a `RequestException`."""
         response = self._consistent(request, **kwargs)
         if not response.is_redirect:
@@ -176,9 +172,7 @@ class VaultSession(requests.Session):
             )
         return response
 
-    def _consistent(
-        self, request: requests.PreparedRequest, **kwargs: Any
-    ) -> requests.Response:
+    def _consistent(self, request: requests.PreparedRequest, **kwargs: Any) -> Answer:
         """Send one request, and the index of the last write that Vault Enterprise named.
 
         A standby that does not know this write yet forwards the request to the active
@@ -203,12 +197,7 @@ class VaultSession(requests.Session):
             self._index = index
         return response
 
-    def get_redirect_target(self, _response: requests.Response) -> None:
-        """Return nothing, so that requests does not read the body of a redirect."""
-
-    def _send(
-        self, request: requests.PreparedRequest, **kwargs: Any
-    ) -> requests.Response:
+    def _send(self, request: requests.PreparedRequest, **kwargs: Any) -> Answer:
         if self.bounds.is_over:
             raise requests.ConnectionError("the deadline of the pass is over")
         self.bounds.begin()
@@ -216,33 +205,23 @@ class VaultSession(requests.Session):
             return self._receive(request, **kwargs)
         except requests.RequestException:
             raise
+        except HTTPError as error:
+            raise requests.ConnectionError from error
         except Exception as error:  # noqa: BLE001 - whatever odd bytes do to a parser
             problem = HTTPException(type(error).__name__)
             raise requests.ConnectionError from problem
 
-    def _receive(
-        self, request: requests.PreparedRequest, **kwargs: Any
-    ) -> requests.Response:
+    def _receive(self, request: requests.PreparedRequest, **kwargs: Any) -> Answer:
         """Send a request, and read as much of the answer's body as is needed."""
-        body = bytearray()
         # Not the session's own `send`, which looks for cookies and redirects.
         adapter = self.get_adapter(str(request.url))
-        with adapter.send(
-            request, stream=True, proxies=self.proxies, **kwargs
-        ) as response:
-            self.bounds.begin_body()
-            limit = _BODY_LIMITS.get(response.status_code, 0)
-            for chunk in response.iter_content(65536) if limit else ():
-                body += chunk
-                if len(body) > limit:
-                    break
-        if response.status_code == 200 and len(body) > limit:
-            raise TooLargeError
-        self._dated = response.headers.get("Date"), time.time()
-        response._content = bytes(body)  # noqa: SLF001 - what .content caches
-        return response
+        raw: Any = adapter.send(request, proxies=self.proxies, **kwargs)
+        self.bounds.begin_body()
+        answer = read(raw)
+        self._dated = answer.headers.get("Date"), time.time()
+        return answer
 
-    def _redirected(self, was: SplitResult, response: requests.Response) -> str:
+    def _redirected(self, was: SplitResult, response: Answer) -> str:
         """Return the address that the server redirects to, if the request may go there."""
         try:
             to = urlsplit(urljoin(was.geturl(), response.headers["Location"]))

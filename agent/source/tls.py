@@ -52,10 +52,14 @@ class Tls:
         key = settings.vault_client_key
         files = []
         for path in (*self._authorities(), settings.vault_client_cert, key):
-            if path:
+            if not path:
+                continue
+            try:
+                status = os.stat(path)
+            except OSError:
                 with self._using(path):
-                    status = os.stat(path)
-                files.append((path, status.st_mtime_ns, status.st_ino, status.st_size))
+                    raise
+            files.append((path, status.st_mtime_ns, status.st_ino, status.st_size))
         return tuple(files)
 
     def _authorities(self) -> list[str]:

@@ -6,6 +6,7 @@ The token is kept only in memory.
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 CAP_SECONDS = 300.0
 """The longest wait between two tries. A wrong secret waits longer."""
 NEVER = float("inf")
+QUIET_SECONDS = 2.0
+"""A file that changed later than this may change again without a later time."""
 LONGEST_SECONDS = 10 * 365 * 86400
 """A token that lives longer than this counts as living for ever."""
 
@@ -53,6 +56,7 @@ class Token:
         self._credentials = login.Credentials(settings, api)
         self._lease: Lease | None = None
         self._given = ""  # the existing token, which somebody else made
+        self._file: tuple[int, ...] = ()  # the status of the file that holds it
         self._is_known = True  # as the last look-up said
         self._refused: tuple[login.Login, SourceDenied] | None = None
         self._logins = Backoff(CAP_SECONDS)  # of logins that were denied
@@ -151,7 +155,11 @@ class Token:
                 self._api.token = ""
 
     def _take(self) -> None:
-        """Read the existing token. Look up the life of a new one."""
+        """Read the existing token if it may be new. Look up the life of a new one."""
+        file = _status(self._settings.vault_token_file)
+        if file and file == self._file:
+            return
+        self._file = ()
         try:
             given = login.token(self._settings)
         except SourceDenied:
@@ -162,6 +170,7 @@ class Token:
             data = self._look_up()
             self._hold(data.get("ttl"), renewable=data.get("renewable"))
             self._given = given  # only now: without an answer, it counts as new again
+        self._file = file
 
     def _look_up(self) -> dict[str, Any]:
         """Ask Vault about the token, and start the pause before the next look-up."""
@@ -253,3 +262,20 @@ class Token:
             # At two thirds of the life, up to a tenth earlier at random.
             due = now + seconds * 2 / 3 * random.uniform(0.9, 1)  # noqa: S311 - no secret
         self._lease = Lease(seconds, renewable is True, due, now + seconds)
+
+
+def _status(path: str) -> tuple[int, ...]:
+    """Return a value that changes with a file; empty if it may change unnoticed."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    if found.st_ctime > time.time() - QUIET_SECONDS:
+        return ()
+    return (
+        found.st_dev,
+        found.st_ino,
+        found.st_size,
+        found.st_mtime_ns,
+        found.st_ctime_ns,
+    )

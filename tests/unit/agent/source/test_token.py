@@ -6,11 +6,15 @@ What a real one does is tested in tests/e2e/test_logins.py.
 from __future__ import annotations
 
 import itertools
+import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from agent.errors import CandidateRefused, SourceDenied, SourceDown, SourceError
+from agent.source import login
+from agent.source import token as tokens
 from agent.source.token import CAP_SECONDS, Token
 
 if TYPE_CHECKING:
@@ -496,6 +500,85 @@ def test_a_given_token_is_taken_anew_when_its_file_changes(
     assert token.due_seconds() is None
     file.write_text("new")
     assert live(token, vault, 1) == 0
+
+
+def _write_with_old_times(file: Path) -> None:
+    status = file.stat()
+    file.write_text("new")
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _rename(file: Path) -> None:
+    new = file.with_suffix(".new")
+    new.write_text("new")
+    new.rename(file)
+
+
+def _link(file: Path) -> None:
+    generation = file.parent / "generation"
+    generation.write_text("new")
+    new = file.with_suffix(".new")
+    new.symlink_to(generation)
+    new.rename(file)
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was read of the token's file, each time anew."""
+    found: list[str] = []
+    read = login.token
+
+    def note(settings: Settings) -> str:
+        found.append(read(settings))
+        return found[-1]
+
+    monkeypatch.setattr(login, "token", note)
+    return found
+
+
+@pytest.mark.parametrize("change", [_write_with_old_times, _rename, _link])
+def test_a_token_file_that_has_not_changed_is_not_read_again(
+    opened: Open,
+    vault: Vault,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reads: list[str],
+    change: Callable[[Path], None],
+) -> None:
+    """Its status tells, whoever changed it in whatever way, and to the same size."""
+    monkeypatch.setattr(tokens, "QUIET_SECONDS", 0.02)
+    vault.issue("old")
+    vault.issue("new")
+    file = tmp_path / "token"
+    file.write_text("old")
+    token = opened(vault_auth="token", vault_token_file=str(file))
+    time.sleep(0.05)
+    for _ in range(5):
+        token.ensure()
+    assert reads == ["old"]
+    change(file)
+    token.ensure()
+    assert vault.token == "new"
+    time.sleep(0.05)
+    for _ in range(5):
+        token.ensure()
+    assert reads == ["old", "new", "new"]
+    file.unlink()
+    with pytest.raises(SourceDenied, match="cannot read"):
+        token.ensure()
+
+
+def test_a_token_file_that_changed_just_now_is_read_again(
+    opened: Open, vault: Vault, tmp_path: Path, reads: list[str]
+) -> None:
+    """It may change once more within one tick of the file system's clock."""
+    vault.issue("old")
+    file = tmp_path / "token"
+    file.write_text("old")
+    token = opened(vault_auth="token", vault_token_file=str(file))
+    for _ in range(3):
+        token.ensure()
+    assert reads == ["old"] * 3
 
 
 def test_a_given_token_taken_while_vault_is_away_is_renewed_later(
