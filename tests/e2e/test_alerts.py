@@ -119,8 +119,8 @@ def test_a_key_that_is_disabled_is_an_alert_with_and_without_traffic(
     (use,) = site.system.status()["dsns"]
     assert (use["fingerprint"], use["processes"]) == (mark, {"refused": 1})
     assert site.system.agent is not None
-    log = site.system.agent.log_text()
-    assert "of 1 process, 1 refused (status 403)" in log
+    log, line = site.system.agent.log_text, "of 1 process, 1 refused (status 403)"
+    eventually(lambda: line in log(), what="the line of the log")
     code, printed = site.system.run("resentry-agent", "doctor", "--area", "sentry")
     assert (code, "RSN701" in printed) == (1, True), printed
     site.sink.answer(1, "ok")

@@ -96,12 +96,15 @@ def test_warn_publishes_whatever_the_check_says(
     mark = fingerprint(sink.dsn(2))
     metric = f'resentry_dsn_check_verdict{{dsn="{mark}",verdict="{verdict}"}} 1.0'
     eventually(lambda: metric in system.get("/metrics").text, what=metric)
-    settled = [
-        line
-        for line in agent.log_text().splitlines()
-        if '"settled": true' in line and f"{sink.address}/2" in line
-    ]
-    assert len(settled) == 1, settled
+
+    def settled() -> list[str]:
+        return [
+            line
+            for line in agent.log_text().splitlines()
+            if '"settled": true' in line and f"{sink.address}/2" in line
+        ]
+
+    assert len(eventually(settled, what="the line of the log")) == 1, settled()
     assert key_of(2) not in agent.log_text() + text + system.get("/status").text
 
 

@@ -140,10 +140,15 @@ def test_an_alertmanager_that_cannot_be_asked_is_named(duty: Duty) -> None:
         bridge = duty.stack.enter_context(made)
         bridge.send("event_alert", sentry.event_alert("1"))
         eventually(lambda: duty.issues(L2) == {"1"}, 60, "the other one's second level")
-        states = {each["name"]: each for each in bridge.status()["escalations"]}
-        assert states[deaf.address]["reason"]
-        assert states[duty.manager.address.partition("//")[2]]["reason"] == ""
-        assert "none is escalated there" in bridge.log_text()
+
+        def reason(address: str) -> str:
+            states = {each["name"]: each for each in bridge.status()["escalations"]}
+            return str(states[address]["reason"])
+
+        eventually(lambda: reason(deaf.address), what="the reason in the status")
+        assert reason(duty.manager.address.partition("//")[2]) == ""
+        line = "none is escalated there"
+        eventually(lambda: line in bridge.log_text(), what="the line of the log")
 
 
 def test_a_canary_that_does_not_come_back_is_a_critical_alert(duty: Duty) -> None:

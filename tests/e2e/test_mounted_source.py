@@ -149,7 +149,8 @@ def test_a_tuning_file_and_the_source_hold_up_neither(
     assert shown() == ("2", 0.2)
     tuning.write(SENTRY_TRACES_SAMPLE_RATE="0.4")
     eventually(lambda: shown() == ("2", 0.4), what="a change without the source")
-    assert "the tuning file has changed" in sidecar.agent.log_text()
+    line = "the tuning file has changed"
+    eventually(lambda: line in sidecar.agent.log_text(), what="the line of the log")
     assert sink.dsn(9).partition("@")[0] not in sidecar.agent.log_text()
 
 

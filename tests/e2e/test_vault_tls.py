@@ -246,8 +246,12 @@ def test_not_checking_shows_wherever_one_looks(
     page = system.get("/status").json()["result"]
     assert page["source"]["where"]["tls_verified"] is False
     assert "resentry_vault_tls_unverified 1.0" in system.get("/metrics").text
-    lines = [json.loads(line) for line in agent.log_text().splitlines()]
-    assert any(note in line.get("notes", ()) for line in lines)
+
+    def is_logged() -> bool:
+        lines = map(json.loads, agent.log_text().splitlines())
+        return any(note in line.get("notes", ()) for line in lines)
+
+    eventually(is_logged, what="the note in the log")
 
 
 def test_checking_shows_too(system: System) -> None:

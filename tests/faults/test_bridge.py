@@ -334,7 +334,8 @@ def test_a_store_that_cannot_be_written_acknowledges_nothing(tmp_path: Path) -> 
             )
 
         eventually(is_taken)
-        assert "cannot write its store" in bridge.log_text()
+        line = "cannot write its store"
+        eventually(lambda: line in bridge.log_text(), what="the line of the log")
 
 
 def _connect(bridge: Bridge) -> socket.socket:

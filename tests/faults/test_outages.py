@@ -101,6 +101,17 @@ class Site:
             if "outcome" in line
         ]
 
+    def await_recovery(self, told: int, within: float = 30) -> list[Any]:
+        """Wait until status and log say that it is over; return the log's good passes.
+
+        The log had so many lines before. The next test counts on from the last one.
+        """
+        eventually(lambda: not self.source()["failures"], within, "the recovery")
+        return eventually(
+            lambda: [line for line in self.said()[told:] if line[1] in GOOD],
+            what="the line of the good pass",
+        )
+
     def metrics(self) -> dict[tuple[str, ...], float]:
         """Every sample of `/metrics`, by its name and labels."""
         return {
@@ -356,10 +367,12 @@ def test_nothing_changes_but_what_is_said_of_it(
         pytest.approx(since, abs=0.01)
     )
     assert after["resentry_consecutive_failures",] >= TRIES
-    lines = site.said()[told:]
+    lines = eventually(
+        lambda: (found := site.said()[told:]) and row.says in found[-1][2] and found,
+        what="the line of the failure",
+    )
     assert len(lines) == len(set(lines)) <= 2, "once per reason, not once per try"
     assert {level for level, _, _ in lines} == {"error"}
-    assert row.says in lines[-1][2]
     # It does not hurry, and costs next to nothing.
     tries = sum(after[key] - before[key] for key in after if key[0] == PASSES)
     assert tries <= lasted / (0.75 * POLL_SECONDS) + 2
@@ -368,15 +381,11 @@ def test_nothing_changes_but_what_is_said_of_it(
     told = len(site.said())  # first: the pass under way may be good at once
     row.go(site)
     tried = site.bad_passes()
-    eventually(lambda: not site.source()["failures"], what="the recovery")
+    (good,) = site.await_recovery(told)
 
     # One pass may have been under way; the next one, a back-off step later, is good.
     assert site.bad_passes() - tried <= 1
     assert site.published() == published
-    (good,) = eventually(
-        lambda: [line for line in site.said()[told:] if line[1] in GOOD],
-        what="the line of the good pass",
-    )
     assert good[:2] == ("info", "unchanged")
     was = (
         "candidates had been refused" if "Refused" in row.error else "passes had failed"
@@ -418,12 +427,12 @@ def test_reasons_that_alternate_are_each_told_once(
         )
         since.add(source["since"])
 
-    lines = [sentence.partition(";")[0] for _, _, sentence in site.said()[told:]]
     where = "Vault answers secret/data/lms with status"
-    assert lines == [f"{where} 500", f"{where} 502"]
     assert len(since) == 1
     site.proxy.clear()
-    eventually(lambda: not site.source()["failures"], what="the recovery")
+    site.await_recovery(told)
+    bad = [said for _, kind, said in site.said()[told:] if kind not in GOOD]
+    assert [said.partition(";")[0] for said in bad] == [f"{where} 500", f"{where} 502"]
     assert site.published() == published
 
 
@@ -456,12 +465,12 @@ def test_a_quota_that_says_how_long_is_asked_again_then(
     client.write_data(
         "sys/quotas/config", data={"enable_rate_limit_response_headers": True}
     )
-    before = site.bad_passes()
+    told, before = len(site.said()), site.bad_passes()
     limit(site, block_interval="6s")
     eventually(lambda: site.source()["failures"], what="the refusal")
     assert "limits the rate" in site.source()["sentence"]
 
-    eventually(lambda: not site.source()["failures"], 20, "the recovery")
+    site.await_recovery(told, 20)
     client.delete(QUOTA)
 
     # Six seconds are six steps of the back-off.
@@ -472,12 +481,13 @@ def test_a_quota_that_says_how_long_is_asked_again_then(
 def test_the_end_of_an_outage_is_no_burst(site_of: Callable[[str], Site]) -> None:
     """What was missed is not made up for, though operators asked for it many times."""
     site = site_of("plain")
+    told = len(site.said())
     site.proxy.faults = Faults(hang=True)
     eventually(lambda: site.source()["failures"] >= TRIES, 20, "failures")
     for _ in range(50):
         site.agent.signal(signal.SIGHUP)
     site.proxy.clear()
-    eventually(lambda: not site.source()["failures"], what="the recovery")
+    site.await_recovery(told)
 
     asked, began = len(site.proxy.requests), time.monotonic()
     good = site.metrics()[PASSES, "unchanged"]

@@ -91,10 +91,12 @@ def test_a_stale_read_changes_nothing_and_is_told(system: System, proxy: Proxy) 
     assert metric(system, since) > 0
     assert metric(system, "resentry_vault_stale_since_timestamp_seconds") > 0
     assert metric(system, "resentry_vault_stale_reads") > 0
-    lines = [json.loads(line) for line in agent.log_text().splitlines()]
-    told = [line for line in lines if line.get("error") == "SourceStale"]
-    assert len(told) == 1
-    assert told[0]["level"] == "error"
+
+    def told() -> list[str]:
+        lines = map(json.loads, agent.log_text().splitlines())
+        return [line["level"] for line in lines if line.get("error") == "SourceStale"]
+
+    assert eventually(told, what="the line of the log") == ["error"]
 
     agent.stop()
     system.start_agent()
@@ -142,7 +144,8 @@ def test_a_restored_vault_is_accepted_by_a_word(system: System, proxy: Proxy) ->
 
     assert code == 0, printed
     assert project(system) == 1
-    assert "accepted: Vault gives an older" in agent.log_text()
+    accepted = "accepted: Vault gives an older"
+    eventually(lambda: accepted in agent.log_text(), what="the line of the log")
     code, printed = system.run("resentry-agent", "refresh")
     assert code == 0, printed
     proxy.clear()

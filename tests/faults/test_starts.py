@@ -162,8 +162,10 @@ def test_wrong_settings_end_a_first_start_and_no_later_one(
 
     source = eventually(lambda: (now := agent.status()["source"])["error"] and now)
     assert (source["outcome"], source["error"]) == ("failed", "SettingsError")
-    text = process.log.read_text()
-    assert source["sentence"].partition(";")[0] in text.replace("\\", "")
+    line = source["sentence"].partition(";")[0]
+    eventually(
+        lambda: line in process.log_text().replace("\\", ""), what="its line of the log"
+    )
     assert 'error="SettingsError"' in agent.metrics()
     assert said in source["sentence"]
     assert "restart the agent after a change of a setting" in source["hint"]
@@ -261,7 +263,7 @@ def test_a_taken_address_is_tried_again_until_it_is_free(
         assert problem["setting"] == "RESENTRY_HTTP_LISTEN"
         assert f"cannot listen at 127.0.0.1:{agent.http}" in problem["what"]
         assert 'resentry_problem{setting="RESENTRY_HTTP_LISTEN"} 1.0' in agent.metrics()
-        assert problem["what"] in process.log.read_text()
+        eventually(lambda: problem["what"] in process.log_text(), what="its line")
         command = [sys.executable, "-m", "agent", "check"]
         checked = subprocess.run(
             command, env=agent.environ, capture_output=True, text=True, check=False
@@ -271,7 +273,7 @@ def test_a_taken_address_is_tried_again_until_it_is_free(
     eventually(lambda: listens(agent.http), what="the address is served")
     eventually(lambda: agent.status()["problems"] == [], what="no problem")
     assert "resentry_problem{" not in agent.metrics()
-    assert "a problem is over" in process.log.read_text()
+    eventually(lambda: "a problem is over" in process.log_text(), what="its last line")
 
 
 CONTROL = {
@@ -368,4 +370,4 @@ def test_the_control_socket_is_opened_again_when_it_is_gone(
             [sys.executable, "-m", "agent", "refresh"], env=agent.environ, check=False
         )
         assert ran.returncode == 0
-    assert "control socket" in process.log.read_text()
+    eventually(lambda: "control socket" in process.log_text(), what="the warning")
