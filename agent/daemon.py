@@ -139,6 +139,7 @@ class Daemon:
             return
         from agent.services import Doors, Services  # noqa: PLC0415 - as above
 
+        nothing = View(Known(), Passes(0.0), 0.0, self.view.rollout)
         doors = Doors(
             view=lambda: self.view,
             read=self.read,
@@ -147,11 +148,10 @@ class Daemon:
             poll=self._passing.start,
             look=self._receipts_changed,
             has_volume=self._parts.volume.is_ours,
+            fill=partial(changes.count_changes, nothing, self.view),
         )
         self._services = Services(self._settings, self._version, doors)
-        nothing = View(Known(), Passes(0.0), 0.0, self.view.rollout)
         self._metrics = self._services.metrics
-        changes.count_changes(nothing, self.view, self._metrics)
         planned = self._planned(self.view.passes)
         self.view = replace(self.view, next_pass_at=planned)
 

@@ -52,6 +52,8 @@ class Doors(NamedTuple):
     """Have the loop read the receipts, because they may have changed."""
     has_volume: Callable[[], bool]
     """Only the agent that has the volume answers at the control socket."""
+    fill: Callable[[Metrics], None]
+    """Set new metrics to what is known, before anybody reads them."""
 
 
 class Services:
@@ -96,7 +98,9 @@ class Services:
         from agent.observe.metrics import Metrics  # noqa: PLC0415 - as `load` left it
         from agent.schedule import Schedule  # noqa: PLC0415 - as above
 
-        self._metrics.set_result(Metrics(version, settings.poll_seconds))
+        metrics = Metrics(version, settings.poll_seconds)
+        doors.fill(metrics)
+        self._metrics.set_result(metrics)
         self.schedule = Schedule(settings.poll_seconds, doors.poll)
         gc.enable()  # `run` has disabled it for the start
 

@@ -30,11 +30,12 @@ def dsn_check(system: System) -> dict[str, Any]:
     return dict(found[-1]) if found else {}
 
 
-def await_verdict(system: System, verdict: str) -> dict[str, Any]:
+def await_verdict(system: System, verdict: str, of: str = "") -> dict[str, Any]:
     return eventually(
         lambda: (
             (now := dsn_check(system)).get("verdict") == verdict
             and now["settled"]
+            and now["dsn"].startswith(of)
             and now
         ),
         20,
@@ -91,7 +92,7 @@ def test_warn_publishes_whatever_the_check_says(
     text = system.get("/metrics").text
     seconds = float(text.partition("resentry_pass_seconds_sum ")[2].split()[0])
     assert seconds < 3
-    found = await_verdict(system, verdict)
+    found = await_verdict(system, verdict, of=f"{sink.address}/2 ")
     assert found["dsn"] == f"{sink.address}/2 (key …{key_of(2)[-4:]})"
     mark = fingerprint(sink.dsn(2))
     metric = f'resentry_dsn_check_verdict{{dsn="{mark}",verdict="{verdict}"}} 1.0'

@@ -94,8 +94,12 @@ def test_the_second_level_is_called_when_nobody_acts(duty: Duty) -> None:
     eventually(
         lambda: duty.issues(L2) == {"1", "ResentryDsnDead"}, 60, "the second level"
     )
-    (state,) = bridge.status()["escalations"]
-    assert (state["escalated"], state["reason"]) == (2, "")
+
+    def escalated() -> tuple[int, str]:
+        (state,) = bridge.status()["escalations"]
+        return state["escalated"], state["reason"]
+
+    eventually(lambda: escalated() == (2, ""), what="both in the status")
     assert (
         "neither ended nor silenced"
         in told(duty.receiver, L2)[0]["alerts"][0]["annotations"]["escalated"]

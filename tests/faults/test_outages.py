@@ -515,6 +515,10 @@ def test_a_restart_in_an_outage_starts_from_the_volume(sink: Sink) -> None:
             lambda: found if (found := system.status())["source"]["failures"] else None,
             what="the outage",
         )
+        state = system.directory / "agent" / "state.json"
+        eventually(
+            lambda: json.loads(state.read_text())["failures"], what="the agent's note"
+        )
         agent.kill()
 
         system.start_agent()

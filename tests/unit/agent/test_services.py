@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from lab.process import free_port
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent.observe.metrics import Metrics
     from agent.settings import Settings
 
 pytestmark = pytest.mark.server
@@ -68,6 +70,29 @@ def test_findings_are_of_the_receipts_as_they_are_now(
             assert json.load(answer) == {"findings": ["too many files"]}
     finally:
         services.stop()
+
+
+def test_no_scrape_reads_metrics_that_are_not_filled(
+    settings: Callable[..., Settings],
+) -> None:
+    """One that comes while they are made waits: it would read that no pass has ended."""
+    port = free_port()
+    asked: list[Future[str]] = []
+
+    def fill(metrics: Metrics) -> None:
+        asked.append(pool.submit(scrape))
+        wait(asked, 0.3)
+        metrics.asked("refresh", "unchanged")
+
+    def scrape() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            return str(answer.read())
+
+    made = settings(http_listen=f"127.0.0.1:{port}")
+    with ThreadPoolExecutor() as pool:
+        services = Services(made, "1", NOBODY._replace(fill=fill))
+        services.stop()
+        assert 'request="refresh"} 1.0' in asked[0].result()
 
 
 def test_a_changed_log_level_is_counted_as_a_request(
