@@ -76,17 +76,21 @@ class System:
         """Make the secret hold exactly these fields."""
         self.vault.write(SECRET, fields)
 
-    def start_agent(self, *, first_pass: bool = True, **environ: str) -> Process:
-        """Start the agent, also again; return once its first pass has ended.
+    def launch_agent(self, **environ: str) -> Process:
+        """Start the agent, also again; return once its probes answer.
 
-        Without `first_pass`, once its probes answer. On a slow machine they do so earlier.
+        On a slow machine, or if Vault hangs, they do so before the first pass has ended.
         """
         self.agent = self.spawn(
             "resentry-agent", "run", ready=self.http_port, environ=environ
         )
-        if first_pass:
-            eventually(self._has_passed, what="the agent's first pass")
         return self.agent
+
+    def start_agent(self, **environ: str) -> Process:
+        """Start the agent, also again; return once its first pass has ended."""
+        agent = self.launch_agent(**environ)
+        eventually(self._has_passed, what="the agent's first pass")
+        return agent
 
     def _has_passed(self) -> bool:
         source = self.get("/status").json()["result"]["source"]

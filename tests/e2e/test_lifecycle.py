@@ -145,7 +145,7 @@ def test_sigterm_ends_the_agent_within_a_second(system: System, sink: Sink) -> N
         assert idle.returncode == 0
 
         proxy.faults = Faults(hang=True)
-        hanging = system.start_agent(first_pass=False, RESENTRY_VAULT_ADDR=proxy.url)
+        hanging = system.launch_agent(RESENTRY_VAULT_ADDR=proxy.url)
         assert ends(hanging, signal.SIGTERM) < 1
         assert hanging.returncode == 0
     assert system.status()["current"]["sequence"] == 1

@@ -70,7 +70,7 @@ def test_an_answer_that_drips_is_cut_after_15_seconds(
     seconds = time.monotonic() - began
     assert code == 69
     assert "is not complete after 15 s" in printed
-    assert 15 < seconds < 20
+    assert 15 < seconds < 40  # not a minute
 
 
 def test_an_endless_body_costs_no_memory(
