@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import resource
 import socket
@@ -12,6 +13,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -30,7 +32,6 @@ from lab.receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.process
 
@@ -355,22 +356,21 @@ def test_what_comes_late_opens_nothing(attacked: Bridge) -> None:
     }
 
 
+def queued(*pids: int) -> float:
+    """Return for how many seconds these have waited for a processor: others had it."""
+    stats = [Path(f"/proc/{pid}/schedstat").read_text().split() for pid in pids]
+    return sum(int(waited) for _, waited, _ in stats) / 1e9
+
+
 def test_slow_senders_keep_nobody_waiting(attacked: Bridge) -> None:
-    """Hundreds of idle and slow connections: a webhook is acknowledged, each slow one ends.
-
-    One try of three is enough: a machine that is busy elsewhere makes anybody wait.
-    """
-    assert any(_is_taken_amid_slow_senders(attacked) for _ in range(3))
-
-
-def _is_taken_amid_slow_senders(attacked: Bridge) -> bool:
-    """Return whether a webhook was acknowledged before a slow one had to end."""
+    """Hundreds of idle and slow connections: a webhook is acknowledged, each slow one ends."""
     head = "".join(f"{name}: {value}\r\n" for name, value in SIGNED.items())
     slow = f"POST /sentry HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n{head}\r\n{{"
     starts = [b"", b"POST /sentry HT", slow.encode()]
     with contextlib.ExitStack() as stack:
         sockets = []
-        began = time.monotonic()
+        both = attacked.pid, os.getpid()
+        began = time.monotonic() - queued(*both)
         for number in range(900):
             with contextlib.suppress(OSError):  # it may have been ended already
                 connection = stack.enter_context(_connect(attacked))
@@ -384,7 +384,7 @@ def _is_taken_amid_slow_senders(attacked: Bridge) -> bool:
             return False
 
         eventually(is_taken, 20)
-        lasted = time.monotonic() - began
+        assert time.monotonic() - queued(*both) - began < BODY_SECONDS
         assert requests.get(f"{attacked.http}/livez", timeout=10).ok
         with contextlib.suppress(OSError):
             for each in sockets:
@@ -392,7 +392,6 @@ def _is_taken_amid_slow_senders(attacked: Bridge) -> bool:
                 while each.recv(4096):
                     pass
     attacked.send("issue", sentry.issue("slow"))
-    return lasted < BODY_SECONDS
 
 
 def test_neither_memory_nor_log_grows_with_what_strangers_send(
