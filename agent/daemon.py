@@ -26,7 +26,7 @@ from agent.following import UNFINISHED_SECONDS, Following, read_rollout
 from agent.loop import Loop
 from agent.notify.signal import Reminders
 from agent.observe import changes
-from agent.operator import Desk, Grounds, remarks
+from agent.operator import Desk, Grounds, remarked
 from agent.passing import Passing
 from agent.pipeline import NOT_READ, Pipeline
 from agent.record import Record
@@ -212,8 +212,7 @@ class Daemon:
             return
         after = followed(before, after, time.time())
         changes.log_changes(before, after)  # before others can see the new view
-        if self._metrics is not None:
-            changes.count_changes(before, after, self._metrics)
+        changes.count_changes(before, after, self._metrics)
         self.view = after
         if before.reports != after.reports:
             self._record.save(after)
@@ -222,8 +221,7 @@ class Daemon:
 
     def _publish_now(self, log_end: Callable[[Outcome, Metrics | None], None]) -> None:
         """Publish between two passes, and log what that came to."""
-        publish = partial(self._pipeline.publish, NOT_READ)
-        log_end(self._publish(publish), self._metrics)
+        log_end(self._publish(partial(self._pipeline.publish, NOT_READ)), self._metrics)
         self._update()
 
     def _publish(self, publish: Callable[[], Outcome]) -> Outcome:
@@ -271,9 +269,7 @@ class Daemon:
             changes.log_refused_request(error, request["command"], self._metrics)
             raise
         outcome = self._publish(partial(self._pipeline.grant, wishes))
-        if outcome.exit_code == 0:
-            known = remarks(request, grounds.known, self.view.rollout)
-            outcome = replace(outcome, notes=(*outcome.notes, *known))
+        outcome = remarked(outcome, request, grounds.known, self.view.rollout)
         changes.log_request(outcome, request["command"], self._metrics)
         self._update()
         return outcome

@@ -24,6 +24,7 @@ from resentry.values import show_dsn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from agent.domain.outcome import Outcome
     from agent.domain.rejections import Rejections
     from agent.domain.rollout import Rollout
     from agent.domain.view import Known
@@ -181,10 +182,19 @@ class Desk:
         return replace(wishes, boosts=boosts, ceilings=ceilings)
 
 
-def remarks(
+def remarked(
+    outcome: Outcome, request: dict[str, Any], before: Known, rollout: Rollout
+) -> Outcome:
+    """Return the outcome with what an operator should know, if the request is done."""
+    if outcome.exit_code != 0:
+        return outcome
+    remarks = _remarks(request, before, rollout)
+    return replace(outcome, notes=(*outcome.notes, *remarks))
+
+
+def _remarks(
     request: dict[str, Any], before: Known, rollout: Rollout
 ) -> tuple[str, ...]:
-    """Return what an operator should know of a request that was carried out."""
     if request["command"] == "end":
         wishes, id_ = before.wishes, request["id"]
         kinds = ("boost", wishes.boosts), ("ceiling", wishes.ceilings)

@@ -52,8 +52,10 @@ def log_changes(before: View, after: View) -> None:
         _log_deliveries(before, after)
 
 
-def count_changes(before: View, after: View, metrics: Metrics) -> None:
+def count_changes(before: View, after: View, metrics: Metrics | None) -> None:
     """Set the metrics to the newest view. A bug in a metric must not hide the view."""
+    if metrics is None:
+        return
     try:
         _count_changes(before, after, metrics)
     except Exception:
