@@ -136,7 +136,7 @@ def test_a_tuning_file_and_the_source_hold_up_neither(
 
     tuning.write(SENTRY_TRACES_SAMPLE_RATE="0.3", SENTRY_DSN=sink.dsn(9))
     eventually(lambda: problem in metrics(), what="the problem")
-    (said,) = sidecar.status()["problems"]
+    (said,) = eventually(lambda: sidecar.status()["problems"], what="the same told")
     assert "SENTRY_DSN must not stand in a tuning file" in said["what"]
     source.write(SENTRY_DSN=sink.dsn(2), SENTRY_TRACES_SAMPLE_RATE="0.5")
     eventually(lambda: shown() == ("2", 0.2), what="a new DSN beside the bad file")

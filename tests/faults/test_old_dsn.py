@@ -214,6 +214,7 @@ def test_a_thousand_envelopes_are_parked_and_the_oldest_make_room(
         capture(1010)
         sentry_sdk.flush(30)
         swap_it()
+        sentry_sdk.flush(30)
         tell()
         """
     )
