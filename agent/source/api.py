@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -116,7 +117,7 @@ class Api:
     def _response(self, method: str, path: str, **kwargs: Any) -> Answer:
         try:
             response: Answer = self.adapter.request(
-                method, f"/v1/{quote(path)}", raise_exception=False, **kwargs
+                method, _url(path), raise_exception=False, **kwargs
             )
         except TooLargeError:
             raise CandidateRefused(
@@ -148,6 +149,11 @@ class Api:
                     f"; RESENTRY_VAULT_ADDR ends with /{below}: is Vault there?"
                 )
             raise
+
+
+@lru_cache(maxsize=64)
+def _url(path: str) -> str:
+    return f"/v1/{quote(path)}"
 
 
 def _digest(body: bytes) -> bytes:

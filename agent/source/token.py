@@ -62,6 +62,7 @@ class Token:
         self._logins = Backoff(CAP_SECONDS)  # of logins that were denied
         self._look_ups = Backoff(CAP_SECONDS)
         self._trouble: AgentError | None = None
+        self._told_end = 0.0, ""
         self.counts = {"logins": 0, "renewals": 0}
 
     @property
@@ -141,7 +142,10 @@ class Token:
         lease = self._lease
         if lease is None or lease.ends == NEVER:
             return None
-        return time_text(time.time() + lease.ends - self._now(), "seconds")
+        ends = time.time() + lease.ends - self._now()
+        if abs(ends - self._told_end[0]) >= 1:  # else it is the same second, or nearly
+            self._told_end = ends, time_text(ends, "seconds")
+        return self._told_end[1]
 
     def revoke(self) -> None:
         """Revoke a token of our own. If that fails, the token expires later."""

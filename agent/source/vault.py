@@ -54,6 +54,8 @@ class VaultSource:
         """What these secrets make."""
         self._accepted: Mapping[str, Any] | None = None
         self._freshness = Freshness()
+        self._newest: Mapping[str, Mark] | None = None
+        """The versions of the last read: the same mapping if Vault answered the same."""
         self._accepts_older = False
 
     def read(self, until: float = math.inf) -> Candidate:
@@ -100,6 +102,8 @@ class VaultSource:
     def _newer(self, candidate: Candidate) -> Candidate:
         """Return this read, or a later one over a new connection if it is stale."""
         freshness = self._freshness
+        if candidate.newest is self._newest:
+            return candidate
         if self._accepts_older and (stale := freshness.problem(candidate.newest)):
             freshness.took_older(candidate.newest)
             return replace(
@@ -116,6 +120,7 @@ class VaultSource:
             freshness.note()
             raise stale
         freshness.took(candidate.newest)
+        self._newest = candidate.newest
         return candidate
 
     def limit(self, until: float) -> None:
