@@ -1,20 +1,28 @@
-"""One answer of a server: status, headers, and as much of the body as is needed.
+"""Requests and answers with Vault, as http.client has them.
 
-requests has such a class, too, but each of its objects brings a jar for cookies, and more.
+urllib3 and requests connect, and say what fails. But both take an answer apart once more:
+their headers, their readers, a jar for cookies. A poll would pay for that each time.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import http.client
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import requests
+from urllib3 import HTTPResponse
+from urllib3.exceptions import ReadTimeoutError
 
-from agent.source.bounds import ANSWER_LIMIT_BYTES, BoundedAdapter
+from agent.source.bounds import (
+    ANSWER_LIMIT_BYTES,
+    BoundedAdapter,
+    PlainConnection,
+    Response,
+    TlsConnection,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from urllib3 import BaseHTTPResponse
+    from collections.abc import Callable, Iterator, Mapping
 
 CHUNK_BYTES = 65536
 _BODY_LIMITS = {200: ANSWER_LIMIT_BYTES, 400: 64 * 1024, 404: 64 * 1024}
@@ -42,32 +50,112 @@ class Answer(NamedTuple):
         return self.status_code in _REDIRECTS and "Location" in self.headers
 
 
+class _Response(Response):
+    """An answer whose body is not read yet. The pool of urllib3 sets what it needs."""
+
+    version_string = ""
+    length_remaining = None
+    _connection: Any
+    _pool: Any
+
+    def leave(self, *, is_whole: bool) -> None:
+        """Leave the connection to the next request. What is not read ends it."""
+        if not is_whole:
+            self._connection.close()
+        self.close()
+        self._pool._put_conn(self._connection)  # noqa: SLF001 - as the response of urllib3
+
+    def timed_out(self) -> ReadTimeoutError:
+        """Return the error for a body that does not come."""
+        return ReadTimeoutError(self._pool, "", "Read timed out.")
+
+
+class _Exchange:
+    """Mixed into connections: sends and receives without what urllib3 adds."""
+
+    response_class: Any = _Response
+    putheader = http.client.HTTPConnection.putheader
+    sock: Any
+    timeout: Any
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        headers: Any = None,
+        *,
+        chunked: bool = False,
+        **_given: object,
+    ) -> None:
+        """Send a request."""
+        if self.sock is not None:
+            self.sock.settimeout(self.timeout)
+        made: Any = self
+        http.client.HTTPConnection.request(
+            made, method, url, body, headers or {}, encode_chunked=chunked
+        )
+
+    def getresponse(self) -> Any:
+        """Return the answer, whose body is not read yet."""
+        made: Any = self
+        return http.client.HTTPConnection.getresponse(made)
+
+
+class _Plain(_Exchange, PlainConnection):
+    """To an address with http."""
+
+
+class _Tls(_Exchange, TlsConnection):
+    """To an address with https."""
+
+
 class AnswerAdapter(BoundedAdapter):
-    """Returns the answers of urllib3 as they are, for `read`."""
+    """Returns answers for `read`."""
+
+    connections: ClassVar[Mapping[str, Callable[..., Any]]] = {
+        "http": _Plain,
+        "https": _Tls,
+    }
 
     def build_response(self, _request: Any, answer: Any) -> Any:
-        """Return the answer, whose body is not read yet."""
+        """Return the answer as it is."""
         return answer
 
 
-def read(answer: BaseHTTPResponse) -> Answer:
-    """Read the body, and leave the connection to the next request if all of it is read.
+def read(answer: _Response) -> Answer:
+    """Read the body. The connection is left to the next request if all of it is read.
 
-    Raises `TooLargeError`, or an error of urllib3.
+    Raises `TooLargeError`, an error of urllib3 or of http.client, or `OSError`.
     """
     status, body, is_whole = answer.status, bytearray(), False
     limit = _BODY_LIMITS.get(status, 0)
     try:
-        for chunk in answer.stream(CHUNK_BYTES, decode_content=True) if limit else ():
+        for chunk in _chunks(answer) if limit else ():
             body += chunk
             if len(body) > limit:
                 break
         else:
             is_whole = limit > 0
+    except TimeoutError as error:
+        raise answer.timed_out() from error
     finally:
-        if not is_whole:
-            answer.close()
-        answer.release_conn()
+        answer.leave(is_whole=is_whole)
     if status == 200 and not is_whole:
         raise TooLargeError
-    return Answer(status, answer.headers, bytes(body))
+    return Answer(status, answer.headers, bytes(body))  # type: ignore[arg-type]
+
+
+def _chunks(answer: _Response) -> Iterator[bytes]:
+    if "Content-Encoding" in answer.headers:  # although we ask for none
+        yield from HTTPResponse(
+            body=answer,
+            headers=dict(answer.headers),
+            status=answer.status,
+            preload_content=False,
+        ).stream(CHUNK_BYTES, decode_content=True)
+        return
+    while chunk := answer.read(CHUNK_BYTES):
+        yield chunk
+    if answer.length:  # http.client says so only of chunked answers
+        raise http.client.IncompleteRead(b"", answer.length)

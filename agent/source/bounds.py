@@ -13,7 +13,7 @@ import socket
 import ssl
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -21,7 +21,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 CONNECT_SECONDS = 3.0
 """The limit for connecting to each address, and again for the TLS handshake."""
@@ -127,7 +127,7 @@ class BoundedContext(ssl.SSLContext):
     sslsocket_class = _TlsSocket
 
 
-class _Response(http.client.HTTPResponse):
+class Response(http.client.HTTPResponse):
     """An answer. http.client itself skips only 100 before it, not 102 or 103."""
 
     def _read_status(self) -> tuple[str, int, str]:
@@ -143,7 +143,7 @@ class _Connects:
     """Mixed into urllib3's connections: each opens a bounded socket."""
 
     timeout: Any
-    response_class: Any = _Response
+    response_class: Any = Response
 
     def __init__(
         self, *args: Any, bounds: Bounds, path: str = "", **kwargs: Any
@@ -166,11 +166,11 @@ class _Connects:
         return bounded
 
 
-class _HttpConnection(_Connects, HTTPConnection):
+class PlainConnection(_Connects, HTTPConnection):
     """To an address with http."""
 
 
-class _HttpsConnection(_Connects, HTTPSConnection):
+class TlsConnection(_Connects, HTTPSConnection):
     """To an address with https."""
 
 
@@ -180,6 +180,11 @@ class BoundedAdapter(HTTPAdapter):
     With a `path`, every connection goes to that Unix socket, whatever the URL says.
     """
 
+    connections: ClassVar[Mapping[str, Callable[..., Any]]] = {
+        "http": PlainConnection,
+        "https": TlsConnection,
+    }
+
     def __init__(
         self,
         bounds: Bounds,
@@ -187,11 +192,12 @@ class BoundedAdapter(HTTPAdapter):
         context: BoundedContext | None = None,
         server_name: str = "",
     ) -> None:
-        http = partial(_HttpConnection, bounds=bounds, path=path)
-        https = partial(_HttpsConnection, bounds=bounds, path=path)
+        kinds = {"http": HTTPConnectionPool, "https": HTTPSConnectionPool}
         self._pools = {
-            "http": partial(_pool, HTTPConnectionPool, http),
-            "https": partial(_pool, HTTPSConnectionPool, https),
+            scheme: partial(
+                _pool, kind, partial(self.connections[scheme], bounds=bounds, path=path)
+            )
+            for scheme, kind in kinds.items()
         }
         self._tls: dict[str, Any] = {}
         if context is not None:

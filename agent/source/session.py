@@ -205,7 +205,7 @@ class VaultSession(requests.Session):
             return self._receive(request, **kwargs)
         except requests.RequestException:
             raise
-        except HTTPError as error:
+        except (HTTPError, HTTPException, OSError) as error:
             raise requests.ConnectionError from error
         except Exception as error:  # noqa: BLE001 - whatever odd bytes do to a parser
             problem = HTTPException(type(error).__name__)

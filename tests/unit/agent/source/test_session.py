@@ -204,6 +204,16 @@ def test_a_kept_connection_that_is_gone_costs_no_pass(
     assert server.connections == 2
 
 
+def test_a_body_that_does_not_come_is_no_answer_in_time(
+    server: Proxy, source: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head has come, and more is announced than is sent."""
+    monkeypatch.setattr(bounds, "READ_SECONDS", 0.1)
+    server.faults = Faults(status=200, headers={"Content-Length": "9"}, body=b"{")
+    with pytest.raises(SourceDown, match="gives no answer in time"):
+        source(server.url).read()
+
+
 # Redirects
 
 # It announces a gigabyte, which comes for as long as somebody reads it.
@@ -213,6 +223,16 @@ LONG = {"Content-Length": "1000000000"}
 def redirecting(location: str) -> Faults:
     headers = {"Location": location, **LONG}
     return Faults(status=307, headers=headers, body=b"x" * 65536, endless=True)
+
+
+def test_a_redirect_that_is_not_read_ends_its_connection(
+    server: Proxy, source: Make
+) -> None:
+    """What is left of it must not be taken for the next answer."""
+    server.faults = redirecting("/v1/moved")
+    with pytest.raises(SourceDown, match="a second time"):
+        source(server.url).read()
+    assert (server.connections, len(server.requests)) == (2, 2)
 
 
 @pytest.mark.parametrize(

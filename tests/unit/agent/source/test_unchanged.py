@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,30 @@ def test_an_answer_that_begins_otherwise_is_read_each_time(
     after = source.read()
     assert after.values == before.values
     assert after.values is not before.values
+
+
+CALLS_OF_A_READ = 240
+"""So many functions in Python a read may call if nothing is new."""
+
+
+def test_a_read_of_the_same_calls_few_functions(
+    server: Proxy, source: VaultSource
+) -> None:
+    """Each call costs CPU time in every pod. Their number is the same on each machine."""
+    server.faults = answer("0.5")
+    source.read()
+    calls = 0
+
+    def note(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(note)
+    try:
+        source.read()
+    finally:
+        sys.setprofile(None)
+    assert calls <= CALLS_OF_A_READ
 
 
 def test_an_error_between_two_equal_answers_is_an_error(
