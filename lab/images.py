@@ -16,6 +16,7 @@ import shutil
 import ssl
 import sys
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,6 +29,8 @@ from lab.paths import REPOSITORY
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+KEPT_SECONDS = 86_400.0
+"""So long an image stays that no test has asked for."""
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "resentry")
 FOLDER = CACHE / "images"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -102,6 +105,7 @@ def _archive(image: Image) -> Path:
     with _alone():
         if not built.exists():
             _build(image, built)
+        built.touch()
     return built
 
 
@@ -121,8 +125,10 @@ def _build(image: Image, built: Path) -> None:
             *((f"--target={image.target}",) if image.target else ()),
             *("--file", image.dockerfile, "--tag", image.tag, "."),
         )
-    for older in FOLDER.glob(f"{image.name}-{'?' * 12}.tar"):
-        older.unlink()
+    for other in FOLDER.glob(f"{image.name}-{'?' * 12}.tar"):
+        # It may be in use: another checkout shares this folder.
+        if other.stat().st_mtime < time.time() - KEPT_SECONDS:
+            other.unlink()
     fresh = built.with_suffix(".new")
     fresh.unlink(missing_ok=True)
     _buildah("push", image.tag, f"docker-archive:{fresh}:{image.tag}")
