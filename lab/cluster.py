@@ -82,6 +82,8 @@ class Cluster(ApiServer):
 
     def __init__(self) -> None:
         super().__init__(address=ADDRESS)
+        # Built here: in the node's network there are no modules to be had.
+        (self._dns,) = golang.built(_DNS, ["."], name=_DNS.name).iterdir()
         # Held until this process ends, however it does: then the folder is a leftover.
         self._held = _locked(self.folder)
         _sweep(self.folder.parent)
@@ -155,8 +157,7 @@ class Cluster(ApiServer):
         known = {"address": ADDRESS, "kubeconfig": self.kubeconfig}
         template = Template((_DNS / "Corefile").read_text())
         corefile.write_text(template.substitute(known))
-        (program,) = golang.built(_DNS, ["."], name=_DNS.name).iterdir()
-        self._run(str(program), "-conf", str(corefile))
+        self._run(str(self._dns), "-conf", str(corefile))
 
     def _enter_jail(self) -> None:
         """Make the namespaces, and join their network with this thread."""
