@@ -32,6 +32,8 @@ QUEUE_LIMIT = 1024
 """So many webhooks may wait to be written."""
 BATCH = 256
 TIDY_SECONDS = 600.0
+RIVAL_SECONDS = 30.0
+"""So long a bridge waits for the end of another one: a pod's usual grace period."""
 METRIC_SILENT_SECONDS = 7 * 86_400.0
 """Sentry says nothing of a metric alert while it stays open, so it may be silent for long."""
 
@@ -198,7 +200,11 @@ def _is_of_the_disk(error: Exception) -> bool:
 
 
 def _lock(path: str) -> int:
-    """Take the lock beside the file: two bridges would post for one another."""
+    """Take the lock beside the file: two bridges would post for one another.
+
+    Another bridge may be about to end: in Kubernetes the next pod of a deleted one starts
+    before that has ended.
+    """
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -208,11 +214,20 @@ def _lock(path: str) -> int:
             "set RESENTRY_BRIDGE_STORE to a file in a directory that the bridge can write",
         ) from None
     if not hold(lock):
-        os.close(lock)
-        raise StoreError(
-            f"another bridge uses the store {path}",
-            "run one bridge for each store: one replica, with the strategy Recreate",
+        log.warning(
+            "another bridge uses the store; this one waits for its end",
+            store=path,
+            seconds=RIVAL_SECONDS,
         )
+    until = time.monotonic() + RIVAL_SECONDS
+    while not hold(lock):
+        if time.monotonic() > until:
+            os.close(lock)
+            raise StoreError(
+                f"another bridge uses the store {path}",
+                "run one bridge for each store: one replica, with the strategy Recreate",
+            )
+        time.sleep(0.1)
     return lock
 
 

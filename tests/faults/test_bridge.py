@@ -22,6 +22,7 @@ import requests
 from on_duty import shipped
 
 from agent.bridge.receive import BODY_SECONDS
+from agent.bridge.store import RIVAL_SECONDS
 from bench import proc
 from lab import alertmanager
 from lab import bridge as sentry
@@ -121,11 +122,11 @@ def test_killed_at_any_moment_it_loses_nothing_that_it_acknowledged(
 
 
 def test_one_bridge_for_each_store_and_each_address(tmp_path: Path) -> None:
-    """A second one ends at once, and says what to do."""
+    """A second one ends, and says what to do: beside a store once it has waited."""
 
     def second(bridge: Bridge, **settings: str) -> tuple[int | None, str]:
         with Process(bridge.args, env=bridge.env | settings) as process:
-            eventually(lambda: not process.alive)
+            eventually(lambda: not process.alive, 2 * RIVAL_SECONDS)
         return process.returncode, process.log_text()
 
     with Bridge(tmp_path, ["http://127.0.0.1:1"]) as bridge:
@@ -138,6 +139,18 @@ def test_one_bridge_for_each_store_and_each_address(tmp_path: Path) -> None:
         code, text = second(bridge, RESENTRY_BRIDGE_ALERTMANAGERS="")
         assert (code, "set RESENTRY_BRIDGE_ALERTMANAGERS" in text) == (78, True), text
         assert bridge.status()["open"] == 0
+
+
+def test_the_next_bridge_waits_for_the_end_of_the_one_before(tmp_path: Path) -> None:
+    """It takes the store over without a restart, with all that is open."""
+    with Bridge(tmp_path, ["http://127.0.0.1:1"]) as bridge:
+        bridge.send("event_alert", sentry.event_alert())
+        after = Bridge(tmp_path, ["http://127.0.0.1:1"])
+        after.ready = lambda: "waits for its end" in after.log_text()
+        with after:
+            assert bridge.stop() == 0
+            eventually(lambda: "receives webhooks" in after.log_text())
+            assert after.status()["open"] == 1
 
 
 def test_each_alertmanager_has_a_back_off_of_its_own(tmp_path: Path) -> None:
