@@ -36,18 +36,20 @@ def amtool(*args: str | Path) -> tuple[int, str]:
 
 
 class Alertmanager(Process):
-    """An Alertmanager on loopback. Its address stays the same when it starts again."""
+    """An Alertmanager at `host`. Its address stays the same when it starts again."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
-        port = free_port()
-        self.address = f"http://127.0.0.1:{port}"
+    def __init__(
+        self, folder: Path, config: Mapping[str, Any], host: str = "127.0.0.1"
+    ) -> None:
+        at = f"{host}:{free_port()}"
+        self.address = f"http://{at}"
         (folder / "alertmanager.yml").write_text(yaml.safe_dump(dict(config)))
         super().__init__(
             [
                 PROGRAM,
                 f"--config.file={folder}/alertmanager.yml",
                 f"--storage.path={folder}/data",
-                f"--web.listen-address=127.0.0.1:{port}",
+                f"--web.listen-address={at}",
                 "--cluster.listen-address=",  # else it listens at each address
             ],
             ready=self._is_ready,

@@ -133,6 +133,15 @@ def headers(
     return given | {name.replace("_", "-"): value for name, value in other.items()}
 
 
+def send(
+    url: str, resource: str, payload: Mapping[str, Any], **other: str
+) -> requests.Response:
+    """Send a webhook to a URL as Sentry does, and return the answer."""
+    body = json.dumps(payload).encode()
+    signed = headers(resource, body, **other)
+    return requests.post(url, body, headers=signed, timeout=30)
+
+
 class Bridge(Process):
     """The command `resentry-agent bridge`, with its store in a folder."""
 
@@ -165,10 +174,7 @@ class Bridge(Process):
         self, resource: str, payload: Mapping[str, Any], **other: str
     ) -> requests.Response:
         """Send a webhook as Sentry does, and return the answer."""
-        body = json.dumps(payload).encode()
-        return requests.post(
-            self.url, body, headers=headers(resource, body, **other), timeout=30
-        )
+        return send(self.url, resource, payload, **other)
 
     def status(self) -> dict[str, Any]:
         """Return what the bridge says about itself."""
