@@ -1,7 +1,5 @@
 """The settings of `bridge`: where webhooks come from, and where alerts go."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta

@@ -1,7 +1,5 @@
 """The settings of the bridge's second level of on-call, and of its canary."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta

@@ -1,9 +1,9 @@
 """The agent's own settings. `docs/settings.md` is generated from them.
 
-It is long because it says of each setting what it does.
+It is long because it says of each setting what it does. Here and in the other modules of
+settings, annotations are values and not text (`from __future__ import annotations`): each
+start of the agent reads them, and would compile each text.
 """
-
-from __future__ import annotations
 
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """The settings by which the agent reports on itself to Sentry."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from agent.settings import parse

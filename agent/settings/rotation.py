@@ -1,7 +1,5 @@
 """The settings by which `rotate` finds the server of the keys, its journal and the fleet."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from msgspec import Meta

@@ -1,7 +1,5 @@
 """The settings by which `verify --stored` asks the server of the DSNs."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from agent.settings import parse

@@ -1,7 +1,5 @@
 """Where the agent reads Sentry's settings, and how it proves who it is there."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Literal
 

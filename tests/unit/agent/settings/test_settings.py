@@ -310,6 +310,13 @@ def test_every_setting_has_a_group_a_value_a_text_and_a_flag() -> None:
         assert flag(setting.name) == "--" + setting.name.replace("_", "-")
 
 
+def test_no_annotation_of_a_setting_is_text() -> None:
+    """Each start of the agent reads them all, and would compile each text."""
+    annotated = [vars(each).get("__annotations__", {}) for each in Settings.__mro__]
+    texts = [name for each in annotated for name in each if isinstance(each[name], str)]
+    assert texts == []
+
+
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
