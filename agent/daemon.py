@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from agent import lean
 from agent.confirm.receipts import Receipts
 from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
@@ -137,7 +138,8 @@ class Daemon:
         is_early = time.monotonic() < self.view.began_at + SERVICES_SECONDS
         if self.view.passes.outcome is None and is_early:
             return
-        from agent.services import Doors, Services  # noqa: PLC0415 - as above
+        lean.load("waitress")
+        from agent.services import Doors, Services  # noqa: PLC0415 - as `load` left it
 
         nothing = View(Known(), Passes(0.0), 0.0, self.view.rollout)
         doors = Doors(

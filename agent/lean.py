@@ -38,6 +38,10 @@ def _never(*names: str) -> dict[str, Any]:
 LIBRARIES: dict[str, dict[str, Mapping[str, Any] | None]] = {
     # It looks into functions for classes that have no docstring.
     "dataclasses": {"inspect": {}},
+    # It prints tracebacks, and finds the lines of source for them.
+    "logging": {"traceback": {}},
+    # It can name months and days in other languages.
+    "calendar": {"locale": {}},
     # It can also describe types, as JSON Schema does, and convert to types of others.
     "msgspec": {
         "decimal": _never("Decimal"),
@@ -65,6 +69,7 @@ LIBRARIES: dict[str, dict[str, Mapping[str, Any] | None]] = {
         "structlog.twisted": {},
         "pickle": {"PicklingError": TypeError},
         "rich": None,  # for colours
+        "traceback": {},
     },
     # With metadata urllib3 looks for h2, which would be used only on demand.
     "urllib3": {
@@ -93,8 +98,14 @@ LIBRARIES: dict[str, dict[str, Mapping[str, Any] | None]] = {
     },
     # The class Client has a method for each kind of secret and login: 60 modules.
     "hvac": {"hvac.v1": {"Client": later("hvac.v1", "Client")}},
-    # It looks into functions that are deprecated.
-    "hvac.adapters": {"inspect": {}},
+    # It looks into functions that are deprecated, and copies their docstrings.
+    "hvac.adapters": {"inspect": {}, "textwrap": {"dedent": str}},
+    # It has a command line of its own, and looks for the name of the system.
+    "waitress": {
+        "getopt": {},
+        "platform": {"system": lambda: ""},
+        "traceback": {},
+    },
     # It looks for plugins in all that is installed, and names pools of processes.
     "apscheduler.schedulers.base": {
         "apscheduler.executors.pool": _never("ThreadPoolExecutor"),

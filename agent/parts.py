@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from agent._version import __version__
 from agent.confirm.receipts import Receipts
 from agent.domain.dsn_check import Times
+from agent.domain.value import Value, replace
 from agent.dsn_check.checker import Checker
 from agent.dsn_check.gate import Gate
 from agent.dsn_check.send import check_sender
@@ -33,7 +34,7 @@ RESTART_HINT = "restart the agent after a change of a setting: it reads its sett
 USER_AGENT = f"resentry-agent/{__version__}"
 
 
-class Parts(NamedTuple):
+class Parts(Value, frozen=True):
     """The parts in the order in which a pass uses them. A part that is off does nothing."""
 
     settings: Settings
@@ -102,9 +103,10 @@ def assemble_for_run(loaded: Loaded) -> Parts:
         source = _open_source(settings, problem)
     except SettingsError:
         source = LateSource(partial(_open_source, settings, problem))
-    return _parts(settings, source, volume, _tuning_for_run(loaded))._replace(
-        problem=None if problem is None else _with_restart(problem)
-    )
+    parts = _parts(settings, source, volume, _tuning_for_run(loaded))
+    if problem is None:
+        return parts
+    return replace(parts, problem=_with_restart(problem))
 
 
 def _open_tuning(settings: Settings) -> NoTuning:

@@ -11,13 +11,14 @@ import os
 import socket
 import time
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from agent import control, lean
 from agent.call import LOG_LEVEL, STATUS, identity
 from agent.confirm.watch import watch_receipts
+from agent.domain.value import Value
 from agent.domain.view import Problem
 from agent.errors import AgentError
 from agent.observe import document, health, logs
@@ -39,7 +40,7 @@ AGAIN_SECONDS = 5.0
 log = structlog.get_logger()
 
 
-class Doors(NamedTuple):
+class Doors(Value, frozen=True):
     """The functions of the daemon that threads of services may call."""
 
     view: Callable[[], View]

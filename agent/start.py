@@ -28,8 +28,8 @@ def main() -> None:
     stderr.open_standard_files()
     # As a container's first process it would get no SIGTERM without a handler.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    lean.load("dataclasses")
-    lean.load("msgspec")
+    for library in ("dataclasses", "msgspec", "logging", "calendar"):
+        lean.load(library)
     from agent.settings import load_what_can_be  # noqa: PLC0415 - as `load` left it
 
     run(load_what_can_be({}))
@@ -43,6 +43,7 @@ def run(loaded: Loaded) -> None:
     import structlog  # noqa: PLC0415
 
     from agent.daemon import Daemon  # noqa: PLC0415
+    from agent.domain.value import replace  # noqa: PLC0415
     from agent.observe import logs  # noqa: PLC0415
     from agent.parts import assemble_for_run  # noqa: PLC0415
 
@@ -51,7 +52,7 @@ def run(loaded: Loaded) -> None:
     log = structlog.get_logger()
     for warning in loaded.warnings:
         log.warning(warning)
-    parts = assemble_for_run(loaded)._replace(findings=partial(_findings, loaded))
+    parts = replace(assemble_for_run(loaded), findings=partial(_findings, loaded))
     daemon = Daemon(parts, __version__)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: daemon.stop())

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from agent.domain.guard_rails import BOOST_SECONDS
 from agent.domain.structured import check_match, role_name
+from agent.domain.value import Value
 from resentry import formats
 from resentry.contract import KEEP, Boost, Ceiling, time_text
 
 
-class Scope(NamedTuple):
+class Scope(Value, frozen=True):
     """What a boost or a ceiling is for, and for how long."""
 
     seconds: float

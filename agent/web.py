@@ -10,8 +10,10 @@ import socket
 import ssl
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from agent.domain.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +59,7 @@ def get(
     )
 
 
-class Request(NamedTuple):
+class Request(Value, frozen=True):
     """One request."""
 
     method: str
@@ -68,7 +70,7 @@ class Request(NamedTuple):
     """The IP address to connect to; empty if the name of the URL decides."""
 
 
-class Answer(NamedTuple):
+class Answer(Value, frozen=True):
     """The answer to a request."""
 
     status: int

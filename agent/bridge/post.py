@@ -20,6 +20,7 @@ from agent.bridge.alertmanager import addresses_of, seconds_ahead
 from agent.bridge.reading import FIRST
 from agent.bridge.store import Full
 from agent.bridge.trips import ALIVE
+from agent.domain.value import replace
 from agent.web import Answer, Request, ask
 from resentry.formats import time_text
 
@@ -227,7 +228,7 @@ class Poster:
             if address in self._away:
                 continue
             try:
-                answer = ask(request._replace(address=address), SECONDS)
+                answer = ask(replace(request, address=address), SECONDS)
                 if answer.status >= 300 and answer.status not in _REJECTS:
                     raise Refused(f"HTTP status {answer.status}")
             except OSError as error:

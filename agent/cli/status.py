@@ -16,6 +16,7 @@ from agent.cli.answer import NO, UNEXAMINED, Answer, named_error
 from agent.cli.gather import copied, gather, why_unknown
 from agent.cli.rotation_look import RotationLook, rotation_lines
 from agent.cli.status_lines import plain, status_lines
+from agent.domain.value import replace
 from agent.observe.document import not_confirmed
 from agent.observe.results import Error
 
@@ -69,7 +70,7 @@ def command(loaded: Loaded, *, volume: str | None, watch: bool) -> Answer:
     copied_at = None
     if volume is not None:
         settings, copied_at = copied(loaded.settings, volume)
-        loaded = loaded._replace(settings=settings)
+        loaded = replace(loaded, settings=settings)
     with contextlib.closing(RotationLook(loaded.settings)) as rotations:
         if watch:
             _watch(loaded, copied_at, rotations)

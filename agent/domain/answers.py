@@ -7,9 +7,10 @@ bound.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from agent.domain.dsn_check import dsns_of, names_of
+from agent.domain.value import Value
 from resentry import formats
 from resentry.answers import KINDS
 from resentry.contract import time_text
@@ -28,7 +29,7 @@ OTHER = "other"
 """The name of every DSN that is not published, and of every kind of a newer library."""
 
 
-class DsnUse(NamedTuple):
+class DsnUse(Value, frozen=True):
     """How the server of one published DSN answers. Times are seconds since the epoch."""
 
     dsn: str

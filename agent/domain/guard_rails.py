@@ -5,7 +5,7 @@ The agent's own environment decides, never one that the writer of a secret choos
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from agent.domain.value import Value
@@ -28,7 +28,7 @@ BOOST_SECONDS = 24 * 3600
 DEFAULT_PLACE = "the default: neither RESENTRY_ENVIRONMENT nor ENVIRONMENT is set"
 
 
-class AllowedDsn(NamedTuple):
+class AllowedDsn(Value, frozen=True):
     """One entry of the allow-list. Host and project may be `*`, for any.
 
     Without a port, the entry allows the default port of the DSN's scheme.

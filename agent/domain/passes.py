@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from agent.domain.value import Value, replace
 from agent.errors import CandidateRefused
@@ -21,7 +21,7 @@ REASONS_LIMIT = 20
 _NO_ERROR = ""
 
 
-class Moment(NamedTuple):
+class Moment(Value, frozen=True):
     """One moment on two clocks, in seconds: since the epoch, and monotonic."""
 
     wall: float

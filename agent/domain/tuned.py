@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from agent.domain.value import Value
 from resentry.contract import ERROR_RULES_LIMIT, per_minute_of
 from resentry.sampled import BUDGETS, CAUSES
 
@@ -19,7 +20,7 @@ CALM_SECONDS = 300.0
 _RULE = re.compile(r"rule ([0-9]{1,3})")
 
 
-class BudgetUse(NamedTuple):
+class BudgetUse(Value, frozen=True):
     """One budget of a role, and what passes in its processes."""
 
     kind: str
@@ -48,7 +49,7 @@ def budget_uses(
     return tuple(found)
 
 
-class Cut(NamedTuple):
+class Cut(Value, frozen=True):
     """A budget that does not let everything pass. Times are in seconds since the epoch."""
 
     role: str

@@ -1,7 +1,7 @@
 """Values of several fields, which are never changed, and replaced as a whole.
 
-A dataclass would do. But Python compiles the methods of each dataclass at each start of the
-agent, which is a tenth of what an application waits for.
+A dataclass or a `NamedTuple` would do. But Python compiles the methods of each at each start
+of the agent, which is a tenth of what an application waits for.
 """
 
 from __future__ import annotations

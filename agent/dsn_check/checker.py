@@ -5,16 +5,24 @@ from __future__ import annotations
 import random
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agent.domain.dsn_check import FAILING, PASSING, Series, project_of, report_of
+from msgspec import Struct, field
+
+from agent.domain.dsn_check import (
+    FAILING,
+    PASSING,
+    Series,
+    Verdict,
+    project_of,
+    report_of,
+)
 from agent.dsn_check.idle import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from agent.domain.dsn_check import Answer, DsnReport, Times, Verdict
+    from agent.domain.dsn_check import Answer, DsnReport, Times
 
 CHECK_SECONDS = 5.0
 """The time limit for one answer."""
@@ -25,8 +33,7 @@ A DSN that is wanted again is then not asked again at once.
 """
 
 
-@dataclass
-class _Case:
+class _Case(Struct):
     """One DSN. `next_at` is the time of the next request; `None` if none follows.
 
     `reason` says why the last request got no answer. `earlier` are the answers of the check

@@ -7,7 +7,9 @@ application that sends nothing would not learn that its key was disabled.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from agent.domain.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 NEVER = float("inf")
 
 
-class _Wait(NamedTuple):
+class _Wait(Value, frozen=True):
     """The last sign that a DSN works, or the last check; and how long it counts."""
 
     since: float

@@ -6,11 +6,11 @@ import ipaddress
 import os
 import re
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agent.domain.summary import encode_summary, summarize
+from agent.domain.value import Value
 from agent.errors import SettingsError
 from agent.observe import health, page
 from agent.observe.listener import listen
@@ -38,7 +38,7 @@ _INSTANCE = os.urandom(8).hex()
 """By this a fleet knows one agent at two addresses."""
 
 
-class Answer(NamedTuple):
+class Answer(Value, frozen=True):
     """What a request is answered with."""
 
     code: str
@@ -47,7 +47,7 @@ class Answer(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Sources(NamedTuple):
+class Sources(Value, frozen=True):
     """What the endpoints answer with."""
 
     view: Callable[[], View]
@@ -104,6 +104,9 @@ def _public(sources: Sources) -> dict[str, Callable[[], Answer]]:
 
 def _summary(sources: Sources) -> Answer:
     """Answer what a fleet asks: no secret, so the probes' address serves it, too."""
+    # Health checks need none of it.
+    from agent.domain.summary import encode_summary, summarize  # noqa: PLC0415
+
     view = sources.view()
     summary = summarize(
         sources.version,

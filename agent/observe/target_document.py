@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import asdict
+
 from agent._version import __version__
 from agent.domain.roles import rates_by_role
 from agent.domain.rollout import OVERDUE_HINT
@@ -59,7 +61,7 @@ def role_reports(
             ],
             rules=each.rules,
             boosts=list(each.boosts),
-            budgets=[BudgetReport(**use._asdict()) for use in each.budgets],
+            budgets=[BudgetReport(**asdict(use)) for use in each.budgets],
         )
         for each in rates_by_role(current, rollout, boosts)
     ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 from msgspec import Meta
 from msgspec.structs import fields
 
+from agent.domain.value import Value
 from agent.settings import parse
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def says(
     return Meta(description=text, extra=extra)
 
 
-class Setting(NamedTuple):
+class Setting(Value, frozen=True):
     """One setting, as its field describes it."""
 
     name: str

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from agent.domain.nearest import did_you_mean
+from agent.domain.value import Value
 from agent.errors import SettingsError
 from agent.redact import is_path, is_plain_name, kind_of_secret
 from agent.settings.convert import convert
@@ -33,7 +34,7 @@ OTHER_VARIABLES = frozenset({CONFIG, "RESENTRY_VERIFY", "RESENTRY_WAIT_SECONDS"}
 """Known, but no settings of the agent: a pod may set the library's for all."""
 
 
-class Loaded(NamedTuple):
+class Loaded(Value, frozen=True):
     """The settings, and what to warn of."""
 
     settings: Settings

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from agent.domain.guard_rails import AllowedDsn, allowed_dsn
+from agent.domain.value import Value
 from agent.redact import is_path
 from resentry import formats
 from resentry.contract import signal_number
@@ -24,7 +25,7 @@ _SLUG = re.compile(r"[a-z0-9_-]{1,50}")
 _STATUS = re.compile(r"2xx|[1-5][0-9]{2}")
 
 
-class Address(NamedTuple):
+class Address(Value, frozen=True):
     """An address to listen on."""
 
     host: str

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from agent.domain.newest import mark_of
 from agent.domain.validate import PREFIXES
+from agent.domain.value import Value
 from agent.errors import (
     CandidateRefused,
     SettingsError,
@@ -37,7 +38,7 @@ _PATH = re.compile(
 )
 
 
-class Location(NamedTuple):
+class Location(Value, frozen=True):
     """One secret to read.
 
     `key` is set if the secret holds just this key; `pin` if one version is to be read.
@@ -49,7 +50,7 @@ class Location(NamedTuple):
     pin: int | None = None
 
 
-class Secret(NamedTuple):
+class Secret(Value, frozen=True):
     """The keys of one secret, their provenance, and notes for an operator.
 
     `mark` is its version; `None` if it has no versions, or one version is pinned.

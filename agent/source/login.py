@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from agent.domain.value import Value
 from agent.errors import SourceDenied, SourceError
 from agent.settings import SecretValue
 from agent.settings.source import SERVICE_ACCOUNT_TOKEN
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 FILE_LIMIT_BYTES = 65536
 
 
-class Login(NamedTuple):
+class Login(Value, frozen=True):
     """One login request: its path below the mount, and its body."""
 
     path: str
@@ -130,7 +131,7 @@ def _userpass(settings: Settings) -> Login:
     return Login(f"login/{settings.vault_username}", {"password": password})
 
 
-class Method(NamedTuple):
+class Method(Value, frozen=True):
     """One auth method: its login, the settings that it needs, and what to check.
 
     Of each group of settings, one must be set.

@@ -13,9 +13,10 @@ import errno
 import os
 import re
 import stat
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO
 
 from agent.domain.validate import KNOWN, PREFIXES
+from agent.domain.value import Value, replace
 from agent.errors import CandidateRefused, SourceDenied, SourceDown, SourceMissing
 from resentry.contract import DATA_LINK
 
@@ -31,7 +32,7 @@ _KEY = re.compile(r"[A-Za-z0-9_ -]+")
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR)
 
 
-class Files(NamedTuple):
+class Files(Value, frozen=True):
     """The files by name. With `is_whole` they surely belong together.
 
     Otherwise, somebody may be writing them right now. `has_leftovers` tells of files whose
@@ -77,7 +78,7 @@ def read_directory(path: str, setting: str = SOURCE_PATH) -> Files:
                     now = os.stat(DATA_LINK, dir_fd=visible)
                     # A generation that is still current was not removed meanwhile.
                     if os.path.samestat(os.fstat(generation), now):
-                        return files._replace(is_whole=True)
+                        return replace(files, is_whole=True)
     raise _changing(path)
 
 

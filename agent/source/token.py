@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import random
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from agent.backoff import Backoff
+from agent.domain.value import Value, replace
 from agent.errors import AgentError, SourceDenied, SourceError
 from agent.source import login
 from resentry.contract import time_text
@@ -31,7 +32,7 @@ LONGEST_SECONDS = 10 * 365 * 86400
 """A token that lives longer than this counts as living for ever."""
 
 
-class Lease(NamedTuple):
+class Lease(Value, frozen=True):
     """The life of the token. Times are of the monotonic clock."""
 
     seconds: float
@@ -198,7 +199,7 @@ class Token:
             if lease.renewable:
                 if self._renew(lease):
                     return False
-                lease = lease._replace(renewable=False)
+                lease = replace(lease, renewable=False)
             if self.is_ours:
                 self._log_in()
                 return True
@@ -207,7 +208,7 @@ class Token:
             self._trouble = error
             remaining = lease.ends - self._now()
             due = self._now() + min(max(remaining / 10, 1), remaining, CAP_SECONDS)
-        self._lease = lease._replace(due=due)
+        self._lease = replace(lease, due=due)
         return False
 
     def _renew(self, lease: Lease) -> bool:
@@ -224,7 +225,7 @@ class Token:
         self.counts["renewals"] += 1
         # Near its greatest age, a token is renewed for less and less: replace it.
         if self._lease and self._lease.seconds < lease.seconds / 2:
-            self._lease = self._lease._replace(renewable=False)
+            self._lease = replace(self._lease, renewable=False)
         return True
 
     def _log_in(self) -> None:

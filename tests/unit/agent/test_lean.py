@@ -49,9 +49,13 @@ NEVER = {
         "concurrent.futures.thread",
         "unittest",
     ),
+    *("getopt", "gettext"),
 }
 """What libraries would import that the agent has no use for."""
-NOT_FIRST = {"agent.services", "concurrent.futures", "decimal", "inspect", "platform"}
+NOT_FIRST = {
+    *("agent.services", "concurrent.futures", "decimal", "inspect", "platform"),
+    *("agent.domain.summary", "linecache", "textwrap", "tokenize", "traceback"),
+}
 """What is imported after the first snapshot, if ever."""
 
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.server
 VIEW = View(Known(), Passes(0.0), 0.0, assess([], None, late=False))
-NOBODY: Doors = Doors(*[lambda *_: False] * len(Doors._fields))  # type: ignore[arg-type, list-item]
-NOBODY = NOBODY._replace(view=lambda: VIEW)
+NOBODY: Doors = Doors(*[lambda *_: False] * len(Doors.__struct_fields__))  # type: ignore[arg-type, list-item]
+NOBODY = replace(NOBODY, view=lambda: VIEW)
 
 
 def test_a_file_in_the_place_of_the_receipts_is_not_watched(
@@ -58,7 +58,8 @@ def test_findings_are_of_the_receipts_as_they_are_now(
 ) -> None:
     """An idle agent draws a new view only with the next pass."""
     blind = assess([], None, late=False, unknown="too many files")
-    doors = NOBODY._replace(
+    doors = replace(
+        NOBODY,
         read=lambda: replace(VIEW, rollout=blind),
         findings=lambda view: {"findings": [view.rollout.unknown]},
     )

@@ -11,6 +11,7 @@ import pytest
 
 from agent import parts as assembling
 from agent.daemon import Daemon
+from agent.domain.value import replace
 from agent.errors import SettingsError, SourceDown
 from agent.pipeline import Pipeline
 from agent.publish.memory import LAST_GOOD, TUNING
@@ -388,7 +389,7 @@ def test_wrong_settings_leave_the_tuning_as_it_is(
     assert loaded.problem is not None
     tuning = assembling._tuning_for_run(loaded)
     assert type(tuning) is KeptTuning
-    two = Passes(one.parts._replace(tuning=tuning, problem=loaded.problem))
+    two = Passes(replace(one.parts, tuning=tuning, problem=loaded.problem))
     two.one()
     assert two.shown == ("1", 0.1)
 
