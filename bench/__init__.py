@@ -2,6 +2,7 @@
 
 BENCHMARKS = {
     "agent": 3.0,
+    "image": 2.0,
     "profile": 0.7,
     "converge": 4.5,
     "restart": 2.5,

@@ -65,30 +65,46 @@ def moments(
     command: Sequence[str],
     env: Mapping[str, str],
 ) -> list[Moment]:
-    """Start the command, tell when each condition came true, then kill it.
-
-    They come true in their order. Each is asked every half millisecond.
-    """
-    found = []
+    """Start the command, tell when each condition came true, then kill it."""
     began = time.monotonic()
     process = subprocess.Popen(
         command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     try:
-        for condition in conditions:
-            while not condition():
-                if process.poll() is not None:
-                    raise RuntimeError(_last_words(process, "ended too early"))
-                if time.monotonic() > began + 20:
-                    process.kill()
-                    raise TimeoutError(_last_words(process, "took more than 20 s"))
-                time.sleep(0.0005)
-            took = time.monotonic() - began
-            found.append(Moment(took, usage(process.pid).cpu_ns))
-        return found
+        return reached(
+            conditions, process.pid, lambda: process.poll() is not None, began
+        )
+    except RuntimeError as error:
+        process.kill()
+        raise RuntimeError(_last_words(process, str(error))) from None
     finally:
         process.kill()
         process.communicate()
+
+
+def reached(
+    conditions: Sequence[Callable[[], bool]],
+    pid: int,
+    has_ended: Callable[[], bool],
+    began: float,
+    used_ns: int = 0,
+) -> list[Moment]:
+    """Tell when each condition came true, and what the process had used by then.
+
+    They come true in their order. Each is asked every half millisecond. The process has
+    begun at this monotonic time. `used_ns` does not count: it had used that before.
+    """
+    found = []
+    for condition in conditions:
+        while not condition():
+            if has_ended():
+                raise RuntimeError("ended too early")
+            if time.monotonic() > began + 20:
+                raise RuntimeError("took more than 20 s")
+            time.sleep(0.0005)
+        took = time.monotonic() - began
+        found.append(Moment(took, usage(pid).cpu_ns - used_ns))
+    return found
 
 
 def to_run(command: Sequence[str]) -> Moment:

@@ -66,14 +66,22 @@ def starts(peers: Peers, names: Sequence[str]) -> Rounds:
 
 
 def _start(command: Command) -> dict[str, float]:
-    conditions: list[Callable[[], bool]] = [command.first_file.exists]
+    return figures_of(proc.moments(stages(command), command.args, command.env))
+
+
+def stages(command: Command) -> list[Callable[[], bool]]:
+    """Return what tells that it has published, and, of the agent, answers /startupz."""
     if command.port:
-        conditions.append(lambda: _answers(command.port))
-    first, *then = proc.moments(conditions, command.args, command.env)
-    figures = {"start_ms": 1000 * first.seconds, "start_cpu_ms": first.cpu_ns / 1e6}
-    for startupz in then:
-        figures["startupz_ms"] = 1000 * startupz.seconds
-        figures["startupz_cpu_ms"] = startupz.cpu_ns / 1e6
+        return [command.first_file.exists, lambda: _answers(command.port)]
+    return [command.first_file.exists]
+
+
+def figures_of(moments: Sequence[proc.Moment]) -> dict[str, float]:
+    """Return the figures of one start from the moments of its stages."""
+    figures = {}
+    for name, moment in zip(("start", "startupz"), moments, strict=False):
+        figures[f"{name}_ms"] = 1000 * moment.seconds
+        figures[f"{name}_cpu_ms"] = moment.cpu_ns / 1e6
     return figures
 
 

@@ -18,7 +18,7 @@ from lab.vault import Vault
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.image.conftest import Container, Image
+    from lab.runc import Container, Image
 
 if why := obstacle("runc"):
     pytest.skip(
