@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PROJECTS = (1, 2)
 """Swaps alternate between them."""
+SLOW_SECONDS = 0.15
+"""The other service takes so long for `/slow`, longer than the SDK's threshold."""
 
 
 class Request(NamedTuple):
@@ -110,6 +112,8 @@ class Other(_Read, Server):
                 await self._tunnel(request, reader, writer)
                 return
             status = urlsplit(request.target).path.rpartition("/")[2]
+            if status == "slow":
+                await asyncio.sleep(SLOW_SECONDS)
             writer.write(messages.answer(int(status) if status.isdigit() else 200))
             await writer.drain()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 import urllib.request
 from typing import Any
 
@@ -162,12 +163,14 @@ def enable_backpressure_handling() -> None:
     pause()
 
 
-def query() -> None:
-    from sqlalchemy import create_engine, text
+def query(seconds: float) -> None:
+    from sqlalchemy import create_engine, event, text
 
     engine = create_engine("sqlite://")
+    rest_in_sql = ("rest", 0, lambda: time.sleep(seconds))
+    event.listen(engine, "connect", lambda made, _: made.create_function(*rest_in_sql))
     with sentry_sdk.start_transaction(name="asking"), engine.connect() as connection:
-        connection.execute(text("SELECT 1"))
+        connection.execute(text("SELECT rest()"))
 
 
 @case(
@@ -180,24 +183,25 @@ def enable_db_query_source() -> None:
     queries()
 
 
+# A slow machine may reach the threshold of 100 ms by chance, but never one of an hour.
 @case(
-    shows={"db_query_source_threshold_ms": 0},
+    shows={"db_query_source_threshold_ms": 3_600_000},
     in_app_include=["__main__"],
     starts=False,
 )
 def db_query_source_threshold_ms() -> None:
-    queries()
+    queries(seconds=0.15)
 
 
-def queries() -> None:
+def queries(seconds: float = 0.0) -> None:
     from sentry_sdk.integrations.sqlalchemy import (
         SqlalchemyIntegration,
     )
 
     start(integrations=[SqlalchemyIntegration()])
-    query()
+    query(seconds)
     pause()
-    query()
+    query(seconds)
 
 
 @case(
@@ -211,11 +215,14 @@ def enable_http_request_source() -> None:
     fetch()
 
 
-@case(shows={"http_request_source_threshold_ms": 0}, in_app_include=["__main__"])
+@case(
+    shows={"http_request_source_threshold_ms": 3_600_000},
+    in_app_include=["__main__"],
+)
 def http_request_source_threshold_ms() -> None:
-    fetch()
+    fetch("/slow")
     pause()
-    fetch()
+    fetch("/slow")
 
 
 def hooked(span: Any, hint: Any) -> Any:
