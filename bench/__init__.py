@@ -8,7 +8,7 @@ BENCHMARKS = {
     "restart": 2.5,
     "swap": 1.5,
     "library": 3.0,
-    "serving": 4.5,
+    "serving": 7.0,
     "fork": 1.0,
     "sampling": 0.5,
     "scrub": 0.5,

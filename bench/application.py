@@ -7,9 +7,13 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from lab.swaps import publish
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PROGRAM = Path(__file__).parent / "beside.py"
 
@@ -21,9 +25,16 @@ class Bench(NamedTuple):
     folder: Path
     dsn: str
 
-    def start(self, name: str, *, pii: bool = True, traces: float = 0.0) -> Application:
-        """Start the application."""
-        options = {
+    def start(
+        self,
+        name: str,
+        *,
+        pii: bool = True,
+        traces: float = 0.0,
+        own: Mapping[str, object] = MappingProxyType({}),
+    ) -> Application:
+        """Start the application. The options `own` are the same for both libraries."""
+        options: dict[str, object] = {
             "dsn": self.dsn,
             "environment": "bench",
             "release": "1",
@@ -36,7 +47,8 @@ class Bench(NamedTuple):
         (volume / "receipts").mkdir()
         publish(volume, 1, settings)
         command: list[str | Path] = [self.python, "-I", "-W", "ignore", PROGRAM, name]
-        return Application([*command, json.dumps(options)], volume, settings)
+        given = own if name == "resentry" else {**options, **own}
+        return Application([*command, json.dumps(dict(given))], volume, settings)
 
 
 class Application:

@@ -30,7 +30,7 @@ imported = time.process_time()
 def main() -> None:
     began = time.perf_counter()
     if NAME == "resentry":
-        resentry.init(role="api")
+        resentry.init(role="api", **OPTIONS)
     elif NAME == "sentry-sdk":
         sentry_sdk.init(**OPTIONS)
     ended = time.perf_counter()
@@ -87,7 +87,7 @@ def serve(port: int) -> None:
     observability: Any = importlib.import_module("app.core.observability")
     observability.init_sentry_for_api = lambda: None  # `main` has done it, or must not
     api = importlib.import_module("app.main").api
-    api.add_api_route("/flush", lambda: sentry_sdk.flush(10))
+    api.add_api_route("/flush", lambda: sentry_sdk.flush(25))
     known: dict[str, Any] = {"log_level": "critical", "access_log": False}
     uvicorn.run(api, port=port, **known)
 

@@ -3,8 +3,20 @@
 import json
 from typing import Any
 
+import pytest
+
 from bench.report import RESULTS
-from bench.serving import FIGURES, SUBJECTS, WORK, Turn, above, markdown, summed, table
+from bench.serving import (
+    FIGURES,
+    SUBJECTS,
+    WORK,
+    Turn,
+    above,
+    check,
+    markdown,
+    summed,
+    table,
+)
 
 
 def figures(**cpu_ms: list[float]) -> dict[str, dict[str, Any]]:
@@ -30,6 +42,21 @@ def test_a_turn_is_compared_with_the_turn_beside_it() -> None:
     found = above(figures(**plain, resentry=[1.2, 3.6, 1.0]))
     assert len(found) == len(WORK)
     assert found[0] == "no error, traces 0: 1.20 times the CPU time, allowed is 1.15"
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "due"),
+    [
+        *(("plain", "0", 0), ("plain", "1", 100), ("plain", "scrubbed", 100)),
+        *(("raises", "0", 100), ("raises", "1", 200), ("raises", "scrubbed", 200)),
+    ],
+)
+def test_who_sends_less_is_not_compared(kind: str, options: str, due: int) -> None:
+    """sentry-sdk alone drops what its queue of 100 does not hold."""
+    check(due, 100, kind, options)
+    check(due + 1, 100, kind, options)  # the flush of the turn before is traced, too
+    with pytest.raises(RuntimeError, match=f"{due - 1} of {due} events"):
+        check(due - 1, 100, kind, options)
 
 
 def test_both_tables_show_each_work_and_subject() -> None:
