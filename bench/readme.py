@@ -44,6 +44,8 @@ Weigh this, too:
 
 - The agent is a Python program. It needs {start_ms} ms until its first file ({start_ms_of_peers}).
 - A poll takes {cpu_ms_per_poll} ms of CPU ({cpu_ms_per_poll_of_peers}).
+- A forked child of the application runs after {fork} ms (with sentry-sdk alone after {fork_alone} ms), and the library's import
+  takes {imports} ms of CPU (sentry-sdk's {imports_alone}). The goal for both is 1.15 times sentry-sdk alone (`make bench-library`).
 - consul-template takes {least} MiB of memory. It only renders files. Take it if that is all you need.
 
 """
@@ -59,7 +61,10 @@ def block() -> str:
     """Return the text with its figures."""
     agent, ways = read("agent"), read("restart")["figures"]
     served = read("serving")["figures"]["plain.1"]
+    library = read("library")["figures"]
     figures = {
+        **pair("fork", library["fork.runs"]),
+        **pair("imports", library["import"]),
         "cpu": number(served["resentry"]["cpu_ms"]["median"]),
         "cpu_alone": number(served["sentry-sdk"]["cpu_ms"]["median"]),
         "processors": agent["measured"]["processors"],
@@ -76,6 +81,14 @@ def block() -> str:
         )
     figures["least"] = median(agent, "consul_template", "anon_mib")
     return TEXT.format(**figures)
+
+
+def pair(name: str, row: dict[str, float]) -> dict[str, str]:
+    """Return the figures of the library, and of sentry-sdk alone."""
+    return {
+        name: number(row["resentry"]),
+        f"{name}_alone": number(row["sentry-sdk"]),
+    }
 
 
 def median(agent: dict[str, Any], name: str, row: str) -> str:
