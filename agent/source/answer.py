@@ -98,6 +98,8 @@ class _Exchange:
 
     def getresponse(self) -> Any:
         """Return the answer, whose body is not read yet."""
+        if self.sock is not None:
+            self.sock.settimeout(self.timeout)  # a proxy's socket has no bounds
         made: Any = self
         return http.client.HTTPConnection.getresponse(made)
 
@@ -147,6 +149,9 @@ def read(answer: _Response) -> Answer:
 
 
 def _chunks(answer: _Response) -> Iterator[bytes]:
+    lengths = ",".join(answer.headers.get_all("Content-Length", ())).split(",")
+    if len(set(map(str.strip, lengths))) > 1:  # http.client takes the first
+        raise http.client.HTTPException("lengths that differ")
     if "Content-Encoding" in answer.headers:  # although we ask for none
         yield from HTTPResponse(
             body=answer,

@@ -173,6 +173,12 @@ class PlainConnection(_Connects, HTTPConnection):
 class TlsConnection(_Connects, HTTPSConnection):
     """To an address with https."""
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether it can be used again: urllib3 does not see what TLS has read ahead."""
+        made: Any = self.sock  # within the TLS of a proxy, it cannot be asked
+        return super().is_connected and not getattr(made, "pending", int)()
+
 
 class BoundedAdapter(HTTPAdapter):
     """Opens bounded connections. The arguments alone say what is trusted.

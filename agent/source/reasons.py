@@ -6,7 +6,7 @@ import http.client
 import ssl
 from typing import TYPE_CHECKING
 
-from urllib3.exceptions import ReadTimeoutError
+from urllib3.exceptions import DecodeError, ReadTimeoutError
 
 from agent.errors import SourceDown
 from agent.source.bounds import ANSWER_SECONDS
@@ -63,6 +63,8 @@ def _reason(error: BaseException) -> str:
             return "the answer breaks off"
         if isinstance(cause, ReadTimeoutError):
             return "it took the connection, and gives no answer in time: Vault hangs"
+        if isinstance(cause, DecodeError):
+            return "the answer is compressed, and cannot be unpacked"
         if isinstance(cause, http.client.HTTPException):
             return "the answer is not HTTP: check whether the address needs https"
         reason = getattr(cause, "strerror", None) or reason

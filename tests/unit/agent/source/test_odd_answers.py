@@ -90,6 +90,8 @@ def test_interim_answers_are_skipped(ask: Ask, before: bytes) -> None:
         CHUNKED + b"x\r\n" + KV,
         CHUNKED + b"1" * 70000,
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n" + KV,
+        answer(head=b"Content-Length: 5\r\n"),
+        answer(head=b"content-length: %d, 5\r\n" % len(KV)),
         b"HTTP/1.1 99 x\r\n\r\n",
         b"HTTP/1.1 1000 x\r\n\r\n",
         b"HTTP/2 200 OK\r\n\r\n" + KV,
@@ -118,6 +120,18 @@ def test_what_cannot_be_read_is_an_error_of_the_source(ask: Ask, raw: bytes) -> 
     """Never an unexpected one, which would fill the log with tracebacks."""
     with pytest.raises(SourceError):
         ask(raw)
+
+
+def test_a_length_may_be_there_twice(ask: Ask) -> None:
+    """Some proxies do that. It says the same."""
+    again = b"Content-Length: %d\r\n" % len(KV)
+    assert ask(answer(head=again)).values == VALUES
+
+
+def test_a_broken_compression_is_told(ask: Ask) -> None:
+    """The class of an error says nothing to an operator."""
+    with pytest.raises(SourceDown, match="is compressed, and cannot be unpacked"):
+        ask(answer(head=b"Content-Encoding: gzip\r\n"))
 
 
 @pytest.mark.parametrize(
