@@ -98,8 +98,6 @@ class _Exchange:
 
     def getresponse(self) -> Any:
         """Return the answer, whose body is not read yet."""
-        if self.sock is not None:
-            self.sock.settimeout(self.timeout)  # a proxy's socket has no bounds
         made: Any = self
         return http.client.HTTPConnection.getresponse(made)
 

@@ -112,12 +112,23 @@ class _TlsSocket(ssl.SSLSocket):
     """A connection with TLS, made by a `BoundedContext`."""
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        bounds = cast("BoundedContext", self.context).bounds
-        bounds.reading = self
-        self.settimeout(bounds.seconds_to_read())
+        bounds = self._bounds()
         received = super().recv_into(*args, **kwargs)
         bounds.received += received
         return received
+
+    def recv(self, *args: Any, **kwargs: Any) -> bytes:
+        """As urllib3 reads within the TLS of a proxy."""
+        bounds = self._bounds()
+        received = super().recv(*args, **kwargs)
+        bounds.received += len(received)
+        return received
+
+    def _bounds(self) -> Bounds:
+        bounds = cast("BoundedContext", self.context).bounds
+        bounds.reading = self
+        self.settimeout(bounds.seconds_to_read())
+        return bounds
 
 
 class BoundedContext(ssl.SSLContext):
@@ -205,6 +216,7 @@ class BoundedAdapter(HTTPAdapter):
             )
             for scheme, kind in kinds.items()
         }
+        self._bounds = bounds
         self._tls: dict[str, Any] = {}
         if context is not None:
             context.bounds = bounds
@@ -255,9 +267,21 @@ class BoundedAdapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """Return a manager of bounded connections through that proxy."""
+        if proxy.lower().startswith("https:") and proxy not in self.proxy_manager:
+            kwargs["proxy_ssl_context"] = self._context_for_proxy()
         manager = super().proxy_manager_for(proxy, **kwargs)
         manager.pool_classes_by_scheme = self._pools
         return manager
+
+    def _context_for_proxy(self) -> BoundedContext:
+        """Return what trusts the system's authorities; all, if Vault's side does."""
+        context = BoundedContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_default_certs()
+        if self._tls.get("cert_reqs") == ssl.CERT_NONE:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        context.bounds = self._bounds
+        return context
 
     def cert_verify(self, *_args: Any, **_kwargs: Any) -> None:
         """Change nothing in the pool: its context says what is trusted."""
