@@ -60,10 +60,13 @@ class _Response(Response):
 
     def leave(self, *, is_whole: bool) -> None:
         """Leave the connection to the next request. What is not read ends it."""
+        connection, pool = self._connection, self._pool
+        # The connection remembers this answer: a circle would keep both open.
+        self._connection = self._pool = None
         if not is_whole:
-            self._connection.close()
+            connection.close()
         self.close()
-        self._pool._put_conn(self._connection)  # noqa: SLF001 - as the response of urllib3
+        pool._put_conn(connection)  # noqa: SLF001 - as the response of urllib3
 
     def timed_out(self) -> ReadTimeoutError:
         """Return the error for a body that does not come."""

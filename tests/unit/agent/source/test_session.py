@@ -3,9 +3,12 @@
 What stands behind the address here is the lab's proxy, which notes what it was asked.
 """
 
+import contextlib
 import dataclasses
+import gc
 import http.server
 import json
+import os
 import ssl
 import threading
 import time
@@ -19,10 +22,11 @@ import pytest
 import requests
 import trustme
 
-from agent.errors import CandidateRefused, SourceDown
+from agent.errors import CandidateRefused, SourceDown, SourceMissing
 from agent.settings import Settings
 from agent.source import api, bounds
 from agent.source.vault import VaultSource
+from lab.process import eventually
 from lab.proxy import Faults, Proxy
 from lab.vault import ProductionVault
 
@@ -190,6 +194,32 @@ def test_many_passes_share_one_connection(server: Proxy, source: Make) -> None:
     for _ in range(10):
         reading.read()
     assert (server.connections, len(server.requests)) == (1, 10)
+
+
+def test_a_kept_connection_that_is_given_up_is_closed(
+    server: Proxy, source: Make
+) -> None:
+    """At once, and not when the garbage collector comes to it."""
+    server.faults = Faults(status=404, body=b"{}")
+    reading = source(server.url)
+    before = sockets()
+    gc.disable()
+    try:
+        for _ in range(5):
+            with pytest.raises(SourceMissing):
+                reading.read()
+        eventually(lambda: sockets() <= before, what="no socket more")
+    finally:
+        gc.enable()
+
+
+def sockets() -> int:
+    """Return how many sockets this process has, the server's included."""
+    found = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
+    return found
 
 
 def test_a_kept_connection_that_is_gone_costs_no_pass(
