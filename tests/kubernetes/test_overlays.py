@@ -19,6 +19,7 @@ from manifests import (
 )
 
 from agent.settings import load
+from agent.settings.parse import Address
 from agent.source.login import missing
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def test_the_agent_understands_its_settings(name: str) -> None:
         (app,) = (one for one in pod(workload)["containers"] if one["name"] != AGENT)
         named = {one["name"]: one.get("value") for one in app["env"]}
         assert environ["RESENTRY_ENVIRONMENT"] == named["ENVIRONMENT"]
-        assert settings.probes_listen == ("$(POD_IP)", 19465)
+        assert settings.probes_listen == Address("$(POD_IP)", 19465)
         if not settings.source_path:
             assert not missing(settings)
             assert settings.vault_addr

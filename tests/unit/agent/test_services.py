@@ -91,7 +91,7 @@ def test_no_scrape_reads_metrics_that_are_not_filled(
 
     made = settings(http_listen=f"127.0.0.1:{port}")
     with ThreadPoolExecutor() as pool:
-        services = Services(made, "1", NOBODY._replace(fill=fill))
+        services = Services(made, "1", replace(NOBODY, fill=fill))
         services.stop()
         assert 'request="refresh"} 1.0' in asked[0].result()
 
