@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from datetime import UTC, datetime, timedelta
+import time
 from decimal import Decimal
 from fractions import Fraction
 from types import SimpleNamespace
@@ -24,6 +24,7 @@ from resentry.explanation import (
     explain_error,
     explain_trace,
 )
+from resentry.formats import time_text
 from resentry.sampling import Sampler, rate_of
 from resentry.sdk import tracing
 from resentry.steps import IN_PROCESS, Own
@@ -41,8 +42,7 @@ def _still(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _until(seconds: float) -> str:
-    moment = datetime.now(UTC) + timedelta(seconds=seconds)
-    return moment.isoformat().replace("+00:00", "Z")
+    return time_text(time.time() + seconds)
 
 
 def _snapshot(draw: random.Random) -> Snapshot:

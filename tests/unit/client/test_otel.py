@@ -1,8 +1,8 @@
 """OpenTelemetry's spans are sampled by the running snapshot, as the SDK's traces are."""
 
 import random
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,6 +31,7 @@ from sentry_sdk.integrations.opentelemetry import SentryPropagator
 from lab.sink import Sink
 from resentry import fallback
 from resentry.contract import Boost, Budget, Ceiling, Rule, Snapshot
+from resentry.formats import time_text
 from resentry.otel import Sampler
 from resentry.process import here
 from resentry.sampling import Sampler as Engine
@@ -41,9 +42,7 @@ TRACE, SPAN = 0x0123456789ABCDEF0123456789ABCDEF, 0x0123456789ABCDEF
 
 
 def _in(minutes: float) -> str:
-    return (datetime.now(UTC) + timedelta(minutes=minutes)).strftime(
-        "%Y-%m-%dT%H:%M:%SZ"
-    )
+    return time_text(time.time() + 60 * minutes, "seconds")
 
 
 LATER, BEFORE = _in(600), _in(-15)
