@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import random
 
+NEVER = float("inf")
+"""A monotonic time that does not come."""
 RETRY_AFTER_CAP_SECONDS = 300.0
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from agent.backoff import NEVER
 from agent.call import EXPIRES_AT, REQUEST_BYTES, read_line
 from agent.errors import (
     REPORT,
@@ -44,7 +45,6 @@ BUSY = {
     "hint": "try again in a few seconds",
     "exit_code": AgentAway.exit_code,
 }
-NEVER = float("inf")
 _PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
 
 log = structlog.get_logger()

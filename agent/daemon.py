@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from agent import lean
+from agent.backoff import NEVER
 from agent.confirm.receipts import Receipts
 from agent.domain.outcome import Outcome
 from agent.domain.passes import Moment, Passes
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
 SERVICES_SECONDS = 1.0
 """The services start after the first pass, or after this time."""
-NEVER = float("inf")
 
 log = structlog.get_logger()
 

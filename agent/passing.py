@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from agent.backoff import NEVER
 from agent.errors import REPORT, AgentError, unexpected
 from agent.pipeline import Reading
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from agent.pipeline import Pipeline
     from agent.source import Source
 
-NEVER = float("inf")
 LEAVE_SECONDS, REVOKE_SECONDS = 0.6, 0.3
 """At the end: the time for a running pass to end, and for the source to close."""
 

@@ -16,7 +16,7 @@ from apscheduler.executors.base import BaseExecutor
 from apscheduler.schedulers.base import BaseScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from agent.backoff import retry_seconds
+from agent.backoff import NEVER, retry_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from agent.domain.outcome import Outcome
 
-NEVER = float("inf")
 BACKOFF_CAP_SECONDS = 300.0
 """The longest back-off, so that the end of an outage is noticed within this time."""
 GRACE_SECONDS = 1.0

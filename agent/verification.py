@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from agent.backoff import NEVER
 from agent.domain.structured import role_name
 from agent.domain.verified import SECONDS_LIMIT
 from agent.errors import Busy, PublishError, RequestUnknown
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 VERIFY_COMMANDS = ("verify", "renew-verify", "end-verify")
 LEASE_SECONDS = 15.0
 """A request ends so long after its command has given the last sign of life."""
-NEVER = float("inf")
 
 log = structlog.get_logger()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from agent.backoff import NEVER
 from agent.domain.dsn_check import (
     FAILING,
     PASSING,
@@ -17,7 +18,6 @@ from agent.domain.dsn_check import (
     project_of,
     report_of,
 )
-from agent.dsn_check.idle import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

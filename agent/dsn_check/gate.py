@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Literal
 
+from agent.backoff import NEVER
 from agent.domain.answers import accepted_at
 from agent.domain.dsn_check import PASSING, dsns_of
-from agent.dsn_check.idle import NEVER, Idle
+from agent.dsn_check.idle import Idle
 from agent.errors import CandidateRefused, CandidateWaits
 from resentry.contract import fingerprint
 

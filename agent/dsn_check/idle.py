@@ -9,12 +9,11 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from agent.backoff import NEVER
 from agent.domain.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-NEVER = float("inf")
 
 
 class _Wait(Value, frozen=True):

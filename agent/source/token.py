@@ -11,7 +11,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from agent.backoff import Backoff
+from agent.backoff import NEVER, Backoff
 from agent.domain.value import Value, replace
 from agent.errors import AgentError, SourceDenied, SourceError
 from agent.source import login
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 CAP_SECONDS = 300.0
 """The longest wait between two tries. A wrong secret waits longer."""
-NEVER = float("inf")
 QUIET_SECONDS = 2.0
 """A file that changed later than this may change again without a later time."""
 LONGEST_SECONDS = 10 * 365 * 86400
