@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -77,6 +78,15 @@ def _address_towards(cluster: Kubectl) -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((server.hostname, server.port or 443))
         return str(probe.getsockname()[0])
+
+
+@pytest.fixture
+def namespace(place: Place) -> Iterator[str]:
+    """A namespace of one test."""
+    name = f"resentry-test-{random.randrange(1 << 32):08x}"
+    place.cluster.kubectl("create", "namespace", name)
+    yield name
+    place.cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,17 +88,16 @@ class Deployed:
 
 
 @pytest.fixture
-def deployed(place: Place, tmp_path: Path) -> Iterator[Deployed]:
-    name = f"resentry-test-{random.randrange(1 << 32):08x}"
+def deployed(place: Place, namespace: str, tmp_path: Path) -> Iterator[Deployed]:
     kubectl = place.cluster.kubectl
-    kubectl("create", "namespace", name)
     restricted = "pod-security.kubernetes.io/enforce=restricted"
-    kubectl("label", "namespace", name, restricted)
+    kubectl("label", "namespace", namespace, restricted)
     if isinstance(place.cluster, Cluster):  # yours makes volumes by itself
-        place.cluster.apply(json.dumps(volume(name, tmp_path)))
-    yield Deployed(place, name)
-    kubectl("delete", "namespace", name)
-    kubectl("delete", "persistentvolume", name, "--ignore-not-found")
+        place.cluster.apply(json.dumps(volume(namespace, tmp_path)))
+    yield Deployed(place, namespace)
+    # It goes once its claim has gone with the namespace.
+    unused = ("delete", "persistentvolume", namespace, "--ignore-not-found")
+    kubectl(*unused, "--wait=false")
 
 
 def volume(namespace: str, folder: Path) -> dict[str, Any]:

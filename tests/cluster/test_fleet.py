@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,21 +16,11 @@ from lab.paths import REPOSITORY
 from lab.process import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from conftest import Place
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(1800)]
 
 FOLDER = REPOSITORY / "k8s" / "rotation"
-
-
-@pytest.fixture
-def namespace(place: Place) -> Iterator[str]:
-    name = f"resentry-test-{random.randrange(1 << 32):08x}"
-    place.cluster.kubectl("create", "namespace", name)
-    yield name
-    place.cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
 def deploy(place: Place, namespace: str) -> None:
